@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Accelerators: what executes guest instructions.  Nothing but the machine's
+ * start-up knows which one runs.
+ */
+#ifndef ACCEL_ACCEL_H
+#define ACCEL_ACCEL_H
+
+#include "accel/tcg-cpu.h"
+#include "core/machine.h"
+
+typedef struct AccelOps AccelOps;
+typedef struct Vcpu Vcpu;
+
+/* How a board wires a CPU to its local APIC; all on the vCPU's thread. */
+typedef struct VcpuApicOps {
+    int (*intr_ack)(void *apic); /* vector or -1 */
+    uint64_t (*get_cr8)(void *apic);
+    void (*set_cr8)(void *apic, uint64_t val);
+    uint64_t (*get_base)(void *apic);
+    bool (*set_base)(void *apic, uint64_t val);
+    bool (*x2apic_read)(void *apic, uint32_t msr, uint64_t *val);
+    bool (*x2apic_write)(void *apic, uint32_t msr, uint64_t val);
+    void (*set_tsc_deadline)(void *apic, uint64_t tsc);
+} VcpuApicOps;
+
+struct AccelOps {
+    const char *name;                  /* "tcg", "kvm", "qtest" */
+    const char *doc;
+    size_t size;                       /* of the accelerator's struct, beginning with Accel */
+    /* Usable here?  False with the reason (no /dev/kvm ...), so that the next of a list is tried. */
+    bool (*start)(Accel *accel, GError **error);
+    void (*stop)(Accel *accel);
+    /* Creates a vCPU (stopped).  apic may be NULL. */
+    Vcpu *(*vcpu_new)(Accel *accel, unsigned index, const VcpuApicOps *apic_ops, void *apic, GError **error);
+    void (*vcpu_free)(Vcpu *vcpu);
+    /* All vCPUs run / all have left guest code.  Main loop, its lock held (pause drops it while waiting). */
+    void (*resume_all)(Accel *accel);
+    void (*pause_all)(Accel *accel);
+    void (*vcpu_reset)(Vcpu *vcpu);
+    /* Inputs; any thread.  Level for X86_IRQ_HARD. */
+    void (*vcpu_irq)(Vcpu *vcpu, X86CpuIrq irq, bool level);
+    void (*vcpu_sipi)(Vcpu *vcpu, uint8_t vector);
+    /* Architectural state; vCPU stopped. */
+    bool (*get_state)(Vcpu *vcpu, X86CpuState *state);
+    bool (*set_state)(Vcpu *vcpu, const X86CpuState *state);
+    /* Time stamp counter of this vCPU and its rate; any thread. */
+    uint64_t (*read_tsc)(Vcpu *vcpu);
+    uint64_t (*tsc_hz)(Accel *accel);
+    char *(*dump)(Vcpu *vcpu);        /* `info registers`; g_free */
+    uint64_t (*insn_count)(Vcpu *vcpu); /* retired guest instructions, or 0 when not counted */
+    void (*set_a20)(Accel *accel, bool enabled);
+};
+
+struct Accel {
+    const AccelOps *ops;
+    Machine *machine;
+    GPtrArray *vcpus; /* of Vcpu * */
+};
+
+struct Vcpu {
+    Accel *accel;
+    unsigned index;
+};
+
+extern const AccelOps accel_tcg_ops;
+extern const AccelOps accel_qtest_ops;
+
+/*
+ * Starts the first usable accelerator of a ':' list ("kvm:tcg"); notes on the
+ * ones passed over go to stderr in one line.  NULL with all reasons when none.
+ */
+Accel *accel_new(Machine *machine, const char *list, GError **error);
+void accel_free(Accel *accel);
+/* NULL-terminated list of what was built. */
+extern const AccelOps *const accel_table[];
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Block back ends: what a disk model reads from and writes to.  A node is made
+ * by -drive and named by its id; one model attaches to it.
+ *
+ * Context: the home loop of the model that attached (its lock held); completions run there too.
+ */
+#ifndef BLOCK_BLOCK_H
+#define BLOCK_BLOCK_H
+
+#include <sys/uio.h>
+
+#include "core/machine.h"
+
+typedef void BlockDoneFn(void *opaque, int result); /* 0 or -errno */
+
+#define BLOCK_SECTOR_SIZE 512
+
+typedef struct BlockStats {
+    uint64_t read_ops, read_bytes, write_ops, write_bytes, flush_ops, failed_ops;
+} BlockStats;
+
+/* Opens from -drive options (id, file, format=raw, if=none, readonly, cache, aio, discard) and registers it under its id. */
+BlockBackend *block_open(Machine *machine, struct json_object *opts, GError **error);
+BlockBackend *block_find(Machine *machine, const char *id);
+/* Closes every node of the machine. */
+void block_close_all(Machine *machine);
+
+/* One user at a time; completions then run in `loop`.  False: in use (by whom is in *error). */
+bool block_attach(BlockBackend *blk, Device *user, EventLoop *loop, GError **error);
+/* Drains first. */
+void block_detach(BlockBackend *blk);
+
+const char *block_id(const BlockBackend *blk);
+uint64_t block_size(const BlockBackend *blk); /* bytes */
+bool block_readonly(const BlockBackend *blk);
+const BlockStats *block_stats(const BlockBackend *blk);
+
+/*
+ * Asynchronous requests; `done` is called exactly once, never from inside the call.
+ * offset and total length are multiples of 512 bytes and within the size, else -EINVAL/-ENOSPC comes
+ * back.  iov is copied; the memory it points at stays valid until done.
+ */
+void block_read(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int iovcnt, BlockDoneFn *done, void *opaque);
+/* fua: on stable storage before done. */
+void block_write(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int iovcnt, bool fua, BlockDoneFn *done,
+                 void *opaque);
+void block_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t len, bool may_unmap, BlockDoneFn *done, void *opaque);
+void block_discard(BlockBackend *blk, uint64_t offset, uint64_t len, BlockDoneFn *done, void *opaque);
+void block_flush(BlockBackend *blk, BlockDoneFn *done, void *opaque);
+
+/* Between plug and unplug requests may be held back to be submitted together. */
+void block_plug(BlockBackend *blk);
+void block_unplug(BlockBackend *blk);
+
+/* Waits until nothing is in flight (the loop's lock held; callbacks run). */
+void block_drain(BlockBackend *blk);
+
+/* The property type of `drive=`: a BlockBackend * found by id. */
+extern const PropType prop_drive;
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Character devices: the far end of serial ports, monitors and qtest.  Made by
+ * -chardev and the shorthand of -serial, -monitor, -qmp, -qtest.  One front end
+ * at a time; `mux` (stdio of -nographic) shares one back end between several,
+ * Ctrl-A c switching, Ctrl-A x quitting.
+ *
+ * Context: main loop, its lock held, but for chardev_write.
+ */
+#ifndef CHARDEV_CHARDEV_H
+#define CHARDEV_CHARDEV_H
+
+#include "core/machine.h"
+
+typedef struct Chardev Chardev;
+
+typedef enum ChardevEvent { CHARDEV_OPENED, CHARDEV_CLOSED, CHARDEV_BREAK } ChardevEvent;
+
+typedef struct ChardevFrontend {
+    size_t (*can_read)(void *opaque);                              /* bytes it takes now; 0: stop reading */
+    void (*read)(void *opaque, const uint8_t *buf, size_t len);
+    void (*event)(void *opaque, ChardevEvent event);
+    void *opaque;
+} ChardevFrontend;
+
+/* opts as -chardev: backend (null, stdio, file, pipe, socket, pty, ringbuf), id, path, host, port, server, wait, mux ... */
+Chardev *chardev_new(Machine *machine, struct json_object *opts, GError **error);
+/* The shorthand: "stdio", "mon:stdio", "null", "none" (NULL without error), "unix:PATH[,server[=on][,wait=off]]",
+ * "tcp:HOST:PORT[,...]", "file:PATH", "pty", "chardev:ID", "fd:N". */
+Chardev *chardev_from_text(Machine *machine, const char *label, const char *text, GError **error);
+Chardev *chardev_find(Machine *machine, const char *id);
+void chardev_free(Chardev *chr);
+void chardev_free_all(Machine *machine);
+
+/* False: somebody else has it.  With mux a further front end is added. */
+bool chardev_attach(Chardev *chr, const ChardevFrontend *frontend, GError **error);
+void chardev_detach(Chardev *chr, void *opaque);
+/* Call when can_read grew. */
+void chardev_accept_input(Chardev *chr);
+/* Writes all it can now; the rest is queued (bounded: 1 MiB, then the oldest go) for a slow reader.  Any thread. */
+void chardev_write(Chardev *chr, const void *buf, size_t len);
+bool chardev_connected(const Chardev *chr);
+const char *chardev_id(const Chardev *chr);
+const char *chardev_filename(const Chardev *chr); /* as `info chardev` shows it */
+
+/* The property type of `chardev=`: a Chardev * found by id. */
+extern const PropType prop_chardev;
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Devices: objects with reset, state and a home loop.  What a device needs of
+ * its machine (loop, clocks, address spaces, interrupt lines) is reached
+ * through its own struct; it uses no global.
+ */
+#ifndef CORE_DEVICE_H
+#define CORE_DEVICE_H
+
+#include "core/error.h"
+#include "core/loop.h"
+#include "core/memory.h"
+#include "core/model.h"
+#include "core/prop.h"
+#include "core/state.h"
+
+typedef struct Device Device;
+typedef struct IrqLine IrqLine;
+
+/* A device that is not a PCI function: board devices, ISA devices. */
+typedef struct DeviceModel {
+    Model model;
+    bool (*start)(Device *dev, GError **error); /* properties are set; on false nothing is left behind */
+    void (*reset)(Device *dev);                 /* to power-on state; also called once after start */
+    void (*stop)(Device *dev);                  /* undo start; the guest no longer reaches the device */
+} DeviceModel;
+
+struct Device {
+    Object obj;
+    EventLoop *home;             /* callbacks run with its lock; the machine's main loop unless given an iothread */
+    uint64_t guest_errors;       /* counted by guest_error() */
+    int64_t guest_error_logged;  /* rate limit */
+    bool unplug_pending;
+};
+
+/* Creates under /machine/unattached, sets properties from NULL-terminated name, text pairs, starts. For boards. */
+Device *device_create(Machine *machine, const Model *model, const char *id, GError **error, ...) G_GNUC_NULL_TERMINATED;
+
+/* Starts (whatever the kind): checks PROP_REQUIRED, calls the kind's start, then reset. */
+bool device_start(Device *dev, GError **error);
+void device_reset(Device *dev);
+/* Stops and frees. */
+void device_destroy(Device *dev);
+/* The state table's instance saved or loaded as section = object path. */
+void device_save(Device *dev, GByteArray *out);
+bool device_load(Device *dev, const uint8_t *data, size_t len, size_t *offset, GError **error);
+
+/*
+ * The guest did what the specification does not allow.  Counted; logged under
+ * -d guest_errors, at most some tens of lines a second a device.  Never fatal.  Any thread.
+ */
+void guest_error(Device *dev, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/* --- interrupt lines: a wire with one receiver --- */
+typedef void IrqFn(void *opaque, int n, int level);
+
+/* `n` lines calling fn(opaque, index, level) on every set (not only on change).  Freed with irq_free_array. */
+IrqLine **irq_new_array(IrqFn *fn, void *opaque, int n);
+void irq_free_array(IrqLine **lines, int n);
+/* NULL is an unconnected wire.  With the home loop's lock of the receiver. */
+void irq_set(IrqLine *line, int level);
+static inline void irq_raise(IrqLine *line)
+{
+    irq_set(line, 1);
+}
+static inline void irq_lower(IrqLine *line)
+{
+    irq_set(line, 0);
+}
+/* Named inputs and outputs, for boards and qtest's irq_intercept.  Arrays are borrowed from the device. */
+void device_add_irq_inputs(Device *dev, const char *name, IrqLine **lines, int n);  /* name NULL: unnamed */
+void device_add_irq_outputs(Device *dev, const char *name, IrqLine ***slots, int n); /* slots[i]: address of the field that holds the line */
+void device_connect_irq(Device *dev, const char *name, int n, IrqLine *line);
+IrqLine *device_irq_input(Device *dev, const char *name, int n);
+/* qtest: every set of an input (outputs=false) or output is reported to fn instead of / before delivery. */
+typedef void IrqInterceptFn(void *opaque, const char *name, int n, int level);
+bool device_intercept_irqs(Device *dev, const char *name, bool outputs, IrqInterceptFn *fn, void *opaque, GError **error);
+
+/* --- register tables --- */
+/*
+ * One register.  The table drives access checks, trace names and reset values;
+ * a device with a large dynamic space handles the rest in MemOps.
+ */
+typedef struct RegDef {
+    const char *name;     /* as the specification spells it */
+    uint16_t offset;
+    uint8_t size;         /* 1, 2, 4, 8 */
+    uint64_t reset;
+    uint64_t writable;    /* bits software may write */
+    uint64_t w1c;         /* bits cleared by writing 1 */
+    void (*written)(void *dev, uint64_t old_val, uint64_t new_val); /* after the field was updated */
+    uint64_t (*read)(void *dev);                                    /* replaces the stored value */
+    size_t field;         /* offsetof the uint of `size` bytes in the instance; SIZE_MAX: none (read/written only) */
+} RegDef;
+
+/* The entry that covers [addr, addr+size), or NULL.  Tables are sorted by offset and end with name NULL. */
+const RegDef *reg_find(const RegDef *table, HwAddr addr, unsigned size);
+/* Reads/writes through the table, part of a wider register included.  MEM_DECODE_ERROR when nothing is there. */
+MemResult reg_read(const RegDef *table, void *dev, HwAddr addr, unsigned size, uint64_t *val);
+MemResult reg_write(const RegDef *table, void *dev, HwAddr addr, unsigned size, uint64_t val);
+void reg_reset(const RegDef *table, void *dev);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Event loops and time.  Every device has a home loop; its callbacks run with
+ * that loop's lock held, from a vCPU or from the loop's thread.  The lock is
+ * recursive.  No lock is global, and nobody may wait for another process while
+ * holding one.
+ */
+#ifndef CORE_LOOP_H
+#define CORE_LOOP_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct EventLoop EventLoop;
+typedef struct LoopFd LoopFd;
+typedef struct LoopBh LoopBh;
+typedef struct Timer Timer;
+typedef struct ClockSource ClockSource;
+
+/* A loop over a GMainContext.  `main` loops use the default context (so glib users join in); others a new one. */
+EventLoop *loop_new(const char *name, bool main, ClockSource *clocks);
+void loop_free(EventLoop *loop);
+GMainContext *loop_context(EventLoop *loop);
+
+void loop_lock(EventLoop *loop);
+void loop_unlock(EventLoop *loop);
+bool loop_locked(EventLoop *loop); /* by the calling thread; for assertions */
+
+/* One iteration; sleeps without the lock, dispatches with it.  The loop's thread only. */
+void loop_iterate(EventLoop *loop, bool may_block);
+/* Starts / stops a thread that iterates the loop (iothreads). */
+void loop_start_thread(EventLoop *loop);
+void loop_stop_thread(EventLoop *loop);
+/* Wakes loop_iterate.  Any thread. */
+void loop_wake(EventLoop *loop);
+/* True on the thread that iterates the loop. */
+bool loop_in_thread(EventLoop *loop);
+
+typedef void LoopFdFn(void *opaque);
+
+/*
+ * Watches fd; read and/or write may be NULL.  A handler may remove its own or
+ * any other watch.  Any thread holding the loop's lock.
+ */
+LoopFd *loop_add_fd(EventLoop *loop, int fd, LoopFdFn *read, LoopFdFn *write, void *opaque);
+void loop_set_fd(LoopFd *watch, LoopFdFn *read, LoopFdFn *write);
+/* Removes and frees; no handler runs after it returned (when called with the lock).  The fd stays open. */
+void loop_remove_fd(LoopFd *watch);
+
+typedef void LoopBhFn(void *opaque);
+
+/* A callback to run soon in the loop.  schedule: any thread, coalesces. */
+LoopBh *loop_bh_new(EventLoop *loop, LoopBhFn *fn, void *opaque);
+void loop_bh_schedule(LoopBh *bh);
+void loop_bh_free(LoopBh *bh);
+/* Runs fn once in the loop.  Any thread. */
+void loop_call(EventLoop *loop, LoopBhFn *fn, void *opaque);
+
+typedef enum ClockKind {
+    CLOCK_KIND_VIRTUAL,  /* guest time: stops with the guest; driven by the test under qtest */
+    CLOCK_KIND_REALTIME, /* CLOCK_MONOTONIC */
+    CLOCK_KIND_HOST,     /* wall clock */
+    CLOCK_KIND_COUNT,
+} ClockKind;
+
+/* The clocks of one machine. */
+ClockSource *clock_source_new(void);
+void clock_source_free(ClockSource *clocks);
+/* Nanoseconds.  Any thread. */
+int64_t clock_now(ClockSource *clocks, ClockKind kind);
+/* Stops and restarts guest time (vm stop/cont). */
+void clock_enable_virtual(ClockSource *clocks, bool enabled);
+/* qtest: guest time advances only by clock_warp. */
+void clock_set_manual(ClockSource *clocks);
+/* Sets manual guest time to `now` and runs the timers due until then in order of expiry.  Main loop. */
+void clock_warp(ClockSource *clocks, int64_t now);
+/* Earliest deadline of guest-time timers, or -1.  Any thread. */
+int64_t clock_next_deadline(ClockSource *clocks);
+
+typedef void TimerFn(void *opaque);
+
+/* A timer whose callback runs in `loop`.  set/cancel: any thread. */
+Timer *timer_new(EventLoop *loop, ClockKind kind, TimerFn *fn, void *opaque);
+void timer_free(Timer *timer);
+void timer_set(Timer *timer, int64_t expires_ns); /* absolute, on the timer's clock */
+void timer_cancel(Timer *timer);
+bool timer_pending(const Timer *timer);
+int64_t timer_expires(const Timer *timer); /* -1 when not pending */
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The machine: everything that is one per emulated computer.  Two machines can
+ * live in one process; there is no other global state.
+ */
+#ifndef CORE_MACHINE_H
+#define CORE_MACHINE_H
+
+#include "core/device.h"
+
+typedef struct Accel Accel;
+typedef struct PciBus PciBus;
+typedef struct BlockBackend BlockBackend;
+
+typedef enum RunState {
+    RUN_STATE_PRELAUNCH, /* -S */
+    RUN_STATE_RUNNING,
+    RUN_STATE_PAUSED,
+    RUN_STATE_SHUTDOWN,
+    RUN_STATE_INTERNAL_ERROR,
+    RUN_STATE_IO_ERROR,
+} RunState;
+
+typedef enum ShutdownCause {
+    SHUTDOWN_NONE,
+    SHUTDOWN_HOST_QMP_QUIT,
+    SHUTDOWN_HOST_QMP_RESET,
+    SHUTDOWN_HOST_SIGNAL,
+    SHUTDOWN_HOST_UI,
+    SHUTDOWN_GUEST_SHUTDOWN,
+    SHUTDOWN_GUEST_RESET,
+    SHUTDOWN_GUEST_PANIC,
+} ShutdownCause;
+
+typedef struct MachineModel {
+    Model model;                       /* kind MODEL_MACHINE; props are the -machine options */
+    const char *default_cpu;           /* NULL: no CPUs */
+    uint64_t default_ram;              /* bytes; 0: takes no RAM */
+    unsigned max_cpus;
+    bool (*start)(Machine *m, GError **error); /* builds the board: RAM, buses, devices */
+    void (*reset)(Machine *m);         /* after all devices were reset: boot state of CPUs; may be NULL */
+    void (*powerdown)(Machine *m);     /* presses the power button; NULL: not supported */
+    void (*stop)(Machine *m);
+} MachineModel;
+
+/* What -kernel, -initrd, -append, -bios gave. */
+typedef struct BootConfig {
+    char *kernel, *initrd, *append, *bios;
+} BootConfig;
+
+/* Notified of events a monitor shows; data may be NULL and is borrowed. */
+typedef void MachineEventFn(void *opaque, const char *name, struct json_object *data);
+typedef void RunStateFn(void *opaque, bool running, RunState state);
+
+struct Machine {
+    Object obj;                /* /machine */
+    Object *root;              /* / */
+    EventLoop *main_loop;
+    ClockSource *clocks;
+    MemTopology *topo;
+    MemRegion *system_memory;  /* root container of `memory` */
+    MemRegion *system_io;      /* root container of `io` */
+    AddressSpace *memory;
+    AddressSpace *io;
+    Accel *accel;              /* NULL for machines without CPUs */
+    char *cpu_model;           /* -cpu */
+    unsigned smp_cpus;
+    uint64_t ram_size;
+    Object *ram_backend;       /* memory-backend-* of -machine memory-backend=, or created from -m */
+    MemRegion *ram;            /* its region */
+    BootConfig boot;
+    PciBus *pci_bus;           /* root bus -device goes to by default; NULL: none */
+    bool nodefaults, no_reboot, no_shutdown;
+    RunState run_state;
+    /* private to core/machine.c */
+    struct MachinePrivate *priv;
+};
+
+/* Allocates root, /machine, /objects, loop, clocks, topology and address spaces; properties unset, not started. */
+Machine *machine_new(const MachineModel *model, GError **error);
+bool machine_start(Machine *m, GError **error);
+/* Stops and frees everything. */
+void machine_free(Machine *m);
+
+/* Run state; main loop.  vm_start/vm_stop tell the clocks, the accelerator and the handlers. */
+void machine_vm_start(Machine *m);
+void machine_vm_stop(Machine *m, RunState state);
+/* Any thread: carried out by the main loop. */
+void machine_request_reset(Machine *m, ShutdownCause cause);
+void machine_request_shutdown(Machine *m, ShutdownCause cause, int exit_code);
+void machine_request_powerdown(Machine *m);
+/* True when the process should end; *exit_code says how. */
+bool machine_shutdown_requested(Machine *m, int *exit_code);
+/* Carries out pending requests; called by the main loop after each iteration. */
+void machine_process_requests(Machine *m);
+/* Resets all devices (bottom-up creation order), then the machine.  Main loop, vCPUs paused by the callee. */
+void machine_reset(Machine *m, ShutdownCause cause);
+
+void machine_add_run_state_handler(Machine *m, RunStateFn *fn, void *opaque);
+void machine_remove_run_state_handler(Machine *m, RunStateFn *fn, void *opaque);
+void machine_add_event_handler(Machine *m, MachineEventFn *fn, void *opaque);
+void machine_remove_event_handler(Machine *m, MachineEventFn *fn, void *opaque);
+/* Emits an event (QMP name, e.g. "DEVICE_DELETED"); any thread, delivered in the main loop.  Takes the reference of data. */
+void machine_emit_event(Machine *m, const char *name, struct json_object *data);
+/* Called at every system reset, after devices were reset; for things that are not devices. */
+void machine_add_reset_handler(Machine *m, LoopBhFn *fn, void *opaque);
+void machine_remove_reset_handler(Machine *m, LoopBhFn *fn, void *opaque);
+
+const char *run_state_name(RunState state);
+const char *shutdown_cause_name(ShutdownCause cause);
+
+/*
+ * -device: creates by name, places on its bus (property "bus", "addr"), starts.
+ * opts holds "driver", optional "id", and properties.  Undone on failure.
+ */
+Device *machine_device_add(Machine *m, struct json_object *opts, GError **error);
+/* Guest-visible unplug of a device added with an id; the event DEVICE_DELETED follows. */
+bool machine_device_del(Machine *m, const char *id_or_path, GError **error);
+/* -object: opts holds "qom-type", "id", properties. */
+Object *machine_object_add(Machine *m, struct json_object *opts, GError **error);
+bool machine_object_del(Machine *m, const char *id, GError **error);
+
+/* --- memory-backend-ram, -memfd, -file (core/ram-backend.c) --- */
+extern const ObjectModel ram_backend_ram_model, ram_backend_memfd_model, ram_backend_file_model;
+/* The region of a started backend; borrowed. */
+MemRegion *ram_backend_region(Object *backend);
+uint64_t ram_backend_size(Object *backend);
+bool ram_backend_is(Object *obj);
+/* True when other processes can map it (share=on and an fd). */
+bool ram_backend_shared(Object *backend);
+/* `iothread` objects. */
+extern const ObjectModel iothread_model;
+EventLoop *iothread_loop(Object *iothread);
+
+#endif

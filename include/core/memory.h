@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Address spaces.  A tree of regions is rendered at commit to an immutable flat
+ * view, published with RCU; lookup and dispatch take no lock of the tree.
+ *
+ * Topology changes (everything that says "topology") happen with the machine's
+ * main loop lock held, between mem_begin() and mem_commit(); each function opens a
+ * transaction of its own when none is open.  At the outermost commit listeners
+ * get one ordered diff for each address space: removals, then additions.
+ */
+#ifndef CORE_MEMORY_H
+#define CORE_MEMORY_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/loop.h"
+
+typedef uint64_t HwAddr;
+typedef struct AddressSpace AddressSpace;
+typedef struct MemRegion MemRegion;
+typedef struct MemTopology MemTopology;
+
+/* Result of an access; errors may be or-ed. */
+typedef enum MemResult {
+    MEM_OK = 0,
+    MEM_DECODE_ERROR = 1, /* nothing there: reads give all ones */
+    MEM_DEVICE_ERROR = 2, /* the device refused */
+    MEM_ACCESS_ERROR = 4, /* permission (read-only, vIOMMU) */
+} MemResult;
+
+typedef struct MemAttrs {
+    uint16_t requester_id; /* bus/device/function of a DMA */
+    bool unspecified;      /* no requester: CPU or debugger */
+} MemAttrs;
+
+#define MEM_ATTRS_CPU ((MemAttrs){.unspecified = true})
+
+/*
+ * Device registers.  addr is relative to the region; value is in host order, low `size` bytes.
+ * Accesses outside [min_size, max_size] are split or widened by the core to
+ * what the model implements; unaligned ones are refused unless `unaligned`.
+ */
+typedef struct MemOps {
+    MemResult (*read)(void *opaque, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs);
+    MemResult (*write)(void *opaque, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs);
+    uint8_t min_size, max_size; /* sizes the callbacks take: 1, 2, 4, 8; 0 means 1 and 8 */
+    bool unaligned;
+} MemOps;
+
+typedef enum MemKind { MEM_CONTAINER, MEM_RAM, MEM_ROM, MEM_IO, MEM_ALIAS } MemKind;
+
+typedef enum MemDirty { MEM_DIRTY_MIGRATION, MEM_DIRTY_DISPLAY } MemDirty;
+
+/* One topology (all address spaces of a machine); `loop` is its main loop. */
+MemTopology *mem_topology_new(EventLoop *loop);
+void mem_topology_free(MemTopology *topo);
+
+/* --- regions (topology) ---
+ * Reference counted: creation gives one reference to the caller; being a
+ * subregion, or in a published flat view, holds more.  After mem_region_unref()
+ * by its owner a region that is mapped nowhere is freed after a grace period.
+ */
+MemRegion *mem_region_new_container(MemTopology *topo, const char *name, uint64_t size);
+/*
+ * `home` is the loop whose lock callbacks run under, or NULL: callbacks are
+ * thread safe and may block (proxied registers); the dispatcher then holds only a
+ * reference to the region.
+ */
+MemRegion *mem_region_new_io(MemTopology *topo, const char *name, uint64_t size, const MemOps *ops, void *opaque,
+                             EventLoop *home);
+/* RAM at `host` (page aligned), backed by fd at fd_offset when fd >= 0 (borrowed: stays open as long as the region). */
+MemRegion *mem_region_new_ram(MemTopology *topo, const char *name, uint64_t size, void *host, int fd,
+                              uint64_t fd_offset, bool readonly);
+/* Reads come from host memory, writes go to ops (flash); ops NULL: writes are dropped. */
+MemRegion *mem_region_new_rom(MemTopology *topo, const char *name, uint64_t size, void *host, const MemOps *ops,
+                              void *opaque);
+/* A window of size bytes on `target` beginning at `offset`. */
+MemRegion *mem_region_new_alias(MemTopology *topo, const char *name, MemRegion *target, uint64_t offset, uint64_t size);
+MemRegion *mem_region_ref(MemRegion *region);
+void mem_region_unref(MemRegion *region);
+/*
+ * The owner goes away: no callback of this region starts after it returned, and
+ * those running in other threads have ended.  Not with a lock a callback may want,
+ * other than the home loop's (which is dropped meanwhile).
+ */
+void mem_region_retire(MemRegion *region);
+
+void mem_region_add(MemRegion *parent, HwAddr offset, MemRegion *child);
+/* Overlapping regions: the higher priority is seen (default 0). */
+void mem_region_add_overlap(MemRegion *parent, HwAddr offset, MemRegion *child, int priority);
+void mem_region_del(MemRegion *parent, MemRegion *child);
+void mem_region_set_enabled(MemRegion *region, bool enabled);
+void mem_region_set_address(MemRegion *region, HwAddr offset);
+void mem_region_set_alias_offset(MemRegion *region, uint64_t offset);
+void mem_region_set_size(MemRegion *region, uint64_t size);
+
+const char *mem_region_name(const MemRegion *region);
+uint64_t mem_region_size(const MemRegion *region);
+MemKind mem_region_kind(const MemRegion *region);
+bool mem_region_readonly(const MemRegion *region);
+/* Host address of RAM and ROM, else NULL. */
+void *mem_region_host(const MemRegion *region);
+/* The fd behind RAM and its offset of byte 0; -1 when there is none. */
+int mem_region_fd(const MemRegion *region, uint64_t *fd_offset);
+/* Maps a host address inside RAM of this topology to its region and offset; NULL when it is none. */
+MemRegion *mem_region_from_host(MemTopology *topo, const void *host, uint64_t *offset);
+
+/*
+ * A guest write of `size` (0: any) and, when match, value `data` at addr
+ * signals fd instead of calling write.  fd is borrowed until deleted.
+ */
+void mem_region_add_ioeventfd(MemRegion *region, HwAddr addr, unsigned size, bool match, uint64_t data, int fd);
+void mem_region_del_ioeventfd(MemRegion *region, HwAddr addr, unsigned size, bool match, uint64_t data, int fd);
+
+/* --- transactions (topology) --- */
+void mem_begin(MemTopology *topo);
+/* At the outermost level: renders, publishes, tells listeners.  False with the first listener's error. */
+bool mem_commit(MemTopology *topo, GError **error);
+
+/* --- address spaces --- */
+AddressSpace *as_new(MemTopology *topo, const char *name, MemRegion *root); /* topology; holds a reference to root */
+void as_free(AddressSpace *as);                                            /* topology */
+const char *as_name(const AddressSpace *as);
+MemRegion *as_root(const AddressSpace *as);
+MemTopology *as_topology(const AddressSpace *as);
+
+/* Transfers; any thread, split at region borders.  All bytes are attempted; the result is the or of all. */
+MemResult as_read(AddressSpace *as, HwAddr addr, void *buf, uint64_t len, MemAttrs attrs);
+MemResult as_write(AddressSpace *as, HwAddr addr, const void *buf, uint64_t len, MemAttrs attrs);
+/* One register access of 1, 2, 4 or 8 bytes, little-endian value in host order. */
+MemResult as_load(AddressSpace *as, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs);
+MemResult as_store(AddressSpace *as, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs);
+
+/*
+ * Direct access: the host address of [addr, addr + *len) when it is RAM;
+ * *len is shortened to what is contiguous.  NULL when it is not RAM (or
+ * read-only and is_write): use as_read/as_write.  The region stays referenced
+ * until as_unmap(), which takes the number of bytes really written.
+ */
+void *as_map(AddressSpace *as, HwAddr addr, uint64_t *len, bool is_write, MemRegion **region);
+void as_unmap(AddressSpace *as, MemRegion *region, void *host, uint64_t len, bool is_write);
+
+/* What is at addr, for accelerators: fills *out from the current flat view.  False: nothing mapped.  Any thread. */
+typedef struct MemSection {
+    AddressSpace *as;
+    MemRegion *region;        /* referenced only where said */
+    HwAddr addr;              /* in the address space */
+    uint64_t size;
+    uint64_t region_offset;
+    bool readonly;
+} MemSection;
+bool as_lookup(AddressSpace *as, HwAddr addr, MemSection *out);
+
+/*
+ * Code of the guest may have been overwritten by as_write/as_unmap: accelerators
+ * that cache it register here.  Called in the writer's thread.
+ */
+typedef void MemWriteFn(void *opaque, MemRegion *ram, uint64_t offset, uint64_t len);
+void mem_topology_set_write_hook(MemTopology *topo, MemWriteFn *fn, void *opaque);
+
+/* Dirty pages of RAM regions (4 KiB); tracking is started per client. */
+void mem_region_dirty_track(MemRegion *ram, MemDirty client, bool on); /* topology */
+void mem_region_dirty_set(MemRegion *ram, uint64_t offset, uint64_t len); /* any thread */
+/* Copies and clears the bits of [offset, offset+len), one bit a page, into bitmap; true when any was set. */
+bool mem_region_dirty_take(MemRegion *ram, MemDirty client, uint64_t offset, uint64_t len, uint64_t *bitmap);
+
+/* --- listeners (topology) --- */
+typedef struct MemListener MemListener;
+struct MemListener {
+    const char *name;
+    int priority;  /* order of begin/add/commit: ascending; of del: descending */
+    void (*begin)(MemListener *l);
+    void (*add)(MemListener *l, const MemSection *section);
+    void (*del)(MemListener *l, const MemSection *section);
+    void (*ioeventfd_add)(MemListener *l, const MemSection *section, bool match, uint64_t data, int fd);
+    void (*ioeventfd_del)(MemListener *l, const MemSection *section, bool match, uint64_t data, int fd);
+    /* Everything is sent: wait for what was started.  False: the commit fails with this error. */
+    bool (*commit)(MemListener *l, GError **error);
+    AddressSpace *as; /* set by mem_listener_register */
+};
+/* Registers and replays the present sections as adds.  False: *error, and it is not registered. */
+bool mem_listener_register(MemListener *l, AddressSpace *as, GError **error);
+/* Replays the present sections as dels, then forgets the listener. */
+void mem_listener_unregister(MemListener *l);
+
+/* `info mtree` (flat: -f) as text; g_free. */
+char *mem_topology_print(MemTopology *topo, bool flat);
+
+#endif
