@@ -51,6 +51,33 @@ bool device_load(Device *dev, const uint8_t *data, size_t len, size_t *offset, G
  */
 void guest_error(Device *dev, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/* --- kinds: what all devices of a ModelKind have in common, supplied by a layer above core --- */
+/*
+ * Registered for a machine with machine_set_kind_ops().  Main loop.  Any member may be
+ * NULL.  MODEL_DEVICE is registered by machine_new() itself.
+ */
+typedef struct DeviceKindOps {
+    /* Properties every device of the kind has besides its model's; fields of the kind's struct; ends with name NULL. */
+    const Prop *props;
+    /*
+     * machine_device_add() only: properties are set, start follows.  Attaches the device to the bus the
+     * properties ask for.  NULL: devices of the kind need no place.  On false nothing is left behind.
+     */
+    bool (*place)(Device *dev, GError **error);
+    /* Takes the device off its bus: by device_destroy() after stop, and after a failed start.  Nothing when not placed. */
+    void (*unplace)(Device *dev);
+    /* Calls the model's start, reset, stop with what the kind does around it.  On false nothing is left behind but the place. */
+    bool (*start)(Device *dev, GError **error);
+    void (*reset)(Device *dev);
+    void (*stop)(Device *dev);
+    /* device_del: false with a reason refuses. */
+    bool (*can_unplug)(Device *dev, GError **error);
+} DeviceKindOps;
+
+void machine_set_kind_ops(Machine *machine, ModelKind kind, const DeviceKindOps *ops);
+/* NULL when the machine has no devices of that kind. */
+const DeviceKindOps *machine_kind_ops(const Machine *machine, ModelKind kind);
+
 /* --- interrupt lines: a wire with one receiver --- */
 typedef void IrqFn(void *opaque, int n, int level);
 

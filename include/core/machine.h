@@ -120,6 +120,16 @@ bool machine_device_del(Machine *m, const char *id_or_path, GError **error);
 Object *machine_object_add(Machine *m, struct json_object *opts, GError **error);
 bool machine_object_del(Machine *m, const char *id, GError **error);
 
+/* As model_print_props and model_list_props, with the properties common to the model's kind (bus, addr, ...). */
+void machine_print_props(Machine *m, const Model *model);
+struct json_object *machine_list_props(Machine *m, const Model *model);
+
+/*
+ * For a board's start: sets m->ram from m->ram_backend, or from a new anonymous
+ * memory-backend-ram of m->ram_size bytes with id "pc.ram" below /objects.
+ */
+bool machine_ram_setup(Machine *m, GError **error);
+
 /* --- memory-backend-ram, -memfd, -file (core/ram-backend.c) --- */
 extern const ObjectModel ram_backend_ram_model, ram_backend_memfd_model, ram_backend_file_model;
 /* The region of a started backend; borrowed. */
