@@ -82,7 +82,10 @@ struct PciModel {
 };
 
 struct PciBar {
-    MemRegion *region;    /* the BAR's contents: a container or the ops region */
+    MemRegion *region;    /* the BAR itself, a container for models with a table */
+    MemRegion *contents;  /* the table's registers or ops inside it, or NULL */
+    const RegDef *regs;   /* of the table */
+    PciDevice *dev;
     MemRegion *space;     /* where it is mapped: the bus's memory or I/O container; NULL while unmapped */
     uint64_t address;     /* PCI_BAR_UNMAPPED while unmapped */
     uint64_t size;
@@ -116,8 +119,11 @@ struct PciDevice {
     uint8_t *msix_pba;
     uint64_t msix_used;        /* count of notifications, for statistics */
     MemRegion *msix_table_region, *msix_pba_region;
-    bool msix_function_masked;
-    int intx_level;            /* what the model drives */
+    void *rom_host;            /* pages of the option ROM */
+    size_t rom_size;
+    uint32_t config_len, msix_table_len, msix_pba_len; /* of the three buffers, for the state table */
+    bool intx_level;           /* what the model drives */
+    bool intx_out;             /* what the bus was told: after Interrupt Disable */
     MemRegion *dma_root;       /* container gated by Bus Master Enable */
     MemRegion *dma_alias;
     AddressSpace *dma;         /* what the function sees as memory */
@@ -140,8 +146,15 @@ typedef struct PciBusOps {
      * counts as unmasked unless SET_IRQS masked it.
      */
     bool remote_msi;
-    /* Called before a device on this bus is unplugged; false: refused with a reason. */
+    /* Called before a device on this bus is unplugged; false: refused with a reason.  NULL: allowed. */
     bool (*can_unplug)(PciBus *bus, PciDevice *dev, GError **error);
+    /*
+     * -device was told to use this bus: the bus that takes the function.  A machine
+     * that serves devices makes one for each.  NULL: this bus.
+     */
+    PciBus *(*bus_for_device)(PciBus *bus, PciDevice *dev, GError **error);
+    /* The function left the bus (unplugged or never started); NULL: nothing to do. */
+    void (*device_gone)(PciBus *bus);
 } PciBusOps;
 
 struct PciBus {
@@ -165,16 +178,15 @@ PciBus *pci_bus_new(Machine *machine, const char *name, const PciBusOps *ops, vo
 void pci_bus_free(PciBus *bus);
 /* The bus named `id` below the machine's root bus, or that of the bridge device with that id. */
 PciBus *pci_bus_find(Machine *machine, const char *id);
-/* All buses of the machine beside the tree below machine->pci_bus (x-remote has one for each served device). */
-PciDevice *pci_bus_device(PciBus *bus, uint8_t bus_number, uint8_t devfn); /* through bridges; NULL: nobody */
+/* The function with that bus number (0: on `bus` itself) and devfn, through bridges; NULL: nobody. */
+PciDevice *pci_bus_device(PciBus *bus, uint8_t bus_number, uint8_t devfn);
 
 /* Creates a board device at devfn, started.  Property pairs as in device_create. */
 PciDevice *pci_create(PciBus *bus, int devfn, const PciModel *model, const char *id, GError **error, ...) G_GNUC_NULL_TERMINATED;
-/* The kind's start/reset/stop, called by core through pci_device_kind_ops. */
-bool pci_device_start(PciDevice *dev, GError **error);
-void pci_device_reset(PciDevice *dev);
-void pci_device_stop(PciDevice *dev);
-extern const Prop pci_common_props[];
+/* How core places, starts and stops this kind: for machine_set_kind_ops(m, MODEL_PCI, &pci_kind_ops). */
+extern const DeviceKindOps pci_kind_ops;
+/* What every function saves: a model's table begins with STATE_FIELD_STRUCT(S, pci, &pci_device_state). */
+extern const StateTable pci_device_state;
 
 static inline const PciModel *pci_model(const PciDevice *dev)
 {
@@ -231,6 +243,8 @@ unsigned pci_swizzle_to_root(PciDevice *dev, unsigned pin);
 bool msi_init(PciDevice *dev, uint16_t offset, unsigned vectors, bool per_vector_mask, GError **error);
 bool msi_enabled(const PciDevice *dev);
 void msi_notify(PciDevice *dev, unsigned vector);
+/* As msix_set_mask, for MSI with per-vector masking. */
+void msi_set_mask(PciDevice *dev, unsigned vector, bool masked);
 MsiMessage msi_get_message(const PciDevice *dev, unsigned vector);
 unsigned msi_vectors_allocated(const PciDevice *dev);
 

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The life of a function: config space and BARs from its model's table, reset, INTx, DMA, saved state. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "hw/pci/pci-internal.h"
+
+/* --- INTx --- */
+
+void pci_update_intx(PciDevice *dev)
+{
+    bool disabled = pci_get16(dev->config + PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE;
+    bool out = dev->intx_level && !disabled;
+
+    dev->config[PCI_STATUS] =
+        (uint8_t)((dev->config[PCI_STATUS] & ~PCI_STATUS_INTERRUPT) | (dev->intx_level ? PCI_STATUS_INTERRUPT : 0));
+    if (out != dev->intx_out) {
+        dev->intx_out = out;
+        dev->bus->ops->set_intx(dev->bus, dev, dev->config[PCI_INTERRUPT_PIN] - 1u, out);
+    }
+}
+
+void pci_set_irq(PciDevice *dev, int level)
+{
+    if (dev->config[PCI_INTERRUPT_PIN] && dev->intx_level != !!level) {
+        dev->intx_level = level;
+        pci_update_intx(dev);
+    }
+}
+
+/* --- DMA --- */
+
+static MemAttrs dma_attrs(const PciDevice *dev)
+{
+    return (MemAttrs){.requester_id = (uint16_t)(dev->bus->number << 8 | dev->devfn)};
+}
+
+MemResult pci_dma_read(PciDevice *dev, uint64_t addr, void *buf, uint64_t len)
+{
+    return as_read(dev->dma, addr, buf, len, dma_attrs(dev));
+}
+
+MemResult pci_dma_write(PciDevice *dev, uint64_t addr, const void *buf, uint64_t len)
+{
+    return as_write(dev->dma, addr, buf, len, dma_attrs(dev));
+}
+
+void *pci_dma_map(PciDevice *dev, uint64_t addr, uint64_t *len, bool is_write, MemRegion **region)
+{
+    return as_map(dev->dma, addr, len, is_write, region);
+}
+
+void pci_dma_unmap(PciDevice *dev, MemRegion *region, void *host, uint64_t len, bool is_write)
+{
+    as_unmap(dev->dma, region, host, len, is_write);
+}
+
+static void dma_space_init(PciDevice *dev)
+{
+    MemTopology *topo = dev->dev.obj.machine->topo;
+    MemRegion *target = as_root(dev->bus->dma_space);
+
+    mem_begin(topo);
+    dev->dma_root = mem_region_new_container(topo, "bus master container", UINT64_MAX);
+    dev->dma_alias = mem_region_new_alias(topo, "bus master", target, 0, mem_region_size(target));
+    mem_region_set_enabled(dev->dma_alias, false);
+    mem_region_add(dev->dma_root, 0, dev->dma_alias);
+    dev->dma = as_new(topo, dev->dev.obj.id, dev->dma_root);
+    mem_commit(topo, NULL);
+}
+
+static void dma_space_cleanup(PciDevice *dev)
+{
+    if (!dev->dma) {
+        return;
+    }
+    as_free(dev->dma);
+    mem_region_del(dev->dma_root, dev->dma_alias);
+    mem_region_unref(dev->dma_alias);
+    mem_region_unref(dev->dma_root);
+    dev->dma = NULL;
+    dev->dma_alias = dev->dma_root = NULL;
+}
+
+/* --- from the model's table --- */
+
+static void config_init(PciDevice *dev)
+{
+    const PciModel *model = pci_model(dev);
+    const PciIds *ids = &model->ids;
+    bool bridge = model->header_type == PCI_HEADER_TYPE_BRIDGE;
+
+    dev->is_express = model->express && dev->bus->express;
+    dev->config_size = dev->is_express ? PCIE_CONFIG_SIZE : PCI_CONFIG_SIZE;
+    dev->config_len = dev->config_size;
+    dev->cap_end = 0x40;
+    dev->config = g_malloc0(dev->config_size);
+    dev->wmask = g_malloc0(dev->config_size);
+    dev->w1cmask = g_malloc0(dev->config_size);
+
+    pci_set16(dev->config + PCI_VENDOR_ID, ids->vendor);
+    pci_set16(dev->config + PCI_DEVICE_ID, ids->device);
+    dev->config[PCI_REVISION_ID] = ids->revision;
+    dev->config[PCI_CLASS_PROG] = (uint8_t)ids->class_code;
+    pci_set16(dev->config + PCI_CLASS_DEVICE, (uint16_t)(ids->class_code >> 8));
+    dev->config[PCI_HEADER_TYPE] = model->header_type | (dev->multifunction ? PCI_HEADER_TYPE_MULTI : 0);
+    dev->config[PCI_INTERRUPT_PIN] = model->interrupt_pin;
+    if (!bridge) {
+        pci_set16(dev->config + PCI_SUBSYSTEM_VENDOR_ID, ids->subsystem_vendor);
+        pci_set16(dev->config + PCI_SUBSYSTEM_ID, ids->subsystem);
+    }
+    pci_set16(dev->wmask + PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |
+                                            PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE);
+    pci_set16(dev->w1cmask + PCI_STATUS, PCI_STATUS_W1C);
+    dev->wmask[PCI_CACHE_LINE_SIZE] = 0xff;
+    dev->wmask[PCI_LATENCY_TIMER] = 0xff;
+    dev->wmask[PCI_INTERRUPT_LINE] = 0xff;
+}
+
+static MemResult regs_read(void *opaque, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs)
+{
+    PciBar *bar = opaque;
+
+    if (reg_read(bar->regs, bar->dev, addr, size, val) != MEM_OK) {
+        guest_error(&bar->dev->dev, "read of %u bytes at 0x%" G_GINT64_MODIFIER "x: no register there", size, addr);
+        *val = 0;
+    }
+    return MEM_OK;
+}
+
+static MemResult regs_write(void *opaque, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs)
+{
+    PciBar *bar = opaque;
+
+    if (reg_write(bar->regs, bar->dev, addr, size, val) != MEM_OK) {
+        guest_error(&bar->dev->dev, "write of %u bytes at 0x%" G_GINT64_MODIFIER "x: no register there", size, addr);
+    }
+    return MEM_OK;
+}
+
+static const MemOps regs_ops = {regs_read, regs_write, .min_size = 1, .max_size = 8};
+
+static void bar_init(PciDevice *dev, unsigned n, const PciBarDef *def)
+{
+    MemTopology *topo = dev->dev.obj.machine->topo;
+    g_autofree char *name = g_strdup_printf("%s BAR %u", dev->dev.obj.id, n);
+    MemRegion *container = mem_region_new_container(topo, name, def->size);
+    MemRegion *contents = NULL;
+
+    pci_register_bar(dev, n, def->kind, container);
+    mem_region_unref(container);
+    if (def->regs) {
+        dev->bars[n].regs = def->regs;
+        dev->bars[n].dev = dev;
+        contents = mem_region_new_io(topo, name, def->size, &regs_ops, &dev->bars[n], dev->dev.home);
+    } else if (def->ops) {
+        contents = mem_region_new_io(topo, name, def->size, def->ops, dev, dev->dev.home);
+    }
+    if (contents) {
+        mem_region_add(container, 0, contents);
+        dev->bars[n].contents = contents;
+    }
+}
+
+static bool rom_size_ok(const char *path, off_t len, GError **error)
+{
+    if (len > 0 && len <= 16 << 20) {
+        return true;
+    }
+    error_set(error, "romfile=%s: not an option ROM (%lld bytes, allowed 1..16777216)", path, (long long)len);
+    return false;
+}
+
+static bool rom_load(PciDevice *dev, GError **error)
+{
+    const char *path = dev->romfile ? dev->romfile : pci_model(dev)->romfile;
+    g_autofree char *image = NULL;
+    gsize len, size = 2048;
+    MemRegion *region;
+    void *host;
+
+    if (!path || !*path || !dev->rombar) {
+        return true;
+    }
+    if (!g_file_get_contents(path, &image, &len, error)) {
+        g_prefix_error(error, "romfile: ");
+        return false;
+    }
+    if (!rom_size_ok(path, (off_t)len, error)) {
+        return false;
+    }
+    while (size < len) {
+        size *= 2;
+    }
+    host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (host == MAP_FAILED) {
+        error_set_errno(error, errno, "romfile=%s: cannot allocate %zu bytes", path, size);
+        return false;
+    }
+    memset(host, 0xff, size);
+    memcpy(host, image, len);
+    dev->rom_host = host;
+    dev->rom_size = size;
+    region = mem_region_new_rom(dev->dev.obj.machine->topo, "option rom", size, host, NULL, NULL);
+    pci_register_bar(dev, PCI_ROM_SLOT, PCI_BAR_MEM32, region);
+    mem_region_unref(region);
+    return true;
+}
+
+static bool capabilities_init(PciDevice *dev, GError **error)
+{
+    const PciModel *model = pci_model(dev);
+
+    return (!model->msi_vectors || msi_init(dev, 0, model->msi_vectors, true, error)) &&
+           (!model->msix_vectors || msix_init(dev, model->msix_vectors, model->msix_bar, model->msix_table_offset,
+                                              model->msix_pba_offset, 0, error)) &&
+           (!dev->is_express || model->header_type != PCI_HEADER_TYPE_NORMAL ||
+            pcie_cap_init(dev, 0, dev->bus->parent ? PCI_EXP_TYPE_ENDPOINT : PCI_EXP_TYPE_RC_END, 0, error));
+}
+
+static void bars_cleanup(PciDevice *dev)
+{
+    for (unsigned n = 0; n < PCI_REGION_COUNT; n++) {
+        PciBar *bar = &dev->bars[n];
+
+        if (!bar->region) {
+            continue;
+        }
+        if (bar->space) {
+            mem_region_del(bar->space, bar->region);
+        }
+        if (bar->contents) {
+            mem_region_del(bar->region, bar->contents);
+            mem_region_retire(bar->contents);
+            mem_region_unref(bar->contents);
+        }
+        mem_region_unref(bar->region);
+        *bar = (PciBar){0};
+    }
+}
+
+/* Undoes what pci_device_start did before the model's own start. */
+static void common_cleanup(PciDevice *dev)
+{
+    MemTopology *topo = dev->dev.obj.machine->topo;
+
+    mem_begin(topo);
+    bars_cleanup(dev);
+    dma_space_cleanup(dev);
+    mem_commit(topo, NULL);
+    msix_cleanup(dev);
+    if (dev->rom_host) {
+        munmap(dev->rom_host, dev->rom_size);
+        dev->rom_host = NULL;
+    }
+    g_clear_pointer(&dev->config, g_free);
+    g_clear_pointer(&dev->wmask, g_free);
+    g_clear_pointer(&dev->w1cmask, g_free);
+}
+
+bool pci_device_start(Device *d, GError **error)
+{
+    PciDevice *dev = (PciDevice *)d;
+    const PciModel *model = pci_model(dev);
+    bool ok;
+
+    config_init(dev);
+    dma_space_init(dev);
+    for (unsigned n = 0; n < PCI_BAR_COUNT; n++) {
+        if (model->bars[n].kind != PCI_BAR_NONE) {
+            bar_init(dev, n, &model->bars[n]);
+        }
+    }
+    ok = rom_load(dev, error) && capabilities_init(dev, error) && (!model->start || model->start(dev, error));
+    if (!ok) {
+        common_cleanup(dev);
+    }
+    return ok;
+}
+
+void pci_device_reset(Device *d)
+{
+    PciDevice *dev = (PciDevice *)d;
+    const PciModel *model = pci_model(dev);
+
+    for (unsigned n = 0; n < PCI_BAR_COUNT; n++) {
+        if (dev->bars[n].regs) {
+            reg_reset(dev->bars[n].regs, dev);
+        }
+    }
+    if (model->reset) {
+        model->reset(dev);
+    }
+    pci_set_irq(dev, 0);
+    pci_set16(dev->config + PCI_COMMAND, 0);
+    pci_set16(dev->config + PCI_STATUS, pci_get16(dev->config + PCI_STATUS) & (uint16_t)~PCI_STATUS_W1C);
+    dev->config[PCI_CACHE_LINE_SIZE] = dev->config[PCI_LATENCY_TIMER] = dev->config[PCI_INTERRUPT_LINE] = 0;
+    for (unsigned n = 0; n < PCI_REGION_COUNT; n++) {
+        const PciBar *bar = &dev->bars[n];
+        uint16_t reg = (uint16_t)(n == PCI_ROM_SLOT ? PCI_ROM_ADDRESS : PCI_BASE_ADDRESS_0 + 4 * n);
+        bool is64 = bar->kind == PCI_BAR_MEM64 || bar->kind == PCI_BAR_MEM64_PREFETCH;
+
+        for (unsigned i = 0; bar->region && i < (is64 ? 8u : 4u); i++) {
+            dev->config[reg + i] &= (uint8_t)~dev->wmask[reg + i];
+        }
+    }
+    msi_reset(dev);
+    msix_reset(dev);
+    pci_update_mappings(dev);
+    pci_update_intx(dev);
+}
+
+void pci_device_stop(Device *d)
+{
+    PciDevice *dev = (PciDevice *)d;
+    MemTopology *topo = d->obj.machine->topo;
+
+    /* The guest loses the BARs first, so that no callback runs into a half-stopped model. */
+    mem_begin(topo);
+    for (unsigned n = 0; n < PCI_REGION_COUNT; n++) {
+        if (dev->bars[n].space) {
+            mem_region_del(dev->bars[n].space, dev->bars[n].region);
+            dev->bars[n].space = NULL;
+        }
+    }
+    mem_commit(topo, NULL);
+    pci_set_irq(dev, 0);
+    if (pci_model(dev)->stop) {
+        pci_model(dev)->stop(dev);
+    }
+    common_cleanup(dev);
+}
+
+/* --- saved state --- */
+
+static bool pci_state_post_load(void *instance, uint32_t version, GError **error)
+{
+    PciDevice *dev = instance;
+
+    if (dev->config_len != dev->config_size || dev->msix_table_len != dev->msix_vectors * PCI_MSIX_ENTRY_SIZE ||
+        dev->msix_pba_len != (dev->msix_vectors + 63u) / 64 * 8) {
+        error_set(error, "%s: saved function has another shape (config %u, MSI-X table %u bytes, here %u and %u)",
+                  dev->dev.obj.id, dev->config_len, dev->msix_table_len, dev->config_size,
+                  dev->msix_vectors * PCI_MSIX_ENTRY_SIZE);
+        return false;
+    }
+    pci_update_mappings(dev);
+    pci_update_intx(dev);
+    return true;
+}
+
+static const StateField pci_state_fields[] = {
+    {.name = "config", .kind = STATE_BUFFER, .offset = offsetof(PciDevice, config), .count = PCIE_CONFIG_SIZE,
+     .len_offset = offsetof(PciDevice, config_len)},
+    {.name = "msix_table", .kind = STATE_BUFFER, .offset = offsetof(PciDevice, msix_table),
+     .count = 2048 * PCI_MSIX_ENTRY_SIZE, .len_offset = offsetof(PciDevice, msix_table_len)},
+    {.name = "msix_pba", .kind = STATE_BUFFER, .offset = offsetof(PciDevice, msix_pba), .count = 256,
+     .len_offset = offsetof(PciDevice, msix_pba_len)},
+    STATE_FIELD_BOOL(PciDevice, intx_level),
+    STATE_END,
+};
+
+const StateTable pci_device_state = {
+    .name = "pci", .version = 1, .fields = pci_state_fields, .post_load = pci_state_post_load};

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * PCI-to-PCI bridges (PCI-to-PCI Bridge Architecture 1.2): a function with a
+ * bus behind it.  The secondary bus is named after the bridge's id, which is what `bus=` takes.
+ */
+#ifndef HW_PCI_BRIDGE_H
+#define HW_PCI_BRIDGE_H
+
+#include "hw/pci/pci.h"
+
+typedef struct PciBridge {
+    PciDevice pci;
+    PciBus *secondary;
+    MemRegion *mem, *io;                 /* the secondary bus's own spaces */
+    MemRegion *mem_window, *pref_window, *io_window; /* aliases of them on the primary bus; NULL: closed */
+    uint8_t port, chassis_slot;          /* port number and slot number of a root port */
+} PciBridge;
+
+/* Conventional "pci-bridge" and "pcie-root-port". */
+extern const PciModel pci_bridge_model, pcie_root_port_model;
+
+#endif
