@@ -31,6 +31,7 @@ struct Device {
     uint64_t guest_errors;       /* counted by guest_error() */
     int64_t guest_error_logged;  /* rate limit */
     bool unplug_pending;
+    struct DeviceIrqs *irqs;     /* private to core/irq.c */
 };
 
 /* Creates under /machine/unattached, sets properties from NULL-terminated name, text pairs, starts. For boards. */

@@ -62,6 +62,7 @@ struct Object {
     GPtrArray *children;  /* of Object *, creation order */
     Machine *machine;     /* NULL only for the root before a machine exists */
     bool started;
+    GHashTable *given;    /* of const Prop *: set by the user; NULL when none */
 };
 
 /*
@@ -79,7 +80,7 @@ const char *model_nearest(const char *name, unsigned kinds);
  * Allocates a zeroed instance of `model` with property defaults applied and
  * attaches it below `parent` as `id` (copied).  Not started.  NULL with *error
  * when the id is taken or malformed (letters, digits, '-', '.', '_', beginning
- * with a letter; board names may also have [n]).
+ * with a letter; board names may also have [n]).  id NULL: "device[N]" with the first free N.
  */
 Object *object_new(const Model *model, Machine *machine, Object *parent, const char *id, GError **error);
 /* Detaches and frees an object that is not started (or was stopped), and its children. */
@@ -101,6 +102,8 @@ Object *object_resolve(Machine *machine, const char *path);
 /* Canonical path, malloc'ed (g_free). */
 char *object_path(const Object *obj);
 Object *object_child(Object *parent, const char *id);
+/* False with *error when a PROP_REQUIRED property was not given.  Before an object's start. */
+bool object_check_required(Object *obj, GError **error);
 /* A plain node of the tree ("container"), created when missing. */
 Object *object_container(Object *parent, const char *id);
 
