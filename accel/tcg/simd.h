@@ -121,6 +121,9 @@ typedef enum X86OpcodeMap { X86_MAP_0F, X86_MAP_0F38, X86_MAP_0F3A } X86OpcodeMa
  */
 const X86SimdInsn *x86_simd_lookup(X86OpcodeMap map, X86SimdPrefix prefix, uint8_t opcode, unsigned modrm_reg);
 
+/* True when the host can run instructions of an X86_SIMD_FEAT_*; the others have no entries and are not advertised. */
+bool x86_simd_feature_available(unsigned feature);
+
 /*
  * x87, opcodes D8..DF.  `modrm_reg` is the /digit; register forms (mod 3) are
  * looked up by their full ModRM byte.
@@ -135,6 +138,7 @@ typedef struct X86FpuCtx {
     uint64_t eflags;          /* FCOMI family, FCMOVcc */
     uint16_t *ax;             /* FNSTSW AX */
     bool cr0_ne;
+    bool skip_write;          /* out: an unmasked exception left the memory operand alone: do not write it */
 } X86FpuCtx;
 
 typedef X86SimdFault X86FpuFn(X86FpuCtx *ctx, void *mem);
