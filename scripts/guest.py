@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Test guests: a stock Debian kernel (downloaded and unpacked, never installed) and small initramfs images."""
+import gzip
+import io
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CACHE = pathlib.Path(os.environ.get("MPQEMU_GUEST_CACHE", ROOT / "build" / "guest"))
+
+
+def _run(args, **kwargs):
+    return subprocess.run(args, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs).stdout
+
+
+def kernel(cache=CACHE):
+    """Path of the cloud kernel's vmlinuz; downloads it on first use."""
+    cache = pathlib.Path(cache)
+    vmlinuz = cache / "vmlinuz"
+    if vmlinuz.exists():
+        return vmlinuz
+    cache.mkdir(parents=True, exist_ok=True)
+    depends = _run(["apt-cache", "depends", "linux-image-cloud-amd64"])
+    package = re.search(r"Depends: (linux-image-\S+)", depends)
+    if not package:
+        raise RuntimeError("apt knows no linux-image-cloud-amd64; run apt-get update")
+    work = cache / "unpack"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    _run(["apt-get", "download", package.group(1)], cwd=work)
+    _run(["dpkg", "-x", str(next(work.glob("*.deb"))), "root"], cwd=work)
+    partial = cache / "vmlinuz.partial"
+    shutil.copy(next((work / "root/boot").glob("vmlinuz-*")), partial)
+    partial.rename(vmlinuz)
+    shutil.rmtree(work)
+    return vmlinuz
+
+
+class Cpio:
+    """A newc archive (see the kernel's initramfs buffer format), compressed with gzip."""
+
+    def __init__(self):
+        self.out = io.BytesIO()
+        self.inode = 0
+
+    def add(self, name, mode, data=b"", rdev=(0, 0)):
+        self.inode += 1
+        fields = [self.inode, mode, 0, 0, 1, 0, len(data), 0, 0, rdev[0], rdev[1], len(name) + 1, 0]
+        header = b"070701" + b"".join(b"%08x" % f for f in fields)
+        self._padded(header + name.encode() + b"\0")
+        self._padded(data)
+
+    def _padded(self, data):
+        self.out.write(data + b"\0" * (-len(data) % 4))
+
+    def write(self, path):
+        self.add("TRAILER!!!", 0)
+        pathlib.Path(path).write_bytes(gzip.compress(self.out.getvalue(), 6, mtime=0))
+
+
+def initramfs(path, init, files=None):
+    """Writes an initramfs of busybox, the shell script `init` and `files` ({name: (mode, bytes)})."""
+    busybox = pathlib.Path("/bin/busybox")
+    archive = Cpio()
+    for name in ("bin", "dev", "proc", "sys", "mnt", "tmp", "etc"):
+        archive.add(name, 0o040755)
+    archive.add("dev/console", 0o020600, rdev=(5, 1))
+    archive.add("dev/null", 0o020666, rdev=(1, 3))
+    archive.add("bin/busybox", 0o100755, busybox.read_bytes())
+    archive.add("bin/sh", 0o120777, b"busybox")
+    archive.add("init", 0o100755, init.encode())
+    for name, (mode, data) in (files or {}).items():
+        archive.add(name, mode, data)
+    archive.write(path)
+    return path
+
+
+PROLOGUE = """#!/bin/sh
+/bin/busybox --install -s /bin
+mount -t devtmpfs dev /dev 2>/dev/null
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+"""
