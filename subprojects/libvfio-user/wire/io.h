@@ -60,6 +60,11 @@ void wire_stream_set_max_message(WireStream *s, uint32_t max_message);
  */
 int wire_stream_receive(WireStream *s, WireMessage *m, unsigned flags);
 bool wire_stream_has_message(const WireStream *s);
+/*
+ * After EPROTO for a header of bad size: true if nothing at all follows that header by now, so that the next bytes to come are
+ * most likely a header again; false if the stream has to be closed.
+ */
+bool wire_stream_resync(WireStream *s);
 #define WIRE_READ_AHEAD 40u
 
 /*

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio-user messages over a stream socket: an incremental receiver and a sender with a bounded queue.
+ *
+ * Receiving.  `ahead` holds what was read beyond finished messages.  A recvmsg that starts with nothing held may
+ * take up to WIRE_READ_AHEAD bytes, every other one takes exactly what the message lacks.  The kernel ends a receive
+ * behind the piece that carried fds, so fds always belong to the last message that begins in the bytes received.
+ */
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct Chunk {
+    struct Chunk *next;
+    size_t len, done;
+    unsigned fd_count;
+    int fds[WIRE_MAX_FDS];
+    uint8_t data[];
+} Chunk;
+
+struct WireStream {
+    int fd;
+    uint32_t max_message;
+
+    /* receiver */
+    uint8_t ahead[WIRE_READ_AHEAD];
+    size_t ahead_len;
+    bool have_header;
+    WireHeader header;
+    uint8_t *body;
+    size_t body_len, body_done;
+    int *fds;                   /* of the message being received */
+    unsigned fd_count;
+
+    /* sender */
+    size_t queue_limit, queued;
+    Chunk *head, **tail;
+};
+
+static void close_fds(const int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+}
+
+void wire_message_clear(WireMessage *m)
+{
+    free(m->body);
+    close_fds(m->fds, m->fd_count);
+    free(m->fds);
+    *m = (WireMessage){ 0 };
+}
+
+WireStream *wire_stream_new(int fd, uint32_t max_message, size_t queue_limit)
+{
+    WireStream *s = calloc(1, sizeof(*s));
+
+    if (s) {
+        s->fd = fd;
+        s->max_message = max_message;
+        s->queue_limit = queue_limit;
+        s->tail = &s->head;
+    }
+    return s;
+}
+
+void wire_stream_free(WireStream *s)
+{
+    if (s == NULL) {
+        return;
+    }
+    close_fds(s->fds, s->fd_count);
+    free(s->fds);
+    free(s->body);
+    while (s->head) {
+        Chunk *c = s->head;
+
+        s->head = c->next;
+        close_fds(c->fds, c->fd_count);
+        free(c);
+    }
+    close(s->fd);
+    free(s);
+}
+
+void wire_stream_shutdown(WireStream *s)
+{
+    shutdown(s->fd, SHUT_RDWR);
+}
+
+int wire_stream_fd(const WireStream *s)
+{
+    return s->fd;
+}
+
+void wire_stream_set_max_message(WireStream *s, uint32_t max_message)
+{
+    s->max_message = max_message;
+}
+
+int wire_stream_poll(const WireStream *s, short events, int timeout_ms)
+{
+    struct pollfd p = { .fd = s->fd, .events = events };
+    int n = poll(&p, 1, timeout_ms);
+
+    return n < 0 ? errno : n == 0 ? ETIMEDOUT : 0;
+}
+
+/* ---- receive ---- */
+
+/* Takes the fds out of the control data; what exceeds a message's share is closed. */
+static int stream_collect_fds(WireStream *s, struct msghdr *msg)
+{
+    int err = msg->msg_flags & MSG_CTRUNC ? EPROTO : 0;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        int fds[WIRE_MAX_FDS];
+        unsigned count, room = WIRE_MAX_FDS - s->fd_count;
+        int *grown;
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        count = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        count = count > WIRE_MAX_FDS ? WIRE_MAX_FDS : count;
+        memcpy(fds, CMSG_DATA(c), count * sizeof(int));
+        if (count > room) {
+            close_fds(fds + room, count - room);
+            count = room;
+        }
+        if (count == 0) {
+            continue;
+        }
+        grown = realloc(s->fds, (s->fd_count + count) * sizeof(int));
+        if (grown == NULL) {
+            close_fds(fds, count);
+            err = ENOMEM;
+            continue;
+        }
+        memcpy(grown + s->fd_count, fds, count * sizeof(int));
+        s->fds = grown;
+        s->fd_count += count;
+    }
+    return err;
+}
+
+/* One recvmsg of at most size bytes; *got is 0 only with an error. */
+static int stream_recv(WireStream *s, void *buf, size_t size, unsigned flags, size_t *got)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
+    } control;
+    struct iovec iov = { buf, size };
+    ssize_t n;
+
+    *got = 0;
+    for (;;) {
+        struct msghdr msg = {
+            .msg_iov = &iov,
+            .msg_iovlen = 1,
+            .msg_control = control.bytes,
+            .msg_controllen = sizeof(control.bytes),
+        };
+
+        n = recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | (flags & WIRE_STREAM_WAIT ? 0 : MSG_DONTWAIT));
+        if (n > 0) {
+            *got = (size_t)n;
+            return msg.msg_controllen ? stream_collect_fds(s, &msg) : 0;
+        }
+        if (n == 0) {
+            return ENOTCONN;
+        }
+        if (errno != EAGAIN && errno != EWOULDBLOCK) {
+            return errno == ECONNRESET ? ENOTCONN : errno;
+        }
+        if (!(flags & WIRE_STREAM_WAIT)) {
+            return EAGAIN;
+        }
+        /* The fd's owner made it non-blocking. */
+        if (wire_stream_poll(s, POLLIN, -1) == EINTR) {
+            return EINTR;
+        }
+    }
+}
+
+/* Moves n bytes from the front of `ahead`. */
+static void stream_take(WireStream *s, void *to, size_t n)
+{
+    memcpy(to, s->ahead, n);
+    s->ahead_len -= n;
+    memmove(s->ahead, s->ahead + n, s->ahead_len);
+}
+
+static int stream_receive_header(WireStream *s, unsigned flags)
+{
+    uint8_t bytes[WIRE_HEADER_SIZE];
+
+    while (s->ahead_len < WIRE_HEADER_SIZE) {
+        size_t want = s->ahead_len == 0 ? WIRE_READ_AHEAD : WIRE_HEADER_SIZE - s->ahead_len;
+        size_t got;
+        int err = stream_recv(s, s->ahead + s->ahead_len, want, flags, &got);
+
+        s->ahead_len += got;
+        if (err) {
+            return err;
+        }
+    }
+    stream_take(s, bytes, WIRE_HEADER_SIZE);
+    wire_header_decode(&s->header, bytes, sizeof(bytes));
+    if (wire_header_check(&s->header, s->max_message)) {
+        return EPROTO;
+    }
+    s->body_len = s->header.size - WIRE_HEADER_SIZE;
+    s->body_done = 0;
+    if (s->body_len) {
+        s->body = malloc(s->body_len);
+        if (s->body == NULL) {
+            return ENOMEM;
+        }
+        s->body_done = s->body_len < s->ahead_len ? s->body_len : s->ahead_len;
+        stream_take(s, s->body, s->body_done);
+    }
+    s->have_header = true;
+    return 0;
+}
+
+/* Hands fds to the message in *m, unless bytes of a later one are held: then they are that one's. */
+static void stream_give_fds(WireStream *s, WireMessage *m)
+{
+    if (s->ahead_len == 0) {
+        m->fds = s->fds;
+        m->fd_count = s->fd_count;
+        s->fds = NULL;
+        s->fd_count = 0;
+    }
+}
+
+int wire_stream_receive(WireStream *s, WireMessage *m, unsigned flags)
+{
+    int err;
+
+    *m = (WireMessage){ 0 };
+    if (!s->have_header) {
+        err = stream_receive_header(s, flags);
+        if (err == EPROTO) {
+            m->header = s->header;
+        }
+        if (err) {
+            if (err == EPROTO) {
+                WireMessage dropped = { 0 };
+
+                stream_give_fds(s, &dropped);
+                wire_message_clear(&dropped);
+            }
+            return err;
+        }
+    }
+    while (s->body_done < s->body_len) {
+        size_t got;
+
+        err = stream_recv(s, s->body + s->body_done, s->body_len - s->body_done, flags, &got);
+        s->body_done += got;
+        if (err) {
+            return err;
+        }
+    }
+    m->header = s->header;
+    m->body = s->body;
+    m->len = s->body_len;
+    s->body = NULL;
+    s->body_len = 0;
+    s->have_header = false;
+    stream_give_fds(s, m);
+    return 0;
+}
+
+bool wire_stream_has_message(const WireStream *s)
+{
+    WireHeader h;
+
+    if (s->have_header || wire_header_decode(&h, s->ahead, s->ahead_len)) {
+        return false;
+    }
+    /* A bad header counts: receiving it reports that. */
+    return wire_header_check(&h, s->max_message) || h.size <= s->ahead_len;
+}
+
+bool wire_stream_resync(WireStream *s)
+{
+    uint8_t byte;
+
+    return s->ahead_len == 0 && recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+/* ---- send ---- */
+
+/* One sendmsg; *sent bytes went out (with the fds if any did). */
+static int stream_sendmsg(WireStream *s, const struct iovec *iov, unsigned iov_count, const int *fds,
+                          unsigned fd_count, unsigned flags, size_t *sent)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
+    } control;
+    struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = iov_count };
+    ssize_t n;
+
+    *sent = 0;
+    if (fd_count) {
+        struct cmsghdr *c;
+
+        msg.msg_control = control.bytes;
+        msg.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+        memset(control.bytes, 0, msg.msg_controllen);
+        c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, fd_count * sizeof(int));
+    }
+    do {
+        n = sendmsg(s->fd, &msg, MSG_NOSIGNAL | (flags & WIRE_STREAM_WAIT ? 0 : MSG_DONTWAIT));
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return EAGAIN;
+        }
+        return errno == EPIPE || errno == ECONNRESET ? ENOTCONN : errno;
+    }
+    *sent = (size_t)n;
+    return 0;
+}
+
+/* Copies what is left behind `skip` bytes of the iovecs, and duplicates the fds if they have not gone yet. */
+static int stream_enqueue(WireStream *s, const struct iovec *iov, unsigned iov_count, size_t skip, const int *fds,
+                          unsigned fd_count)
+{
+    size_t total = 0;
+    Chunk *c;
+
+    for (unsigned i = 0; i < iov_count; i++) {
+        total += iov[i].iov_len;
+    }
+    c = malloc(sizeof(*c) + total - skip);
+    if (c == NULL) {
+        return ENOMEM;
+    }
+    c->next = NULL;
+    c->len = 0;
+    c->done = 0;
+    c->fd_count = 0;
+    for (unsigned i = 0; i < iov_count; i++) {
+        size_t drop = skip < iov[i].iov_len ? skip : iov[i].iov_len;
+
+        skip -= drop;
+        if (iov[i].iov_len > drop) {
+            memcpy(c->data + c->len, (const uint8_t *)iov[i].iov_base + drop, iov[i].iov_len - drop);
+            c->len += iov[i].iov_len - drop;
+        }
+    }
+    for (unsigned i = 0; i < fd_count; i++) {
+        int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+
+        if (fd < 0) {
+            int err = errno;
+
+            close_fds(c->fds, c->fd_count);
+            free(c);
+            return err;
+        }
+        c->fds[c->fd_count++] = fd;
+    }
+    *s->tail = c;
+    s->tail = &c->next;
+    s->queued += c->len;
+    return 0;
+}
+
+int wire_stream_send(WireStream *s, WireHeader *h, const struct iovec *iov, unsigned iov_count, const int *fds,
+                     unsigned fd_count, unsigned flags)
+{
+    uint8_t bytes[WIRE_HEADER_SIZE];
+    struct iovec all[WIRE_MAX_IOV + 1];
+    size_t total = WIRE_HEADER_SIZE, sent = 0;
+    int err;
+
+    if (iov_count > WIRE_MAX_IOV || fd_count > WIRE_MAX_FDS) {
+        return EINVAL;
+    }
+    for (unsigned i = 0; i < iov_count; i++) {
+        all[i + 1] = iov[i];
+        total += iov[i].iov_len;
+    }
+    if (total > UINT32_MAX) {
+        return EINVAL;
+    }
+    h->size = (uint32_t)total;
+    wire_header_encode(bytes, h);
+    all[0] = (struct iovec){ bytes, sizeof(bytes) };
+
+    if (s->queued == 0) {
+        err = stream_sendmsg(s, all, iov_count + 1, fds, fd_count, flags, &sent);
+        if (err && err != EAGAIN) {
+            return err;
+        }
+        if (sent == total) {
+            return 0;
+        }
+    } else if (s->queued + total > s->queue_limit) {
+        return ENOBUFS;
+    }
+    err = stream_enqueue(s, all, iov_count + 1, sent, sent ? NULL : fds, sent ? 0 : fd_count);
+    if (err || !(flags & WIRE_STREAM_WAIT)) {
+        return err;
+    }
+    return wire_stream_flush(s, flags);
+}
+
+int wire_stream_flush(WireStream *s, unsigned flags)
+{
+    while (s->head) {
+        Chunk *c = s->head;
+        struct iovec iov = { c->data + c->done, c->len - c->done };
+        size_t sent;
+        int err = stream_sendmsg(s, &iov, 1, c->fds, c->fd_count, flags, &sent);
+
+        if (err == EAGAIN && (flags & WIRE_STREAM_WAIT)) {
+            if (wire_stream_poll(s, POLLOUT, -1) == EINTR) {
+                return EINTR;
+            }
+            continue;
+        }
+        if (err) {
+            return err;
+        }
+        close_fds(c->fds, c->fd_count);
+        c->fd_count = 0;
+        c->done += sent;
+        s->queued -= sent;
+        if (c->done == c->len) {
+            s->head = c->next;
+            if (s->head == NULL) {
+                s->tail = &s->head;
+            }
+            free(c);
+        }
+    }
+    return 0;
+}
+
+size_t wire_stream_queued(const WireStream *s)
+{
+    return s->queued;
+}
