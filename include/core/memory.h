@@ -32,7 +32,7 @@ typedef enum MemResult {
 } MemResult;
 
 typedef struct MemAttrs {
-    uint16_t requester_id; /* bus/device/function of a DMA */
+    uint16_t requester_id; /* bus/device/function of a DMA; index of the vCPU when unspecified */
     bool unspecified;      /* no requester: CPU or debugger */
 } MemAttrs;
 
@@ -48,6 +48,9 @@ typedef struct MemOps {
     MemResult (*write)(void *opaque, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs);
     uint8_t min_size, max_size; /* sizes the callbacks take: 1, 2, 4, 8; 0 means 1 and 8 */
     bool unaligned;
+    /* Memory reached by messages: as_read/as_write hand over a whole range at once; may be NULL. */
+    MemResult (*read_bulk)(void *opaque, HwAddr addr, void *buf, uint64_t len, MemAttrs attrs);
+    MemResult (*write_bulk)(void *opaque, HwAddr addr, const void *buf, uint64_t len, MemAttrs attrs);
 } MemOps;
 
 typedef enum MemKind { MEM_CONTAINER, MEM_RAM, MEM_ROM, MEM_IO, MEM_ALIAS } MemKind;
@@ -142,6 +145,8 @@ MemResult as_store(AddressSpace *as, HwAddr addr, unsigned size, uint64_t val, M
  */
 void *as_map(AddressSpace *as, HwAddr addr, uint64_t *len, bool is_write, MemRegion **region);
 void as_unmap(AddressSpace *as, MemRegion *region, void *host, uint64_t len, bool is_write);
+/* Number of as_map() of this region without their as_unmap() yet.  Any thread. */
+unsigned mem_region_pins(const MemRegion *region);
 
 /* What is at addr, for accelerators: fills *out from the current flat view.  False: nothing mapped.  Any thread. */
 typedef struct MemSection {
