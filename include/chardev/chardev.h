@@ -14,7 +14,13 @@
 
 typedef struct Chardev Chardev;
 
-typedef enum ChardevEvent { CHARDEV_OPENED, CHARDEV_CLOSED, CHARDEV_BREAK } ChardevEvent;
+typedef enum ChardevEvent {
+    CHARDEV_OPENED,
+    CHARDEV_CLOSED,
+    CHARDEV_BREAK,
+    CHARDEV_MUX_IN, /* a mux gave this front end the input */
+    CHARDEV_MUX_OUT,
+} ChardevEvent;
 
 typedef struct ChardevFrontend {
     size_t (*can_read)(void *opaque);                              /* bytes it takes now; 0: stop reading */
@@ -23,7 +29,7 @@ typedef struct ChardevFrontend {
     void *opaque;
 } ChardevFrontend;
 
-/* opts as -chardev: backend (null, stdio, file, pipe, socket, pty, ringbuf), id, path, host, port, server, wait, mux ... */
+/* opts as -chardev: backend (null, stdio, file, pipe, socket, pty, fd), id, path, host, port, server, wait, mux ... */
 Chardev *chardev_new(Machine *machine, struct json_object *opts, GError **error);
 /* The shorthand: "stdio", "mon:stdio", "null", "none" (NULL without error), "unix:PATH[,server[=on][,wait=off]]",
  * "tcp:HOST:PORT[,...]", "file:PATH", "pty", "chardev:ID", "fd:N". */
@@ -39,6 +45,13 @@ void chardev_detach(Chardev *chr, void *opaque);
 void chardev_accept_input(Chardev *chr);
 /* Writes all it can now; the rest is queued (bounded: 1 MiB, then the oldest go) for a slow reader.  Any thread. */
 void chardev_write(Chardev *chr, const void *buf, size_t len);
+/* Waits until everything is written or the other side is gone: for protocols of tests.  Main loop. */
+void chardev_write_all(Chardev *chr, const void *buf, size_t len);
+/* Bytes queued for a slow reader, and how many may be (1 MiB unless set).  Any thread. */
+size_t chardev_pending(Chardev *chr);
+void chardev_set_queue_limit(Chardev *chr, size_t bytes);
+/* True when input goes to the front end with that opaque now. */
+bool chardev_focused(const Chardev *chr, const void *opaque);
 bool chardev_connected(const Chardev *chr);
 const char *chardev_id(const Chardev *chr);
 const char *chardev_filename(const Chardev *chr); /* as `info chardev` shows it */

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Choosing and ending the accelerator of a machine: DESIGN.md section 6.
+ */
+#include "accel/accel.h"
+
+#include <string.h>
+
+#include "accel/accel-internal.h"
+#include "core/error.h"
+
+const AccelOps *const accel_table[] = {
+    &accel_tcg_ops,
+    &accel_qtest_ops,
+    NULL,
+};
+
+static const AccelOps *accel_find(const char *name)
+{
+    for (size_t i = 0; accel_table[i]; i++) {
+        if (strcmp(accel_table[i]->name, name) == 0) {
+            return accel_table[i];
+        }
+    }
+    return NULL;
+}
+
+static Accel *accel_start(Machine *machine, const AccelOps *ops, GError **error)
+{
+    Accel *accel = g_malloc0(ops->size);
+
+    accel->ops = ops;
+    accel->machine = machine;
+    accel->vcpus = g_ptr_array_new();
+    if (!ops->start(accel, error)) {
+        g_ptr_array_free(accel->vcpus, TRUE);
+        g_free(accel);
+        return NULL;
+    }
+    return accel;
+}
+
+/* What could have been asked for, for error texts. */
+static char *accel_names(void)
+{
+    GString *names = g_string_new(NULL);
+
+    for (size_t i = 0; accel_table[i]; i++) {
+        g_string_append_printf(names, "%s%s", i ? ", " : "", accel_table[i]->name);
+    }
+    return g_string_free(names, FALSE);
+}
+
+Accel *accel_new(Machine *machine, const char *list, GError **error)
+{
+    g_auto(GStrv) words = g_strsplit(list, ":", -1);
+    g_autoptr(GString) reasons = g_string_new(NULL);
+
+    for (size_t i = 0; words[i]; i++) {
+        const AccelOps *ops = accel_find(words[i]);
+        g_autoptr(GError) reason = NULL;
+        Accel *accel;
+
+        if (!ops) {
+            g_autofree char *names = accel_names();
+            const char *why = strcmp(words[i], "kvm") == 0 ? "is not built in" : "unknown accelerator";
+
+            g_string_append_printf(reasons, "%s'%s': %s (available: %s)", reasons->len ? "; " : "", words[i], why, names);
+            continue;
+        }
+        accel = accel_start(machine, ops, &reason);
+        if (accel) {
+            if (reasons->len) {
+                g_printerr("-accel: passed over %s; using %s\n", reasons->str, ops->name);
+            }
+            return accel;
+        }
+        g_string_append_printf(reasons, "%s'%s': %s", reasons->len ? "; " : "", words[i], reason->message);
+    }
+    error_set(error, "-accel: no usable accelerator: %s", reasons->len ? reasons->str : "the list is empty");
+    return NULL;
+}
+
+void accel_free(Accel *accel)
+{
+    if (!accel) {
+        return;
+    }
+    while (accel->vcpus->len) {
+        accel->ops->vcpu_free(g_ptr_array_index(accel->vcpus, accel->vcpus->len - 1));
+    }
+    accel->ops->stop(accel);
+    g_ptr_array_free(accel->vcpus, TRUE);
+    g_free(accel);
+}
+
+unsigned accel_drop_lock(EventLoop *loop)
+{
+    unsigned depth = 0;
+
+    while (loop_locked(loop)) {
+        loop_unlock(loop);
+        depth++;
+    }
+    return depth;
+}
+
+void accel_take_lock(EventLoop *loop, unsigned depth)
+{
+    while (depth--) {
+        loop_lock(loop);
+    }
+}

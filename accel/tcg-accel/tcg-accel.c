@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The tcg accelerator: ties the software CPU (accel/tcg) to a machine.  One host
+ * thread runs one vCPU.  Guest time and the time stamp counter are the same
+ * clock, so both stand still while the machine is stopped.
+ *
+ * Locks: a vCPU's own mutex is held only around its sleep and never while guest
+ * code or a device callback runs, so any thread may wake a vCPU at any time.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "accel/accel-internal.h"
+#include "accel/accel.h"
+#include "core/error.h"
+
+/* One tick of the time stamp counter is one nanosecond of guest time. */
+#define TCG_TSC_HZ UINT64_C(1000000000)
+#define TCG_PAGE_SIZE 4096
+
+/* Where a part of guest RAM is seen by the CPUs. */
+typedef struct TcgRamSection {
+    MemRegion *region;
+    uint64_t region_offset;
+    HwAddr addr;
+    uint64_t size;
+} TcgRamSection;
+
+typedef struct TcgAccel {
+    Accel accel;
+    MemListener listener;
+    GRWLock sections_lock;
+    GArray *sections;   /* of TcgRamSection */
+} TcgAccel;
+
+typedef struct TcgVcpu {
+    Vcpu vcpu;
+    X86Cpu *cpu;
+    const VcpuApicOps *apic_ops;
+    void *apic;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;   /* the thread: something changed */
+    pthread_cond_t paused; /* the others: is_paused became true */
+    bool pause, is_paused, quit;
+    bool halted;            /* x86_cpu_run() said there is nothing to do */
+    bool dead;              /* triple fault: only reset helps */
+    atomic_bool sleeping;   /* wakers need not take the lock while false */
+    atomic_int a20;         /* -1: no change is waiting */
+} TcgVcpu;
+
+static TcgVcpu *tcg_vcpu(Vcpu *vcpu)
+{
+    return (TcgVcpu *)vcpu;
+}
+
+/* --- bus of one CPU: its own thread --- */
+
+static Machine *tcg_machine(void *opaque)
+{
+    return ((TcgVcpu *)opaque)->vcpu.accel->machine;
+}
+
+static void tcg_map_page(void *opaque, uint64_t gpa, X86BusPage *page)
+{
+    MemSection section;
+    MemKind kind;
+
+    *page = (X86BusPage){0};
+    if (!as_lookup(tcg_machine(opaque)->memory, gpa, &section)) {
+        return;
+    }
+    kind = mem_region_kind(section.region);
+    if (kind != MEM_RAM && kind != MEM_ROM) {
+        return;
+    }
+    /* A section may begin or end inside the page: then every access is looked up. */
+    if (section.addr > gpa || section.addr + (section.size - 1) < gpa + (TCG_PAGE_SIZE - 1)) {
+        return;
+    }
+    page->host = (uint8_t *)mem_region_host(section.region) + section.region_offset + (gpa - section.addr);
+    page->writable = kind == MEM_RAM && !section.readonly;
+}
+
+static uint64_t tcg_mem_read(void *opaque, uint64_t gpa, unsigned size)
+{
+    uint64_t val = UINT64_MAX;
+
+    as_load(tcg_machine(opaque)->memory, gpa, size, &val, MEM_ATTRS_CPU);
+    return val;
+}
+
+static void tcg_mem_write(void *opaque, uint64_t gpa, uint64_t val, unsigned size)
+{
+    as_store(tcg_machine(opaque)->memory, gpa, size, val, MEM_ATTRS_CPU);
+}
+
+static uint32_t tcg_io_read(void *opaque, uint16_t port, unsigned size)
+{
+    uint64_t val = UINT64_MAX;
+
+    as_load(tcg_machine(opaque)->io, port, size, &val, MEM_ATTRS_CPU);
+    return (uint32_t)val;
+}
+
+static void tcg_io_write(void *opaque, uint16_t port, uint32_t val, unsigned size)
+{
+    as_store(tcg_machine(opaque)->io, port, size, val, MEM_ATTRS_CPU);
+}
+
+static int tcg_intr_ack(void *opaque)
+{
+    TcgVcpu *v = opaque;
+
+    return v->apic_ops ? v->apic_ops->intr_ack(v->apic) : -1;
+}
+
+static uint64_t tcg_get_cr8(void *opaque)
+{
+    TcgVcpu *v = opaque;
+
+    return v->apic_ops ? v->apic_ops->get_cr8(v->apic) : 0;
+}
+
+static void tcg_set_cr8(void *opaque, uint64_t val)
+{
+    TcgVcpu *v = opaque;
+
+    if (v->apic_ops) {
+        v->apic_ops->set_cr8(v->apic, val);
+    }
+}
+
+static uint64_t tcg_get_apic_base(void *opaque)
+{
+    TcgVcpu *v = opaque;
+
+    return v->apic_ops ? v->apic_ops->get_base(v->apic) : 0;
+}
+
+static bool tcg_set_apic_base(void *opaque, uint64_t val)
+{
+    TcgVcpu *v = opaque;
+
+    return v->apic_ops && v->apic_ops->set_base(v->apic, val);
+}
+
+static bool tcg_x2apic_read(void *opaque, uint32_t msr, uint64_t *val)
+{
+    TcgVcpu *v = opaque;
+
+    return v->apic_ops && v->apic_ops->x2apic_read(v->apic, msr, val);
+}
+
+static bool tcg_x2apic_write(void *opaque, uint32_t msr, uint64_t val)
+{
+    TcgVcpu *v = opaque;
+
+    return v->apic_ops && v->apic_ops->x2apic_write(v->apic, msr, val);
+}
+
+static void tcg_set_tsc_deadline(void *opaque, uint64_t tsc)
+{
+    TcgVcpu *v = opaque;
+
+    if (v->apic_ops) {
+        v->apic_ops->set_tsc_deadline(v->apic, tsc);
+    }
+}
+
+static uint64_t tcg_bus_read_tsc(void *opaque)
+{
+    return (uint64_t)clock_now(tcg_machine(opaque)->clocks, CLOCK_KIND_VIRTUAL);
+}
+
+static void tcg_triple_fault(void *opaque)
+{
+    machine_request_reset(tcg_machine(opaque), SHUTDOWN_GUEST_RESET);
+}
+
+static const X86CpuBus tcg_bus = {
+    .map_page = tcg_map_page,
+    .mem_read = tcg_mem_read,
+    .mem_write = tcg_mem_write,
+    .io_read = tcg_io_read,
+    .io_write = tcg_io_write,
+    .intr_ack = tcg_intr_ack,
+    .get_cr8 = tcg_get_cr8,
+    .set_cr8 = tcg_set_cr8,
+    .get_apic_base = tcg_get_apic_base,
+    .set_apic_base = tcg_set_apic_base,
+    .x2apic_read = tcg_x2apic_read,
+    .x2apic_write = tcg_x2apic_write,
+    .set_tsc_deadline = tcg_set_tsc_deadline,
+    .read_tsc = tcg_bus_read_tsc,
+    .triple_fault = tcg_triple_fault,
+};
+
+/* --- the thread of a vCPU --- */
+
+/* Wakes the thread when it sleeps.  Any thread, after what it shall see was stored. */
+static void tcg_vcpu_wake(TcgVcpu *v)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load(&v->sleeping)) {
+        pthread_mutex_lock(&v->lock);
+        pthread_cond_signal(&v->wake);
+        pthread_mutex_unlock(&v->lock);
+    }
+}
+
+static void tcg_vcpu_apply_a20(TcgVcpu *v)
+{
+    int a20 = atomic_exchange(&v->a20, -1);
+
+    if (a20 >= 0) {
+        x86_cpu_set_a20(v->cpu, a20);
+    }
+}
+
+/* Sleeps while the CPU has nothing to do or shall not run.  False: the thread ends. */
+static bool tcg_vcpu_wait(TcgVcpu *v)
+{
+    bool go;
+
+    pthread_mutex_lock(&v->lock);
+    atomic_store(&v->sleeping, true);
+    atomic_thread_fence(memory_order_seq_cst);
+    while (!v->quit && (v->pause || v->dead || (v->halted && !x86_cpu_has_work(v->cpu)))) {
+        if (v->pause && !v->is_paused) {
+            v->is_paused = true;
+            pthread_cond_broadcast(&v->paused);
+        }
+        pthread_cond_wait(&v->wake, &v->lock);
+    }
+    v->is_paused = false;
+    atomic_store(&v->sleeping, false);
+    go = !v->quit;
+    pthread_mutex_unlock(&v->lock);
+    return go;
+}
+
+static void *tcg_vcpu_thread(void *opaque)
+{
+    TcgVcpu *v = opaque;
+
+    while (tcg_vcpu_wait(v)) {
+        X86CpuExit why;
+
+        tcg_vcpu_apply_a20(v);
+        why = x86_cpu_run(v->cpu);
+        v->halted = why == X86_EXIT_HALTED;
+        v->dead = why == X86_EXIT_TRIPLE;
+    }
+    return NULL;
+}
+
+/* --- memory: what the CPUs cached of it --- */
+
+static void tcg_listener_add(MemListener *l, const MemSection *section)
+{
+    TcgAccel *tcg = (TcgAccel *)((char *)l - offsetof(TcgAccel, listener));
+    TcgRamSection ram = {section->region, section->region_offset, section->addr, section->size};
+
+    if (mem_region_host(section->region)) {
+        g_rw_lock_writer_lock(&tcg->sections_lock);
+        g_array_append_val(tcg->sections, ram);
+        g_rw_lock_writer_unlock(&tcg->sections_lock);
+    }
+}
+
+static void tcg_listener_del(MemListener *l, const MemSection *section)
+{
+    TcgAccel *tcg = (TcgAccel *)((char *)l - offsetof(TcgAccel, listener));
+
+    if (!mem_region_host(section->region)) {
+        return;
+    }
+    g_rw_lock_writer_lock(&tcg->sections_lock);
+    for (guint i = 0; i < tcg->sections->len; i++) {
+        TcgRamSection *ram = &g_array_index(tcg->sections, TcgRamSection, i);
+
+        if (ram->addr == section->addr && ram->region == section->region) {
+            g_array_remove_index_fast(tcg->sections, i);
+            break;
+        }
+    }
+    g_rw_lock_writer_unlock(&tcg->sections_lock);
+}
+
+static bool tcg_listener_commit(MemListener *l, GError **error)
+{
+    TcgAccel *tcg = (TcgAccel *)((char *)l - offsetof(TcgAccel, listener));
+
+    for (guint i = 0; i < tcg->accel.vcpus->len; i++) {
+        x86_cpu_flush_bus(tcg_vcpu(g_ptr_array_index(tcg->accel.vcpus, i))->cpu);
+    }
+    return true;
+}
+
+/* The writer's thread: a device or the monitor wrote to RAM that may hold decoded code. */
+static void tcg_ram_written(void *opaque, MemRegion *region, uint64_t offset, uint64_t len)
+{
+    TcgAccel *tcg = opaque;
+
+    g_rw_lock_reader_lock(&tcg->sections_lock);
+    for (guint i = 0; i < tcg->sections->len; i++) {
+        const TcgRamSection *ram = &g_array_index(tcg->sections, TcgRamSection, i);
+        uint64_t first = MAX(offset, ram->region_offset);
+        uint64_t end = MIN(offset + len, ram->region_offset + ram->size);
+
+        if (ram->region != region || first >= end) {
+            continue;
+        }
+        for (guint n = 0; n < tcg->accel.vcpus->len; n++) {
+            TcgVcpu *v = tcg_vcpu(g_ptr_array_index(tcg->accel.vcpus, n));
+
+            x86_cpu_invalidate_code(v->cpu, ram->addr + (first - ram->region_offset), end - first);
+        }
+    }
+    g_rw_lock_reader_unlock(&tcg->sections_lock);
+}
+
+/* --- AccelOps --- */
+
+static bool tcg_start(Accel *accel, GError **error)
+{
+    TcgAccel *tcg = (TcgAccel *)accel;
+
+    g_rw_lock_init(&tcg->sections_lock);
+    tcg->sections = g_array_new(FALSE, FALSE, sizeof(TcgRamSection));
+    tcg->listener = (MemListener){
+        .name = "tcg",
+        .add = tcg_listener_add,
+        .del = tcg_listener_del,
+        .commit = tcg_listener_commit,
+    };
+    if (!mem_listener_register(&tcg->listener, accel->machine->memory, error)) {
+        g_array_free(tcg->sections, TRUE);
+        g_rw_lock_clear(&tcg->sections_lock);
+        return false;
+    }
+    mem_topology_set_write_hook(accel->machine->topo, tcg_ram_written, tcg);
+    return true;
+}
+
+static void tcg_stop(Accel *accel)
+{
+    TcgAccel *tcg = (TcgAccel *)accel;
+
+    mem_topology_set_write_hook(accel->machine->topo, NULL, NULL);
+    mem_listener_unregister(&tcg->listener);
+    g_array_free(tcg->sections, TRUE);
+    g_rw_lock_clear(&tcg->sections_lock);
+}
+
+static void tcg_vcpu_destroy(TcgVcpu *v)
+{
+    if (v->cpu) {
+        x86_cpu_free(v->cpu);
+    }
+    pthread_cond_destroy(&v->wake);
+    pthread_cond_destroy(&v->paused);
+    pthread_mutex_destroy(&v->lock);
+    g_free(v);
+}
+
+static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_ops, void *apic, GError **error)
+{
+    TcgVcpu *v = g_new0(TcgVcpu, 1);
+    Machine *m = accel->machine;
+    X86CpuConfig config = {
+        .model = m->cpu_model,
+        .apic_id = index,
+        .tsc_hz = TCG_TSC_HZ,
+        .cores = MAX(m->smp_cpus, 1),
+        .threads = 1,
+    };
+    char *text = NULL;
+    char name[16];
+    int err;
+
+    v->vcpu.accel = accel;
+    v->vcpu.index = index;
+    v->apic_ops = apic_ops;
+    v->apic = apic;
+    v->pause = true;
+    atomic_init(&v->a20, -1);
+    pthread_mutex_init(&v->lock, NULL);
+    pthread_cond_init(&v->wake, NULL);
+    pthread_cond_init(&v->paused, NULL);
+    v->cpu = x86_cpu_new(&config, &tcg_bus, v, &text);
+    if (!v->cpu) {
+        error_set(error, "-cpu: %s; see -cpu help", text ? text : "cannot create the CPU");
+        free(text);
+        tcg_vcpu_destroy(v);
+        return NULL;
+    }
+    err = pthread_create(&v->thread, NULL, tcg_vcpu_thread, v);
+    if (err) {
+        error_set_errno(error, err, "-smp: cannot start the thread of vCPU %u", index);
+        tcg_vcpu_destroy(v);
+        return NULL;
+    }
+    snprintf(name, sizeof(name), "CPU %u/TCG", index);
+    pthread_setname_np(v->thread, name);
+    g_ptr_array_add(accel->vcpus, v);
+    return &v->vcpu;
+}
+
+static void tcg_pause_request(TcgVcpu *v, bool pause)
+{
+    pthread_mutex_lock(&v->lock);
+    v->pause = pause;
+    pthread_cond_signal(&v->wake);
+    pthread_mutex_unlock(&v->lock);
+    if (pause) {
+        x86_cpu_kick(v->cpu);
+    }
+}
+
+static void tcg_vcpu_free(Vcpu *vcpu)
+{
+    TcgVcpu *v = tcg_vcpu(vcpu);
+    EventLoop *loop = vcpu->accel->machine->main_loop;
+    unsigned depth;
+
+    pthread_mutex_lock(&v->lock);
+    v->quit = true;
+    pthread_cond_signal(&v->wake);
+    pthread_mutex_unlock(&v->lock);
+    x86_cpu_kick(v->cpu);
+    /* The thread may need the main loop's lock to come to its end. */
+    depth = accel_drop_lock(loop);
+    pthread_join(v->thread, NULL);
+    accel_take_lock(loop, depth);
+    g_ptr_array_remove(vcpu->accel->vcpus, v);
+    tcg_vcpu_destroy(v);
+}
+
+static void tcg_resume_all(Accel *accel)
+{
+    for (guint i = 0; i < accel->vcpus->len; i++) {
+        tcg_pause_request(g_ptr_array_index(accel->vcpus, i), false);
+    }
+}
+
+static void tcg_pause_all(Accel *accel)
+{
+    unsigned depth;
+
+    for (guint i = 0; i < accel->vcpus->len; i++) {
+        tcg_pause_request(g_ptr_array_index(accel->vcpus, i), true);
+    }
+    depth = accel_drop_lock(accel->machine->main_loop);
+    for (guint i = 0; i < accel->vcpus->len; i++) {
+        TcgVcpu *v = g_ptr_array_index(accel->vcpus, i);
+
+        pthread_mutex_lock(&v->lock);
+        while (!v->is_paused) {
+            pthread_cond_wait(&v->paused, &v->lock);
+        }
+        pthread_mutex_unlock(&v->lock);
+    }
+    accel_take_lock(accel->machine->main_loop, depth);
+}
+
+static void tcg_vcpu_reset(Vcpu *vcpu)
+{
+    TcgVcpu *v = tcg_vcpu(vcpu);
+
+    x86_cpu_reset(v->cpu, false);
+    pthread_mutex_lock(&v->lock);
+    v->halted = false;
+    v->dead = false;
+    atomic_store(&v->a20, -1);
+    pthread_cond_signal(&v->wake);
+    pthread_mutex_unlock(&v->lock);
+}
+
+static void tcg_vcpu_irq(Vcpu *vcpu, X86CpuIrq irq, bool level)
+{
+    x86_cpu_set_irq(tcg_vcpu(vcpu)->cpu, irq, level);
+    tcg_vcpu_wake(tcg_vcpu(vcpu));
+}
+
+static void tcg_vcpu_sipi(Vcpu *vcpu, uint8_t vector)
+{
+    x86_cpu_sipi(tcg_vcpu(vcpu)->cpu, vector);
+    tcg_vcpu_wake(tcg_vcpu(vcpu));
+}
+
+static bool tcg_get_state(Vcpu *vcpu, X86CpuState *state)
+{
+    x86_cpu_get_state(tcg_vcpu(vcpu)->cpu, state);
+    return true;
+}
+
+static bool tcg_set_state(Vcpu *vcpu, const X86CpuState *state)
+{
+    TcgVcpu *v = tcg_vcpu(vcpu);
+
+    if (!x86_cpu_set_state(v->cpu, state)) {
+        return false;
+    }
+    pthread_mutex_lock(&v->lock);
+    v->halted = state->halted || state->wait_sipi;
+    v->dead = false;
+    pthread_mutex_unlock(&v->lock);
+    return true;
+}
+
+static uint64_t tcg_read_tsc(Vcpu *vcpu)
+{
+    return tcg_bus_read_tsc(vcpu);
+}
+
+static uint64_t tcg_tsc_hz(Accel *accel)
+{
+    return TCG_TSC_HZ;
+}
+
+static char *tcg_dump(Vcpu *vcpu)
+{
+    char *text = x86_cpu_dump(tcg_vcpu(vcpu)->cpu);
+    char *copy = g_strdup(text ? text : "");
+
+    free(text);
+    return copy;
+}
+
+static uint64_t tcg_insn_count(Vcpu *vcpu)
+{
+    return x86_cpu_insn_count(tcg_vcpu(vcpu)->cpu);
+}
+
+static void tcg_set_a20(Accel *accel, bool enabled)
+{
+    for (guint i = 0; i < accel->vcpus->len; i++) {
+        TcgVcpu *v = g_ptr_array_index(accel->vcpus, i);
+
+        if (pthread_equal(pthread_self(), v->thread)) {
+            x86_cpu_set_a20(v->cpu, enabled);
+        } else {
+            atomic_store(&v->a20, enabled);
+            x86_cpu_kick(v->cpu);
+        }
+    }
+}
+
+const AccelOps accel_tcg_ops = {
+    .name = "tcg",
+    .doc = "software CPU of this program: runs everywhere",
+    .size = sizeof(TcgAccel),
+    .start = tcg_start,
+    .stop = tcg_stop,
+    .vcpu_new = tcg_vcpu_new,
+    .vcpu_free = tcg_vcpu_free,
+    .resume_all = tcg_resume_all,
+    .pause_all = tcg_pause_all,
+    .vcpu_reset = tcg_vcpu_reset,
+    .vcpu_irq = tcg_vcpu_irq,
+    .vcpu_sipi = tcg_vcpu_sipi,
+    .get_state = tcg_get_state,
+    .set_state = tcg_set_state,
+    .read_tsc = tcg_read_tsc,
+    .tsc_hz = tcg_tsc_hz,
+    .dump = tcg_dump,
+    .insn_count = tcg_insn_count,
+    .set_a20 = tcg_set_a20,
+};

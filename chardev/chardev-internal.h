@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of chardev share: the instance, the table of back ends, and the
+ * layer of file descriptors that all back ends use.
+ */
+#ifndef CHARDEV_CHARDEV_INTERNAL_H
+#define CHARDEV_CHARDEV_INTERNAL_H
+
+#include <json-c/json.h>
+
+#include "chardev/chardev.h"
+
+typedef struct ChardevBackend {
+    const char *name;
+    const char *doc;
+    const char *const *keys; /* options besides backend, id, mux and logfile; NULL-terminated */
+    /* Sets in_fd and out_fd, or the means to get them later.  On false nothing is left behind. */
+    bool (*open)(Chardev *chr, struct json_object *opts, GError **error);
+    /* Undoes open but for in_fd and out_fd, which the caller closes unless keep_fds. */
+    void (*close)(Chardev *chr);
+    /* The other side hung up and the descriptors were closed; NULL: that was the end. */
+    void (*hung_up)(Chardev *chr);
+} ChardevBackend;
+
+struct Chardev {
+    Object obj;
+    const ChardevBackend *backend;
+    EventLoop *loop;
+    char *filename;
+    bool mux, escaped;       /* Ctrl-A was typed */
+    GArray *frontends;       /* of ChardevFrontend */
+    unsigned focus;          /* index of the one that gets input */
+    bool connected;
+    bool keep_fds;           /* the descriptors are the process's own */
+    bool at_end;             /* input has ended; output goes on */
+    int in_fd, out_fd;       /* non-blocking; -1: none */
+    LoopFd *in_watch, *out_watch;
+    LoopBh *watch_bh;
+    GMutex lock;             /* out, and out_fd while closing */
+    GByteArray *out;
+    size_t queue_limit;      /* bytes */
+    /* sockets */
+    int listen_fd;
+    LoopFd *listen_watch;
+    char *unlink_path;
+    /* terminals */
+    int slave_fd;
+};
+
+extern const ChardevBackend chardev_null, chardev_stdio, chardev_file, chardev_pipe, chardev_pty, chardev_fd, chardev_socket;
+
+/* The descriptors are ready: front ends see CHARDEV_OPENED.  -1 for none.  Main loop. */
+void chardev_set_fds(Chardev *chr, int in_fd, int out_fd);
+/* Ends the connection: closes the descriptors; front ends see CHARDEV_CLOSED. */
+void chardev_hang_up(Chardev *chr);
+/* Gives input to the front end that has the focus; interprets Ctrl-A under mux. */
+void chardev_input(Chardev *chr, const uint8_t *buf, size_t len);
+/* Tells all front ends, or (mux) moves the input. */
+void chardev_tell(Chardev *chr, ChardevEvent event);
+void chardev_mux_focus(Chardev *chr, unsigned index);
+void chardev_mux_input(Chardev *chr, const uint8_t *buf, size_t len);
+ChardevFrontend *chardev_focus_frontend(Chardev *chr);
+
+/* Text of an option, or NULL. */
+const char *chardev_opt_str(struct json_object *opts, const char *key);
+/* A switch (on, off, yes, no, true, false).  False: *error. */
+bool chardev_opt_bool(const Chardev *chr, struct json_object *opts, const char *key, bool def, bool *val, GError **error);
+bool chardev_set_nonblocking(int fd, bool on);
+
+#endif

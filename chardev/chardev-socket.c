@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Sockets: unix(7) by path and TCP by host and port, as client or as server.  A
+ * server takes one connection at a time and listens again after a hang-up.
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "chardev-internal.h"
+#include "core/error.h"
+
+/* A host that does not answer is an error after that time, in seconds. */
+#define SOCKET_CONNECT_TIMEOUT 30
+
+
+static void socket_accept(void *opaque)
+{
+    Chardev *chr = opaque;
+    int fd = accept4(chr->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int one = 1;
+
+    if (fd < 0) {
+        return;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* not TCP: refused, and no matter */
+    loop_remove_fd(g_steal_pointer(&chr->listen_watch));
+    chardev_set_fds(chr, fd, fd);
+}
+
+static void socket_listen_again(Chardev *chr)
+{
+    if (chr->listen_fd >= 0 && !chr->listen_watch) {
+        chr->listen_watch = loop_add_fd(chr->loop, chr->listen_fd, socket_accept, NULL, chr);
+    }
+}
+
+static void socket_close(Chardev *chr)
+{
+    if (chr->listen_watch) {
+        loop_remove_fd(g_steal_pointer(&chr->listen_watch));
+    }
+    if (chr->listen_fd >= 0) {
+        close(chr->listen_fd);
+        chr->listen_fd = -1;
+    }
+    if (chr->unlink_path) {
+        unlink(chr->unlink_path);
+        g_clear_pointer(&chr->unlink_path, g_free);
+    }
+}
+
+/* A socket left behind by a process that was killed is in the way: nobody listens, so it may go. */
+static void socket_remove_stale(const struct sockaddr_un *sun)
+{
+    struct stat st;
+    int fd;
+
+    if (lstat(sun->sun_path, &st) != 0 || !S_ISSOCK(st.st_mode)) {
+        return;
+    }
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        if (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) != 0 && errno == ECONNREFUSED) {
+            unlink(sun->sun_path);
+        }
+        close(fd);
+    }
+}
+
+static bool socket_start(Chardev *chr, int family, const struct sockaddr *addr, socklen_t len, bool server, GError **error)
+{
+    struct timeval timeout = {.tv_sec = SOCKET_CONNECT_TIMEOUT};
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int one = 1;
+
+    if (fd < 0) {
+        error_set_errno(error, errno, "chardev %s: cannot make a socket", chr->obj.id);
+        return false;
+    }
+    if (server) {
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+        if (bind(fd, addr, len) != 0 || listen(fd, 1) != 0) {
+            error_set_errno(error, errno, "chardev %s: cannot listen at %s", chr->obj.id, chr->filename);
+            close(fd);
+            return false;
+        }
+        chardev_set_nonblocking(fd, true);
+        chr->listen_fd = fd;
+        return true;
+    }
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+    if (connect(fd, addr, len) != 0) {
+        error_set_errno(error, errno == EINPROGRESS ? ETIMEDOUT : errno, "chardev %s: cannot connect to %s", chr->obj.id,
+                        chr->filename);
+        close(fd);
+        return false;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    chardev_set_nonblocking(fd, true);
+    chardev_set_fds(chr, fd, fd);
+    return true;
+}
+
+static bool socket_open_unix(Chardev *chr, const char *path, bool server, GError **error)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+
+    if (!*path || strlen(path) >= sizeof(sun.sun_path)) {
+        error_set(error, "chardev %s: path= is empty or too long (%zu bytes, allowed 1..%zu)", chr->obj.id, strlen(path),
+                  sizeof(sun.sun_path) - 1);
+        return false;
+    }
+    strcpy(sun.sun_path, path);
+    chr->filename = g_strdup_printf("unix:%s%s", path, server ? ",server=on" : "");
+    if (server) {
+        socket_remove_stale(&sun);
+    }
+    if (!socket_start(chr, AF_UNIX, (struct sockaddr *)&sun, sizeof(sun), server, error)) {
+        return false;
+    }
+    if (server) {
+        chr->unlink_path = g_strdup(path);
+    }
+    return true;
+}
+
+static bool socket_open_tcp(Chardev *chr, const char *host, const char *port, bool server, GError **error)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0};
+    struct addrinfo *list = NULL;
+    int rc = getaddrinfo(*host ? host : NULL, port, &hints, &list);
+    bool ok = false;
+
+    if (rc != 0) {
+        error_set(error, "chardev %s: no such address %s:%s: %s", chr->obj.id, host, port, gai_strerror(rc));
+        return false;
+    }
+    chr->filename = g_strdup_printf("tcp:%s:%s%s", host, port, server ? ",server=on" : "");
+    for (struct addrinfo *ai = list; ai && !ok; ai = ai->ai_next) {
+        g_clear_error(error);
+        ok = socket_start(chr, ai->ai_family, ai->ai_addr, ai->ai_addrlen, server, error);
+    }
+    freeaddrinfo(list);
+    return ok;
+}
+
+/* The loop goes on meanwhile, so that a signal still ends the program. */
+static bool socket_wait(Chardev *chr, GError **error)
+{
+    g_printerr("chardev %s: waiting for a connection at %s\n", chr->obj.id, chr->filename);
+    while (!chr->connected) {
+        loop_iterate(chr->loop, true);
+        if (machine_shutdown_requested(chr->obj.machine, NULL)) {
+            error_set(error, "chardev %s: ended while waiting for a connection at %s", chr->obj.id, chr->filename);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool socket_open(Chardev *chr, struct json_object *opts, GError **error)
+{
+    const char *path = chardev_opt_str(opts, "path");
+    const char *host = chardev_opt_str(opts, "host");
+    const char *port = chardev_opt_str(opts, "port");
+    bool server, wait, ok;
+
+    if (!chardev_opt_bool(chr, opts, "server", false, &server, error) ||
+        !chardev_opt_bool(chr, opts, "wait", server, &wait, error)) {
+        return false;
+    }
+    if (!!path == !!port) {
+        error_set(error, "chardev %s: a socket needs path=PATH, or host=HOST,port=PORT", chr->obj.id);
+        return false;
+    }
+    if (wait && !server) {
+        error_set(error, "chardev %s: wait=on is for server=on", chr->obj.id);
+        return false;
+    }
+    ok = path ? socket_open_unix(chr, path, server, error) : socket_open_tcp(chr, host ? host : "", port, server, error);
+    if (!ok) {
+        return false;
+    }
+    socket_listen_again(chr);
+    return !wait || socket_wait(chr, error);
+}
+
+static const char *const socket_keys[] = {"path", "host", "port", "server", "wait", NULL};
+
+const ChardevBackend chardev_socket = {
+    .name = "socket",
+    .doc = "unix or TCP socket, client or server",
+    .keys = socket_keys,
+    .open = socket_open,
+    .close = socket_close,
+    .hung_up = socket_listen_again,
+};
