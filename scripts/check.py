@@ -104,6 +104,7 @@ def main():
     LOGS.mkdir(parents=True, exist_ok=True)
     results = Results()
     step(results, "layers", ["scripts/check-layers"])
+    step(results, "headers stand alone", ["scripts/check-headers"])
     if build(results, "gcc", "build"):
         meson_tests(results, "gcc", "build", "-bench")
         if not args.quick:
