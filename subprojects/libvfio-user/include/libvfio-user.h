@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * libvfio-user: a PCI device served over a vfio-user socket.
+ *
+ * A context is one device, on one socket, for one client at a time.  Set it up (regions, interrupts, callbacks), realize
+ * it, attach a client, run it; when the client leaves (ENOTCONN), attach the next.  Functions return -1 (or NULL) and set
+ * errno unless they say otherwise.
+ *
+ * Threads: contexts are independent of each other.  All calls for one context come from one thread at a time, and
+ * callbacks run on the thread that called vfu_run_ctx(), vfu_attach_ctx(), vfu_device_quiesced() or vfu_destroy_ctx().
+ * Exceptions: vfu_irq_trigger(), vfu_addr_to_sgl(), vfu_sgl_get(), vfu_sgl_put() and vfu_sgl_mark_dirty() may be called from
+ * any thread, the sgl ones while no DMA region can be unmapped (that is what quiescing is for).
+ *
+ * VFU_API_COMPAT, defined before inclusion, selects the older forms of vfu_setup_device_dma() (no max_regions),
+ * vfu_sgl_read() and vfu_sgl_write() (no flags).
+ */
+#ifndef LIB_VFIO_USER_H
+#define LIB_VFIO_USER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "pci_caps/common.h"
+#include "pci_caps/dsn.h"
+#include "pci_caps/msi.h"
+#include "pci_caps/msix.h"
+#include "pci_caps/pm.h"
+#include "pci_caps/px.h"
+#include "pci_defs.h"
+#include "vfio-user.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LIBVFIO_USER_MAX_DMA_REGIONS 1000000
+
+typedef void *vfu_dma_addr_t;
+typedef struct vfu_ctx vfu_ctx_t;
+typedef struct dma_sg dma_sg_t;
+
+typedef enum {
+    VFU_TRANS_SOCK,
+    VFU_TRANS_PIPE,
+    VFU_TRANS_MAX
+} vfu_trans_t;
+
+typedef enum {
+    VFU_DEV_TYPE_PCI
+} vfu_dev_type_t;
+
+/* ---- life cycle ---- */
+
+/* Nothing the library does for this context blocks (but vfu_sgl_read/write by message, which wait a bounded time). */
+#define LIBVFIO_USER_FLAG_ATTACH_NB (1 << 0)
+
+/*
+ * Creates a context that listens on the AF_UNIX socket `path` (VFU_TRANS_SOCK); pvt is handed back by vfu_get_private().
+ * NULL: EINVAL (flags, path NULL), ENOTSUP (trans, dev_type), EADDRINUSE, ENAMETOOLONG, other errors of the socket.
+ */
+vfu_ctx_t *vfu_create_ctx(vfu_trans_t trans, const char *path, int flags, void *pvt, vfu_dev_type_t dev_type);
+
+/*
+ * As vfu_create_ctx(), on a stream socket of any family that is handed over: a listening one, or a connected one (then
+ * vfu_attach_ctx() serves that client, and after it ENOTCONN for ever).  fd stays the caller's on failure.
+ */
+vfu_ctx_t *vfu_create_ctx_fd(int fd, int flags, void *pvt, vfu_dev_type_t dev_type);
+
+/* Finishes the set-up; again: no effect.  ENOMEM. */
+int vfu_realize_ctx(vfu_ctx_t *vfu_ctx);
+
+/*
+ * Accepts a client and negotiates.  With ATTACH_NB: EAGAIN when there is nobody yet or the negotiation is not complete; call again
+ * when vfu_get_poll_fd() is readable.  EINVAL: already attached, or the client's VERSION was refused with the errno; the
+ * next call takes the next client.
+ */
+int vfu_attach_ctx(vfu_ctx_t *vfu_ctx);
+
+/*
+ * The fd to poll for POLLIN before the next vfu_attach_ctx() or vfu_run_ctx().  With ATTACH_NB it is one fd for the
+ * life of the context, readable whenever there is something to do: a connection, a message, room for a queued reply.  Without, it is the
+ * listening socket, or the connection once attached.  -1 when there is none.
+ */
+int vfu_get_poll_fd(vfu_ctx_t *vfu_ctx);
+
+/*
+ * Serves requests.  Blocking contexts: until an error or EINTR.  ATTACH_NB: at most one request (and those received
+ * together with it), 0 if there was none.  Returns the number served, or -1: ENOTCONN (client gone: attach again), EBUSY
+ * (quiesce pending), EINVAL (not realized).
+ */
+int vfu_run_ctx(vfu_ctx_t *vfu_ctx);
+
+/* Ends everything: DMA regions are unregistered, reset callback with LOST_CONN, socket path removed.  NULL is fine. */
+void vfu_destroy_ctx(vfu_ctx_t *vfu_ctx);
+
+void *vfu_get_private(vfu_ctx_t *vfu_ctx);
+
+/* Are replies waiting for the client to read?  Additive: a server may stop feeding a device meanwhile. */
+bool vfu_output_pending(vfu_ctx_t *vfu_ctx);
+
+/* msg has no newline. */
+typedef void(vfu_log_fn_t)(vfu_ctx_t *vfu_ctx, int level, const char *msg);
+
+/* Messages of syslog level `level` and more urgent ones go to log.  EINVAL: level outside 0..7. */
+int vfu_setup_log(vfu_ctx_t *vfu_ctx, vfu_log_fn_t *log, int level);
+
+/* Keeps errno. */
+void vfu_log(vfu_ctx_t *vfu_ctx, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- regions ---- */
+
+enum {
+    VFU_PCI_DEV_BAR0_REGION_IDX,
+    VFU_PCI_DEV_BAR1_REGION_IDX,
+    VFU_PCI_DEV_BAR2_REGION_IDX,
+    VFU_PCI_DEV_BAR3_REGION_IDX,
+    VFU_PCI_DEV_BAR4_REGION_IDX,
+    VFU_PCI_DEV_BAR5_REGION_IDX,
+    VFU_PCI_DEV_ROM_REGION_IDX,
+    VFU_PCI_DEV_CFG_REGION_IDX,
+    VFU_PCI_DEV_VGA_REGION_IDX,
+    VFU_PCI_DEV_NUM_REGIONS,
+};
+
+#define VFU_REGION_FLAG_READ      (1 << 0)
+#define VFU_REGION_FLAG_WRITE     (1 << 1)
+#define VFU_REGION_FLAG_RW        (VFU_REGION_FLAG_READ | VFU_REGION_FLAG_WRITE)
+#define VFU_REGION_FLAG_MEM       (1 << 2) /* otherwise I/O ports */
+#define VFU_REGION_FLAG_ALWAYS_CB (1 << 3) /* config space: the callback gets every access */
+#define VFU_REGION_FLAG_64_BITS   (1 << 4)
+#define VFU_REGION_FLAG_PREFETCH  (1 << 5)
+#define VFU_REGION_FLAG_MASK      (VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM | VFU_REGION_FLAG_ALWAYS_CB | \
+                                   VFU_REGION_FLAG_64_BITS | VFU_REGION_FLAG_PREFETCH)
+
+/* One access of the client; returns count, or -1 with errno.  buf is the data to write or the room for what is read. */
+typedef ssize_t(vfu_region_access_cb_t)(vfu_ctx_t *vfu_ctx, char *buf, size_t count, loff_t offset, bool is_write);
+
+/*
+ * Describes a region; size 0 removes it.  fd (the caller's, open as long as the region exists; -1: none) can be mapped by the client at
+ * `offset`: all of it, or the nr_mmap_areas areas {offset in region, length}.  BAR sizes are powers of two.  EINVAL, ENOMEM.
+ */
+int vfu_setup_region(vfu_ctx_t *vfu_ctx, int region_idx, size_t size, vfu_region_access_cb_t *region_access,
+                     int flags, struct iovec *mmap_areas, uint32_t nr_mmap_areas, int fd, uint64_t offset);
+
+/*
+ * Offers the client an eventfd to signal instead of writing [gpa_offset, +size) of the region; flags are KVM_IOEVENTFD_FLAG_*.  fd -1: no
+ * fd.  shadow_fd other than -1: memory in which the written value is left at shadow_offset.  The fds stay the caller's.  EINVAL, ENOMEM.
+ */
+int vfu_create_ioeventfd(vfu_ctx_t *vfu_ctx, uint32_t region_idx, int fd, size_t gpa_offset, uint32_t size,
+                         uint32_t flags, uint64_t datamatch, int shadow_fd, size_t shadow_offset);
+
+/* ---- interrupts ---- */
+
+enum vfu_dev_irq_type {
+    VFU_DEV_INTX_IRQ,
+    VFU_DEV_MSI_IRQ,
+    VFU_DEV_MSIX_IRQ,
+    VFU_DEV_ERR_IRQ,
+    VFU_DEV_REQ_IRQ,
+    VFU_DEV_NUM_IRQS
+};
+
+/* Vectors of a type; takes effect at once before realize and for a client that attaches later.  EINVAL. */
+int vfu_setup_device_nr_irqs(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, uint32_t count);
+
+/* The client masks (or unmasks) vectors start..start+count-1 of the type. */
+typedef void(vfu_dev_irq_state_cb_t)(vfu_ctx_t *vfu_ctx, uint32_t start, uint32_t count, bool mask);
+
+int vfu_setup_irq_state_callback(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, vfu_dev_irq_state_cb_t *cb);
+
+/*
+ * Signals vector `subindex` of whichever of MSI-X, MSI and INTx the client has set up, in this order.  EINVAL: no such
+ * vector; ENOENT: the client gave no eventfd for it.  Any thread.
+ */
+int vfu_irq_trigger(vfu_ctx_t *vfu_ctx, uint32_t subindex);
+
+/* Additive: the same for one type (also ERR and REQ). */
+int vfu_irq_trigger_type(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, uint32_t subindex);
+
+/* ---- DMA ---- */
+
+typedef struct vfu_dma_info {
+    struct iovec iova;    /* the range in the device's DMA addresses */
+    void *vaddr;          /* where it is mapped here, or NULL */
+    struct iovec mapping; /* the whole mapping, page aligned */
+    size_t page_size;     /* of the mapping */
+    uint32_t prot;        /* PROT_* */
+} vfu_dma_info_t;
+
+typedef void(vfu_dma_register_cb_t)(vfu_ctx_t *vfu_ctx, vfu_dma_info_t *info);
+typedef void(vfu_dma_unregister_cb_t)(vfu_ctx_t *vfu_ctx, vfu_dma_info_t *info);
+
+/* max_regions: 1..LIBVFIO_USER_MAX_DMA_REGIONS.  Either callback may be NULL.  EINVAL, EEXIST, ENOMEM. */
+int vfu_setup_device_dma(vfu_ctx_t *vfu_ctx, size_t max_regions, vfu_dma_register_cb_t *dma_register,
+                         vfu_dma_unregister_cb_t *dma_unregister);
+
+size_t dma_sg_size(void);
+
+/*
+ * Splits [dma_addr, +len) into entries, one a region.  Returns their number; -1 with ENOENT (not mapped) or EACCES
+ * (PROT_WRITE asked, not allowed); -(n+1) if max_nr_sgs is too small and n are needed.
+ */
+int vfu_addr_to_sgl(vfu_ctx_t *vfu_ctx, vfu_dma_addr_t dma_addr, size_t len, dma_sg_t *sgl, size_t max_nr_sgs,
+                    int prot);
+
+/* Addresses of mapped entries.  EINVAL: an entry without region, flags; EFAULT: not mapped here (use vfu_sgl_read/write). */
+int vfu_sgl_get(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, struct iovec *iov, size_t cnt, int flags);
+
+/* Ends the use of what vfu_sgl_get() gave; writeable entries become dirty. */
+void vfu_sgl_put(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, struct iovec *iov, size_t cnt);
+
+void vfu_sgl_mark_dirty(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, size_t cnt);
+
+bool vfu_sg_is_mappable(vfu_ctx_t *vfu_ctx, dma_sg_t *sg);
+
+/* Use the file behind the region, if there is one, instead of messages. */
+#define VFU_SGL_DIRECT_ACCESS (1 << 0)
+
+/*
+ * Copies an entry's memory to or from data, by messages to the client.  cnt must be 1 (ENOTSUP).  EINVAL: flags or entry; EPERM: write to a
+ * read-only entry; ENOTCONN; ETIMEDOUT; EIO: file shorter than the region; or the client's errno.
+ */
+int vfu_sgl_read(vfu_ctx_t *vfu_ctx, dma_sg_t *sg, size_t cnt, void *data, int flags);
+int vfu_sgl_write(vfu_ctx_t *vfu_ctx, dma_sg_t *sg, size_t cnt, void *data, int flags);
+
+/* The older forms, under names of their own. */
+int vfu_setup_device_dma_compat(vfu_ctx_t *vfu_ctx, vfu_dma_register_cb_t *dma_register,
+                                vfu_dma_unregister_cb_t *dma_unregister);
+int vfu_sgl_read_compat(vfu_ctx_t *vfu_ctx, dma_sg_t *sg, size_t cnt, void *data);
+int vfu_sgl_write_compat(vfu_ctx_t *vfu_ctx, dma_sg_t *sg, size_t cnt, void *data);
+#ifdef VFU_API_COMPAT
+#define vfu_setup_device_dma vfu_setup_device_dma_compat
+#define vfu_sgl_read vfu_sgl_read_compat
+#define vfu_sgl_write vfu_sgl_write_compat
+#endif
+
+/* ---- quiesce, reset ---- */
+
+/* Stop using guest memory.  0: stopped; -1 EBUSY: vfu_device_quiesced() will tell; -1 other: the request fails with it. */
+typedef int(vfu_device_quiesce_cb_t)(vfu_ctx_t *vfu_ctx);
+
+void vfu_setup_device_quiesce_cb(vfu_ctx_t *vfu_ctx, vfu_device_quiesce_cb_t *quiesce_cb);
+
+/*
+ * Ends a pending quiesce: with 0 the waiting request is served inside the call; with an errno it is answered with that.
+ * EINVAL: none is pending.  Otherwise as vfu_run_ctx(), with 0 for success.
+ */
+int vfu_device_quiesced(vfu_ctx_t *vfu_ctx, int quiesce_errno);
+
+typedef enum vfu_reset_type {
+    VFU_RESET_DEVICE,
+    VFU_RESET_LOST_CONN,
+    VFU_RESET_PCI_FLR
+} vfu_reset_type_t;
+
+/* 0, or -1 with errno; ignored for LOST_CONN. */
+typedef int(vfu_reset_cb_t)(vfu_ctx_t *vfu_ctx, vfu_reset_type_t type);
+
+int vfu_setup_device_reset_cb(vfu_ctx_t *vfu_ctx, vfu_reset_cb_t *reset);
+
+/* ---- migration ---- */
+
+typedef enum {
+    VFU_MIGR_STATE_STOP,
+    VFU_MIGR_STATE_RUNNING,
+    VFU_MIGR_STATE_STOP_AND_COPY,
+    VFU_MIGR_STATE_PRE_COPY,
+    VFU_MIGR_STATE_RESUME
+} vfu_migr_state_t;
+
+#define VFU_MIGR_CALLBACKS_VERS 2
+
+typedef struct {
+    int version; /* VFU_MIGR_CALLBACKS_VERS */
+    /* One step to a neighbouring state; 0 or -1 with errno. */
+    int (*transition)(vfu_ctx_t *vfu_ctx, vfu_migr_state_t state);
+    /* At most count bytes of state; 0: no more (now); -1 with errno. */
+    ssize_t (*read_data)(vfu_ctx_t *vfu_ctx, void *buf, uint64_t count);
+    /* Returns count, or -1 with errno. */
+    ssize_t (*write_data)(vfu_ctx_t *vfu_ctx, void *buf, uint64_t count);
+} vfu_migration_callbacks_t;
+
+/* EINVAL: version, or a callback that is NULL.  Again: replaces. */
+int vfu_setup_device_migration_callbacks(vfu_ctx_t *vfu_ctx, const vfu_migration_callbacks_t *callbacks);
+
+/* ---- PCI ---- */
+
+typedef enum {
+    VFU_PCI_TYPE_CONVENTIONAL,
+    VFU_PCI_TYPE_PCI_X_1,
+    VFU_PCI_TYPE_PCI_X_2,
+    VFU_PCI_TYPE_EXPRESS
+} vfu_pci_type_t;
+
+#define VFU_CAP_FLAG_EXTENDED (1 << 0)
+#define VFU_CAP_FLAG_CALLBACK (1 << 1) /* accesses go to the config region's callback */
+#define VFU_CAP_FLAG_READONLY (1 << 2)
+#define VFU_CAP_FLAG_MASK     (VFU_CAP_FLAG_EXTENDED | VFU_CAP_FLAG_CALLBACK | VFU_CAP_FLAG_READONLY)
+
+/* 256 bytes of config space, 4096 with PCI_X_2 and EXPRESS.  hdr_type 0.  EINVAL; EEXIST: a second time; ENOMEM. */
+int vfu_pci_init(vfu_ctx_t *vfu_ctx, vfu_pci_type_t pci_type, int hdr_type, int revision);
+
+/* Need vfu_pci_init() (no effect otherwise). */
+void vfu_pci_set_id(vfu_ctx_t *vfu_ctx, uint16_t vid, uint16_t did, uint16_t ssvid, uint16_t ssid);
+void vfu_pci_set_class(vfu_ctx_t *vfu_ctx, uint8_t base, uint8_t sub, uint8_t pi);
+
+/* The library's own copy, to edit in place; NULL before vfu_pci_init(). */
+vfu_pci_config_space_t *vfu_pci_get_config_space(vfu_ctx_t *vfu_ctx);
+
+/*
+ * Adds a capability (data starts with its header) at pos, 0: behind the last one.  Returns its offset.  EINVAL, ENOTSUP
+ * (unknown id), ENOSPC.
+ */
+ssize_t vfu_pci_add_capability(vfu_ctx_t *vfu_ctx, size_t pos, int flags, void *data);
+
+/* Offset of the first capability with id; 0: ENOENT. */
+size_t vfu_pci_find_capability(vfu_ctx_t *vfu_ctx, bool extended, int cap_id);
+
+/* The next one behind the capability at pos (0: the first); 0: ENOENT, or EINVAL for a pos that is none. */
+size_t vfu_pci_find_next_capability(vfu_ctx_t *vfu_ctx, bool extended, size_t pos, int cap_id);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
