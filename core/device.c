@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Life of a device whatever its kind, its saved state, and reports of guest errors. */
+#include <inttypes.h>
+
+#include "core/error.h"
+#include "core/internal.h"
+#include "core/trace.h"
+
+/* --- board devices: the kind core knows itself --- */
+
+static const DeviceModel *device_model(const Device *dev)
+{
+    return (const DeviceModel *)dev->obj.model;
+}
+
+static bool board_device_start(Device *dev, GError **error)
+{
+    const DeviceModel *model = device_model(dev);
+
+    return !model->start || model->start(dev, error);
+}
+
+static void board_device_reset(Device *dev)
+{
+    if (device_model(dev)->reset) {
+        device_model(dev)->reset(dev);
+    }
+}
+
+static void board_device_stop(Device *dev)
+{
+    if (device_model(dev)->stop) {
+        device_model(dev)->stop(dev);
+    }
+}
+
+const DeviceKindOps device_kind_ops = {
+    .start = board_device_start,
+    .reset = board_device_reset,
+    .stop = board_device_stop,
+};
+
+/* --- life --- */
+
+void device_init(Device *dev)
+{
+    dev->home = dev->obj.machine ? dev->obj.machine->main_loop : NULL;
+}
+
+void device_finalize(Device *dev)
+{
+    device_free_irqs(dev);
+}
+
+static const DeviceKindOps *device_ops(const Device *dev)
+{
+    return machine_kind_ops(dev->obj.machine, dev->obj.model->kind);
+}
+
+/*
+ * Takes the home lock from the main loop.  A device of an iothread may want the
+ * main loop's lock while it holds its own, so that one comes second here too.
+ */
+static void device_enter(Device *dev)
+{
+    EventLoop *main_loop = dev->obj.machine->main_loop;
+    unsigned depth = dev->home == main_loop ? 0 : loop_release(main_loop);
+
+    loop_lock(dev->home);
+    loop_reacquire(main_loop, depth);
+}
+
+static void device_leave(Device *dev)
+{
+    loop_unlock(dev->home);
+}
+
+bool device_start(Device *dev, GError **error)
+{
+    Machine *m = dev->obj.machine;
+    const DeviceKindOps *ops = device_ops(dev);
+
+    if (!ops) {
+        error_set(error, "%s: machine '%s' takes no devices of this kind", dev->obj.model->name, m->obj.model->name);
+        return false;
+    }
+    if (!object_check_required(&dev->obj, error)) {
+        return false;
+    }
+    loop_lock(m->main_loop);
+    dev->obj.started = ops->start(dev, error);
+    if (dev->obj.started) {
+        machine_track(m, &dev->obj);
+        device_reset(dev);
+    }
+    loop_unlock(m->main_loop);
+    return dev->obj.started;
+}
+
+void device_reset(Device *dev)
+{
+    const DeviceKindOps *ops = device_ops(dev);
+
+    if (ops->reset) {
+        device_enter(dev);
+        ops->reset(dev);
+        device_leave(dev);
+    }
+}
+
+void device_destroy(Device *dev)
+{
+    Machine *m;
+    const DeviceKindOps *ops;
+
+    if (!dev) {
+        return;
+    }
+    m = dev->obj.machine;
+    ops = device_ops(dev);
+    loop_lock(m->main_loop);
+    if (dev->obj.started) {
+        EventLoop *home = dev->home;
+
+        machine_untrack(m, &dev->obj);
+        device_enter(dev);
+        if (ops->stop) {
+            ops->stop(dev);
+        }
+        loop_unlock(home); /* stop may have given the home back */
+        dev->obj.started = false;
+    }
+    if (ops && ops->unplace) {
+        ops->unplace(dev);
+    }
+    object_free(&dev->obj);
+    loop_unlock(m->main_loop);
+}
+
+static bool device_set_pairs(Device *dev, va_list args, GError **error)
+{
+    const char *name;
+
+    while ((name = va_arg(args, const char *))) {
+        if (!object_set_str(&dev->obj, name, va_arg(args, const char *), error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+Device *device_create(Machine *machine, const Model *model, const char *id, GError **error, ...)
+{
+    Object *parent = object_container(&machine->obj, "unattached");
+    Device *dev = (Device *)object_new(model, machine, parent, id, error);
+    va_list args;
+    bool ok;
+
+    if (!dev) {
+        return NULL;
+    }
+    va_start(args, error);
+    ok = device_set_pairs(dev, args, error);
+    va_end(args);
+    if (!ok || !device_start(dev, error)) {
+        object_free(&dev->obj);
+        return NULL;
+    }
+    return dev;
+}
+
+/* --- state --- */
+
+void device_save(Device *dev, GByteArray *out)
+{
+    g_autofree char *path = object_path(&dev->obj);
+
+    device_enter(dev);
+    state_save(dev->obj.model->state, dev, path, out);
+    device_leave(dev);
+}
+
+bool device_load(Device *dev, const uint8_t *data, size_t len, size_t *offset, GError **error)
+{
+    g_autofree char *path = object_path(&dev->obj);
+    bool ok;
+
+    device_enter(dev);
+    ok = state_load(dev->obj.model->state, dev, path, data, len, offset, error);
+    device_leave(dev);
+    return ok;
+}
+
+/* --- guest errors --- */
+
+/* A line takes this much of the budget, which fills up to GUEST_ERROR_BURST. */
+#define GUEST_ERROR_INTERVAL_NS (G_GINT64_CONSTANT(1000000000) / 20)
+#define GUEST_ERROR_BURST_NS    (GUEST_ERROR_INTERVAL_NS * 20)
+
+static bool guest_error_allowed(Device *dev)
+{
+    int64_t now = g_get_monotonic_time() * 1000;
+    int64_t used = __atomic_load_n(&dev->guest_error_logged, __ATOMIC_RELAXED), next;
+
+    do {
+        if (used > now + GUEST_ERROR_BURST_NS) {
+            return false;
+        }
+        next = MAX(used, now) + GUEST_ERROR_INTERVAL_NS;
+    } while (!__atomic_compare_exchange_n(&dev->guest_error_logged, &used, next, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
+    return true;
+}
+
+void guest_error(Device *dev, const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list args;
+
+    __atomic_fetch_add(&dev->guest_errors, 1, __ATOMIC_RELAXED);
+    if (!(log_mask & LOG_GUEST_ERROR) || !guest_error_allowed(dev)) {
+        return;
+    }
+    va_start(args, fmt);
+    text = g_strdup_vprintf(fmt, args);
+    va_end(args);
+    log_line(LOG_GUEST_ERROR, "%s %s: %s", dev->obj.model->name, dev->obj.id, text);
+}

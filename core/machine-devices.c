@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* -device, -object and their removal. */
+#include <json-c/json.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "core/internal.h"
+
+static const unsigned device_kinds = 1u << MODEL_DEVICE | 1u << MODEL_PCI;
+static const unsigned object_kinds = 1u << MODEL_OBJECT;
+
+/* A string member; NULL when missing, with *error when of another type. */
+static const char *opts_string(struct json_object *opts, const char *where, const char *name, bool *ok, GError **error)
+{
+    struct json_object *value;
+
+    *ok = true;
+    if (!json_object_object_get_ex(opts, name, &value)) {
+        return NULL;
+    }
+    if (!json_object_is_type(value, json_type_string)) {
+        *ok = false;
+        error_set(error, "%s: '%s' is not a string", where, name);
+        return NULL;
+    }
+    return json_object_get_string(value);
+}
+
+/* The model named by member `key`, and the well-formed id or NULL. */
+static const Model *opts_model(struct json_object *opts, const char *where, const char *key, unsigned kinds,
+                               const char **id, GError **error)
+{
+    bool ok;
+    const char *name = opts_string(opts, where, key, &ok, error);
+    const Model *model;
+
+    if (!name) {
+        if (ok) {
+            error_set(error, "%s: parameter '%s' is missing", where, key);
+        }
+        return NULL;
+    }
+    model = model_find(name, kinds);
+    if (!model || model->internal) {
+        const char *near = model_nearest(name, kinds);
+
+        if (model) {
+            error_set(error, "%s: '%s' belongs to the board and cannot be added", where, name);
+        } else if (near) {
+            error_set(error, "%s: '%s' is not a valid model name; did you mean '%s'?", where, name, near);
+        } else {
+            error_set(error, "%s: '%s' is not a valid model name; '%s help' lists them", where, name, where);
+        }
+        return NULL;
+    }
+    *id = opts_string(opts, where, "id", &ok, error);
+    if (!ok) {
+        return NULL;
+    }
+    if (*id && !object_id_wellformed(*id)) {
+        error_set(error,
+                  "%s: malformed id ('%s', allowed letters, digits, '-', '.', '_', beginning with a letter)", where,
+                  *id);
+        return NULL;
+    }
+    return model;
+}
+
+/* --- devices --- */
+
+static bool device_place_and_start(Device *dev, const DeviceKindOps *ops, struct json_object *opts, GError **error)
+{
+    static const char *const skip[] = {"driver", "id", NULL};
+
+    if (!object_set_all(&dev->obj, opts, skip, error) || !object_check_required(&dev->obj, error) ||
+        (ops->place && !ops->place(dev, error))) {
+        return false;
+    }
+    if (!device_start(dev, error)) {
+        if (ops->unplace) {
+            ops->unplace(dev);
+        }
+        return false;
+    }
+    return true;
+}
+
+Device *machine_device_add(Machine *m, struct json_object *opts, GError **error)
+{
+    const char *id;
+    const Model *model = opts_model(opts, "-device", "driver", device_kinds, &id, error);
+    const DeviceKindOps *ops = model ? machine_kind_ops(m, model->kind) : NULL;
+    Device *dev;
+
+    if (!model) {
+        return NULL;
+    }
+    if (!ops) {
+        error_set(error, "-device %s: machine '%s' has no bus for it", model->name, m->obj.model->name);
+        return NULL;
+    }
+    loop_lock(m->main_loop);
+    dev = (Device *)object_new(model, m, object_container(&m->obj, id ? "peripheral" : "peripheral-anon"), id, error);
+    if (dev && !device_place_and_start(dev, ops, opts, error)) {
+        object_free(&dev->obj);
+        dev = NULL;
+    }
+    loop_unlock(m->main_loop);
+    return dev;
+}
+
+/* A device below peripheral or peripheral-anon by path, or below peripheral by id. */
+static Device *find_plugged(Machine *m, const char *id_or_path)
+{
+    Object *peripheral = object_container(&m->obj, "peripheral");
+    Object *anon = object_container(&m->obj, "peripheral-anon");
+    Object *obj = id_or_path[0] == '/' ? object_resolve(m, id_or_path) : object_child(peripheral, id_or_path);
+
+    return obj && (obj->parent == peripheral || obj->parent == anon) ? (Device *)obj : NULL;
+}
+
+static void emit_deleted(Machine *m, const char *id, const char *path)
+{
+    struct json_object *data = json_object_new_object();
+
+    if (id) {
+        json_object_object_add(data, "device", json_object_new_string(id));
+    }
+    json_object_object_add(data, "path", json_object_new_string(path));
+    machine_emit_event(m, "DEVICE_DELETED", data);
+}
+
+bool machine_device_del(Machine *m, const char *id_or_path, GError **error)
+{
+    Device *dev = find_plugged(m, id_or_path);
+    g_autofree char *path = NULL, *id = NULL;
+    const DeviceKindOps *ops;
+
+    if (!dev) {
+        g_set_error(error, MPQEMU_ERROR, ERR_DEVICE_NOT_FOUND, "Device '%s' not found", id_or_path);
+        return false;
+    }
+    ops = machine_kind_ops(m, dev->obj.model->kind);
+    if (ops->can_unplug && !ops->can_unplug(dev, error)) {
+        return false;
+    }
+    path = object_path(&dev->obj);
+    id = dev->obj.id[strlen(dev->obj.id) - 1] == ']' ? NULL : g_strdup(dev->obj.id);
+    device_destroy(dev);
+    emit_deleted(m, id, path);
+    return true;
+}
+
+/* --- objects --- */
+
+Object *machine_object_add(Machine *m, struct json_object *opts, GError **error)
+{
+    static const char *const skip[] = {"qom-type", "id", NULL};
+    const char *id = NULL;
+    const Model *model = opts_model(opts, "-object", "qom-type", object_kinds, &id, error);
+    Object *obj;
+
+    if (!model) {
+        return NULL;
+    }
+    if (!id) {
+        error_set(error, "-object %s: parameter 'id' is missing", model->name);
+        return NULL;
+    }
+    loop_lock(m->main_loop);
+    obj = object_new(model, m, object_container(m->root, "objects"), id, error);
+    if (obj) {
+        const ObjectModel *om = (const ObjectModel *)model;
+
+        obj->started = object_set_all(obj, opts, skip, error) && object_check_required(obj, error) &&
+                       (!om->start || om->start(obj, error));
+        if (obj->started) {
+            machine_track(m, obj);
+        } else {
+            object_free(obj);
+            obj = NULL;
+        }
+    }
+    loop_unlock(m->main_loop);
+    return obj;
+}
+
+bool machine_object_del(Machine *m, const char *id, GError **error)
+{
+    Object *obj = object_child(object_container(m->root, "objects"), id);
+    const ObjectModel *model;
+
+    if (!obj) {
+        error_set(error, "object '%s' not found", id);
+        return false;
+    }
+    model = (const ObjectModel *)obj->model;
+    if (model->can_stop && !model->can_stop(obj, error)) {
+        return false;
+    }
+    loop_lock(m->main_loop);
+    machine_stop_object(obj);
+    object_free(obj);
+    loop_unlock(m->main_loop);
+    return true;
+}
+
+/* --- listings --- */
+
+static const Prop *kind_props(Machine *m, const Model *model)
+{
+    const DeviceKindOps *ops = machine_kind_ops(m, model->kind);
+
+    return ops ? ops->props : NULL;
+}
+
+void machine_print_props(Machine *m, const Model *model)
+{
+    prop_print_table(model->props);
+    prop_print_table(kind_props(m, model));
+}
+
+struct json_object *machine_list_props(Machine *m, const Model *model)
+{
+    struct json_object *list = model_list_props(model);
+
+    prop_list_table(kind_props(m, model), list);
+    return list;
+}
