@@ -37,6 +37,7 @@ static Accel *accel_start(Machine *machine, const AccelOps *ops, GError **error)
         g_free(accel);
         return NULL;
     }
+    machine_set_vcpu_control(machine, ops->pause_all, ops->resume_all);
     return accel;
 }
 

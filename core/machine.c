@@ -6,7 +6,6 @@
 #include <json-c/json.h>
 #include <pthread.h>
 
-#include "accel/accel.h"
 #include "core/error.h"
 #include "core/internal.h"
 
@@ -36,6 +35,7 @@ struct MachinePrivate {
     const DeviceKindOps *kind_ops[MODEL_KIND_COUNT];
     GPtrArray *started; /* of Object *: objects and devices in order of their start */
     GArray *run_state_handlers, *event_handlers, *reset_handlers;
+    VcpuControlFn *vcpu_pause, *vcpu_resume;
     bool model_started;
     /* requests of any thread; atomic */
     int reset_cause, shutdown_cause, exit_code, powerdown;
@@ -376,6 +376,26 @@ bool machine_ram_setup(Machine *m, GError **error)
 
 /* --- run state --- */
 
+void machine_set_vcpu_control(Machine *m, VcpuControlFn *pause, VcpuControlFn *resume)
+{
+    m->priv->vcpu_pause = pause;
+    m->priv->vcpu_resume = resume;
+}
+
+static void machine_pause_vcpus(Machine *m)
+{
+    if (m->accel) {
+        m->priv->vcpu_pause(m->accel);
+    }
+}
+
+static void machine_resume_vcpus(Machine *m)
+{
+    if (m->accel) {
+        m->priv->vcpu_resume(m->accel);
+    }
+}
+
 static void machine_set_run_state(Machine *m, bool running, RunState state)
 {
     GArray *handlers = m->priv->run_state_handlers;
@@ -396,9 +416,7 @@ void machine_vm_start(Machine *m)
     loop_lock(m->main_loop);
     clock_enable_virtual(m->clocks, true);
     machine_set_run_state(m, true, RUN_STATE_RUNNING);
-    if (m->accel) {
-        m->accel->ops->resume_all(m->accel);
-    }
+    machine_resume_vcpus(m);
     machine_emit_event(m, "RESUME", NULL);
     loop_unlock(m->main_loop);
 }
@@ -407,9 +425,7 @@ void machine_vm_stop(Machine *m, RunState state)
 {
     loop_lock(m->main_loop);
     if (m->run_state == RUN_STATE_RUNNING) {
-        if (m->accel) {
-            m->accel->ops->pause_all(m->accel);
-        }
+        machine_pause_vcpus(m);
         clock_enable_virtual(m->clocks, false);
         machine_set_run_state(m, false, state);
         machine_emit_event(m, "STOP", NULL);
@@ -441,8 +457,8 @@ void machine_reset(Machine *m, ShutdownCause cause)
     bool running = m->run_state == RUN_STATE_RUNNING;
 
     loop_lock(m->main_loop);
-    if (m->accel && running) {
-        m->accel->ops->pause_all(m->accel);
+    if (running) {
+        machine_pause_vcpus(m);
     }
     for (guint i = priv->started->len; i-- > 0;) {
         Object *obj = priv->started->pdata[i];
@@ -465,8 +481,8 @@ void machine_reset(Machine *m, ShutdownCause cause)
     if (m->run_state == RUN_STATE_SHUTDOWN || m->run_state == RUN_STATE_INTERNAL_ERROR) {
         m->run_state = RUN_STATE_PAUSED;
     }
-    if (m->accel && running) {
-        m->accel->ops->resume_all(m->accel);
+    if (running) {
+        machine_resume_vcpus(m);
     }
     loop_unlock(m->main_loop);
 }

@@ -40,7 +40,7 @@ typedef struct MachineModel {
     bool (*start)(Machine *m, GError **error); /* builds the board: RAM, buses, devices */
     void (*reset)(Machine *m);         /* after all devices were reset: boot state of CPUs; may be NULL */
     void (*powerdown)(Machine *m);     /* presses the power button; NULL: not supported */
-    void (*stop)(Machine *m);
+    void (*stop)(Machine *m);          /* all devices are gone; undoes the rest of start */
 } MachineModel;
 
 /* What -kernel, -initrd, -append, -bios gave. */
@@ -63,6 +63,7 @@ struct Machine {
     AddressSpace *memory;
     AddressSpace *io;
     Accel *accel;              /* NULL for machines without CPUs */
+    const char *name;          /* -name, or NULL; borrowed from who created the machine */
     char *cpu_model;           /* -cpu */
     unsigned smp_cpus;
     uint64_t ram_size;
@@ -78,9 +79,17 @@ struct Machine {
 
 /* Allocates root, /machine, /objects, loop, clocks, topology and address spaces; properties unset, not started. */
 Machine *machine_new(const MachineModel *model, GError **error);
+/* Builds the board.  The caller adds devices, resets the machine (SHUTDOWN_NONE), then starts it. */
 bool machine_start(Machine *m, GError **error);
 /* Stops and frees everything. */
 void machine_free(Machine *m);
+
+/*
+ * How a machine with an accelerator holds its vCPUs: set by accel_new().  resume lets all run; pause returns
+ * when all have left guest code.  Called by the main loop while m->accel is set.
+ */
+typedef void VcpuControlFn(Accel *accel);
+void machine_set_vcpu_control(Machine *m, VcpuControlFn *pause, VcpuControlFn *resume);
 
 /* Run state; main loop.  vm_start/vm_stop tell the clocks, the accelerator and the handlers. */
 void machine_vm_start(Machine *m);
