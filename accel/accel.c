@@ -71,6 +71,7 @@ Accel *accel_new(Machine *machine, const char *list, GError **error)
         }
         accel = accel_start(machine, ops, &reason);
         if (accel) {
+            machine_set_vcpu_control(machine, ops->pause_all, ops->resume_all);
             if (reasons->len) {
                 g_printerr("-accel: passed over %s; using %s\n", reasons->str, ops->name);
             }
@@ -82,6 +83,13 @@ Accel *accel_new(Machine *machine, const char *list, GError **error)
     return NULL;
 }
 
+void accel_stop(Accel *accel)
+{
+    if (accel) {
+        accel->ops->stop(accel);
+    }
+}
+
 void accel_free(Accel *accel)
 {
     if (!accel) {
@@ -90,7 +98,6 @@ void accel_free(Accel *accel)
     while (accel->vcpus->len) {
         accel->ops->vcpu_free(g_ptr_array_index(accel->vcpus, accel->vcpus->len - 1));
     }
-    accel->ops->stop(accel);
     g_ptr_array_free(accel->vcpus, TRUE);
     g_free(accel);
 }

@@ -154,10 +154,12 @@ static bool socket_open_tcp(Chardev *chr, const char *host, const char *port, bo
 /* The loop goes on meanwhile, so that a signal still ends the program. */
 static bool socket_wait(Chardev *chr, GError **error)
 {
+    int code;
+
     g_printerr("chardev %s: waiting for a connection at %s\n", chr->obj.id, chr->filename);
     while (!chr->connected) {
         loop_iterate(chr->loop, true);
-        if (machine_shutdown_requested(chr->obj.machine, NULL)) {
+        if (machine_shutdown_requested(chr->obj.machine, &code)) {
             error_set(error, "chardev %s: ended while waiting for a connection at %s", chr->obj.id, chr->filename);
             return false;
         }

@@ -46,6 +46,7 @@ typedef struct TcgVcpu {
     pthread_cond_t wake;   /* the thread: something changed */
     pthread_cond_t paused; /* the others: is_paused became true */
     bool pause, is_paused, quit;
+    bool joined;            /* the thread has ended */
     bool halted;            /* x86_cpu_run() said there is nothing to do */
     bool dead;              /* triple fault: only reset helps */
     atomic_bool sleeping;   /* wakers need not take the lock while false */
@@ -347,16 +348,6 @@ static bool tcg_start(Accel *accel, GError **error)
     return true;
 }
 
-static void tcg_stop(Accel *accel)
-{
-    TcgAccel *tcg = (TcgAccel *)accel;
-
-    mem_topology_set_write_hook(accel->machine->topo, NULL, NULL);
-    mem_listener_unregister(&tcg->listener);
-    g_array_free(tcg->sections, TRUE);
-    g_rw_lock_clear(&tcg->sections_lock);
-}
-
 static void tcg_vcpu_destroy(TcgVcpu *v)
 {
     if (v->cpu) {
@@ -422,12 +413,15 @@ static void tcg_pause_request(TcgVcpu *v, bool pause)
     }
 }
 
-static void tcg_vcpu_free(Vcpu *vcpu)
+/* Ends the thread. */
+static void tcg_vcpu_join(TcgVcpu *v)
 {
-    TcgVcpu *v = tcg_vcpu(vcpu);
-    EventLoop *loop = vcpu->accel->machine->main_loop;
+    EventLoop *loop = v->vcpu.accel->machine->main_loop;
     unsigned depth;
 
+    if (v->joined) {
+        return;
+    }
     pthread_mutex_lock(&v->lock);
     v->quit = true;
     pthread_cond_signal(&v->wake);
@@ -437,8 +431,29 @@ static void tcg_vcpu_free(Vcpu *vcpu)
     depth = accel_drop_lock(loop);
     pthread_join(v->thread, NULL);
     accel_take_lock(loop, depth);
+    v->joined = true;
+}
+
+static void tcg_vcpu_free(Vcpu *vcpu)
+{
+    TcgVcpu *v = tcg_vcpu(vcpu);
+
+    tcg_vcpu_join(v);
     g_ptr_array_remove(vcpu->accel->vcpus, v);
     tcg_vcpu_destroy(v);
+}
+
+static void tcg_stop(Accel *accel)
+{
+    TcgAccel *tcg = (TcgAccel *)accel;
+
+    for (guint i = 0; i < accel->vcpus->len; i++) {
+        tcg_vcpu_join(g_ptr_array_index(accel->vcpus, i));
+    }
+    mem_topology_set_write_hook(accel->machine->topo, NULL, NULL);
+    mem_listener_unregister(&tcg->listener);
+    g_array_free(tcg->sections, TRUE);
+    g_rw_lock_clear(&tcg->sections_lock);
 }
 
 static void tcg_resume_all(Accel *accel)

@@ -30,7 +30,7 @@ struct AccelOps {
     size_t size;                       /* of the accelerator's struct, beginning with Accel */
     /* Usable here?  False with the reason (no /dev/kvm ...), so that the next of a list is tried. */
     bool (*start)(Accel *accel, GError **error);
-    void (*stop)(Accel *accel);
+    void (*stop)(Accel *accel); /* see accel_stop() */
     /* Creates a vCPU (stopped).  apic may be NULL. */
     Vcpu *(*vcpu_new)(Accel *accel, unsigned index, const VcpuApicOps *apic_ops, void *apic, GError **error);
     void (*vcpu_free)(Vcpu *vcpu);
@@ -71,6 +71,11 @@ extern const AccelOps accel_qtest_ops;
  * ones passed over go to stderr in one line.  NULL with all reasons when none.
  */
 Accel *accel_new(Machine *machine, const char *list, GError **error);
+/*
+ * Before machine_free(): ends the threads of the vCPUs and lets go of the machine's
+ * memory.  Devices may go on driving inputs until accel_free(), which comes after.  NULL is allowed.
+ */
+void accel_stop(Accel *accel);
 void accel_free(Accel *accel);
 /* NULL-terminated list of what was built. */
 extern const AccelOps *const accel_table[];

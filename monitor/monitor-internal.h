@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of monitor share. */
+#ifndef MONITOR_MONITOR_INTERNAL_H
+#define MONITOR_MONITOR_INTERNAL_H
+
+#include <json-c/json.h>
+
+#include "monitor/monitor.h"
+
+typedef struct Monitor Monitor;
+typedef struct QmpSession QmpSession;
+typedef struct HmpSession HmpSession;
+
+/* One monitor: an object below /monitors that owns a session of either language. */
+struct Monitor {
+    Object obj;
+    Machine *machine;
+    Chardev *chr;
+    QmpSession *qmp; /* one of the two */
+    HmpSession *hmp;
+};
+
+/* Sessions; each gives the front end that reads its chardev. */
+QmpSession *qmp_session_new(Monitor *mon, ChardevFrontend *frontend);
+void qmp_session_free(QmpSession *session);
+HmpSession *hmp_session_new(Monitor *mon, ChardevFrontend *frontend);
+void hmp_session_free(HmpSession *session);
+
+/* The table entry of a QMP command, or NULL. */
+const QmpCommand *qmp_find(const char *name);
+/* Checks args against the command's list and runs it. */
+struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args, GError **error);
+/* {"class": ..., "desc": ...} */
+struct json_object *qmp_error_json(const GError *error);
+
+/* Appends `error: text` and frees the error. */
+void hmp_error(GString *out, GError *error);
+
+/* Text of a member that is known to be there and a string. */
+static inline const char *json_member_str(struct json_object *obj, const char *key)
+{
+    struct json_object *value;
+
+    return json_object_object_get_ex(obj, key, &value) ? json_object_get_string(value) : NULL;
+}
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* QMP commands about objects and devices: the tree as qom-* shows it, plugging and unplugging. */
+#include "core/error.h"
+#include "monitor-internal.h"
+
+/* What a model is a kind of, where a client asks for the type above. */
+static const char *const qmp_kind_names[] = {
+    [MODEL_OBJECT] = "object",
+    [MODEL_DEVICE] = "device",
+    [MODEL_PCI] = "pci-device",
+    [MODEL_MACHINE] = "machine",
+};
+
+static Object *qmp_resolve(Machine *m, const char *path, GError **error)
+{
+    Object *obj = object_resolve(m, path);
+
+    if (!obj) {
+        g_set_error(error, MPQEMU_ERROR, ERR_DEVICE_NOT_FOUND, "Device '%s' not found", path);
+    }
+    return obj;
+}
+
+static void qmp_list_entry(struct json_object *list, const char *name, char *type)
+{
+    struct json_object *entry = json_object_new_object();
+
+    json_object_object_add(entry, "name", json_object_new_string(name));
+    json_object_object_add(entry, "type", json_object_new_string(type));
+    json_object_array_add(list, entry);
+    g_free(type);
+}
+
+static struct json_object *qmp_qom_list(Machine *m, struct json_object *args, GError **error)
+{
+    Object *obj = qmp_resolve(m, json_member_str(args, "path"), error);
+    const DeviceKindOps *kind;
+    struct json_object *list;
+
+    if (!obj) {
+        return NULL;
+    }
+    list = json_object_new_array();
+    qmp_list_entry(list, "type", g_strdup("string"));
+    for (const Prop *p = obj->model->props; p && p->name; p++) {
+        qmp_list_entry(list, p->name, g_strdup(p->type->name));
+    }
+    kind = machine_kind_ops(m, obj->model->kind);
+    for (const Prop *p = kind ? kind->props : NULL; p && p->name; p++) {
+        qmp_list_entry(list, p->name, g_strdup(p->type->name));
+    }
+    for (guint i = 0; i < obj->children->len; i++) {
+        Object *child = g_ptr_array_index(obj->children, i);
+
+        qmp_list_entry(list, child->id, g_strdup_printf("child<%s>", child->model->name));
+    }
+    return list;
+}
+
+static struct json_object *qmp_qom_get(Machine *m, struct json_object *args, GError **error)
+{
+    Object *obj = qmp_resolve(m, json_member_str(args, "path"), error);
+    const char *name = json_member_str(args, "property");
+
+    if (!obj) {
+        return NULL;
+    }
+    if (g_str_equal(name, "type")) {
+        return json_object_new_string(obj->model->name);
+    }
+    return object_get(obj, name, error);
+}
+
+static struct json_object *qmp_qom_set(Machine *m, struct json_object *args, GError **error)
+{
+    Object *obj = qmp_resolve(m, json_member_str(args, "path"), error);
+    struct json_object *value = NULL;
+
+    json_object_object_get_ex(args, "value", &value);
+    if (obj) {
+        object_set(obj, json_member_str(args, "property"), value, error);
+    }
+    return NULL;
+}
+
+static struct json_object *qmp_qom_list_types(Machine *m, struct json_object *args, GError **error)
+{
+    const char *implements = json_member_str(args, "implements");
+    struct json_object *list = json_object_new_array();
+
+    for (const Model *const *p = model_table; *p; p++) {
+        const char *parent = qmp_kind_names[(*p)->kind];
+        bool wanted = !implements || g_str_equal(implements, "object") || g_str_equal(implements, parent) ||
+                      g_str_equal(implements, (*p)->name) ||
+                      (g_str_equal(implements, "device") && (*p)->kind == MODEL_PCI);
+        struct json_object *entry;
+
+        if (!wanted) {
+            continue;
+        }
+        entry = json_object_new_object();
+        json_object_object_add(entry, "name", json_object_new_string((*p)->name));
+        json_object_object_add(entry, "parent", json_object_new_string(parent));
+        json_object_array_add(list, entry);
+    }
+    return list;
+}
+
+/* `help` of a model of one of the kinds. */
+static struct json_object *qmp_list_props(Machine *m, const char *name, unsigned kinds, GError **error)
+{
+    const Model *model = model_find(name, kinds);
+
+    if (!model) {
+        g_set_error(error, MPQEMU_ERROR, ERR_DEVICE_NOT_FOUND, "Device '%s' not found", name);
+        return NULL;
+    }
+    return machine_list_props(m, model);
+}
+
+static struct json_object *qmp_device_list_properties(Machine *m, struct json_object *args, GError **error)
+{
+    return qmp_list_props(m, json_member_str(args, "typename"), 1u << MODEL_DEVICE | 1u << MODEL_PCI, error);
+}
+
+static struct json_object *qmp_qom_list_properties(Machine *m, struct json_object *args, GError **error)
+{
+    return qmp_list_props(m, json_member_str(args, "typename"), UINT32_MAX, error);
+}
+
+static struct json_object *qmp_device_add(Machine *m, struct json_object *args, GError **error)
+{
+    machine_device_add(m, args, error);
+    return NULL;
+}
+
+static struct json_object *qmp_device_del(Machine *m, struct json_object *args, GError **error)
+{
+    machine_device_del(m, json_member_str(args, "id"), error);
+    return NULL;
+}
+
+static struct json_object *qmp_object_add(Machine *m, struct json_object *args, GError **error)
+{
+    machine_object_add(m, args, error);
+    return NULL;
+}
+
+static struct json_object *qmp_object_del(Machine *m, struct json_object *args, GError **error)
+{
+    machine_object_del(m, json_member_str(args, "id"), error);
+    return NULL;
+}
+
+static const QmpArg path_args[] = {{"path", QMP_STR, false}, {NULL}};
+static const QmpArg get_args[] = {{"path", QMP_STR, false}, {"property", QMP_STR, false}, {NULL}};
+static const QmpArg set_args[] = {{"path", QMP_STR, false}, {"property", QMP_STR, false}, {"value", QMP_ANY, false}, {NULL}};
+static const QmpArg types_args[] = {{"implements", QMP_STR, true}, {"abstract", QMP_BOOL, true}, {NULL}};
+static const QmpArg typename_args[] = {{"typename", QMP_STR, false}, {NULL}};
+static const QmpArg device_add_args[] = {{"driver", QMP_STR, false}, {"id", QMP_STR, true}, {"bus", QMP_STR, true}, {NULL}};
+static const QmpArg object_add_args[] = {{"qom-type", QMP_STR, false}, {"id", QMP_STR, false}, {NULL}};
+static const QmpArg id_args[] = {{"id", QMP_STR, false}, {NULL}};
+
+const QmpCommand qmp_object_table[] = {
+    {.name = "qom-list", .args = path_args, .run = qmp_qom_list, .doc = "Properties and children of an object."},
+    {.name = "qom-get", .args = get_args, .run = qmp_qom_get, .doc = "Value of a property."},
+    {.name = "qom-set", .args = set_args, .run = qmp_qom_set, .doc = "Sets a property that may change at run time."},
+    {.name = "qom-list-types", .args = types_args, .run = qmp_qom_list_types, .doc = "Models of this program."},
+    {.name = "qom-list-properties", .args = typename_args, .run = qmp_qom_list_properties, .doc = "Properties of a model."},
+    {.name = "device-list-properties", .args = typename_args, .run = qmp_device_list_properties,
+     .doc = "Properties of a device model."},
+    {.name = "device_add", .args = device_add_args, .args_open = true, .run = qmp_device_add, .doc = "Plugs a device."},
+    {.name = "device_del", .args = id_args, .run = qmp_device_del,
+     .doc = "Unplugs a device; the event DEVICE_DELETED follows when it is gone."},
+    {.name = "object-add", .args = object_add_args, .args_open = true, .run = qmp_object_add, .doc = "Makes an object."},
+    {.name = "object-del", .args = id_args, .run = qmp_object_del, .doc = "Removes an object that nobody uses."},
+    {.name = NULL},
+};

@@ -1,0 +1,636 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The command line: one table of options drives parsing, -help and the nearest
+ * valid name in errors.  Parsing collects; startup.c acts.
+ */
+#include "cmdline.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "core/machine.h"
+#include "core/trace.h"
+#include "version.h"
+
+typedef bool OptionFn(Cmdline *c, const char *option, const char *arg, GError **error);
+
+typedef struct Option {
+    const char *name;
+    const char *arg;  /* what it takes, for -help; NULL: nothing */
+    OptionFn *fn;
+    const char *doc;
+} Option;
+
+static const Option option_table[];
+
+/* --- items --- */
+
+static void cmdline_item_free(gpointer p)
+{
+    CmdlineItem *item = p;
+
+    json_object_put(item->opts);
+    g_free(item->text);
+    g_free(item);
+}
+
+static void cmdline_item_add(GPtrArray *list, const char *option, const char *text, struct json_object *opts)
+{
+    CmdlineItem *item = g_new0(CmdlineItem, 1);
+
+    item->option = option;
+    item->text = g_strdup(text);
+    item->opts = opts;
+    g_ptr_array_add(list, item);
+}
+
+void cmdline_prefix_error(const CmdlineItem *item, GError **error)
+{
+    if (error && *error && (*error)->message[0] != '-') {
+        g_prefix_error(error, "%s %s: ", item->option, item->text);
+    }
+}
+
+static bool cmdline_add_opts(GPtrArray *list, const char *option, const char *arg, const char *implied, GError **error)
+{
+    g_autofree char *where = g_strdup_printf("%s %s", option, arg);
+    struct json_object *opts = opts_parse(where, arg, implied, error);
+
+    if (opts) {
+        cmdline_item_add(list, option, arg, opts);
+    }
+    return opts != NULL;
+}
+
+static void cmdline_set(char **field, const char *text)
+{
+    g_free(*field);
+    *field = g_strdup(text);
+}
+
+static bool is_help(const char *arg)
+{
+    return strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0;
+}
+
+/* "X,help" of -device, -object and -machine: prints the properties of X. */
+static bool cmdline_model_help(Cmdline *c, const char *option, const char *arg, unsigned kinds, bool *handled,
+                               GError **error)
+{
+    size_t len = strcspn(arg, ",");
+    g_autofree char *name = g_strndup(arg, len);
+
+    *handled = arg[len] == ',' && is_help(arg + len + 1);
+    if (!*handled) {
+        return true;
+    }
+    c->done = true;
+    return help_print_model(option, name, kinds, error);
+}
+
+/* --- options with structure --- */
+
+static bool opt_machine(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    g_autofree char *where = g_strdup_printf("%s %s", option, arg);
+    struct json_object *opts;
+    bool help;
+
+    if (is_help(arg)) {
+        help_print_machines();
+        c->done = true;
+        return true;
+    }
+    if (!cmdline_model_help(c, option, arg, 1u << MODEL_MACHINE, &help, error)) {
+        return false;
+    }
+    if (help) {
+        return true;
+    }
+    opts = opts_parse(where, arg, "type", error);
+    if (!opts) {
+        return false;
+    }
+    json_object_object_foreach (opts, key, value) {
+        json_object_object_add(c->machine, key, json_object_get(value));
+    }
+    json_object_put(opts);
+    return true;
+}
+
+static bool opt_accel(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    struct json_object *opts;
+    const char *name = NULL;
+
+    if (is_help(arg)) {
+        help_print_accels();
+        c->done = true;
+        return true;
+    }
+    opts = opts_parse(option, arg, "accel", error);
+    if (!opts) {
+        return false;
+    }
+    json_object_object_foreach (opts, key, value) {
+        const char *text = json_object_get_string(value);
+
+        if (strcmp(key, "accel") == 0) {
+            name = text;
+        } else if (strcmp(key, "thread") != 0 || strcmp(text, "multi") != 0) {
+            error_set(error, "-accel %s: unknown option '%s=%s' (allowed: thread=multi)", arg, key, text);
+            json_object_put(opts);
+            return false;
+        }
+    }
+    if (name) {
+        g_string_append_printf(c->accels, "%s%s", c->accels->len ? ":" : "", name);
+    } else {
+        error_set(error, "-accel %s: no accelerator named; see -accel help", arg);
+    }
+    json_object_put(opts);
+    return name != NULL;
+}
+
+static bool opt_cpu(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    if (is_help(arg)) {
+        help_print_cpus();
+        c->done = true;
+        return true;
+    }
+    cmdline_set(&c->cpu, arg);
+    return true;
+}
+
+static bool opt_m(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    struct json_object *opts = opts_parse(option, arg, "size", error);
+    bool ok = opts != NULL;
+
+    if (!ok) {
+        return false;
+    }
+    json_object_object_foreach (opts, key, value) {
+        if (strcmp(key, "size") != 0) {
+            error_set(error, "-m %s: unknown option '%s' (allowed: size)", arg, key);
+            ok = false;
+            break;
+        }
+        ok = opts_parse_size("-m", json_object_get_string(value), 'M', &c->ram_size, error);
+        if (ok && (c->ram_size < (1u << 20) || c->ram_size > (UINT64_C(1) << 40) || c->ram_size % 4096)) {
+            error_set(error, "-m %s: size must be whole pages (%" G_GUINT64_FORMAT " bytes, allowed 1M..1T)", arg,
+                      c->ram_size);
+            ok = false;
+        }
+        if (!ok) {
+            break;
+        }
+    }
+    json_object_put(opts);
+    return ok;
+}
+
+static bool smp_number(const char *arg, struct json_object *opts, const char *key, uint64_t *val, GError **error)
+{
+    struct json_object *value;
+    const char *text;
+    char *end;
+
+    if (!json_object_object_get_ex(opts, key, &value)) {
+        return true;
+    }
+    text = json_object_get_string(value);
+    *val = g_ascii_strtoull(text, &end, 10);
+    if (!g_ascii_isdigit(*text) || *end || *val == 0 || *val > 4096) {
+        error_set(error, "-smp %s: %s must be a number (%s, allowed 1..4096)", arg, key, text);
+        return false;
+    }
+    return true;
+}
+
+static bool opt_smp(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    static const char *const keys[] = {"cpus", "sockets", "cores", "threads", "maxcpus", NULL};
+    struct json_object *opts = opts_parse(option, arg, "cpus", error);
+    uint64_t n[5] = {0};
+    bool ok = opts != NULL;
+
+    for (int i = 0; ok && keys[i]; i++) {
+        ok = smp_number(arg, opts, keys[i], &n[i], error);
+    }
+    if (ok) {
+        json_object_object_foreach (opts, key, value) {
+            (void)value;
+            if (!g_strv_contains(keys, key)) {
+                error_set(error, "-smp %s: unknown option '%s' (allowed: cpus, sockets, cores, threads, maxcpus)", arg, key);
+                ok = false;
+            }
+        }
+    }
+    if (ok) {
+        uint64_t product = MAX(n[1], 1) * MAX(n[2], 1) * MAX(n[3], 1);
+        uint64_t cpus = n[0] ? n[0] : product;
+
+        if ((product != 1 && product != cpus) || (n[4] && n[4] != cpus)) {
+            error_set(error, "-smp %s: cpus, sockets * cores * threads and maxcpus must agree", arg);
+            ok = false;
+        }
+        c->smp_cpus = (unsigned)cpus;
+    }
+    json_object_put(opts);
+    return ok;
+}
+
+static bool opt_object(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    bool help;
+
+    if (is_help(arg)) {
+        help_print_objects();
+        c->done = true;
+        return true;
+    }
+    if (!cmdline_model_help(c, option, arg, 1u << MODEL_OBJECT, &help, error)) {
+        return false;
+    }
+    return help || cmdline_add_opts(c->objects, option, arg, "qom-type", error);
+}
+
+static bool opt_device(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    bool help;
+
+    if (is_help(arg)) {
+        help_print_devices();
+        c->done = true;
+        return true;
+    }
+    if (!cmdline_model_help(c, option, arg, 1u << MODEL_DEVICE | 1u << MODEL_PCI, &help, error)) {
+        return false;
+    }
+    return help || cmdline_add_opts(c->devices, option, arg, "driver", error);
+}
+
+static bool opt_drive(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    return cmdline_add_opts(c->drives, option, arg, NULL, error);
+}
+
+static bool opt_chardev(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    return cmdline_add_opts(c->chardevs, option, arg, "backend", error);
+}
+
+static bool opt_mon(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    return cmdline_add_opts(c->mons, option, arg, "chardev", error);
+}
+
+static bool opt_serial(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    cmdline_item_add(c->serials, option, arg, NULL);
+    return true;
+}
+
+static bool opt_monitor(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    cmdline_item_add(c->monitors, option, arg, NULL);
+    return true;
+}
+
+/* --- plain options --- */
+
+static bool opt_kernel(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    cmdline_set(&c->kernel, arg);
+    return true;
+}
+
+static bool opt_initrd(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    cmdline_set(&c->initrd, arg);
+    return true;
+}
+
+static bool opt_append(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    cmdline_set(&c->append, arg);
+    return true;
+}
+
+static bool opt_bios(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    error_set(error, "-bios %s: this program does not run firmware yet; boot a kernel with -kernel", arg);
+    return false;
+}
+
+static bool opt_nodefaults(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    c->nodefaults = true;
+    return true;
+}
+
+static bool opt_nographic(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    c->nographic = true;
+    return true;
+}
+
+/* Options whose one value says that something that is not there anyway shall not be there. */
+static bool opt_none(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    if (strcmp(arg, "none") != 0) {
+        error_set(error, "%s %s: not available (allowed: none)", option, arg);
+        return false;
+    }
+    return true;
+}
+
+static bool opt_nothing(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    return true;
+}
+
+static bool opt_paused(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    c->paused = true;
+    return true;
+}
+
+static bool opt_name(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    struct json_object *opts = opts_parse(option, arg, "guest", error);
+    bool ok = opts != NULL;
+
+    if (!ok) {
+        return false;
+    }
+    json_object_object_foreach (opts, key, value) {
+        if (strcmp(key, "guest") == 0) {
+            cmdline_set(&c->name, json_object_get_string(value));
+        } else if (strcmp(key, "debug-threads") != 0 && strcmp(key, "process") != 0) {
+            error_set(error, "-name %s: unknown option '%s' (allowed: guest, process, debug-threads)", arg, key);
+            ok = false;
+        }
+    }
+    json_object_put(opts);
+    return ok;
+}
+
+static bool opt_pidfile(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    cmdline_set(&c->pidfile, arg);
+    return true;
+}
+
+static bool opt_daemonize(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    c->daemonize = true;
+    return true;
+}
+
+static bool opt_d(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    c->done |= is_help(arg);
+    return log_set_mask(arg, error);
+}
+
+static bool opt_log_file(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    return log_set_file(arg, error);
+}
+
+static bool opt_trace(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    const char *pattern = g_str_has_prefix(arg, "enable=") ? arg + strlen("enable=") : arg;
+
+    c->done |= is_help(pattern);
+    return trace_enable(pattern, error);
+}
+
+static bool opt_qtest(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    cmdline_set(&c->qtest, arg);
+    return true;
+}
+
+static bool opt_qtest_log(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    cmdline_set(&c->qtest_log, arg);
+    return true;
+}
+
+static bool opt_no_reboot(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    c->no_reboot = true;
+    return true;
+}
+
+static bool opt_no_shutdown(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    c->no_shutdown = true;
+    return true;
+}
+
+static bool opt_version(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    printf("QEMU emulator version %s (mpqemu %s)\n", QMP_COMPAT_VERSION, MPQEMU_VERSION);
+    c->done = true;
+    return true;
+}
+
+static bool opt_help(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    printf("usage: qemu-system-x86_64 [options]\n\nOptions may begin with one or two dashes.\n\n");
+    for (const Option *o = option_table; o->name; o++) {
+        char left[64];
+
+        snprintf(left, sizeof(left), "-%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+        printf(strlen(left) < 30 ? "%-30s%s\n" : "%s\n                              %s\n", left, o->doc);
+    }
+    c->done = true;
+    return true;
+}
+
+static const Option option_table[] = {
+    {"help", NULL, opt_help, "this list; also -h"},
+    {"h", NULL, opt_help, "as -help"},
+    {"version", NULL, opt_version, "print the version"},
+    {"machine", "[type=]NAME[,PROP=VALUE...]", opt_machine,
+     "machine model and its properties, accel=LIST, memory-backend=ID; help lists"},
+    {"M", "NAME", opt_machine, "as -machine"},
+    {"accel", "NAME", opt_accel, "accelerator; repeat for a list in order of preference; help lists"},
+    {"cpu", "MODEL[,+FEATURE...]", opt_cpu, "CPU model; help lists"},
+    {"m", "[size=]MEGS", opt_m, "guest RAM: MiB, or with suffix k, M, G"},
+    {"smp", "[cpus=]N", opt_smp, "number of CPUs"},
+    {"object", "TYPE,id=ID[,PROP=VALUE...]", opt_object, "make an object; also JSON; help lists, TYPE,help details"},
+    {"device", "DRIVER[,PROP=VALUE...]", opt_device, "add a device; also JSON; help lists, DRIVER,help details"},
+    {"drive", "id=ID,file=PATH[,...]", opt_drive, "block back end: format=raw, if=none, readonly=on, ..."},
+    {"chardev", "BACKEND,id=ID[,...]", opt_chardev, "character device: null, stdio, file, pipe, pty, fd, socket"},
+    {"serial", "CHARDEV", opt_serial, "serial port: stdio, mon:stdio, file:, unix:, tcp:, pty, null, none, chardev:ID"},
+    {"monitor", "CHARDEV", opt_monitor, "human monitor on a character device"},
+    {"qmp", "CHARDEV", opt_monitor, "QMP monitor on a character device"},
+    {"mon", "[chardev=]ID[,mode=MODE]", opt_mon, "monitor on a -chardev; MODE is readline or control (QMP)"},
+    {"kernel", "FILE", opt_kernel, "boot this Linux kernel"},
+    {"initrd", "FILE", opt_initrd, "its initial RAM disk"},
+    {"append", "TEXT", opt_append, "its command line"},
+    {"bios", "FILE", opt_bios, "refused: there is no firmware yet"},
+    {"nodefaults", NULL, opt_nodefaults, "no serial port or monitor but those asked for"},
+    {"nographic", NULL, opt_nographic, "serial port and monitor share the terminal; Ctrl-A h for help"},
+    {"display", "none", opt_none, "there is no display"},
+    {"vga", "none", opt_none, "there is no graphics card"},
+    {"net", "none", opt_none, "there is no default network card"},
+    {"nic", "none", opt_none, "as -net"},
+    {"parallel", "none", opt_none, "there is no parallel port"},
+    {"no-user-config", NULL, opt_nothing, "accepted: no configuration files are read"},
+    {"S", NULL, opt_paused, "do not start the guest; `cont` does"},
+    {"no-reboot", NULL, opt_no_reboot, "end instead of rebooting"},
+    {"no-shutdown", NULL, opt_no_shutdown, "stop instead of ending when the guest powers off"},
+    {"name", "[guest=]NAME", opt_name, "name of the machine"},
+    {"pidfile", "FILE", opt_pidfile, "write the process id to FILE, and remove it at the end"},
+    {"daemonize", NULL, opt_daemonize, "go to the background once everything is set up"},
+    {"d", "ITEM[,...]", opt_d, "log these items; help lists"},
+    {"D", "FILE", opt_log_file, "log to FILE instead of standard error"},
+    {"trace", "[enable=]PATTERN", opt_trace, "trace events whose name matches; help lists"},
+    {"qtest", "CHARDEV", opt_qtest, "qtest protocol on a character device"},
+    {"qtest-log", "FILE", opt_qtest_log, "log of the qtest traffic; none: no log"},
+    {NULL, NULL, NULL, NULL},
+};
+
+/* --- parsing --- */
+
+/* Insertions, deletions and replacements from a to b; b is at most as long as an option name. */
+static size_t option_distance(const char *a, const char *b)
+{
+    size_t lb = strlen(b);
+    size_t row[64];
+
+    g_assert(lb < G_N_ELEMENTS(row));
+    for (size_t j = 0; j <= lb; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t diagonal = row[0];
+
+        row[0] = i;
+        for (size_t j = 1; j <= lb; j++) {
+            size_t above = row[j];
+
+            row[j] = MIN(MIN(row[j] + 1, row[j - 1] + 1), diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[lb];
+}
+
+static const char *option_nearest(const char *name)
+{
+    size_t best = MAX(strlen(name) / 2, 1) + 1;
+    const char *nearest = NULL;
+
+    for (const Option *o = option_table; o->name; o++) {
+        size_t distance = option_distance(name, o->name);
+
+        if (distance < best) {
+            best = distance;
+            nearest = o->name;
+        }
+    }
+    return nearest;
+}
+
+static const Option *option_find(const char *arg, GError **error)
+{
+    const char *name = arg + (g_str_has_prefix(arg, "--") ? 2 : 1);
+    const char *nearest;
+
+    if (arg[0] != '-' || !arg[1]) {
+        error_set(error, "'%s': not an option; a disk image is given with -drive", arg);
+        return NULL;
+    }
+    for (const Option *o = option_table; o->name; o++) {
+        if (strcmp(o->name, name) == 0) {
+            return o;
+        }
+    }
+    nearest = option_nearest(name);
+    if (nearest) {
+        error_set(error, "%s: unknown option (did you mean -%s?)", arg, nearest);
+    } else {
+        error_set(error, "%s: unknown option; see -help", arg);
+    }
+    return NULL;
+}
+
+/* Combinations that cannot be meant. */
+static bool cmdline_check(const Cmdline *c, GError **error)
+{
+    if (c->append && !c->kernel) {
+        error_set(error, "-append: only with -kernel");
+        return false;
+    }
+    if (c->initrd && !c->kernel) {
+        error_set(error, "-initrd: only with -kernel");
+        return false;
+    }
+    if (c->daemonize && c->nographic) {
+        error_set(error, "-daemonize: cannot be used with -nographic, which needs the terminal");
+        return false;
+    }
+    return true;
+}
+
+bool cmdline_parse(Cmdline *c, int argc, char **argv, GError **error)
+{
+    for (int i = 1; i < argc && !c->done; i++) {
+        const Option *option = option_find(argv[i], error);
+        g_autofree char *name = NULL;
+
+        if (!option) {
+            return false;
+        }
+        if (option->arg && i + 1 == argc) {
+            error_set(error, "-%s: needs an argument: -%s %s", option->name, option->name, option->arg);
+            return false;
+        }
+        name = g_strconcat("-", option->name, NULL);
+        if (!option->fn(c, g_intern_string(name), option->arg ? argv[++i] : NULL, error)) {
+            if (error && *error && (*error)->message[0] != '-') {
+                g_prefix_error(error, "%s: ", name);
+            }
+            return false;
+        }
+    }
+    return c->done || cmdline_check(c, error);
+}
+
+Cmdline *cmdline_new(void)
+{
+    Cmdline *c = g_new0(Cmdline, 1);
+    GPtrArray **lists[] = {&c->objects, &c->devices, &c->drives, &c->chardevs, &c->serials, &c->monitors, &c->mons};
+
+    c->machine = json_object_new_object();
+    c->accels = g_string_new(NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
+        *lists[i] = g_ptr_array_new_with_free_func(cmdline_item_free);
+    }
+    return c;
+}
+
+void cmdline_free(Cmdline *c)
+{
+    GPtrArray *lists[] = {c->objects, c->devices, c->drives, c->chardevs, c->serials, c->monitors, c->mons};
+    char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log, c->kernel, c->initrd, c->append};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
+        g_ptr_array_free(lists[i], TRUE);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_free(texts[i]);
+    }
+    json_object_put(c->machine);
+    g_string_free(c->accels, TRUE);
+    g_free(c);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The parsed command line: everything that was asked for, nothing of it done yet. */
+#ifndef SYSTEM_CMDLINE_H
+#define SYSTEM_CMDLINE_H
+
+#include <glib.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One option that may be given many times. */
+typedef struct CmdlineItem {
+    const char *option;       /* "-device", for error texts */
+    char *text;               /* as typed */
+    struct json_object *opts; /* parsed; NULL for options that are plain text */
+} CmdlineItem;
+
+typedef struct Cmdline {
+    bool done;                   /* help or version was printed: nothing to run */
+    struct json_object *machine; /* all -machine options together */
+    GString *accels;             /* ':' list; empty: the default */
+    char *cpu, *name, *pidfile, *qtest, *qtest_log;
+    char *kernel, *initrd, *append;
+    uint64_t ram_size;           /* bytes; 0: not given */
+    unsigned smp_cpus;           /* 0: not given */
+    bool nodefaults, nographic, paused, no_reboot, no_shutdown, daemonize;
+    GPtrArray *objects, *devices, *drives, *chardevs; /* of CmdlineItem *, in order */
+    GPtrArray *serials, *monitors, *mons;             /* monitors: -monitor and -qmp */
+} Cmdline;
+
+Cmdline *cmdline_new(void);
+void cmdline_free(Cmdline *c);
+/* False with the text of one line in *error.  Help goes to stdout and sets done. */
+bool cmdline_parse(Cmdline *c, int argc, char **argv, GError **error);
+
+/* An error about an item, beginning with the option as typed unless it names one already. */
+void cmdline_prefix_error(const CmdlineItem *item, GError **error);
+
+/* --- help.c --- */
+void help_print_machines(void);
+void help_print_accels(void);
+void help_print_cpus(void);
+void help_print_objects(void);
+void help_print_devices(void);
+/* Properties of a model of one of the kinds.  False: no such model, *error names the nearest. */
+bool help_print_model(const char *option, const char *name, unsigned kinds, GError **error);
+
+#endif

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Start-up in the order things need each other: machine, memory backends, accelerator,
+ * drives, character devices, board, serial ports, devices, objects that serve
+ * devices, monitors, reset.  And back.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "accel/accel.h"
+#include "block/block.h"
+#include "core/error.h"
+#include "hw/i386/pc.h"
+#include "hw/pci/pci.h"
+#include "monitor/monitor.h"
+#include "system.h"
+
+#define SYSTEM_DEFAULT_MACHINE "q35"
+#define SYSTEM_DEFAULT_ACCEL "tcg"
+
+/* Objects that refer to devices are made when the devices are there. */
+static const char *const system_late_objects[] = {"x-vfio-user-server", NULL};
+
+static const MachineModel *system_machine_model(const System *s)
+{
+    return (const MachineModel *)s->machine->obj.model;
+}
+
+/* --- machine --- */
+
+static const char *system_machine_opt(const System *s, const char *key)
+{
+    struct json_object *value;
+
+    return json_object_object_get_ex(s->cmdline->machine, key, &value) ? json_object_get_string(value) : NULL;
+}
+
+static bool system_new_machine(System *s, GError **error)
+{
+    static const char *const own[] = {"type", "accel", "memory-backend", NULL};
+    const char *type = system_machine_opt(s, "type");
+    const char *name = type ? type : SYSTEM_DEFAULT_MACHINE;
+    const Model *model = model_find(name, 1u << MODEL_MACHINE);
+    const char *nearest = model_nearest(name, 1u << MODEL_MACHINE);
+
+    if (!model) {
+        if (nearest) {
+            error_set(error, "-machine %s: unknown machine (did you mean '%s'?)", name, nearest);
+        } else {
+            error_set(error, "-machine %s: unknown machine; see -machine help", name);
+        }
+        return false;
+    }
+    s->machine = machine_new((const MachineModel *)model, error);
+    if (!s->machine) {
+        return false;
+    }
+    machine_set_kind_ops(s->machine, MODEL_PCI, &pci_kind_ops);
+    process_watch_signals(s);
+    if (!object_set_all(&s->machine->obj, s->cmdline->machine, own, error)) {
+        g_prefix_error(error, "-machine %s: ", name);
+        return false;
+    }
+    return true;
+}
+
+static bool system_check_cpus(System *s, GError **error)
+{
+    const MachineModel *model = system_machine_model(s);
+    unsigned cpus = s->cmdline->smp_cpus ? s->cmdline->smp_cpus : 1;
+
+    if (cpus > MAX(model->max_cpus, 1)) {
+        error_set(error, "-smp: too many CPUs for machine %s (%u, allowed 1..%u)", model->model.name, cpus,
+                  MAX(model->max_cpus, 1));
+        return false;
+    }
+    if (s->cmdline->cpu && !model->default_cpu) {
+        error_set(error, "-cpu %s: machine %s has no CPUs", s->cmdline->cpu, model->model.name);
+        return false;
+    }
+    if (s->cmdline->kernel && !model->default_cpu) {
+        error_set(error, "-kernel %s: machine %s has no CPUs", s->cmdline->kernel, model->model.name);
+        return false;
+    }
+    if (s->cmdline->kernel && access(s->cmdline->kernel, R_OK) != 0) {
+        error_set_errno(error, errno, "-kernel: cannot read '%s'", s->cmdline->kernel);
+        return false;
+    }
+    if (s->cmdline->initrd && access(s->cmdline->initrd, R_OK) != 0) {
+        error_set_errno(error, errno, "-initrd: cannot read '%s'", s->cmdline->initrd);
+        return false;
+    }
+    return true;
+}
+
+static void system_configure_machine(System *s)
+{
+    const Cmdline *c = s->cmdline;
+    const MachineModel *model = system_machine_model(s);
+    Machine *m = s->machine;
+
+    m->name = c->name;
+    m->cpu_model = g_strdup(c->cpu ? c->cpu : model->default_cpu);
+    m->smp_cpus = c->smp_cpus ? c->smp_cpus : 1;
+    m->boot = (BootConfig){g_strdup(c->kernel), g_strdup(c->initrd), g_strdup(c->append), NULL};
+    m->nodefaults = c->nodefaults;
+    m->no_reboot = c->no_reboot;
+    m->no_shutdown = c->no_shutdown;
+    if (c->ram_size && model->default_ram) {
+        m->ram_size = c->ram_size;
+    } else if (c->ram_size) {
+        g_printerr("%s: -m: machine %s has no RAM of its own\n", g_get_prgname(), model->model.name);
+    }
+}
+
+/* -machine memory-backend=ID; without -m the backend says how much RAM there is. */
+static bool system_set_ram(System *s, GError **error)
+{
+    const char *id = system_machine_opt(s, "memory-backend");
+    Machine *m = s->machine;
+    Object *backend;
+
+    if (!id) {
+        return true;
+    }
+    backend = object_child(object_container(m->root, "objects"), id);
+    if (!backend) {
+        error_set(error, "-machine memory-backend=%s: no such object; add -object memory-backend-memfd,id=%s,...", id, id);
+        return false;
+    }
+    if (!ram_backend_is(backend)) {
+        error_set(error, "-machine memory-backend=%s: object is a %s, not a memory backend", id, backend->model->name);
+        return false;
+    }
+    m->ram_backend = backend;
+    if (!s->cmdline->ram_size) {
+        m->ram_size = ram_backend_size(backend);
+    }
+    return true;
+}
+
+static bool system_new_accel(System *s, GError **error)
+{
+    const char *list = s->cmdline->accels->len ? s->cmdline->accels->str : system_machine_opt(s, "accel");
+
+    if (!list && !system_machine_model(s)->default_cpu) {
+        return true;
+    }
+    s->machine->accel = accel_new(s->machine, list ? list : SYSTEM_DEFAULT_ACCEL, error);
+    return s->machine->accel != NULL;
+}
+
+/* --- what options ask for --- */
+
+static bool system_add_objects(System *s, bool late, GError **error)
+{
+    for (guint i = 0; i < s->cmdline->objects->len; i++) {
+        CmdlineItem *item = g_ptr_array_index(s->cmdline->objects, i);
+        struct json_object *type;
+        const char *name = json_object_object_get_ex(item->opts, "qom-type", &type) ? json_object_get_string(type) : "";
+
+        if (g_strv_contains(system_late_objects, name) != late) {
+            continue;
+        }
+        if (!machine_object_add(s->machine, item->opts, error)) {
+            cmdline_prefix_error(item, error);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool system_add_drives(System *s, GError **error)
+{
+    for (guint i = 0; i < s->cmdline->drives->len; i++) {
+        CmdlineItem *item = g_ptr_array_index(s->cmdline->drives, i);
+
+        if (!block_open(s->machine, item->opts, error)) {
+            cmdline_prefix_error(item, error);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool system_add_chardevs(System *s, GError **error)
+{
+    for (guint i = 0; i < s->cmdline->chardevs->len; i++) {
+        CmdlineItem *item = g_ptr_array_index(s->cmdline->chardevs, i);
+
+        if (!chardev_new(s->machine, item->opts, error)) {
+            cmdline_prefix_error(item, error);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool system_add_devices(System *s, GError **error)
+{
+    for (guint i = 0; i < s->cmdline->devices->len; i++) {
+        CmdlineItem *item = g_ptr_array_index(s->cmdline->devices, i);
+
+        if (!machine_device_add(s->machine, item->opts, error)) {
+            cmdline_prefix_error(item, error);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- serial ports and monitors --- */
+
+/* A chardev from the text of an option.  False: *error; true with *chr NULL: "none". */
+static bool system_chardev(System *s, const char *label, const char *option, const char *text, Chardev **chr,
+                           GError **error)
+{
+    GError *failure = NULL;
+
+    *chr = chardev_from_text(s->machine, label, text, &failure);
+    if (failure) {
+        g_propagate_prefixed_error(error, failure, "%s %s: ", option, text);
+        return false;
+    }
+    return true;
+}
+
+static bool system_add_serial(System *s, unsigned n, const char *text, GError **error)
+{
+    g_autofree char *label = g_strdup_printf("serial%u", n);
+    Chardev *chr;
+
+    if (!system_chardev(s, label, "-serial", text, &chr, error)) {
+        return false;
+    }
+    if (chr && !pc_add_serial(s->machine, chr, error)) {
+        g_prefix_error(error, "-serial %s: ", text);
+        return false;
+    }
+    return true;
+}
+
+static bool system_add_serials(System *s, GError **error)
+{
+    const Cmdline *c = s->cmdline;
+
+    if (!system_machine_model(s)->default_cpu) {
+        if (c->serials->len) {
+            error_set(error, "-serial: machine %s has no serial ports", system_machine_model(s)->model.name);
+        }
+        return !c->serials->len;
+    }
+    for (guint i = 0; i < c->serials->len; i++) {
+        CmdlineItem *item = g_ptr_array_index(c->serials, i);
+
+        if (!system_add_serial(s, i, item->text, error)) {
+            return false;
+        }
+    }
+    if (c->serials->len || c->nodefaults) {
+        return true;
+    }
+    /* The terminal is for both, unless the monitor went elsewhere. */
+    return system_add_serial(s, 0, !c->nographic ? "null" : c->monitors->len ? "stdio" : "mon:stdio", error);
+}
+
+static bool system_open_monitor(System *s, const char *option, const char *label, const char *text, bool qmp, GError **error)
+{
+    Chardev *chr;
+
+    if (!system_chardev(s, label, option, text, &chr, error)) {
+        return false;
+    }
+    if (chr && !monitor_open(s->machine, chr, qmp, error)) {
+        g_prefix_error(error, "%s %s: ", option, text);
+        return false;
+    }
+    return true;
+}
+
+static bool system_add_mon(System *s, CmdlineItem *item, GError **error)
+{
+    const char *id = NULL, *mode = "readline";
+    Chardev *chr;
+
+    json_object_object_foreach (item->opts, key, value) {
+        if (strcmp(key, "chardev") == 0) {
+            id = json_object_get_string(value);
+        } else if (strcmp(key, "mode") == 0) {
+            mode = json_object_get_string(value);
+        } else {
+            error_set(error, "-mon %s: unknown option '%s' (allowed: chardev, mode)", item->text, key);
+            return false;
+        }
+    }
+    if (strcmp(mode, "readline") != 0 && strcmp(mode, "control") != 0) {
+        error_set(error, "-mon %s: unknown mode (%s, allowed: readline, control)", item->text, mode);
+        return false;
+    }
+    chr = id ? chardev_find(s->machine, id) : NULL;
+    if (!chr) {
+        error_set(error, "-mon %s: no chardev '%s'; add -chardev ...,id=NAME", item->text, id ? id : "");
+        return false;
+    }
+    if (!monitor_open(s->machine, chr, strcmp(mode, "control") == 0, error)) {
+        g_prefix_error(error, "-mon %s: ", item->text);
+        return false;
+    }
+    return true;
+}
+
+/* The monitor that shares the terminal, or has it alone when the serial port went elsewhere. */
+static bool system_add_default_monitor(System *s, GError **error)
+{
+    const Cmdline *c = s->cmdline;
+    Chardev *serial = chardev_find(s->machine, "serial0");
+
+    for (guint i = 0; i < c->monitors->len; i++) {
+        if (strcmp(((CmdlineItem *)g_ptr_array_index(c->monitors, i))->option, "-monitor") == 0) {
+            return true;
+        }
+    }
+    for (guint i = 0; i < c->serials->len; i++) {
+        CmdlineItem *item = g_ptr_array_index(c->serials, i);
+
+        if (g_str_has_prefix(item->text, "mon:")) {
+            g_autofree char *label = g_strdup_printf("serial%u", i);
+
+            return monitor_open(s->machine, chardev_find(s->machine, label), false, error);
+        }
+    }
+    if (!c->nographic || c->nodefaults || c->mons->len) {
+        return true;
+    }
+    if (serial && !c->serials->len && !c->monitors->len) {
+        return monitor_open(s->machine, serial, false, error);
+    }
+    return c->serials->len || c->monitors->len ? true : system_open_monitor(s, "-monitor", "compat_monitor0", "stdio", false, error);
+}
+
+static bool system_add_monitors(System *s, GError **error)
+{
+    const Cmdline *c = s->cmdline;
+
+    for (guint i = 0; i < c->monitors->len; i++) {
+        CmdlineItem *item = g_ptr_array_index(c->monitors, i);
+        g_autofree char *label = g_strdup_printf("compat_monitor%u", i);
+
+        if (!system_open_monitor(s, item->option, label, item->text, strcmp(item->option, "-qmp") == 0, error)) {
+            return false;
+        }
+    }
+    for (guint i = 0; i < c->mons->len; i++) {
+        if (!system_add_mon(s, g_ptr_array_index(c->mons, i), error)) {
+            return false;
+        }
+    }
+    return system_add_default_monitor(s, error);
+}
+
+static bool system_add_qtest(System *s, GError **error)
+{
+    Chardev *chr;
+
+    if (!s->cmdline->qtest) {
+        return true;
+    }
+    if (!system_chardev(s, "qtest", "-qtest", s->cmdline->qtest, &chr, error)) {
+        return false;
+    }
+    if (chr) {
+        s->qtest = qtest_server_new(s->machine, chr, s->cmdline->qtest_log, error);
+    }
+    return !chr || s->qtest;
+}
+
+/* --- all of it --- */
+
+/* Board, devices and what serves them; with the main loop's lock. */
+static bool system_build(System *s, GError **error)
+{
+    return system_add_objects(s, false, error) && system_set_ram(s, error) && system_new_accel(s, error) &&
+           system_add_drives(s, error) && system_add_chardevs(s, error) && machine_start(s->machine, error) &&
+           system_add_serials(s, error) && system_add_devices(s, error) && system_add_objects(s, true, error) &&
+           system_add_monitors(s, error) && system_add_qtest(s, error);
+}
+
+bool system_start(System *s, GError **error)
+{
+    bool ok;
+
+    if (s->cmdline->pidfile && !process_write_pidfile(s, error)) {
+        return false;
+    }
+    if (!system_new_machine(s, error) || !system_check_cpus(s, error)) {
+        return false;
+    }
+    system_configure_machine(s);
+    loop_lock(s->machine->main_loop);
+    ok = system_build(s, error);
+    if (ok) {
+        machine_reset(s->machine, SHUTDOWN_NONE);
+        if (!s->cmdline->paused) {
+            machine_vm_start(s->machine);
+        }
+    }
+    loop_unlock(s->machine->main_loop);
+    return ok;
+}
+
+int system_run(System *s)
+{
+    int code = EXIT_SUCCESS;
+
+    while (!machine_shutdown_requested(s->machine, &code)) {
+        loop_iterate(s->machine->main_loop, true);
+        machine_process_requests(s->machine);
+    }
+    return code;
+}
+
+void system_stop(System *s)
+{
+    Machine *m = s->machine;
+
+    if (m) {
+        Accel *accel = m->accel;
+
+        machine_vm_stop(m, RUN_STATE_SHUTDOWN);
+        loop_lock(m->main_loop);
+        qtest_server_free(s->qtest);
+        monitor_close_all(m);
+        accel_stop(accel);
+        process_unwatch_signals(s);
+        loop_unlock(m->main_loop);
+        machine_free(m);
+        accel_free(accel);
+    }
+    if (s->signal_fd >= 0) {
+        close(s->signal_fd);
+    }
+    process_remove_pidfile(s);
+}
