@@ -99,7 +99,7 @@ X86_I128(0F, 66, 0xd0, addsubpd, SSE3)
 X86_I128(0F, F2, 0xd0, addsubps, SSE3)
 
 /* Conversions between vector registers. */
-X86_INSN(0F, NONE, 0x2a, "cvtpi2ps", x86_simd_cvtpi2ps, XMM, MMX_RM, 8, X86_SIMD_MMX_STATE, SSE)
+X86_INSN(0F, NONE, 0x2a, "cvtpi2ps", x86_simd_cvtpi2ps, XMM, MMX_RM, 8, 0, SSE)
 X86_INSN(0F, 66, 0x2a, "cvtpi2pd", x86_simd_cvtpi2pd, XMM, MMX_RM, 8, 0, SSE2)
 X86_INSN(0F, NONE, 0x2c, "cvttps2pi", x86_simd_cvttps2pi, MMX, XMM_RM, 8, X86_SIMD_MMX_STATE, SSE)
 X86_INSN(0F, 66, 0x2c, "cvttpd2pi", x86_simd_cvttpd2pi, MMX, XMM_RM, 16, X86_SIMD_MMX_STATE | X86_SIMD_ALIGNED,

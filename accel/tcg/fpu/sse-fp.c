@@ -29,6 +29,7 @@ static bool fp_has_denormal(__m128i result, X86FpResult kind)
     return false;
 }
 
+/* PE beside an unmasked overflow or underflow stays that of the masked result. */
 X86SimdFault x86_mxcsr_leave_unmasked(X86Fpu *fpu, uint32_t flags, __m128i result, X86FpResult kind)
 {
     const uint32_t before = X86_MXCSR_IE | X86_MXCSR_DE | X86_MXCSR_ZE;
@@ -158,29 +159,46 @@ FP_TO_MMX(cvttps2pi, cvttps2dq, x86_mmx_load)
 FP_TO_MMX(cvtpd2pi, cvtpd2dq, x86_vec_load)
 FP_TO_MMX(cvttpd2pi, cvttpd2dq, x86_vec_load)
 
+/*
+ * Conversions from MMX registers enter MMX state; from memory they do not touch
+ * the x87 (SDM vol. 2, CVTPI2PD; processors treat CVTPI2PS alike).
+ */
+static void fp_enter_mmx(const X86SimdCtx *ctx)
+{
+    if (!ctx->src_is_mem) {
+        ctx->fpu->top = 0;
+        ctx->fpu->ftw = 0xff;
+    }
+}
+
+static bool fp_mmx_pending(const X86SimdCtx *ctx)
+{
+    return !ctx->src_is_mem && x86_fpu_pending(ctx->fpu);
+}
+
 X86SimdFault x86_simd_cvtpi2ps(X86SimdCtx *ctx, void *dst, const void *src)
 {
     __m128i d = _mm_setzero_si128();
     uint32_t in = x86_mxcsr_enter(ctx->fpu), out;
 
+    if (fp_mmx_pending(ctx)) {
+        return X86_SIMD_MF;
+    }
     FP_RUN("cvtdq2ps", d, x86_mmx_load(src), in, out);
     X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);
     if (fault == X86_SIMD_OK) {
+        fp_enter_mmx(ctx);
         _mm_storel_epi64(dst, d);
     }
     return fault;
 }
 
-/* Enters MMX state only when the source is a register (SDM vol. 2, CVTPI2PD). */
 X86SimdFault x86_simd_cvtpi2pd(X86SimdCtx *ctx, void *dst, const void *src)
 {
-    if (!ctx->src_is_mem) {
-        if (x86_fpu_pending(ctx->fpu)) {
-            return X86_SIMD_MF;
-        }
-        ctx->fpu->top = 0;
-        ctx->fpu->ftw = 0xff;
+    if (fp_mmx_pending(ctx)) {
+        return X86_SIMD_MF;
     }
+    fp_enter_mmx(ctx);
     x86_vec_store(dst, _mm_castpd_si128(_mm_cvtepi32_pd(x86_mmx_load(src))));
     return X86_SIMD_OK;
 }

@@ -57,11 +57,11 @@ static void arith_pop(X86Fpu *fpu, unsigned count)
     }
 }
 
-/* Ends a compare that set the condition codes of `sw`, unless an unmasked exception forbids it. */
+/* Ends a compare with the condition codes of `sw`.  They are set even when an unmasked exception keeps the operands. */
 static X86SimdFault arith_end_compare(X86Fpu *fpu, unsigned sw, unsigned pops)
 {
+    fpu->fsw = (uint16_t)((fpu->fsw & ~X87_CC_COMPARE) | (sw & X87_CC_COMPARE));
     if (!x87_commit(fpu, sw & ~(unsigned)X86_FSW_C1, X87_BEFORE)) {
-        fpu->fsw = (uint16_t)((fpu->fsw & ~X87_CC_COMPARE) | (sw & X87_CC_COMPARE));
         arith_pop(fpu, pops);
     }
     return X86_SIMD_OK;
@@ -70,8 +70,8 @@ static X86SimdFault arith_end_compare(X86Fpu *fpu, unsigned sw, unsigned pops)
 /* A compare with an empty register is unordered. */
 static X86SimdFault arith_compare_empty(X86Fpu *fpu, unsigned pops)
 {
+    fpu->fsw |= X87_CC_COMPARE;
     if (!x87_underflow(fpu)) {
-        fpu->fsw |= X87_CC_COMPARE;
         arith_pop(fpu, pops);
     }
     return X86_SIMD_OK;
@@ -179,21 +179,18 @@ X86SimdFault x87_comi(X86FpuCtx *ctx, void *mem)
     const unsigned i = ctx->modrm & 7;
     unsigned cc = X87_CC_COMPARE;
     X86Fp80 unused;
+    bool stop;
 
     if (x87_is_empty(fpu, 0) || x87_is_empty(fpu, i)) {
-        if (x87_underflow(fpu)) {
-            return X86_SIMD_OK;
-        }
+        stop = x87_underflow(fpu);
     } else {
         X87HostFn *fn = arith_digit(ctx) == 5 ? host_ucom_reg : host_com_reg;
         cc = fn(fpu, x87_st(fpu, 0), x87_st(fpu, i), &unused);
-        if (x87_commit(fpu, cc & ~(unsigned)X86_FSW_C1, X87_BEFORE)) {
-            return X86_SIMD_OK;
-        }
+        stop = x87_raise(fpu, cc & X86_FSW_FLAGS, X87_BEFORE);
     }
     ctx->eflags &= ~(uint64_t)ARITHMETIC;
     ctx->eflags |= (cc & X86_FSW_C0 ? CF : 0) | (cc & X86_FSW_C2 ? PF : 0) | (cc & X86_FSW_C3 ? ZF : 0);
-    if (ctx->opcode == 0xdf) {
+    if (ctx->opcode == 0xdf && !stop) {
         x87_pop(fpu);
     }
     return X86_SIMD_OK;

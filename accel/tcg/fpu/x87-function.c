@@ -46,18 +46,30 @@ static const X87Function functions[16] = {
     [0xf] = {host_fcos, X86_FSW_C2},
 };
 
-/* Runs it on ST(0) and ST(1); true when an unmasked exception lets nothing change. */
+/* Runs it on ST(0) and ST(1); true when an unmasked exception lets nothing change but the condition codes. */
 static bool function_run(X86FpuCtx *ctx, X86Fp80 result[2], unsigned *sw)
 {
     X86Fpu *fpu = ctx->fpu;
     const X87Function *function = &functions[ctx->modrm & 15];
 
     *sw = function->fn(fpu, x87_st(fpu, 0), x87_st(fpu, 1), result);
-    if (x87_commit(fpu, *sw, X87_BEFORE)) {
-        return true;
+    const bool stop = x87_commit(fpu, *sw, X87_BEFORE);
+    const bool nan = (result[0].f.sign_exp & 0x7fff) == 0x7fff;
+    /* A remainder that is not a number has no quotient bits. */
+    const unsigned cc = nan || (stop && (*sw & X86_FSW_IE)) ? function->cc & X86_FSW_C2 : function->cc;
+    fpu->fsw = (uint16_t)((fpu->fsw & ~cc) | (*sw & cc));
+    return stop;
+}
+
+/* After a stack fault nothing is left to reduce. */
+static bool function_stack_fault(X86FpuCtx *ctx, bool underflow)
+{
+    X86Fpu *fpu = ctx->fpu;
+
+    if (functions[ctx->modrm & 15].cc & X86_FSW_C2) {
+        fpu->fsw &= (uint16_t)~X86_FSW_C2;
     }
-    fpu->fsw = (uint16_t)((fpu->fsw & ~function->cc) | (*sw & function->cc));
-    return false;
+    return underflow ? x87_underflow(fpu) : x87_overflow(fpu);
 }
 
 /* ST(0) = f(ST(0)). */
@@ -68,7 +80,7 @@ X86SimdFault x87_unary(X86FpuCtx *ctx, void *mem)
     unsigned sw;
 
     if (x87_is_empty(fpu, 0)) {
-        if (!x87_underflow(fpu)) {
+        if (!function_stack_fault(ctx, true)) {
             x87_set_indefinite(fpu, 0);
         }
     } else if (!function_run(ctx, result, &sw)) {
@@ -91,7 +103,7 @@ X86SimdFault x87_binary(X86FpuCtx *ctx, void *mem)
     unsigned sw;
 
     if (x87_is_empty(fpu, 0) || x87_is_empty(fpu, 1)) {
-        if (x87_underflow(fpu)) {
+        if (function_stack_fault(ctx, true)) {
             return X86_SIMD_OK;
         }
         if (function_pops(ctx)) {
@@ -118,7 +130,7 @@ X86SimdFault x87_push_function(X86FpuCtx *ctx, void *mem)
     unsigned sw;
 
     if (underflow || !x87_is_empty(fpu, 7)) {
-        if (!(underflow ? x87_underflow(fpu) : x87_overflow(fpu))) {
+        if (!function_stack_fault(ctx, underflow)) {
             x87_set_indefinite(fpu, 0);
             x87_push(fpu);
             x87_set_indefinite(fpu, 0);

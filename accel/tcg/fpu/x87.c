@@ -55,7 +55,8 @@ static X86SimdFault x87_load(X86Fpu *fpu, uint16_t sign_exp, uint64_t mantissa, 
         return X86_SIMD_OK;
     }
     x87_clear_c1(fpu);
-    if (!x87_raise(fpu, flags, X87_BEFORE)) {
+    /* A denormal is loaded even when that exception is unmasked. */
+    if (!x87_raise(fpu, flags, X86_FSW_IE)) {
         x87_push(fpu);
         x87_set_parts(fpu, 0, sign_exp, mantissa);
     }
@@ -254,20 +255,20 @@ X86SimdFault x87_fld_st(X86FpuCtx *ctx, void *mem)
     return x87_load(fpu, val.f.sign_exp, val.f.mantissa, 0);
 }
 
-/* DD D0+i FST, DD D8+i FSTP and the aliases of FSTP. */
+/* DD D0+i FST, DD D8+i FSTP and the aliases of FSTP, of which D9 D8+i ignores an empty ST(0). */
 X86SimdFault x87_fst_st(X86FpuCtx *ctx, void *mem)
 {
     X86Fpu *fpu = x87_begin(ctx);
     const bool pop = !(ctx->opcode == 0xdd && (ctx->modrm >> 3 & 7) == 2);
 
     x87_clear_c1(fpu);
-    if (x87_is_empty(fpu, 0)) {
+    if (!x87_is_empty(fpu, 0)) {
+        x87_set(fpu, ctx->modrm & 7, x87_st(fpu, 0));
+    } else if (ctx->opcode != 0xd9) {
         if (x87_underflow(fpu)) {
             return X86_SIMD_OK;
         }
         x87_set_indefinite(fpu, ctx->modrm & 7);
-    } else {
-        x87_set(fpu, ctx->modrm & 7, x87_st(fpu, 0));
     }
     if (pop) {
         x87_pop(fpu);
@@ -308,7 +309,6 @@ X86SimdFault x87_fcmov(X86FpuCtx *ctx, void *mem)
     const unsigned i = ctx->modrm & 7;
     const bool set = ctx->eflags & tested[ctx->modrm >> 3 & 3];
 
-    x87_clear_c1(fpu);
     if (x87_is_empty(fpu, 0) || x87_is_empty(fpu, i)) {
         if (!x87_underflow(fpu)) {
             x87_set_indefinite(fpu, 0);
@@ -426,6 +426,7 @@ X86SimdFault x87_ffree(X86FpuCtx *ctx, void *mem)
 {
     X86Fpu *fpu = x87_begin(ctx);
 
+    x87_clear_c1(fpu);
     fpu->ftw &= (uint8_t)~(1u << ((fpu->top + ctx->modrm) & 7));
     return X86_SIMD_OK;
 }
