@@ -8,6 +8,7 @@
 #define CORE_MEMORY_INTERNAL_H
 
 #include <pthread.h>
+#define URCU_INLINE_SMALL_FUNCTIONS /* read sections are on the path of every access */
 #include <urcu-bp.h>
 
 #include "core/internal.h"

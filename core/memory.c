@@ -395,7 +395,9 @@ MemRegion *mem_region_from_host(MemTopology *topo, const void *host, uint64_t *o
         MemRegion *r = topo->ram->pdata[i];
         uintptr_t at = (uintptr_t)host - (uintptr_t)r->host;
 
-        if ((uintptr_t)host >= (uintptr_t)r->host && at < r->size) {
+        /* The memory of a retired region is its owner's again. */
+        if ((uintptr_t)host >= (uintptr_t)r->host && at < r->size &&
+            !__atomic_load_n(&r->retired, __ATOMIC_SEQ_CST)) {
             *offset = at;
             found = r;
         }
