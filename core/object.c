@@ -57,7 +57,9 @@ static unsigned name_distance(const char *a, const char *b)
 /* How far a name may be off and still be taken for a slip. */
 static unsigned name_slack(const char *name)
 {
-    return (unsigned)MAX(strlen(name) / 3, 1);
+    size_t len = strlen(name);
+
+    return len < 4 ? 1 : (unsigned)MAX(len / 3, 2);
 }
 
 const char *model_nearest(const char *name, unsigned kinds)
