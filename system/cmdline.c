@@ -527,8 +527,8 @@ static size_t option_distance(const char *a, const char *b)
 
 static const char *option_nearest(const char *name)
 {
-    size_t best = MAX(strlen(name) / 2, 1) + 1;
-    const char *nearest = NULL;
+    const char *nearest = option_table[0].name;
+    size_t best = option_distance(name, nearest);
 
     for (const Option *o = option_table; o->name; o++) {
         size_t distance = option_distance(name, o->name);
@@ -544,7 +544,6 @@ static const char *option_nearest(const char *name)
 static const Option *option_find(const char *arg, GError **error)
 {
     const char *name = arg + (g_str_has_prefix(arg, "--") ? 2 : 1);
-    const char *nearest;
 
     if (arg[0] != '-' || !arg[1]) {
         error_set(error, "'%s': not an option; a disk image is given with -drive", arg);
@@ -555,12 +554,7 @@ static const Option *option_find(const char *arg, GError **error)
             return o;
         }
     }
-    nearest = option_nearest(name);
-    if (nearest) {
-        error_set(error, "%s: unknown option (did you mean -%s?)", arg, nearest);
-    } else {
-        error_set(error, "%s: unknown option; see -help", arg);
-    }
+    error_set(error, "%s: unknown option (did you mean -%s?)", arg, option_nearest(name));
     return NULL;
 }
 

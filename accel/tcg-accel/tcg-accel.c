@@ -385,7 +385,7 @@ static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_
     pthread_cond_init(&v->paused, NULL);
     v->cpu = x86_cpu_new(&config, &tcg_bus, v, &text);
     if (!v->cpu) {
-        error_set(error, "-cpu: %s; see -cpu help", text ? text : "cannot create the CPU");
+        error_set(error, "-cpu %s: %s; see -cpu help", m->cpu_model, text ? text : "cannot create the CPU");
         free(text);
         tcg_vcpu_destroy(v);
         return NULL;
@@ -416,12 +416,13 @@ static void tcg_pause_request(TcgVcpu *v, bool pause)
 /* Ends the thread. */
 static void tcg_vcpu_join(TcgVcpu *v)
 {
-    EventLoop *loop = v->vcpu.accel->machine->main_loop;
+    EventLoop *loop;
     unsigned depth;
 
     if (v->joined) {
-        return;
+        return; /* there may be no machine any more */
     }
+    loop = v->vcpu.accel->machine->main_loop;
     pthread_mutex_lock(&v->lock);
     v->quit = true;
     pthread_cond_signal(&v->wake);
