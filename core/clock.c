@@ -9,12 +9,19 @@
 #include "core/internal.h"
 
 struct ClockSource {
-    pthread_mutex_t lock; /* of everything below */
+    pthread_mutex_t lock; /* of changes */
+    unsigned sequence;    /* odd while the three below change; readers try again */
     bool enabled, manual;
     int64_t offset;       /* guest time - CLOCK_MONOTONIC while running */
     int64_t stopped_at;   /* guest time while stopped or manual */
-    GPtrArray *lists;     /* of TimerList * */
+    GPtrArray *lists;     /* of TimerList *; under the lock */
 };
+
+/* What the guest's clock is doing. */
+typedef struct ClockState {
+    bool enabled, manual;
+    int64_t now;
+} ClockState;
 
 static int64_t clock_read(clockid_t id)
 {
@@ -46,22 +53,47 @@ void clock_source_free(ClockSource *clocks)
     g_free(clocks);
 }
 
-static int64_t clock_virtual_locked(ClockSource *clocks)
+/* Changes begin and end with the lock held. */
+static void clock_begin_change(ClockSource *clocks)
 {
-    return clocks->enabled && !clocks->manual ? clock_read(CLOCK_MONOTONIC) + clocks->offset : clocks->stopped_at;
+    pthread_mutex_lock(&clocks->lock);
+    __atomic_store_n(&clocks->sequence, clocks->sequence + 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static void clock_end_change(ClockSource *clocks)
+{
+    __atomic_store_n(&clocks->sequence, clocks->sequence + 1, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&clocks->lock);
+}
+
+/* Guest time without a lock: every vCPU reads it all the time. */
+static ClockState clock_guest(ClockSource *clocks)
+{
+    ClockState state;
+    unsigned before, after;
+
+    do {
+        int64_t offset, stopped_at;
+
+        before = __atomic_load_n(&clocks->sequence, __ATOMIC_ACQUIRE);
+        state.enabled = __atomic_load_n(&clocks->enabled, __ATOMIC_RELAXED);
+        state.manual = __atomic_load_n(&clocks->manual, __ATOMIC_RELAXED);
+        offset = __atomic_load_n(&clocks->offset, __ATOMIC_RELAXED);
+        stopped_at = __atomic_load_n(&clocks->stopped_at, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        after = __atomic_load_n(&clocks->sequence, __ATOMIC_RELAXED);
+        state.now = state.enabled && !state.manual ? clock_read(CLOCK_MONOTONIC) + offset : stopped_at;
+    } while (before != after || before & 1);
+    return state;
 }
 
 int64_t clock_now(ClockSource *clocks, ClockKind kind)
 {
-    int64_t now;
-
-    if (kind != CLOCK_KIND_VIRTUAL) {
-        return clock_read(kind == CLOCK_KIND_HOST ? CLOCK_REALTIME : CLOCK_MONOTONIC);
+    if (kind == CLOCK_KIND_VIRTUAL) {
+        return clock_guest(clocks).now;
     }
-    pthread_mutex_lock(&clocks->lock);
-    now = clock_virtual_locked(clocks);
-    pthread_mutex_unlock(&clocks->lock);
-    return now;
+    return clock_read(kind == CLOCK_KIND_HOST ? CLOCK_REALTIME : CLOCK_MONOTONIC);
 }
 
 /* Sleeping loops compute their deadlines anew. */
@@ -76,53 +108,45 @@ static void clock_wake_loops(ClockSource *clocks)
 
 void clock_enable_virtual(ClockSource *clocks, bool enabled)
 {
-    pthread_mutex_lock(&clocks->lock);
+    int64_t now = clock_guest(clocks).now;
+
+    clock_begin_change(clocks);
     if (enabled && !clocks->enabled) {
-        clocks->offset = clocks->stopped_at - clock_read(CLOCK_MONOTONIC);
+        __atomic_store_n(&clocks->offset, clocks->stopped_at - clock_read(CLOCK_MONOTONIC), __ATOMIC_RELAXED);
     } else if (!enabled && clocks->enabled) {
-        clocks->stopped_at = clock_virtual_locked(clocks);
+        __atomic_store_n(&clocks->stopped_at, now, __ATOMIC_RELAXED);
     }
-    clocks->enabled = enabled;
-    pthread_mutex_unlock(&clocks->lock);
+    __atomic_store_n(&clocks->enabled, enabled, __ATOMIC_RELAXED);
+    clock_end_change(clocks);
     clock_wake_loops(clocks);
 }
 
 void clock_set_manual(ClockSource *clocks)
 {
-    pthread_mutex_lock(&clocks->lock);
-    clocks->manual = true;
-    clocks->stopped_at = 0;
-    pthread_mutex_unlock(&clocks->lock);
+    clock_begin_change(clocks);
+    __atomic_store_n(&clocks->manual, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&clocks->stopped_at, 0, __ATOMIC_RELAXED);
+    clock_end_change(clocks);
 }
 
 bool clock_running(ClockSource *clocks, ClockKind kind)
 {
-    bool running;
-
-    if (kind != CLOCK_KIND_VIRTUAL) {
-        return true;
-    }
-    pthread_mutex_lock(&clocks->lock);
-    running = clocks->enabled;
-    pthread_mutex_unlock(&clocks->lock);
-    return running;
+    return kind != CLOCK_KIND_VIRTUAL || clock_guest(clocks).enabled;
 }
 
 int64_t clock_until(ClockSource *clocks, ClockKind kind, int64_t expires)
 {
-    bool still = false;
     int64_t now;
 
     if (kind == CLOCK_KIND_VIRTUAL) {
-        pthread_mutex_lock(&clocks->lock);
-        now = clock_virtual_locked(clocks);
-        still = !clocks->enabled || (clocks->manual && expires > now);
-        pthread_mutex_unlock(&clocks->lock);
+        ClockState state = clock_guest(clocks);
+
+        if (!state.enabled || (state.manual && expires > state.now)) {
+            return -1;
+        }
+        now = state.now;
     } else {
         now = clock_now(clocks, kind);
-    }
-    if (still) {
-        return -1;
     }
     return expires > now ? expires - now : 0;
 }
@@ -171,9 +195,9 @@ int64_t clock_next_deadline(ClockSource *clocks)
 /* Guest time never goes back. */
 static void clock_advance(ClockSource *clocks, int64_t now)
 {
-    pthread_mutex_lock(&clocks->lock);
-    clocks->stopped_at = MAX(clocks->stopped_at, now);
-    pthread_mutex_unlock(&clocks->lock);
+    clock_begin_change(clocks);
+    __atomic_store_n(&clocks->stopped_at, MAX(clocks->stopped_at, now), __ATOMIC_RELAXED);
+    clock_end_change(clocks);
 }
 
 void clock_warp(ClockSource *clocks, int64_t now)

@@ -36,7 +36,12 @@ void device_free_irqs(Device *dev);
 /* Gives up the lock however often the calling thread holds it; returns how often (0: not at all). */
 unsigned loop_release(EventLoop *loop);
 void loop_reacquire(EventLoop *loop, unsigned depth);
-ClockSource *loop_clocks(EventLoop *loop);
+/*
+ * Takes the lock for an access to a device from code that may hold other loops' locks (DMA between devices).
+ * The main loop's may always be waited for; another's only for a bounded time, so that two
+ * devices reaching into each other cannot stop both loops for ever.  False: not taken.
+ */
+bool loop_lock_bounded(EventLoop *loop);
 
 typedef struct TimerList TimerList;
 TimerList *timer_list_new(EventLoop *loop, ClockSource *clocks);

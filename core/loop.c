@@ -10,9 +10,14 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/internal.h"
+
+/* How long a device waits for the lock of another device's loop. */
+#define LOOP_NESTED_WAIT_NS 100000000
 
 struct LoopFd {
     EventLoop *loop;
@@ -33,16 +38,17 @@ struct LoopBh {
 struct EventLoop {
     char *name;
     GMainContext *context;
-    ClockSource *clocks;
     TimerList *timers;
 
     pthread_mutex_t mutex;
     void *owner;        /* &thread_mark of the thread that has the lock; atomic */
     unsigned depth;     /* how often; the owner's */
+    bool main;
 
     GPtrArray *watches; /* of LoopFd *; under the lock */
     unsigned iterating; /* nesting of loop_iterate; removed watches are freed at 0 */
     bool removed_some;
+    struct LoopPoll *spare; /* arrays of the last iteration, for the next */
 
     pthread_mutex_t bh_lock;
     GQueue pending;     /* of LoopBh * */
@@ -54,8 +60,46 @@ struct EventLoop {
     int stopping;       /* atomic */
 };
 
+/* What one iteration polls: the wake fd, glib's fds, then the watches. */
+typedef struct LoopPoll {
+    GArray *fds;        /* of struct pollfd */
+    GPtrArray *watches; /* of LoopFd *, parallel to the last entries of fds */
+    GPollFD *glib_fds;
+    int glib_room, glib_count;
+    int priority;
+    int64_t timeout_ns; /* -1: for ever */
+} LoopPoll;
+
+static LoopPoll *loop_poll_new(void)
+{
+    LoopPoll *p = g_new0(LoopPoll, 1);
+
+    p->fds = g_array_new(FALSE, FALSE, sizeof(struct pollfd));
+    p->watches = g_ptr_array_new();
+    return p;
+}
+
+static void loop_poll_free(LoopPoll *p)
+{
+    if (p) {
+        g_free(p->glib_fds);
+        g_array_free(p->fds, TRUE);
+        g_ptr_array_free(p->watches, TRUE);
+        g_free(p);
+    }
+}
+
 /* Its address stands for the thread: comparable without a system call. */
 static __thread char thread_mark;
+
+/* Loops this thread has the lock of. */
+static __thread unsigned thread_locks;
+
+/* The kernel may delay a thread's wake-ups by 50 us unless told otherwise; guests' timers are finer. */
+static void loop_sharpen_timers(void)
+{
+    prctl(PR_SET_TIMERSLACK, 1UL);
+}
 
 EventLoop *loop_new(const char *name, bool main, ClockSource *clocks)
 {
@@ -63,7 +107,6 @@ EventLoop *loop_new(const char *name, bool main, ClockSource *clocks)
 
     loop->name = g_strdup(name);
     loop->context = main ? g_main_context_ref(g_main_context_default()) : g_main_context_new();
-    loop->clocks = clocks;
     loop->watches = g_ptr_array_new();
     pthread_mutex_init(&loop->mutex, NULL);
     pthread_mutex_init(&loop->bh_lock, NULL);
@@ -72,8 +115,10 @@ EventLoop *loop_new(const char *name, bool main, ClockSource *clocks)
     if (loop->wake_fd < 0) {
         g_error("event loop %s: cannot create an eventfd: %s", name, g_strerror(errno));
     }
+    loop->main = main;
     if (main) {
         loop->thread = &thread_mark;
+        loop_sharpen_timers();
     }
     loop->timers = timer_list_new(loop, clocks);
     return loop;
@@ -98,6 +143,7 @@ void loop_free(EventLoop *loop)
     g_ptr_array_free(loop->watches, TRUE);
     g_main_context_unref(loop->context);
     close(loop->wake_fd);
+    loop_poll_free(loop->spare);
     pthread_mutex_destroy(&loop->bh_lock);
     pthread_mutex_destroy(&loop->mutex);
     g_free(loop->name);
@@ -107,11 +153,6 @@ void loop_free(EventLoop *loop)
 GMainContext *loop_context(EventLoop *loop)
 {
     return loop->context;
-}
-
-ClockSource *loop_clocks(EventLoop *loop)
-{
-    return loop->clocks;
 }
 
 TimerList *loop_timers(EventLoop *loop)
@@ -126,19 +167,46 @@ bool loop_locked(EventLoop *loop)
     return __atomic_load_n(&loop->owner, __ATOMIC_RELAXED) == &thread_mark;
 }
 
+static void loop_own(EventLoop *loop)
+{
+    __atomic_store_n(&loop->owner, &thread_mark, __ATOMIC_RELAXED);
+    thread_locks++;
+}
+
 void loop_lock(EventLoop *loop)
 {
     if (!loop_locked(loop)) {
         pthread_mutex_lock(&loop->mutex);
-        __atomic_store_n(&loop->owner, &thread_mark, __ATOMIC_RELAXED);
+        loop_own(loop);
     }
     loop->depth++;
+}
+
+bool loop_lock_bounded(EventLoop *loop)
+{
+    struct timespec until;
+
+    if (thread_locks == 0 || loop->main || loop_locked(loop)) {
+        loop_lock(loop);
+        return true;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += LOOP_NESTED_WAIT_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    if (pthread_mutex_clocklock(&loop->mutex, CLOCK_MONOTONIC, &until)) {
+        return false;
+    }
+    loop_own(loop);
+    loop->depth++;
+    return true;
 }
 
 void loop_unlock(EventLoop *loop)
 {
     g_assert(loop_locked(loop));
     if (--loop->depth == 0) {
+        thread_locks--;
         __atomic_store_n(&loop->owner, NULL, __ATOMIC_RELAXED);
         pthread_mutex_unlock(&loop->mutex);
     }
@@ -347,30 +415,19 @@ bool loop_in_thread(EventLoop *loop)
     return __atomic_load_n(&loop->thread, __ATOMIC_RELAXED) == &thread_mark;
 }
 
-/* What one iteration polls: the wake fd, glib's fds, then the watches. */
-typedef struct LoopPoll {
-    GArray *fds;        /* of struct pollfd */
-    GPtrArray *watches; /* of LoopFd *, parallel to the last entries of fds */
-    GPollFD *glib_fds;
-    int glib_count;
-    int priority;
-    int64_t timeout_ns; /* -1: for ever */
-} LoopPoll;
-
 static void loop_poll_prepare(EventLoop *loop, LoopPoll *p, bool may_block)
 {
     struct pollfd wake = {loop->wake_fd, POLLIN, 0};
-    int glib_timeout = -1, room = 0;
+    int glib_timeout = -1;
 
-    p->fds = g_array_new(FALSE, FALSE, sizeof(struct pollfd));
-    p->watches = g_ptr_array_new();
-    p->glib_fds = NULL;
+    g_array_set_size(p->fds, 0);
+    g_ptr_array_set_size(p->watches, 0);
     g_array_append_val(p->fds, wake);
     g_main_context_prepare(loop->context, &p->priority);
-    while ((p->glib_count = g_main_context_query(loop->context, p->priority, &glib_timeout, p->glib_fds, room)) >
-           room) {
-        room = p->glib_count;
-        p->glib_fds = g_renew(GPollFD, p->glib_fds, room);
+    while ((p->glib_count = g_main_context_query(loop->context, p->priority, &glib_timeout, p->glib_fds,
+                                                 p->glib_room)) > p->glib_room) {
+        p->glib_room = p->glib_count;
+        p->glib_fds = g_renew(GPollFD, p->glib_fds, p->glib_room);
     }
     for (int i = 0; i < p->glib_count; i++) {
         struct pollfd pfd = {p->glib_fds[i].fd, (short)p->glib_fds[i].events, 0};
@@ -436,7 +493,7 @@ static void loop_poll_dispatch(EventLoop *loop, LoopPoll *p)
 
 void loop_iterate(EventLoop *loop, bool may_block)
 {
-    LoopPoll p;
+    LoopPoll *p;
 
     __atomic_store_n(&loop->thread, &thread_mark, __ATOMIC_RELAXED);
     loop_lock(loop);
@@ -444,29 +501,30 @@ void loop_iterate(EventLoop *loop, bool may_block)
         g_thread_yield();
     }
     loop->iterating++;
-    loop_poll_prepare(loop, &p, may_block);
-    if (loop_poll_wait(loop, &p) < 0) {
+    p = loop->spare ? g_steal_pointer(&loop->spare) : loop_poll_new();
+    loop_poll_prepare(loop, p, may_block);
+    if (loop_poll_wait(loop, p) < 0) {
         /* A signal: nothing is known of the fds. */
-        for (guint i = 0; i < p.fds->len; i++) {
-            g_array_index(p.fds, struct pollfd, i).revents = 0;
+        for (guint i = 0; i < p->fds->len; i++) {
+            g_array_index(p->fds, struct pollfd, i).revents = 0;
         }
     }
-    loop_poll_dispatch(loop, &p);
+    loop_poll_dispatch(loop, p);
     loop_run_bhs(loop);
     timer_list_run(loop->timers);
     loop->iterating--;
     loop_sweep_watches(loop);
     g_main_context_release(loop->context);
+    loop_poll_free(loop->spare); /* of an iteration inside this one */
+    loop->spare = p;
     loop_unlock(loop);
-    g_free(p.glib_fds);
-    g_array_free(p.fds, TRUE);
-    g_ptr_array_free(p.watches, TRUE);
 }
 
 static gpointer loop_thread_main(gpointer opaque)
 {
     EventLoop *loop = opaque;
 
+    loop_sharpen_timers();
     g_main_context_push_thread_default(loop->context);
     while (!__atomic_load_n(&loop->stopping, __ATOMIC_SEQ_CST)) {
         loop_iterate(loop, true);

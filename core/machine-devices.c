@@ -66,6 +66,53 @@ static const Model *opts_model(struct json_object *opts, const char *where, cons
     return model;
 }
 
+/* --- what is linked to cannot go --- */
+
+static const Prop *kind_props(Machine *m, const Model *model)
+{
+    const DeviceKindOps *ops = machine_kind_ops(m, model->kind);
+
+    return ops ? ops->props : NULL;
+}
+
+static const Prop *link_to(Object *obj, const Prop *p, const Object *target)
+{
+    for (; p && p->name; p++) {
+        if (p->type == &prop_link && *(Object **)(void *)((uint8_t *)obj + p->offset) == target) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
+/* An object below `obj` with a link property that points at target, or NULL; *prop is which. */
+static Object *find_user(Object *obj, const Object *target, const Prop **prop)
+{
+    Object *user = obj;
+
+    *prop = link_to(obj, obj->model->props, target);
+    if (!*prop) {
+        *prop = link_to(obj, kind_props(obj->machine, obj->model), target);
+    }
+    for (guint i = 0; !*prop && i < obj->children->len; i++) {
+        user = find_user(obj->children->pdata[i], target, prop);
+    }
+    return *prop ? user : NULL;
+}
+
+static bool check_unused(Machine *m, Object *target, GError **error)
+{
+    const Prop *prop;
+    Object *user = find_user(m->root, target, &prop);
+
+    if (user && user != target) {
+        error_set(error, "%s: '%s' is in use by '%s' (property '%s'); delete that first", target->model->name,
+                  target->id, user->id, prop->name);
+        return false;
+    }
+    return true;
+}
+
 /* --- devices --- */
 
 static bool device_place_and_start(Device *dev, const DeviceKindOps *ops, struct json_object *opts, GError **error)
@@ -141,7 +188,7 @@ bool machine_device_del(Machine *m, const char *id_or_path, GError **error)
         return false;
     }
     ops = machine_kind_ops(m, dev->obj.model->kind);
-    if (ops->can_unplug && !ops->can_unplug(dev, error)) {
+    if (!check_unused(m, &dev->obj, error) || (ops->can_unplug && !ops->can_unplug(dev, error))) {
         return false;
     }
     path = object_path(&dev->obj);
@@ -195,7 +242,7 @@ bool machine_object_del(Machine *m, const char *id, GError **error)
         return false;
     }
     model = (const ObjectModel *)obj->model;
-    if (model->can_stop && !model->can_stop(obj, error)) {
+    if (!check_unused(m, obj, error) || (model->can_stop && !model->can_stop(obj, error))) {
         return false;
     }
     loop_lock(m->main_loop);
@@ -206,13 +253,6 @@ bool machine_object_del(Machine *m, const char *id, GError **error)
 }
 
 /* --- listings --- */
-
-static const Prop *kind_props(Machine *m, const Model *model)
-{
-    const DeviceKindOps *ops = machine_kind_ops(m, model->kind);
-
-    return ops ? ops->props : NULL;
-}
 
 void machine_print_props(Machine *m, const Model *model)
 {

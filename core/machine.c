@@ -429,7 +429,7 @@ void machine_vm_stop(Machine *m, RunState state)
         clock_enable_virtual(m->clocks, false);
         machine_set_run_state(m, false, state);
         machine_emit_event(m, "STOP", NULL);
-    } else {
+    } else if (state != RUN_STATE_PAUSED) {
         m->run_state = state;
     }
     loop_unlock(m->main_loop);

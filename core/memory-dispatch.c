@@ -120,8 +120,10 @@ static MemResult io_access(IoAccess *a)
     MemRegion *r = a->region;
     MemResult result = MEM_DECODE_ERROR;
 
-    if (r->home) {
-        loop_lock(r->home);
+    if (r->home && !loop_lock_bounded(r->home)) {
+        a->val = UINT64_MAX;
+        mem_region_leave(r);
+        return MEM_DEVICE_ERROR;
     }
     if (!__atomic_load_n(&r->retired, __ATOMIC_SEQ_CST)) {
         result = r->home ? io_guarded(a) : io_sized(a);

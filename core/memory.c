@@ -236,8 +236,8 @@ void mem_region_leave(MemRegion *r)
 void mem_region_retire(MemRegion *region)
 {
     MemTopology *topo = region->topo;
-    EventLoop *home = region->home;
-    unsigned depth = 0;
+    EventLoop *home = region->home && region->home != topo->loop ? region->home : NULL;
+    unsigned home_depth = 0, main_depth;
 
     __atomic_store_n(&region->retired, true, __ATOMIC_SEQ_CST);
     if (region->host) {
@@ -246,8 +246,10 @@ void mem_region_retire(MemRegion *region)
     if (__atomic_load_n(&region->in_flight, __ATOMIC_SEQ_CST) == 0) {
         return;
     }
+    /* Those in flight may be waiting for their home, or from there for the main loop. */
+    main_depth = loop_release(topo->loop);
     if (home) {
-        depth = loop_release(home);
+        home_depth = loop_release(home);
     }
     pthread_mutex_lock(&topo->retire_lock);
     while (__atomic_load_n(&region->in_flight, __ATOMIC_SEQ_CST)) {
@@ -255,8 +257,9 @@ void mem_region_retire(MemRegion *region)
     }
     pthread_mutex_unlock(&topo->retire_lock);
     if (home) {
-        loop_reacquire(home, depth);
+        loop_reacquire(home, home_depth);
     }
+    loop_reacquire(topo->loop, main_depth);
 }
 
 /* --- the tree --- */

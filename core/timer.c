@@ -151,11 +151,21 @@ bool timer_list_run_one(TimerList *list, ClockKind kind, int64_t now)
     return timer != NULL;
 }
 
+static guint timer_list_count(TimerList *list, ClockKind kind)
+{
+    guint n;
+
+    pthread_mutex_lock(&list->lock);
+    n = list->heaps[kind]->len;
+    pthread_mutex_unlock(&list->lock);
+    return n;
+}
+
 void timer_list_run(TimerList *list)
 {
     for (int kind = 0; kind < CLOCK_KIND_COUNT; kind++) {
         int64_t now = clock_now(list->clocks, kind);
-        guint budget = list->heaps[kind]->len; /* one that sets itself again at once runs in the next iteration */
+        guint budget = timer_list_count(list, kind); /* one that sets itself again at once waits for the next iteration */
 
         while (budget && clock_running(list->clocks, kind) && timer_list_run_one(list, kind, now)) {
             budget--;

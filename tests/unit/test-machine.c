@@ -590,7 +590,7 @@ static void test_iothread(void **state)
     assert_true(loop_locked(m->main_loop));
     loop_unlock(m->main_loop);
     assert_false(machine_object_del(m, "io0", &error));
-    assert_non_null(strstr(error->message, "in use by device 'g'"));
+    assert_string_equal(error->message, "iothread: 'io0' is in use by 'g' (property 'iothread'); delete that first");
     assert_true(machine_device_del(m, "g", NULL));
     assert_true(machine_object_del(m, "io0", NULL));
 }
@@ -627,6 +627,40 @@ static void test_lock_order(void **state)
     loop_stop_thread(dev->home);
 }
 
+/* Devices of two iothreads whose DMA goes into each other's registers. */
+typedef struct Peer {
+    Device *dev;
+    HwAddr target;
+    int stores;
+} Peer;
+
+static void reach_over(void *opaque)
+{
+    Peer *p = opaque;
+
+    as_store(p->dev->obj.machine->memory, p->target, 4, 1, MEM_ATTRS_CPU);
+    if (__atomic_add_fetch(&p->stores, 1, __ATOMIC_SEQ_CST) < 500) {
+        loop_call(p->dev->home, reach_over, p);
+    }
+}
+
+static void test_devices_reach_into_each_other(void **state)
+{
+    Machine *m = *state;
+    Peer peers[2];
+
+    add_object(m, "iothread,id=io0", NULL);
+    add_object(m, "iothread,id=io1", NULL);
+    peers[0] = (Peer){add(m, "gadget,id=a,iothread=io0,value=0", NULL), 0x2000, 0};
+    peers[1] = (Peer){add(m, "gadget,id=b,iothread=io1,value=1", NULL), 0x1000, 0};
+    loop_call(peers[0].dev->home, reach_over, &peers[0]);
+    loop_call(peers[1].dev->home, reach_over, &peers[1]);
+    while (__atomic_load_n(&peers[0].stores, __ATOMIC_SEQ_CST) < 500 ||
+           __atomic_load_n(&peers[1].stores, __ATOMIC_SEQ_CST) < 500) {
+        g_usleep(100);
+    }
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, machine_setup_started, machine_teardown)
@@ -636,6 +670,7 @@ int main(void)
         TEST(test_run_state), TEST(test_ram_backends),
         cmocka_unit_test_setup_teardown(test_ram_size_differs, machine_setup, machine_teardown),
         TEST(test_iothread), TEST(test_lock_order),
+        TEST(test_devices_reach_into_each_other),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
