@@ -12,9 +12,9 @@ struct ClockSource {
     pthread_mutex_t lock; /* of changes */
     unsigned sequence;    /* odd while the three below change; readers try again */
     bool enabled, manual;
-    int64_t offset;       /* guest time - CLOCK_MONOTONIC while running */
-    int64_t stopped_at;   /* guest time while stopped or manual */
-    GPtrArray *lists;     /* of TimerList *; under the lock */
+    int64_t offset;     /* guest time - CLOCK_MONOTONIC while running */
+    int64_t stopped_at; /* guest time while stopped or manual */
+    GPtrArray *lists;   /* of TimerList *; under the lock */
 };
 
 /* What the guest's clock is doing. */

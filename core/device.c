@@ -81,7 +81,8 @@ bool device_start(Device *dev, GError **error)
     const DeviceKindOps *ops = device_ops(dev);
 
     if (!ops) {
-        error_set(error, "%s: machine '%s' takes no devices of this kind", dev->obj.model->name, m->obj.model->name);
+        error_set(error, "%s: machine '%s' takes no devices of this kind", dev->obj.model->name,
+                  m->obj.model->name);
         return false;
     }
     if (!object_check_required(&dev->obj, error)) {

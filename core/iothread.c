@@ -27,7 +27,8 @@ static bool iothread_can_stop(Object *obj, GError **error)
         Object *user = started->pdata[i];
 
         if (object_is_device(user) && ((Device *)user)->home == ((Iothread *)obj)->loop) {
-            error_set(error, "iothread: '%s' is in use by device '%s'; delete the device first", obj->id, user->id);
+            error_set(error, "iothread: '%s' is in use by device '%s'; delete the device first", obj->id,
+                      user->id);
             return false;
         }
     }

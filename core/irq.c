@@ -17,11 +17,11 @@ struct IrqLine {
 };
 
 typedef struct IrqGroup {
-    char *name;        /* NULL: unnamed */
+    char *name; /* NULL: unnamed */
     int n;
-    IrqLine **inputs;  /* borrowed */
-    IrqLine ***slots;  /* copied array of the device's fields; NULL for inputs */
-    IrqLine **taps;    /* of intercepted outputs */
+    IrqLine **inputs; /* borrowed */
+    IrqLine ***slots; /* copied array of the device's fields; NULL for inputs */
+    IrqLine **taps;   /* of intercepted outputs */
 } IrqGroup;
 
 struct DeviceIrqs {
@@ -152,8 +152,8 @@ bool device_intercept_irqs(Device *dev, const char *name, bool outputs, IrqInter
     IrqGroup *group = irq_group_find(dev, name, outputs);
 
     if (!group) {
-        error_set(error, "%s: no interrupt %s named '%s'", dev->obj.model->name, outputs ? "outputs" : "inputs",
-                  name ? name : "");
+        error_set(error, "%s: no interrupt %s named '%s'", dev->obj.model->name,
+                  outputs ? "outputs" : "inputs", name ? name : "");
         return false;
     }
     if (outputs && !group->taps) {

@@ -41,8 +41,8 @@ struct EventLoop {
     TimerList *timers;
 
     pthread_mutex_t mutex;
-    void *owner;        /* &thread_mark of the thread that has the lock; atomic */
-    unsigned depth;     /* how often; the owner's */
+    void *owner;    /* &thread_mark of the thread that has the lock; atomic */
+    unsigned depth; /* how often; the owner's */
     bool main;
 
     GPtrArray *watches; /* of LoopFd *; under the lock */
@@ -51,13 +51,13 @@ struct EventLoop {
     struct LoopPoll *spare; /* arrays of the last iteration, for the next */
 
     pthread_mutex_t bh_lock;
-    GQueue pending;     /* of LoopBh * */
+    GQueue pending; /* of LoopBh * */
 
     int wake_fd;
-    int woken;          /* atomic: wake_fd was written and not read yet */
-    void *thread;       /* &thread_mark of the iterating thread; atomic */
+    int woken;    /* atomic: wake_fd was written and not read yet */
+    void *thread; /* &thread_mark of the iterating thread; atomic */
     GThread *own_thread;
-    int stopping;       /* atomic */
+    int stopping; /* atomic */
 };
 
 /* What one iteration polls: the wake fd, glib's fds, then the watches. */
@@ -436,7 +436,8 @@ static void loop_poll_prepare(EventLoop *loop, LoopPoll *p, bool may_block)
     }
     for (guint i = 0; i < loop->watches->len; i++) {
         LoopFd *watch = loop->watches->pdata[i];
-        struct pollfd pfd = {watch->fd, (short)((watch->read ? POLLIN : 0) | (watch->write ? POLLOUT : 0)), 0};
+        struct pollfd pfd = {watch->fd, (short)((watch->read ? POLLIN : 0) | (watch->write ? POLLOUT : 0)),
+                             0};
 
         if (!watch->removed && pfd.events) {
             g_array_append_val(p->fds, pfd);

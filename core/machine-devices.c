@@ -10,7 +10,8 @@ static const unsigned device_kinds = 1u << MODEL_DEVICE | 1u << MODEL_PCI;
 static const unsigned object_kinds = 1u << MODEL_OBJECT;
 
 /* A string member; NULL when missing, with *error when of another type. */
-static const char *opts_string(struct json_object *opts, const char *where, const char *name, bool *ok, GError **error)
+static const char *opts_string(struct json_object *opts, const char *where, const char *name, bool *ok,
+                               GError **error)
 {
     struct json_object *value;
 
@@ -59,8 +60,8 @@ static const Model *opts_model(struct json_object *opts, const char *where, cons
     }
     if (*id && !object_id_wellformed(*id)) {
         error_set(error,
-                  "%s: malformed id ('%s', allowed letters, digits, '-', '.', '_', beginning with a letter)", where,
-                  *id);
+                  "%s: malformed id ('%s', allowed letters, digits, '-', '.', '_', beginning with a letter)",
+                  where, *id);
         return NULL;
     }
     return model;
@@ -115,7 +116,8 @@ static bool check_unused(Machine *m, Object *target, GError **error)
 
 /* --- devices --- */
 
-static bool device_place_and_start(Device *dev, const DeviceKindOps *ops, struct json_object *opts, GError **error)
+static bool device_place_and_start(Device *dev, const DeviceKindOps *ops, struct json_object *opts,
+                                   GError **error)
 {
     static const char *const skip[] = {"driver", "id", NULL};
 
@@ -147,7 +149,8 @@ Device *machine_device_add(Machine *m, struct json_object *opts, GError **error)
         return NULL;
     }
     loop_lock(m->main_loop);
-    dev = (Device *)object_new(model, m, object_container(&m->obj, id ? "peripheral" : "peripheral-anon"), id, error);
+    dev = (Device *)object_new(model, m, object_container(&m->obj, id ? "peripheral" : "peripheral-anon"), id,
+                               error);
     if (dev && !device_place_and_start(dev, ops, opts, error)) {
         object_free(&dev->obj);
         dev = NULL;

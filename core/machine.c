@@ -42,16 +42,19 @@ struct MachinePrivate {
     bool shutdown_done;
     int shutdown_exit_code;
     pthread_mutex_t event_lock;
-    GQueue events;      /* of QueuedEvent *; under event_lock */
+    GQueue events; /* of QueuedEvent *; under event_lock */
     LoopBh *event_bh;
 };
 
 const char *run_state_name(RunState state)
 {
     static const char *const names[] = {
-        [RUN_STATE_PRELAUNCH] = "prelaunch",           [RUN_STATE_RUNNING] = "running",
-        [RUN_STATE_PAUSED] = "paused",                 [RUN_STATE_SHUTDOWN] = "shutdown",
-        [RUN_STATE_INTERNAL_ERROR] = "internal-error", [RUN_STATE_IO_ERROR] = "io-error",
+        [RUN_STATE_PRELAUNCH] = "prelaunch",
+        [RUN_STATE_RUNNING] = "running",
+        [RUN_STATE_PAUSED] = "paused",
+        [RUN_STATE_SHUTDOWN] = "shutdown",
+        [RUN_STATE_INTERNAL_ERROR] = "internal-error",
+        [RUN_STATE_IO_ERROR] = "io-error",
     };
 
     return names[state];
@@ -147,21 +150,21 @@ void machine_emit_event(Machine *m, const char *name, struct json_object *data)
 
 /* --- handlers --- */
 
-#define HANDLER_ADD(array, type, f, o)                                                                         \
-    do {                                                                                                       \
-        type handler = {f, o};                                                                                 \
-        g_array_append_val(array, handler);                                                                    \
+#define HANDLER_ADD(array, type, f, o)                                                                       \
+    do {                                                                                                     \
+        type handler = {f, o};                                                                               \
+        g_array_append_val(array, handler);                                                                  \
     } while (0)
 
-#define HANDLER_REMOVE(array, type, f, o)                                                                      \
-    do {                                                                                                       \
-        for (guint i = 0; i < (array)->len; i++) {                                                             \
-            type *handler = &g_array_index(array, type, i);                                                    \
-            if (handler->fn == (f) && handler->opaque == (o)) {                                                \
-                g_array_remove_index(array, i);                                                                \
-                break;                                                                                         \
-            }                                                                                                  \
-        }                                                                                                      \
+#define HANDLER_REMOVE(array, type, f, o)                                                                    \
+    do {                                                                                                     \
+        for (guint i = 0; i < (array)->len; i++) {                                                           \
+            type *handler = &g_array_index(array, type, i);                                                  \
+            if (handler->fn == (f) && handler->opaque == (o)) {                                              \
+                g_array_remove_index(array, i);                                                              \
+                break;                                                                                       \
+            }                                                                                                \
+        }                                                                                                    \
     } while (0)
 
 void machine_add_run_state_handler(Machine *m, RunStateFn *fn, void *opaque)
@@ -253,8 +256,8 @@ bool machine_start(Machine *m, GError **error)
     bool ok;
 
     if (m->smp_cpus > MAX(model->max_cpus, 1)) {
-        error_set(error, "-smp: too many CPUs for machine '%s' (%u, allowed 1..%u)", model->model.name, m->smp_cpus,
-                  MAX(model->max_cpus, 1));
+        error_set(error, "-smp: too many CPUs for machine '%s' (%u, allowed 1..%u)", model->model.name,
+                  m->smp_cpus, MAX(model->max_cpus, 1));
         return false;
     }
     if (!object_check_required(&m->obj, error)) {
@@ -366,7 +369,9 @@ bool machine_ram_setup(Machine *m, GError **error)
         return false;
     }
     if (ram_backend_size(m->ram_backend) != m->ram_size) {
-        error_set(error, "-m: size differs from that of memory backend '%s' (%" PRIu64 ", expected %" PRIu64 "); make them equal",
+        error_set(error,
+                  "-m: size differs from that of memory backend '%s' (%" PRIu64 ", expected %" PRIu64
+                  "); make them equal",
                   m->ram_backend->id, m->ram_size, ram_backend_size(m->ram_backend));
         return false;
     }

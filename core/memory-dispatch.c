@@ -98,7 +98,8 @@ static MemResult io_sized(IoAccess *a)
     return a->size > max ? io_split(a, max) : io_call(a, a->addr, a->size, &a->val);
 }
 
-/* With the home lock; refuses a device that reaches its own registers by DMA from within a callback of them. */
+/* With the home lock; refuses a device that reaches its own registers by DMA from within a callback of them.
+ */
 static MemResult io_guarded(IoAccess *a)
 {
     MemRegion *r = a->region;

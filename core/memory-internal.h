@@ -14,7 +14,7 @@
 #include "core/internal.h"
 #include "core/memory.h"
 
-#define MEM_PAGE_SIZE UINT64_C(4096)
+#define MEM_PAGE_SIZE   UINT64_C(4096)
 #define MEM_DIRTY_COUNT 2
 
 typedef unsigned __int128 Uint128;
@@ -44,9 +44,9 @@ typedef struct DirtyBitmap {
 struct MemRegion {
     MemTopology *topo;
     char *name;
-    int refs;           /* atomic */
+    int refs; /* atomic */
     MemKind kind;
-    uint64_t size;      /* UINT64_MAX stands for 2^64 */
+    uint64_t size; /* UINT64_MAX stands for 2^64 */
     bool readonly;
     bool enabled;
     /* place in the tree */
@@ -55,7 +55,7 @@ struct MemRegion {
     int priority;
     GPtrArray *children; /* of MemRegion *; first is on top; each holds a reference */
     /* alias */
-    MemRegion *target;  /* referenced */
+    MemRegion *target; /* referenced */
     uint64_t target_offset;
     /* contents */
     const MemOps *ops;
@@ -67,9 +67,9 @@ struct MemRegion {
     IoeventfdTable *ioeventfds;          /* RCU; NULL when none */
     DirtyBitmap *dirty[MEM_DIRTY_COUNT]; /* RCU; NULL when not tracked */
     /* callbacks and mappings in progress */
-    int in_flight;      /* atomic */
-    bool retired;       /* atomic */
-    void *entered_by;   /* thread in a callback; under the home lock */
+    int in_flight;    /* atomic */
+    bool retired;     /* atomic */
+    void *entered_by; /* thread in a callback; under the home lock */
 };
 
 typedef struct FlatRange {
@@ -82,7 +82,7 @@ typedef struct FlatRange {
 /* Immutable once published, but for the hint. */
 typedef struct FlatView {
     struct rcu_head rcu;
-    guint hint;         /* index of a recent hit; atomic */
+    guint hint; /* index of a recent hit; atomic */
     guint n;
     FlatRange ranges[];
 } FlatView;
@@ -111,7 +111,7 @@ struct MemTopology {
     GPtrArray *spaces;     /* of AddressSpace * */
     WriteHook *write_hook; /* RCU */
     pthread_mutex_t ram_lock;
-    GPtrArray *ram;        /* of MemRegion * with a host address; under ram_lock */
+    GPtrArray *ram; /* of MemRegion * with a host address; under ram_lock */
     pthread_mutex_t retire_lock;
     pthread_cond_t retire_cond; /* some in_flight of a retired region became 0 */
 };
@@ -138,7 +138,8 @@ bool mem_view_equal(const FlatView *a, const FlatView *b);
 bool mem_range_equal(const FlatRange *a, const FlatRange *b);
 /* After a grace period. */
 void mem_view_free_later(FlatView *view);
-/* The range that holds addr, or NULL; then *next is the first address of the following range, or UINT64_MAX. */
+/* The range that holds addr, or NULL; then *next is the first address of the following range, or UINT64_MAX.
+ */
 const FlatRange *mem_view_find(FlatView *view, HwAddr addr, HwAddr *next);
 /* The table of an address space from its view, sorted; an array the caller frees. */
 GArray *mem_view_ioeventfds(const FlatView *view);
@@ -149,12 +150,14 @@ bool mem_topology_update(MemTopology *topo, GError **error);
 
 /* --- memory-dirty.c --- */
 void mem_dirty_free(MemRegion *r);
-/* [offset, offset+len) of RAM was written through the core: dirty bits and the write hook.  In an RCU read section or with the region held. */
+/* [offset, offset+len) of RAM was written through the core: dirty bits and the write hook.  In an RCU read
+ * section or with the region held. */
 void mem_region_written(MemRegion *r, uint64_t offset, uint64_t len);
 /* Anything to tell after a write? */
 static inline bool mem_region_watched(MemRegion *r)
 {
-    return rcu_dereference(r->dirty[0]) || rcu_dereference(r->dirty[1]) || rcu_dereference(r->topo->write_hook);
+    return rcu_dereference(r->dirty[0]) || rcu_dereference(r->dirty[1]) ||
+           rcu_dereference(r->topo->write_hook);
 }
 
 #endif

@@ -99,7 +99,8 @@ static void listener_send_missing(MemListener *l, const FlatView *of, const Flat
 
 static bool ioeventfd_equal(const Ioeventfd *a, const Ioeventfd *b)
 {
-    return a->addr == b->addr && a->size == b->size && a->match == b->match && a->data == b->data && a->fd == b->fd;
+    return a->addr == b->addr && a->size == b->size && a->match == b->match && a->data == b->data &&
+           a->fd == b->fd;
 }
 
 static bool ioeventfd_has(const GArray *list, const Ioeventfd *e)
@@ -152,7 +153,8 @@ static void listener_send_ioeventfds(MemListener *l, const GArray *of, const GAr
 #define LISTENER(as, i) ((MemListener *)(as)->listeners->pdata[i])
 
 /* One ordered diff to all listeners of a space; `view` is published already. */
-static bool as_tell_listeners(AddressSpace *as, FlatView *old, FlatView *view, const GArray *old_fds, GError **error)
+static bool as_tell_listeners(AddressSpace *as, FlatView *old, FlatView *view, const GArray *old_fds,
+                              GError **error)
 {
     guint n = as->listeners->len;
     bool ok = true;
@@ -163,7 +165,8 @@ static bool as_tell_listeners(AddressSpace *as, FlatView *old, FlatView *view, c
         }
     }
     for (guint i = n; i-- > 0;) {
-        listener_send_ioeventfds(LISTENER(as, i), old_fds, as->ioeventfds, old, LISTENER(as, i)->ioeventfd_del);
+        listener_send_ioeventfds(LISTENER(as, i), old_fds, as->ioeventfds, old,
+                                 LISTENER(as, i)->ioeventfd_del);
     }
     for (guint i = n; i-- > 0;) {
         listener_send_missing(LISTENER(as, i), old, view, LISTENER(as, i)->del);
@@ -172,7 +175,8 @@ static bool as_tell_listeners(AddressSpace *as, FlatView *old, FlatView *view, c
         listener_send_missing(LISTENER(as, i), view, old, LISTENER(as, i)->add);
     }
     for (guint i = 0; i < n; i++) {
-        listener_send_ioeventfds(LISTENER(as, i), as->ioeventfds, old_fds, view, LISTENER(as, i)->ioeventfd_add);
+        listener_send_ioeventfds(LISTENER(as, i), as->ioeventfds, old_fds, view,
+                                 LISTENER(as, i)->ioeventfd_add);
     }
     for (guint i = 0; i < n; i++) {
         if (LISTENER(as, i)->commit) {

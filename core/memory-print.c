@@ -7,7 +7,8 @@
 static const char *region_kind_name(const MemRegion *r)
 {
     static const char *const names[] = {
-        [MEM_CONTAINER] = "container", [MEM_RAM] = "ram", [MEM_ROM] = "romd", [MEM_IO] = "i/o", [MEM_ALIAS] = "alias",
+        [MEM_CONTAINER] = "container", [MEM_RAM] = "ram", [MEM_ROM] = "romd", [MEM_IO] = "i/o",
+        [MEM_ALIAS] = "alias",
     };
 
     return r->kind == MEM_RAM && r->readonly ? "rom" : names[r->kind];
@@ -17,11 +18,11 @@ static void print_region(GString *out, const MemRegion *r, unsigned depth, HwAdd
 {
     HwAddr last = base + (r->size == UINT64_MAX ? UINT64_MAX : r->size - 1);
 
-    g_string_append_printf(out, "%*s%016" PRIx64 "-%016" PRIx64 " (prio %d, %s): ", (int)depth * 2, "", base, last,
-                           r->priority, region_kind_name(r));
+    g_string_append_printf(out, "%*s%016" PRIx64 "-%016" PRIx64 " (prio %d, %s): ", (int)depth * 2, "", base,
+                           last, r->priority, region_kind_name(r));
     if (r->target) {
-        g_string_append_printf(out, "%s @%s %016" PRIx64 "-%016" PRIx64, r->name, r->target->name, r->target_offset,
-                               r->target_offset + r->size - 1);
+        g_string_append_printf(out, "%s @%s %016" PRIx64 "-%016" PRIx64, r->name, r->target->name,
+                               r->target_offset, r->target_offset + r->size - 1);
     } else {
         g_string_append(out, r->name);
     }
@@ -41,7 +42,8 @@ static void print_view(GString *out, const AddressSpace *as)
 
         g_string_append_printf(out, "  %016" PRIx64 "-%016" PRIx64 " (%s%s): %s", range->first, range->last,
                                region_kind_name(range->region),
-                               range->readonly && !range->region->readonly ? ", read-only" : "", range->region->name);
+                               range->readonly && !range->region->readonly ? ", read-only" : "",
+                               range->region->name);
         if (range->offset) {
             g_string_append_printf(out, " @%016" PRIx64, range->offset);
         }

@@ -66,7 +66,8 @@ static void render_region(GArray *ranges, MemRegion *r, Int128 base, Window wind
     }
     if (r->target) {
         /* The target's own address is that in its own parent. */
-        render_region(ranges, r->target, base - (Int128)r->target_offset - (Int128)r->target->addr, window, readonly);
+        render_region(ranges, r->target, base - (Int128)r->target_offset - (Int128)r->target->addr, window,
+                      readonly);
         return;
     }
     for (guint i = 0; i < r->children->len; i++) {

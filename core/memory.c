@@ -91,7 +91,8 @@ static void mem_commit_change(MemTopology *topo)
 
     topo->changed = true;
     if (!mem_commit(topo, &error)) {
-        g_printerr("memory: a change of the address space was not carried out everywhere: %s\n", error->message);
+        g_printerr("memory: a change of the address space was not carried out everywhere: %s\n",
+                   error->message);
     }
 }
 
@@ -117,8 +118,8 @@ MemRegion *mem_region_new_container(MemTopology *topo, const char *name, uint64_
     return mem_region_new(topo, name, MEM_CONTAINER, size);
 }
 
-MemRegion *mem_region_new_io(MemTopology *topo, const char *name, uint64_t size, const MemOps *ops, void *opaque,
-                             EventLoop *home)
+MemRegion *mem_region_new_io(MemTopology *topo, const char *name, uint64_t size, const MemOps *ops,
+                             void *opaque, EventLoop *home)
 {
     MemRegion *r = mem_region_new(topo, name, MEM_IO, size);
 
@@ -148,8 +149,8 @@ MemRegion *mem_region_new_ram(MemTopology *topo, const char *name, uint64_t size
     return r;
 }
 
-MemRegion *mem_region_new_rom(MemTopology *topo, const char *name, uint64_t size, void *host, const MemOps *ops,
-                              void *opaque)
+MemRegion *mem_region_new_rom(MemTopology *topo, const char *name, uint64_t size, void *host,
+                              const MemOps *ops, void *opaque)
 {
     MemRegion *r = mem_region_new(topo, name, MEM_ROM, size);
 
@@ -162,7 +163,8 @@ MemRegion *mem_region_new_rom(MemTopology *topo, const char *name, uint64_t size
     return r;
 }
 
-MemRegion *mem_region_new_alias(MemTopology *topo, const char *name, MemRegion *target, uint64_t offset, uint64_t size)
+MemRegion *mem_region_new_alias(MemTopology *topo, const char *name, MemRegion *target, uint64_t offset,
+                                uint64_t size)
 {
     MemRegion *r = mem_region_new(topo, name, MEM_ALIAS, size);
 
@@ -439,7 +441,8 @@ static IoeventfdTable *ioeventfd_table_copy(const IoeventfdTable *old, guint ski
     return table;
 }
 
-void mem_region_add_ioeventfd(MemRegion *region, HwAddr addr, unsigned size, bool match, uint64_t data, int fd)
+void mem_region_add_ioeventfd(MemRegion *region, HwAddr addr, unsigned size, bool match, uint64_t data,
+                              int fd)
 {
     MemTopology *topo = region->topo;
     IoeventfdTable *table;
@@ -451,7 +454,8 @@ void mem_region_add_ioeventfd(MemRegion *region, HwAddr addr, unsigned size, boo
     mem_commit_change(topo);
 }
 
-void mem_region_del_ioeventfd(MemRegion *region, HwAddr addr, unsigned size, bool match, uint64_t data, int fd)
+void mem_region_del_ioeventfd(MemRegion *region, HwAddr addr, unsigned size, bool match, uint64_t data,
+                              int fd)
 {
     MemTopology *topo = region->topo;
     IoeventfdTable *old;
@@ -461,7 +465,8 @@ void mem_region_del_ioeventfd(MemRegion *region, HwAddr addr, unsigned size, boo
     for (guint i = 0; old && i < old->n; i++) {
         const Ioeventfd *e = &old->entries[i];
 
-        if (e->addr == addr && e->size == size && e->match == match && (!match || e->data == data) && e->fd == fd) {
+        if (e->addr == addr && e->size == size && e->match == match && (!match || e->data == data) &&
+            e->fd == fd) {
             mem_region_set_ioeventfds(region, old->n == 1 ? NULL : ioeventfd_table_copy(old, i));
             topo->wait_grace = true;
             break;

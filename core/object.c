@@ -10,7 +10,11 @@
 #include "core/internal.h"
 
 static const ObjectModel container_model = {
-    .model = {.name = "container", .doc = "A node of the tree.", .kind = MODEL_OBJECT, .size = sizeof(Object), .internal = true},
+    .model = {.name = "container",
+              .doc = "A node of the tree.",
+              .kind = MODEL_OBJECT,
+              .size = sizeof(Object),
+              .internal = true},
 };
 
 /* --- models --- */
@@ -320,8 +324,8 @@ bool object_check_required(Object *obj, GError **error)
     for (size_t i = 0; i < G_N_ELEMENTS(tables); i++) {
         for (const Prop *p = tables[i]; p && p->name; p++) {
             if (p->flags & PROP_REQUIRED && !(obj->given && g_hash_table_contains(obj->given, p))) {
-                error_set(error, "%s: property '%s' is required; add %s=<%s>", obj->model->name, p->name, p->name,
-                          p->type->name);
+                error_set(error, "%s: property '%s' is required; add %s=<%s>", obj->model->name, p->name,
+                          p->name, p->type->name);
                 return false;
             }
         }

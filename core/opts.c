@@ -79,8 +79,8 @@ struct json_object *opts_parse(const char *where, const char *text, const char *
         }
         first = false;
         if (!*key || !g_utf8_validate(item, -1, NULL) || !g_utf8_validate(value, -1, NULL)) {
-            error_set(error, *key ? "%s: '%s' is not valid UTF-8" : "%s: expected key=value before '=%s'", where,
-                      *key ? "value" : value);
+            error_set(error, *key ? "%s: '%s' is not valid UTF-8" : "%s: expected key=value before '=%s'",
+                      where, *key ? "value" : value);
             json_object_put(obj);
             return NULL;
         }
@@ -142,7 +142,7 @@ bool opts_parse_size(const char *where, const char *text, char def_suffix, uint6
     return true;
 
 bad:
-    error_set(error, "%s: invalid size ('%s', allowed a number below 2^64 with suffix k, M, G, T, P or E)", where,
-              text);
+    error_set(error, "%s: invalid size ('%s', allowed a number below 2^64 with suffix k, M, G, T, P or E)",
+              where, text);
     return false;
 }

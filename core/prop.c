@@ -74,7 +74,8 @@ void prop_store_uint(void *field, size_t size, uint64_t val)
 }
 
 /* Text or JSON number to an unsigned value; negative numbers are refused. */
-static bool prop_get_u64(Object *obj, const Prop *prop, struct json_object *value, uint64_t *val, GError **error)
+static bool prop_get_u64(Object *obj, const Prop *prop, struct json_object *value, uint64_t *val,
+                         GError **error)
 {
     const char *text = json_object_get_string(value);
     char *end;
@@ -85,8 +86,8 @@ static bool prop_get_u64(Object *obj, const Prop *prop, struct json_object *valu
     errno = 0;
     *val = g_ascii_strtoull(text, &end, 0);
     if (!g_ascii_isdigit(*text) || *end || errno) {
-        error_set(error, "%s.%s: not a number ('%s', allowed an unsigned integer)", obj->model->name, prop->name,
-                  text);
+        error_set(error, "%s.%s: not a number ('%s', allowed an unsigned integer)", obj->model->name,
+                  prop->name, text);
         return false;
     }
     return true;
@@ -99,8 +100,8 @@ static bool prop_check_range(Object *obj, const Prop *prop, uint64_t val, GError
     const uint64_t min = prop->min, max = prop->min || prop->max ? prop->max : type_max;
 
     if (val < min || val > max) {
-        error_set(error, "%s.%s: out of range (%" PRIu64 ", allowed %" PRIu64 "..%" PRIu64 ")", obj->model->name,
-                  prop->name, val, min, max);
+        error_set(error, "%s.%s: out of range (%" PRIu64 ", allowed %" PRIu64 "..%" PRIu64 ")",
+                  obj->model->name, prop->name, val, min, max);
         return false;
     }
     return true;
@@ -203,12 +204,13 @@ static struct json_object *prop_string_format(Object *obj, const Prop *prop)
     return json_object_new_string(text ? text : "");
 }
 
-const PropType prop_string = {"str", prop_string_parse, prop_string_format, prop_string_clear, sizeof(char *)};
+const PropType prop_string = {"str", prop_string_parse, prop_string_format, prop_string_clear,
+                              sizeof(char *)};
 
 /* --- words --- */
 
-static bool prop_word_parse(Object *obj, const Prop *prop, const char *const *names, struct json_object *value,
-                            GError **error)
+static bool prop_word_parse(Object *obj, const Prop *prop, const char *const *names,
+                            struct json_object *value, GError **error)
 {
     g_autofree char *all = NULL;
     const char *text = json_object_get_string(value);
@@ -255,7 +257,8 @@ static struct json_object *prop_on_off_auto_format(Object *obj, const Prop *prop
     return json_object_new_string(on_off_auto_names[*(int *)prop_field(obj, prop)]);
 }
 
-const PropType prop_on_off_auto = {"OnOffAuto", prop_on_off_auto_parse, prop_on_off_auto_format, NULL, sizeof(int)};
+const PropType prop_on_off_auto = {"OnOffAuto", prop_on_off_auto_parse, prop_on_off_auto_format, NULL,
+                                   sizeof(int)};
 
 /* --- links --- */
 
@@ -279,8 +282,8 @@ static bool prop_link_parse(Object *obj, const Prop *prop, struct json_object *v
         return false;
     }
     if (want && strcmp(target->model->name, want)) {
-        error_set(error, "%s.%s: wrong kind of object ('%s' is a %s, expected %s)", obj->model->name, prop->name,
-                  text, target->model->name, want);
+        error_set(error, "%s.%s: wrong kind of object ('%s' is a %s, expected %s)", obj->model->name,
+                  prop->name, text, target->model->name, want);
         return false;
     }
     *(Object **)prop_field(obj, prop) = target;

@@ -26,7 +26,7 @@ typedef struct RamBackend {
     char *mem_path;
     MemRegion *region;
     uint8_t *host;
-    int fd;        /* -1: anonymous */
+    int fd; /* -1: anonymous */
     uint8_t *reservation;
     uint64_t reserved; /* bytes of address space, alignment included */
 } RamBackend;
@@ -41,7 +41,8 @@ static bool ram_backend_open_memfd(RamBackend *rb, GError **error)
         return false;
     }
     if (ftruncate(rb->fd, (off_t)rb->size)) {
-        error_set_errno(error, errno, "%s: cannot size the memfd (%" PRIu64 " bytes)", rb->obj.model->name, rb->size);
+        error_set_errno(error, errno, "%s: cannot size the memfd (%" PRIu64 " bytes)", rb->obj.model->name,
+                        rb->size);
         return false;
     }
     return true;
@@ -75,7 +76,9 @@ static bool ram_backend_open_file(RamBackend *rb, GError **error)
         return false;
     }
     if (fs.f_type == HUGETLBFS_MAGIC && rb->size % (uint64_t)fs.f_bsize) {
-        error_set(error, "%s: size is not a multiple of the huge page size (%" PRIu64 ", allowed multiples of %" PRIu64 ")",
+        error_set(error,
+                  "%s: size is not a multiple of the huge page size (%" PRIu64
+                  ", allowed multiples of %" PRIu64 ")",
                   rb->obj.model->name, rb->size, (uint64_t)fs.f_bsize);
         return false;
     }
@@ -86,8 +89,8 @@ static bool ram_backend_open_file(RamBackend *rb, GError **error)
             return false;
         }
         if (ftruncate(rb->fd, (off_t)rb->size)) {
-            error_set_errno(error, errno, "%s: cannot extend mem-path '%s' to %" PRIu64 " bytes", rb->obj.model->name,
-                            rb->mem_path, rb->size);
+            error_set_errno(error, errno, "%s: cannot extend mem-path '%s' to %" PRIu64 " bytes",
+                            rb->obj.model->name, rb->mem_path, rb->size);
             return false;
         }
     }
@@ -105,14 +108,15 @@ static bool ram_backend_map(RamBackend *rb, GError **error)
     rb->reserved = rb->size + RAM_BACKEND_ALIGN + MEM_GUARD_SIZE;
     at = mmap(NULL, rb->reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) {
-        error_set_errno(error, errno, "%s: cannot reserve address space (%" PRIu64 " bytes)", rb->obj.model->name,
-                        rb->size);
+        error_set_errno(error, errno, "%s: cannot reserve address space (%" PRIu64 " bytes)",
+                        rb->obj.model->name, rb->size);
         return false;
     }
     rb->reservation = at;
     rb->host = (uint8_t *)(((uintptr_t)at + RAM_BACKEND_ALIGN - 1) & ~(uintptr_t)(RAM_BACKEND_ALIGN - 1));
     if (mmap(rb->host, rb->size, PROT_READ | PROT_WRITE, flags, rb->fd, 0) == MAP_FAILED) {
-        error_set_errno(error, errno, "%s: cannot map RAM (%" PRIu64 " bytes)", rb->obj.model->name, rb->size);
+        error_set_errno(error, errno, "%s: cannot map RAM (%" PRIu64 " bytes)", rb->obj.model->name,
+                        rb->size);
         return false;
     }
     /* Hints: a kernel without the feature may refuse them. */
@@ -134,7 +138,8 @@ static bool ram_backend_populate(RamBackend *rb, GError **error)
         err = posix_fallocate(rb->fd, 0, (off_t)rb->size);
     }
     if (err) {
-        error_set_errno(error, err, "%s: cannot preallocate RAM (%" PRIu64 " bytes)", rb->obj.model->name, rb->size);
+        error_set_errno(error, err, "%s: cannot preallocate RAM (%" PRIu64 " bytes)", rb->obj.model->name,
+                        rb->size);
         return false;
     }
     return true;
@@ -161,7 +166,8 @@ static bool ram_backend_start(Object *obj, GError **error)
 
     rb->fd = -1;
     if (!rb->size || rb->size % 4096 || rb->size > RAM_BACKEND_MAX) {
-        error_set(error, "%s: bad size (%" PRIu64 ", allowed multiples of 4096 up to 64T)", obj->model->name, rb->size);
+        error_set(error, "%s: bad size (%" PRIu64 ", allowed multiples of 4096 up to 64T)", obj->model->name,
+                  rb->size);
         return false;
     }
     if (obj->model == &ram_backend_file_model.model) {
@@ -175,15 +181,16 @@ static bool ram_backend_start(Object *obj, GError **error)
         return false;
     }
     /* Private copies of file pages are nobody else's: no fd to hand out. */
-    rb->region = mem_region_new_ram(obj->machine->topo, obj->id, rb->size, rb->host, rb->share ? rb->fd : -1, 0,
-                                    false);
+    rb->region = mem_region_new_ram(obj->machine->topo, obj->id, rb->size, rb->host, rb->share ? rb->fd : -1,
+                                    0, false);
     return true;
 }
 
 static bool ram_backend_can_stop(Object *obj, GError **error)
 {
     if (obj->machine->ram_backend == obj) {
-        error_set(error, "%s: '%s' is the RAM of the machine; it cannot be deleted", obj->model->name, obj->id);
+        error_set(error, "%s: '%s' is the RAM of the machine; it cannot be deleted", obj->model->name,
+                  obj->id);
         return false;
     }
     return true;
@@ -219,31 +226,43 @@ bool ram_backend_shared(Object *backend)
     return ((RamBackend *)backend)->share;
 }
 
-#define RAM_BACKEND_PROPS(share_default)                                                                       \
-    {.name = "size", .type = &prop_size, .offset = offsetof(RamBackend, size), .flags = PROP_REQUIRED,         \
-     .doc = "Bytes of RAM"},                                                                                   \
-    PROP_BOOL("share", RamBackend, share, share_default, "Other processes may map it"),                        \
-    PROP_BOOL("prealloc", RamBackend, prealloc, false, "Allocate all pages at start"),                         \
-    PROP_BOOL("merge", RamBackend, merge, false, "Let the host merge equal pages"),                            \
-    PROP_BOOL("dump", RamBackend, dump, true, "Include in a core dump")
+#define RAM_BACKEND_PROPS(share_default)                                                                     \
+    {.name = "size",                                                                                         \
+     .type = &prop_size,                                                                                     \
+     .offset = offsetof(RamBackend, size),                                                                   \
+     .flags = PROP_REQUIRED,                                                                                 \
+     .doc = "Bytes of RAM"},                                                                                 \
+        PROP_BOOL("share", RamBackend, share, share_default, "Other processes may map it"),                  \
+        PROP_BOOL("prealloc", RamBackend, prealloc, false, "Allocate all pages at start"),                   \
+        PROP_BOOL("merge", RamBackend, merge, false, "Let the host merge equal pages"),                      \
+        PROP_BOOL("dump", RamBackend, dump, true, "Include in a core dump")
 
 static const Prop ram_props[] = {RAM_BACKEND_PROPS(false), PROP_END};
 static const Prop memfd_props[] = {RAM_BACKEND_PROPS(true), PROP_END};
 static const Prop file_props[] = {
     RAM_BACKEND_PROPS(false),
-    {.name = "mem-path", .type = &prop_string, .offset = offsetof(RamBackend, mem_path), .flags = PROP_REQUIRED,
+    {.name = "mem-path",
+     .type = &prop_string,
+     .offset = offsetof(RamBackend, mem_path),
+     .flags = PROP_REQUIRED,
      .doc = "File, or directory for a file without a name"},
     PROP_END,
 };
 
-#define RAM_BACKEND_MODEL(model_name, text, table)                                                             \
-    {.model = {.name = model_name, .doc = text, .kind = MODEL_OBJECT, .size = sizeof(RamBackend), .props = table, \
-               .state = &state_none},                                                                          \
-     .start = ram_backend_start, .can_stop = ram_backend_can_stop, .stop = ram_backend_stop}
+#define RAM_BACKEND_MODEL(model_name, text, table)                                                           \
+    {                                                                                                        \
+        .model = {.name = model_name,                                                                        \
+                  .doc = text,                                                                               \
+                  .kind = MODEL_OBJECT,                                                                      \
+                  .size = sizeof(RamBackend),                                                                \
+                  .props = table,                                                                            \
+                  .state = &state_none},                                                                     \
+        .start = ram_backend_start, .can_stop = ram_backend_can_stop, .stop = ram_backend_stop               \
+    }
 
 const ObjectModel ram_backend_ram_model =
     RAM_BACKEND_MODEL("memory-backend-ram", "Guest RAM in anonymous memory.", ram_props);
-const ObjectModel ram_backend_memfd_model =
-    RAM_BACKEND_MODEL("memory-backend-memfd", "Guest RAM in a memfd, which other processes can map.", memfd_props);
+const ObjectModel ram_backend_memfd_model = RAM_BACKEND_MODEL(
+    "memory-backend-memfd", "Guest RAM in a memfd, which other processes can map.", memfd_props);
 const ObjectModel ram_backend_file_model =
     RAM_BACKEND_MODEL("memory-backend-file", "Guest RAM in a file.", file_props);

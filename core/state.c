@@ -16,7 +16,7 @@
 
 #include "core/error.h"
 
-#define STATE_MAGIC 0x5351504du /* "MPQS" */
+#define STATE_MAGIC     0x5351504du /* "MPQS" */
 #define STATE_DEPTH_MAX 8
 
 static const StateField state_no_fields[] = {STATE_END};
@@ -166,7 +166,8 @@ static uint64_t take_uint(StateReader *r, unsigned size)
     return val;
 }
 
-static bool load_table(const StateTable *table, uint8_t *instance, uint32_t version, StateReader *r, unsigned depth);
+static bool load_table(const StateTable *table, uint8_t *instance, uint32_t version, StateReader *r,
+                       unsigned depth);
 
 static bool load_struct(const StateField *f, uint8_t *p, StateReader *r, unsigned depth)
 {
@@ -270,7 +271,8 @@ static bool load_field(const StateField *f, uint8_t *instance, StateReader *r, u
     return true;
 }
 
-static bool load_table(const StateTable *table, uint8_t *instance, uint32_t version, StateReader *r, unsigned depth)
+static bool load_table(const StateTable *table, uint8_t *instance, uint32_t version, StateReader *r,
+                       unsigned depth)
 {
     g_assert(depth < STATE_DEPTH_MAX);
     for (const StateField *f = table->fields; f->name; f++) {
@@ -294,7 +296,8 @@ static bool load_header(const StateTable *table, StateReader *r, size_t len, uin
         error_set(r->error, "state section '%s': no section begins at byte %zu", r->section, r->at);
         return false;
     }
-    if (take_uint(r, 2) != name_len || len - r->at < name_len + 12 || memcmp(r->data + r->at, r->section, name_len)) {
+    if (take_uint(r, 2) != name_len || len - r->at < name_len + 12 ||
+        memcmp(r->data + r->at, r->section, name_len)) {
         error_set(r->error, "state section '%s': another section is at byte %zu", r->section, r->at);
         return false;
     }
@@ -303,7 +306,8 @@ static bool load_header(const StateTable *table, StateReader *r, size_t len, uin
     length = take_uint(r, 4);
     crc = (uint32_t)take_uint(r, 4);
     if (length > len - r->at) {
-        error_set(r->error, "state section '%s': truncated (%zu bytes, expected %zu)", r->section, len - r->at, length);
+        error_set(r->error, "state section '%s': truncated (%zu bytes, expected %zu)", r->section,
+                  len - r->at, length);
         return false;
     }
     r->end = r->at + length;
@@ -312,7 +316,8 @@ static bool load_header(const StateTable *table, StateReader *r, size_t len, uin
         return false;
     }
     if (*version > table->version) {
-        error_set(r->error, "state section '%s': version %" PRIu32 " is newer than this program's (%" PRIu32 ")",
+        error_set(r->error,
+                  "state section '%s': version %" PRIu32 " is newer than this program's (%" PRIu32 ")",
                   r->section, *version, table->version);
         return false;
     }

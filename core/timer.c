@@ -12,8 +12,8 @@ struct Timer {
     TimerFn *fn;
     void *opaque;
     int64_t expires;
-    uint64_t order;  /* among equal expiries: first set, first run */
-    guint position;  /* in the heap, or TIMER_IDLE */
+    uint64_t order; /* among equal expiries: first set, first run */
+    guint position; /* in the heap, or TIMER_IDLE */
 };
 
 struct TimerList {
@@ -165,7 +165,8 @@ void timer_list_run(TimerList *list)
 {
     for (int kind = 0; kind < CLOCK_KIND_COUNT; kind++) {
         int64_t now = clock_now(list->clocks, kind);
-        guint budget = timer_list_count(list, kind); /* one that sets itself again at once waits for the next iteration */
+        guint budget = timer_list_count(
+            list, kind); /* one that sets itself again at once waits for the next iteration */
 
         while (budget && clock_running(list->clocks, kind) && timer_list_run_one(list, kind, now)) {
             budget--;

@@ -55,8 +55,10 @@ static bool log_add_item(const char *name, GError **error)
             return true;
         }
     }
-    error_set(error, "-d: unknown log item ('%s', allowed guest_errors, unimp, cpu_reset, int); '-d help' lists them",
-              name);
+    error_set(
+        error,
+        "-d: unknown log item ('%s', allowed guest_errors, unimp, cpu_reset, int); '-d help' lists them",
+        name);
     return false;
 }
 

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <string.h>
@@ -242,7 +243,8 @@ static void test_thread(void **state)
     assert_false(loop_in_thread(io));
     assert_true(loop_in_thread(w->loop));
     __atomic_store_n(&w->seen, NULL, __ATOMIC_SEQ_CST);
-    timer_set(timer, clock_now(w->clocks, CLOCK_KIND_REALTIME) + 2000000); /* from here: wakes the sleeping thread */
+    timer_set(timer,
+              clock_now(w->clocks, CLOCK_KIND_REALTIME) + 2000000); /* from here: wakes the sleeping thread */
     while (!__atomic_load_n(&w->seen, __ATOMIC_SEQ_CST)) {
         g_thread_yield();
     }
@@ -401,9 +403,11 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_lock), TEST(test_fd_removes_itself_and_another), TEST(test_fd_write), TEST(test_glib_joins_in),
-        TEST(test_bh), TEST(test_thread), TEST(test_manual_clock), TEST(test_virtual_stops), TEST(test_heap),
-        TEST(test_timer_frees_itself),
+        TEST(test_lock),         TEST(test_fd_removes_itself_and_another),
+        TEST(test_fd_write),     TEST(test_glib_joins_in),
+        TEST(test_bh),           TEST(test_thread),
+        TEST(test_manual_clock), TEST(test_virtual_stops),
+        TEST(test_heap),         TEST(test_timer_frees_itself),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

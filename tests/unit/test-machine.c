@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <json-c/json.h>
@@ -43,9 +44,19 @@ static uint64_t gadget_count_read(void *opaque)
 }
 
 static const RegDef gadget_regs[] = {
-    {.name = "CTRL", .offset = 0, .size = 4, .reset = 0x10, .writable = 0xff, .written = gadget_ctrl_written,
+    {.name = "CTRL",
+     .offset = 0,
+     .size = 4,
+     .reset = 0x10,
+     .writable = 0xff,
+     .written = gadget_ctrl_written,
      .field = offsetof(Gadget, ctrl)},
-    {.name = "STATUS", .offset = 4, .size = 4, .reset = 0xf0f0, .w1c = 0xff, .field = offsetof(Gadget, status)},
+    {.name = "STATUS",
+     .offset = 4,
+     .size = 4,
+     .reset = 0xf0f0,
+     .w1c = 0xff,
+     .field = offsetof(Gadget, status)},
     {.name = "WIDE", .offset = 8, .size = 8, .writable = UINT64_MAX, .field = offsetof(Gadget, wide)},
     {.name = "ID", .offset = 0x14, .size = 2, .reset = 0xbeef, .field = SIZE_MAX},
     {.name = "COUNT", .offset = 0x18, .size = 4, .read = gadget_count_read, .field = SIZE_MAX},
@@ -118,17 +129,29 @@ static const Prop gadget_props[] = {
     PROP_LINK("iothread", Gadget, iothread, NULL),
     PROP_END,
 };
-static const StateField gadget_state_fields[] = {STATE_FIELD_UINT(Gadget, ctrl), STATE_FIELD_UINT(Gadget, wide), STATE_END};
+static const StateField gadget_state_fields[] = {STATE_FIELD_UINT(Gadget, ctrl),
+                                                 STATE_FIELD_UINT(Gadget, wide), STATE_END};
 static const StateTable gadget_state = {.name = "gadget", .version = 1, .fields = gadget_state_fields};
 static const DeviceModel gadget_model = {
-    .model = {.name = "gadget", .kind = MODEL_DEVICE, .size = sizeof(Gadget), .props = gadget_props,
+    .model = {.name = "gadget",
+              .kind = MODEL_DEVICE,
+              .size = sizeof(Gadget),
+              .props = gadget_props,
               .state = &gadget_state},
-    .start = gadget_start, .reset = gadget_reset, .stop = gadget_stop,
+    .start = gadget_start,
+    .reset = gadget_reset,
+    .stop = gadget_stop,
 };
 /* The same on a bus of another layer. */
 static const DeviceModel card_model = {
-    .model = {.name = "card", .kind = MODEL_PCI, .size = sizeof(Gadget), .props = gadget_props, .state = &gadget_state},
-    .start = gadget_start, .reset = gadget_reset, .stop = gadget_stop,
+    .model = {.name = "card",
+              .kind = MODEL_PCI,
+              .size = sizeof(Gadget),
+              .props = gadget_props,
+              .state = &gadget_state},
+    .start = gadget_start,
+    .reset = gadget_reset,
+    .stop = gadget_stop,
 };
 
 static bool card_place(Device *dev, GError **error)
@@ -156,8 +179,13 @@ static bool card_can_unplug(Device *dev, GError **error)
 
 static const Prop card_common[] = {PROP_BOOL("common", Gadget, common, false, "of all cards"), PROP_END};
 static const DeviceKindOps card_ops = {
-    .props = card_common, .place = card_place, .unplace = card_unplace, .start = gadget_start, .reset = gadget_reset,
-    .stop = gadget_stop, .can_unplug = card_can_unplug,
+    .props = card_common,
+    .place = card_place,
+    .unplace = card_unplace,
+    .start = gadget_start,
+    .reset = gadget_reset,
+    .stop = gadget_stop,
+    .can_unplug = card_can_unplug,
 };
 
 /* --- a machine --- */
@@ -190,7 +218,11 @@ static void board_powerdown(Machine *m)
 
 static const MachineModel board_model = {
     .model = {.name = "board", .kind = MODEL_MACHINE, .size = sizeof(Machine)},
-    .default_ram = 1 << 20, .max_cpus = 2, .start = board_start, .stop = board_stop, .reset = board_reset,
+    .default_ram = 1 << 20,
+    .max_cpus = 2,
+    .start = board_start,
+    .stop = board_stop,
+    .reset = board_reset,
     .powerdown = board_powerdown,
 };
 
@@ -310,8 +342,10 @@ typedef struct Events {
 
 static void note_event(void *opaque, const char *name, struct json_object *data)
 {
-    g_string_append_printf(opaque, "%s%s ", name,
-                           data ? json_object_to_json_string_ext(data, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE) : "");
+    g_string_append_printf(
+        opaque, "%s%s ", name,
+        data ? json_object_to_json_string_ext(data, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
+             : "");
 }
 
 static void test_unplug(void **state)
@@ -515,7 +549,8 @@ static void test_ram_backends(void **state)
 {
     Machine *m = *state;
     g_autoptr(GError) error = NULL;
-    g_autofree char *dir = g_dir_make_tmp("mpqemu-test-XXXXXX", NULL), *file = g_build_filename(dir, "ram", NULL);
+    g_autofree char *dir = g_dir_make_tmp("mpqemu-test-XXXXXX", NULL),
+                    *file = g_build_filename(dir, "ram", NULL);
     g_autofree char *opts = g_strdup_printf("memory-backend-file,id=f,size=1M,share=on,mem-path=%s", file);
     g_autofree char *big = g_strdup_printf("memory-backend-file,id=g,size=2M,mem-path=%s", file);
     g_autofree char *anon = g_strdup_printf("memory-backend-file,id=h,size=1M,mem-path=%s", dir);
@@ -590,7 +625,8 @@ static void test_iothread(void **state)
     assert_true(loop_locked(m->main_loop));
     loop_unlock(m->main_loop);
     assert_false(machine_object_del(m, "io0", &error));
-    assert_string_equal(error->message, "iothread: 'io0' is in use by 'g' (property 'iothread'); delete that first");
+    assert_string_equal(error->message,
+                        "iothread: 'io0' is in use by 'g' (property 'iothread'); delete that first");
     assert_true(machine_device_del(m, "g", NULL));
     assert_true(machine_object_del(m, "io0", NULL));
 }
@@ -665,11 +701,19 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, machine_setup_started, machine_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_life), TEST(test_kind), TEST(test_unplug), cmocka_unit_test(test_teardown_order),
-        TEST(test_device_state), TEST(test_guest_errors), TEST(test_registers), TEST(test_irqs),
-        TEST(test_run_state), TEST(test_ram_backends),
+        TEST(test_life),
+        TEST(test_kind),
+        TEST(test_unplug),
+        cmocka_unit_test(test_teardown_order),
+        TEST(test_device_state),
+        TEST(test_guest_errors),
+        TEST(test_registers),
+        TEST(test_irqs),
+        TEST(test_run_state),
+        TEST(test_ram_backends),
         cmocka_unit_test_setup_teardown(test_ram_size_differs, machine_setup, machine_teardown),
-        TEST(test_iothread), TEST(test_lock_order),
+        TEST(test_iothread),
+        TEST(test_lock_order),
         TEST(test_devices_reach_into_each_other),
     };
 

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <inttypes.h>
@@ -131,9 +132,9 @@ static void test_priority_and_clipping(void **state)
     MemRegion *low = mem_region_new_io(w->topo, "low", 0x1000, &ops_any, &rec, NULL);
     MemRegion *high = mem_region_new_io(w->topo, "high", 0x100, &ops_any, &rec, NULL);
     MemRegion *box = mem_region_new_container(w->topo, "box", 0x800);
-    static const char *const split[] = {"0000000000001000-00000000000011ff (i/o): low",
-                                        "0000000000001200-00000000000012ff (i/o): high",
-                                        "0000000000001300-00000000000017ff (i/o): low @0000000000000300", NULL};
+    static const char *const split[] = {
+        "0000000000001000-00000000000011ff (i/o): low", "0000000000001200-00000000000012ff (i/o): high",
+        "0000000000001300-00000000000017ff (i/o): low @0000000000000300", NULL};
     static const char *const clipped[] = {"0000000000001000-00000000000017ff (i/o): low", NULL};
     static const char *const nothing[] = {"No rendered FlatView", NULL};
 
@@ -189,7 +190,8 @@ static void test_alias(void **state)
     MemRegion *twice = mem_region_new_alias(w->topo, "ram-high-again", high, 0x1000, 0x1000);
     static const char *const lines[] = {"0000000000000000-0000000000007fff (ram): ram",
                                         "0000000000020000-0000000000020fff (ram): ram @0000000000009000",
-                                        "0000000100000000-0000000100007fff (ram): ram @0000000000008000", NULL};
+                                        "0000000100000000-0000000100007fff (ram): ram @0000000000008000",
+                                        NULL};
 
     mem_begin(w->topo);
     mem_region_add(w->root, 0, low);
@@ -263,7 +265,8 @@ static void test_alias_of_container_window(void **state)
     MemRegion *pci = mem_region_new_container(w->topo, "pci", UINT64_MAX);
     MemRegion *bar = mem_region_new_io(w->topo, "bar", 0x2000, &ops_any, &rec, NULL);
     MemRegion *hole = mem_region_new_alias(w->topo, "hole", pci, 0xe0000000, 0x10000000);
-    static const char *const lines[] = {"00000000e0000000-00000000e0000fff (i/o): bar @0000000000001000", NULL};
+    static const char *const lines[] = {"00000000e0000000-00000000e0000fff (i/o): bar @0000000000001000",
+                                        NULL};
 
     mem_region_add(pci, 0xdffff000, bar);
     mem_region_add(w->root, 0xe0000000, hole);
@@ -289,7 +292,10 @@ static void test_sizes(void **state)
         const MemOps *ops;
         Recorder *rec;
         MemRegion *region;
-    } t[] = {{&ops_any, &any, NULL}, {&ops_aligned, &aligned, NULL}, {&ops_word, &word, NULL}, {&ops_byte, &byte, NULL}};
+    } t[] = {{&ops_any, &any, NULL},
+             {&ops_aligned, &aligned, NULL},
+             {&ops_word, &word, NULL},
+             {&ops_byte, &byte, NULL}};
 
     for (unsigned i = 0; i < 4; i++) {
         t[i].rec->pattern = 0x8877665544332211;
@@ -572,8 +578,9 @@ static void test_ioeventfd(void **state)
     assert_int_equal(rec.n, 2);
     g_string_truncate(log.text, 0);
     mem_region_set_address(dev, 0x3000);
-    assert_string_equal(log.text->str, "begin -fd:dev@1010+4 -match:dev@1020+0 -:dev@1000+1000 +:dev@3000+1000 "
-                                       "+fd:dev@3010+4 +match:dev@3020+0 commit ");
+    assert_string_equal(log.text->str,
+                        "begin -fd:dev@1010+4 -match:dev@1020+0 -:dev@1000+1000 +:dev@3000+1000 "
+                        "+fd:dev@3010+4 +match:dev@3020+0 commit ");
     mem_region_del_ioeventfd(dev, 0x10, 4, false, 0, any);
     as_store(w->as, 0x3010, 4, 99, MEM_ATTRS_CPU);
     assert_int_equal(fd_count(any), 0);
@@ -644,14 +651,14 @@ static void test_dirty(void **state)
 
 /* --- concurrency --- */
 
-#define STORM_ROUNDS 400
+#define STORM_ROUNDS   400
 #define STORM_ACCESSES 3000
-#define STORM_THREADS 3
+#define STORM_THREADS  3
 
 typedef struct Storm {
     World *w;
     int stop;
-    int alive;   /* 0 while the device does not exist: its callbacks must not run */
+    int alive; /* 0 while the device does not exist: its callbacks must not run */
     int strays;
     uint64_t accesses;
 } Storm;
@@ -710,9 +717,10 @@ static void test_storm(void **state)
     for (int i = 0; i < STORM_THREADS; i++) {
         threads[i] = g_thread_new("storm", storm_thread, &s);
     }
-    for (int round = 0; round < STORM_ROUNDS || __atomic_load_n(&s.accesses, __ATOMIC_RELAXED) < STORM_ACCESSES;
-         round++) {
-        MemRegion *dev = mem_region_new_io(s.w->topo, "dev", 0x800, &storm_ops, &s, round & 1 ? s.w->loop : NULL);
+    for (int round = 0;
+         round < STORM_ROUNDS || __atomic_load_n(&s.accesses, __ATOMIC_RELAXED) < STORM_ACCESSES; round++) {
+        MemRegion *dev =
+            mem_region_new_io(s.w->topo, "dev", 0x800, &storm_ops, &s, round & 1 ? s.w->loop : NULL);
 
         __atomic_store_n(&s.alive, 1, __ATOMIC_SEQ_CST);
         loop_lock(s.w->loop);

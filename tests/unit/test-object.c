@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <json-c/json.h>
@@ -47,20 +48,31 @@ static void thing_stop(Object *obj)
 static const Prop thing_props[] = {
     {.name = "need", .type = &prop_uint32, .offset = offsetof(Thing, need), .flags = PROP_REQUIRED},
     {.name = "runtime", .type = &prop_uint32, .offset = offsetof(Thing, runtime), .flags = PROP_RUNTIME},
-    {.name = "fixed", .type = &prop_uint32, .offset = offsetof(Thing, fixed), .flags = PROP_READONLY, .def = 4},
+    {.name = "fixed",
+     .type = &prop_uint32,
+     .offset = offsetof(Thing, fixed),
+     .flags = PROP_READONLY,
+     .def = 4},
     PROP_BOOL("busy", Thing, busy, false, NULL),
     PROP_BOOL("fail", Thing, fail, false, NULL),
     PROP_END,
 };
 static const ObjectModel thing_model = {
-    .model = {.name = "thing", .alias = "ding", .kind = MODEL_OBJECT, .size = sizeof(Thing), .props = thing_props,
+    .model = {.name = "thing",
+              .alias = "ding",
+              .kind = MODEL_OBJECT,
+              .size = sizeof(Thing),
+              .props = thing_props,
               .state = &state_none},
-    .start = thing_start, .can_stop = thing_can_stop, .stop = thing_stop,
+    .start = thing_start,
+    .can_stop = thing_can_stop,
+    .stop = thing_stop,
 };
 static const ObjectModel hidden_model = {
     .model = {.name = "hidden", .kind = MODEL_OBJECT, .size = sizeof(Object), .internal = true},
 };
-static const MachineModel none_model = {.model = {.name = "none", .kind = MODEL_MACHINE, .size = sizeof(Machine)}};
+static const MachineModel none_model = {
+    .model = {.name = "none", .kind = MODEL_MACHINE, .size = sizeof(Machine)}};
 
 const Model *const model_table[] = {&thing_model.model, &hidden_model.model, &none_model.model, NULL};
 TraceEvent *const trace_tables[] = {NULL};
@@ -102,7 +114,7 @@ static void test_models(void **state)
     assert_ptr_equal(model_find("thing", 1 << MODEL_OBJECT), &thing_model.model);
     assert_ptr_equal(model_find("ding", 1 << MODEL_OBJECT), &thing_model.model);
     assert_null(model_find("thing", 1 << MODEL_DEVICE));
-    assert_string_equal(model_nearest("thnig", 1 << MODEL_OBJECT | 1 << MODEL_DEVICE), "thing") ;
+    assert_string_equal(model_nearest("thnig", 1 << MODEL_OBJECT | 1 << MODEL_DEVICE), "thing");
     assert_null(model_nearest("hiden", 1 << MODEL_OBJECT)); /* internal */
     assert_null(model_nearest("something-else", 1 << MODEL_OBJECT));
 }
@@ -187,7 +199,10 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, machine_setup, machine_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_models), TEST(test_add_and_del), TEST(test_refusals), TEST(test_tree),
+        TEST(test_models),
+        TEST(test_add_and_del),
+        TEST(test_refusals),
+        TEST(test_tree),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

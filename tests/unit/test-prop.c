@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <json-c/json.h>
@@ -39,16 +40,25 @@ static const Prop thing_props[] = {
     PROP_STR("text", Thing, text, "hello", "a string"),
     PROP_ENUM("word", Thing, word, 1, words, "a word"),
     {.name = "tri", .type = &prop_on_off_auto, .offset = offsetof(Thing, tri), .doc = "tristate"},
-    {.name = "link", .type = &prop_link, .offset = offsetof(Thing, link), .names = thing_only, .doc = "a thing"},
+    {.name = "link",
+     .type = &prop_link,
+     .offset = offsetof(Thing, link),
+     .names = thing_only,
+     .doc = "a thing"},
     PROP_LINK("any-link", Thing, any_link, "an object"),
     PROP_JSON("json", Thing, json, "anything"),
     PROP_END,
 };
 static const ObjectModel thing_model = {
-    .model = {.name = "thing", .doc = "For tests.", .kind = MODEL_OBJECT, .size = sizeof(Thing), .props = thing_props,
+    .model = {.name = "thing",
+              .doc = "For tests.",
+              .kind = MODEL_OBJECT,
+              .size = sizeof(Thing),
+              .props = thing_props,
               .state = &state_none},
 };
-static const MachineModel none_model = {.model = {.name = "none", .kind = MODEL_MACHINE, .size = sizeof(Machine)}};
+static const MachineModel none_model = {
+    .model = {.name = "none", .kind = MODEL_MACHINE, .size = sizeof(Machine)}};
 
 const Model *const model_table[] = {&thing_model.model, NULL};
 TraceEvent *const trace_tables[] = {NULL};
@@ -99,8 +109,8 @@ static void assert_get(World *w, const char *name, const char *json)
 {
     struct json_object *value = object_get(&w->t->obj, name, NULL);
 
-    assert_string_equal(json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE),
-                        json);
+    assert_string_equal(
+        json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE), json);
     json_object_put(value);
 }
 
@@ -162,9 +172,11 @@ static void test_json(void **state)
 {
     World *w = *state;
     g_autoptr(GError) error = NULL;
-    struct json_object *opts = opts_parse("-x", "{\"flag\": false, \"u8\": 5, \"bytes\": 4096, \"i32\": -4, \"skipped\": 1,"
-                                                " \"json\": {\"a\": [1, null]}, \"tri\": true, \"u64\": 18446744073709551615}",
-                                          NULL, &error);
+    struct json_object *opts =
+        opts_parse("-x",
+                   "{\"flag\": false, \"u8\": 5, \"bytes\": 4096, \"i32\": -4, \"skipped\": 1,"
+                   " \"json\": {\"a\": [1, null]}, \"tri\": true, \"u64\": 18446744073709551615}",
+                   NULL, &error);
     static const char *const skip[] = {"skipped", NULL};
 
     assert_non_null(opts);
@@ -213,7 +225,8 @@ static void assert_opts(const char *text, const char *implied, const char *json)
 
 static void test_opts(void **state)
 {
-    static const char *const bad[] = {"{", "{]", "{\"a\":1,}", "{\"a\":1} x", "{\"a\":1}}", "=5", "a=1,=5", "a=\xff", "\xff=1", ","};
+    static const char *const bad[] = {"{",  "{]",     "{\"a\":1,}", "{\"a\":1} x", "{\"a\":1}}",
+                                      "=5", "a=1,=5", "a=\xff",     "\xff=1",      ","};
 
     assert_opts("", NULL, "{}");
     assert_opts("nvme,id=n0", "driver", "{\"driver\":\"nvme\",\"id\":\"n0\"}");
@@ -238,10 +251,20 @@ static void test_sizes(void **state)
         const char *text;
         char suffix;
         uint64_t bytes;
-    } good[] = {{"0", 0, 0}, {"512", 'M', 512 << 20}, {"1k", 'M', 1024}, {"1G", 0, 1 << 30}, {"0x1000", 0, 4096},
-                {"0.5k", 0, 512}, {"1.25", 'M', 5 << 18}, {"15E", 0, UINT64_C(15) << 60}, {"7b", 0, 7}, {"2t", 0, UINT64_C(2) << 40},
-                {"18446744073709551615", 0, UINT64_MAX}, {"010", 0, 10}};
-    static const char *const bad[] = {"", "k", "-1", "1kk", "16E", "18446744073709551616", "1.", "0x", "1 k", "+1"};
+    } good[] = {{"0", 0, 0},
+                {"512", 'M', 512 << 20},
+                {"1k", 'M', 1024},
+                {"1G", 0, 1 << 30},
+                {"0x1000", 0, 4096},
+                {"0.5k", 0, 512},
+                {"1.25", 'M', 5 << 18},
+                {"15E", 0, UINT64_C(15) << 60},
+                {"7b", 0, 7},
+                {"2t", 0, UINT64_C(2) << 40},
+                {"18446744073709551615", 0, UINT64_MAX},
+                {"010", 0, 10}};
+    static const char *const bad[] = {"",   "k",  "-1",  "1kk", "16E", "18446744073709551616",
+                                      "1.", "0x", "1 k", "+1"};
     uint64_t bytes;
 
     for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {
@@ -262,8 +285,9 @@ static void test_listing(void **state)
     struct json_object *list = model_list_props(&thing_model.model);
 
     assert_int_equal(json_object_array_length(list), 13);
-    assert_string_equal(json_object_to_json_string_ext(json_object_array_get_idx(list, 1), JSON_C_TO_STRING_PLAIN),
-                        "{\"name\":\"u8\",\"type\":\"uint8\",\"description\":\"a byte\",\"default-value\":3}");
+    assert_string_equal(
+        json_object_to_json_string_ext(json_object_array_get_idx(list, 1), JSON_C_TO_STRING_PLAIN),
+        "{\"name\":\"u8\",\"type\":\"uint8\",\"description\":\"a byte\",\"default-value\":3}");
     json_object_put(list);
 }
 
@@ -271,8 +295,13 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_defaults), TEST(test_text), TEST(test_json), TEST(test_link),
-        cmocka_unit_test(test_opts), cmocka_unit_test(test_sizes), cmocka_unit_test(test_listing),
+        TEST(test_defaults),
+        TEST(test_text),
+        TEST(test_json),
+        TEST(test_link),
+        cmocka_unit_test(test_opts),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_listing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

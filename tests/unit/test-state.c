@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <string.h>
@@ -54,12 +55,14 @@ static bool outer_post_load(void *instance, uint32_t version, GError **error)
     return true;
 }
 
-#define OUTER_FIELDS_V1                                                                                        \
-    STATE_FIELD_UINT(Outer, u8), STATE_FIELD_UINT(Outer, u64), STATE_FIELD_ARRAY(Outer, array),                \
-        STATE_FIELD_BYTES(Outer, raw), STATE_FIELD_BOOL(Outer, flag),                                          \
-        STATE_FIELD_STRUCT(Outer, one, &inner_table), STATE_FIELD_STRUCTS(Outer, many, &inner_table),          \
-        {.name = "buffer", .kind = STATE_BUFFER, .offset = offsetof(Outer, buffer), .count = 16,               \
-         .len_offset = offsetof(Outer, buffer_len)}
+#define OUTER_FIELDS_V1                                                                                      \
+    STATE_FIELD_UINT(Outer, u8), STATE_FIELD_UINT(Outer, u64), STATE_FIELD_ARRAY(Outer, array),              \
+        STATE_FIELD_BYTES(Outer, raw), STATE_FIELD_BOOL(Outer, flag),                                        \
+        STATE_FIELD_STRUCT(Outer, one, &inner_table), STATE_FIELD_STRUCTS(Outer, many, &inner_table),        \
+    {                                                                                                        \
+        .name = "buffer", .kind = STATE_BUFFER, .offset = offsetof(Outer, buffer), .count = 16,              \
+        .len_offset = offsetof(Outer, buffer_len)                                                            \
+    }
 
 static const StateField outer_fields_v1[] = {OUTER_FIELDS_V1, STATE_END};
 static const StateTable outer_v1 = {.name = "outer", .version = 1, .fields = outer_fields_v1};
@@ -68,13 +71,22 @@ static const StateField outer_fields_v2[] = {
     {.name = "later", .kind = STATE_UINT, .offset = offsetof(Outer, later), .size = 4, .since = 2},
     STATE_END,
 };
-static const StateTable outer_v2 = {
-    .name = "outer", .version = 2, .fields = outer_fields_v2, .pre_save = outer_pre_save, .post_load = outer_post_load};
+static const StateTable outer_v2 = {.name = "outer",
+                                    .version = 2,
+                                    .fields = outer_fields_v2,
+                                    .pre_save = outer_pre_save,
+                                    .post_load = outer_post_load};
 
 static Outer outer_sample(void)
 {
-    Outer o = {.u8 = 7, .u64 = 0x0102030405060708, .array = {1, 2, 0xffffffff}, .raw = {9, 8, 7, 6, 5}, .flag = true,
-               .one = {0x1234, true}, .many = {{1, false}, {2, true}}, .later = 77};
+    Outer o = {.u8 = 7,
+               .u64 = 0x0102030405060708,
+               .array = {1, 2, 0xffffffff},
+               .raw = {9, 8, 7, 6, 5},
+               .flag = true,
+               .one = {0x1234, true},
+               .many = {{1, false}, {2, true}},
+               .later = 77};
 
     o.buffer_len = 6;
     o.buffer = g_memdup2("abcdef", 6);
