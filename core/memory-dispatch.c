@@ -288,7 +288,9 @@ MemResult as_store(AddressSpace *as, HwAddr addr, unsigned size, uint64_t val, M
     access = (IoAccess){range->region, range->offset + (addr - range->first), size, true, val, attrs};
     if (access.region->kind == MEM_RAM && !range->readonly) {
         host_store(access.region->host + access.addr, size, val);
-        mem_region_written(access.region, access.addr, size);
+        if (mem_region_watched(access.region)) {
+            mem_region_written(access.region, access.addr, size);
+        }
         rcu_read_unlock();
         return MEM_OK;
     }
@@ -334,7 +336,9 @@ static void transfer_direct(Transfer *t, const FlatRange *range, uint64_t offset
         host_copy_out(buf, r->host + offset, len);
     } else if (!range->readonly) {
         host_copy_in(r->host + offset, buf, len);
-        mem_region_written(r, offset, len);
+        if (mem_region_watched(r)) {
+            mem_region_written(r, offset, len);
+        }
     } else {
         t->result |= r->kind == MEM_ROM ? MEM_OK : MEM_ACCESS_ERROR;
     }
