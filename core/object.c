@@ -296,18 +296,67 @@ bool object_set_str(Object *obj, const char *name, const char *value, GError **e
     return ok;
 }
 
-bool object_set_all(Object *obj, struct json_object *values, const char *const *skip, GError **error)
+/* Puts value at the dotted path below `into`, making objects on the way. */
+static bool json_nest(struct json_object *into, const char *path, struct json_object *value)
 {
-    json_object_object_foreach(values, name, value)
+    const char *dot = strchr(path, '.');
+    g_autofree char *key = dot ? g_strndup(path, (gsize)(dot - path)) : g_strdup(path);
+    struct json_object *below;
+
+    if (!dot) {
+        json_object_object_add(into, key, json_object_get(value));
+        return *key;
+    }
+    if (!json_object_object_get_ex(into, key, &below)) {
+        below = json_object_new_object();
+        json_object_object_add(into, key, below);
+    }
+    return *key && json_object_is_type(below, json_type_object) && json_nest(below, dot + 1, value);
+}
+
+/* "socket.path=x" of key=value lists: true when `name` is a member of a structured property. */
+static bool object_is_member(Object *obj, const char *name)
+{
+    const char *dot = strchr(name, '.');
+    g_autofree char *first = dot ? g_strndup(name, (gsize)(dot - name)) : NULL;
+
+    return dot && !object_find_prop(obj, name) && object_find_prop(obj, first);
+}
+
+static bool object_set_members(Object *obj, struct json_object *nested, GError **error)
+{
+    json_object_object_foreach(nested, name, value)
     {
-        if (skip && g_strv_contains(skip, name)) {
-            continue;
-        }
         if (!object_set(obj, name, value, error)) {
             return false;
         }
     }
     return true;
+}
+
+bool object_set_all(Object *obj, struct json_object *values, const char *const *skip, GError **error)
+{
+    struct json_object *nested = json_object_new_object();
+    bool ok = true;
+
+    json_object_object_foreach(values, name, value)
+    {
+        if (!ok) {
+            break;
+        }
+        if (skip && g_strv_contains(skip, name)) {
+            continue;
+        }
+        if (!object_is_member(obj, name)) {
+            ok = object_set(obj, name, value, error);
+        } else if (!json_nest(nested, name, value)) {
+            error_set(error, "%s.%s: both a value and a structure", obj->model->name, name);
+            ok = false;
+        }
+    }
+    ok = ok && object_set_members(obj, nested, error);
+    json_object_put(nested);
+    return ok;
 }
 
 struct json_object *object_get(Object *obj, const char *name, GError **error)

@@ -90,7 +90,10 @@ void object_free(Object *obj);
 bool object_set(Object *obj, const char *name, struct json_object *value, GError **error);
 /* As object_set from text, as in key=value. */
 bool object_set_str(Object *obj, const char *name, const char *value, GError **error);
-/* Sets every member of a JSON object, but for the NULL-terminated names in `skip`. */
+/*
+ * Sets every member of a JSON object, but for the NULL-terminated names in `skip`.  Members "NAME.KEY" of a key=value
+ * list are gathered to one object for the structured property NAME.
+ */
 bool object_set_all(Object *obj, struct json_object *values, const char *const *skip, GError **error);
 /* The property's value as a new JSON reference, or NULL with *error. */
 struct json_object *object_get(Object *obj, const char *name, GError **error);

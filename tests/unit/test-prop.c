@@ -213,6 +213,34 @@ static void test_link(void **state)
     set_ok(w, "any-link", "/machine");
 }
 
+static bool set_list(World *w, const char *text, GError **error)
+{
+    struct json_object *opts = opts_parse("-x", text, NULL, error);
+    bool ok = object_set_all(&w->t->obj, opts, NULL, error);
+
+    json_object_put(opts);
+    return ok;
+}
+
+static void test_structured(void **state)
+{
+    World *w = *state;
+    static const char *const bad[] = {
+        "json.a=1,json.a.b=2", "json.=1", "json..a=1", "jsn.a=1", "text.a=1", ".a=1"};
+
+    assert_true(set_list(w, "json.type=unix,u8=4,json.in.path=/x,json.in.on", NULL));
+    assert_get(w, "json", "{\"type\":\"unix\",\"in\":{\"path\":\"/x\",\"on\":\"on\"}}");
+    assert_int_equal(w->t->u8, 4);
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+
+        if (set_list(w, bad[i], &error)) {
+            fail_msg("'%s' was taken", bad[i]);
+        }
+        assert_non_null(error);
+    }
+}
+
 static void assert_opts(const char *text, const char *implied, const char *json)
 {
     g_autoptr(GError) error = NULL;
@@ -299,6 +327,7 @@ int main(void)
         TEST(test_text),
         TEST(test_json),
         TEST(test_link),
+        TEST(test_structured),
         cmocka_unit_test(test_opts),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_listing),
