@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -44,6 +45,8 @@ struct EventLoop {
     void *owner;    /* &thread_mark of the thread that has the lock; atomic */
     unsigned depth; /* how often; the owner's */
     bool main;
+    unsigned waiters; /* threads in pthread_mutex_lock; atomic */
+    unsigned turns;   /* how often one of them got it; atomic */
 
     GPtrArray *watches; /* of LoopFd *; under the lock */
     unsigned iterating; /* nesting of loop_iterate; removed watches are freed at 0 */
@@ -176,7 +179,12 @@ static void loop_own(EventLoop *loop)
 void loop_lock(EventLoop *loop)
 {
     if (!loop_locked(loop)) {
-        pthread_mutex_lock(&loop->mutex);
+        if (pthread_mutex_trylock(&loop->mutex)) {
+            __atomic_fetch_add(&loop->waiters, 1, __ATOMIC_SEQ_CST);
+            pthread_mutex_lock(&loop->mutex);
+            __atomic_fetch_sub(&loop->waiters, 1, __ATOMIC_SEQ_CST);
+            __atomic_fetch_add(&loop->turns, 1, __ATOMIC_SEQ_CST);
+        }
         loop_own(loop);
     }
     loop->depth++;
@@ -456,12 +464,30 @@ static void loop_poll_prepare(EventLoop *loop, LoopPoll *p, bool may_block)
     }
 }
 
+#define LOOP_YIELDS 64
+
+/*
+ * A mutex goes to who asks first once it is free, which is this thread when it
+ * does not sleep.  Without a break a busy loop keeps vCPUs from its devices.
+ */
+static void loop_let_waiters_in(EventLoop *loop)
+{
+    unsigned turn = __atomic_load_n(&loop->turns, __ATOMIC_SEQ_CST);
+
+    for (int i = 0; i < LOOP_YIELDS && __atomic_load_n(&loop->waiters, __ATOMIC_SEQ_CST) &&
+                    __atomic_load_n(&loop->turns, __ATOMIC_SEQ_CST) == turn;
+         i++) {
+        sched_yield();
+    }
+}
+
 static int loop_poll_wait(EventLoop *loop, LoopPoll *p)
 {
     struct timespec ts = {(time_t)(p->timeout_ns / 1000000000), (long)(p->timeout_ns % 1000000000)};
     unsigned depth = loop_release(loop);
     int n = ppoll((struct pollfd *)(void *)p->fds->data, p->fds->len, p->timeout_ns < 0 ? NULL : &ts, NULL);
 
+    loop_let_waiters_in(loop);
     loop_reacquire(loop, depth);
     return n;
 }

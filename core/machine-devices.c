@@ -259,7 +259,7 @@ bool machine_object_del(Machine *m, const char *id, GError **error)
 
 void machine_print_props(Machine *m, const Model *model)
 {
-    prop_print_table(model->props);
+    model_print_props(model);
     prop_print_table(kind_props(m, model));
 }
 

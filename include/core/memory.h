@@ -86,8 +86,8 @@ MemRegion *mem_region_ref(MemRegion *region);
 void mem_region_unref(MemRegion *region);
 /*
  * The owner goes away: no callback of this region starts after it returned, and
- * those running in other threads have ended.  Not with a lock a callback may want,
- * other than the home loop's (which is dropped meanwhile).
+ * those running in other threads have ended.  After the commit that removed it, and outside transactions.  Not with a
+ * lock a callback may want, other than the home loop's and the main loop's (which are dropped while it waits).
  */
 void mem_region_retire(MemRegion *region);
 
@@ -161,7 +161,8 @@ bool as_lookup(AddressSpace *as, HwAddr addr, MemSection *out);
 
 /*
  * Code of the guest may have been overwritten by as_write/as_unmap: accelerators
- * that cache it register here.  Called in the writer's thread.
+ * that cache it register here.  Called in the writer's thread, in an RCU read section: it must not wait for readers
+ * (commits that delete ioeventfds do).
  */
 typedef void MemWriteFn(void *opaque, MemRegion *ram, uint64_t offset, uint64_t len);
 void mem_topology_set_write_hook(MemTopology *topo, MemWriteFn *fn, void *opaque);

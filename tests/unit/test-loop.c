@@ -114,6 +114,43 @@ static void test_lock(void **state)
     g_thread_join(thread);
 }
 
+static gpointer take_turns(gpointer opaque)
+{
+    World *w = opaque;
+
+    for (int i = 0; i < 1000; i++) {
+        loop_lock(w->loop);
+        w->count++;
+        loop_unlock(w->loop);
+    }
+    __atomic_store_n(&w->locked, true, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void schedule_again(void *opaque)
+{
+    loop_bh_schedule(((World *)opaque)->bh);
+}
+
+/* A loop that never sleeps still lets others have its lock. */
+static void test_busy_loop_is_fair(void **state)
+{
+    World *w = *state;
+    GThread *thread;
+    unsigned iterations = 0;
+
+    w->bh = loop_bh_new(w->loop, schedule_again, w);
+    loop_bh_schedule(w->bh);
+    thread = g_thread_new("turns", take_turns, w);
+    while (!__atomic_load_n(&w->locked, __ATOMIC_SEQ_CST)) {
+        loop_iterate(w->loop, true);
+        assert_true(++iterations < 100000000);
+    }
+    g_thread_join(thread);
+    assert_int_equal(w->count, 1000);
+    loop_bh_free(w->bh);
+}
+
 /* --- fds --- */
 
 static void remove_both(void *opaque)
@@ -403,11 +440,10 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_lock),         TEST(test_fd_removes_itself_and_another),
-        TEST(test_fd_write),     TEST(test_glib_joins_in),
-        TEST(test_bh),           TEST(test_thread),
-        TEST(test_manual_clock), TEST(test_virtual_stops),
-        TEST(test_heap),         TEST(test_timer_frees_itself),
+        TEST(test_lock),     TEST(test_busy_loop_is_fair),  TEST(test_fd_removes_itself_and_another),
+        TEST(test_fd_write), TEST(test_glib_joins_in),      TEST(test_bh),
+        TEST(test_thread),   TEST(test_manual_clock),       TEST(test_virtual_stops),
+        TEST(test_heap),     TEST(test_timer_frees_itself),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
