@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Differential test: random instructions run on the host's processor and on the
+ * software CPU from the same state; registers, defined flags, memory, vector
+ * and x87 state and the exception must be the same.
+ *
+ *   diff [--cases N] [--seed S] [--form NAME] [--limit N]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "tests/tcg/case.h"
+#include "tests/tcg/guest.h"
+
+enum { DEFAULT_CASES = 200000, DEFAULT_LIMIT = 20, MXCSR_PE = 0x20, VECTOR_MF = 16, VECTOR_XM = 19 };
+
+enum { RFLAGS_COMPARED = 0xcd5, FX_MXCSR = 24, FX_ST = 32, FX_XMM = 160 };
+
+typedef struct Diff {
+    uint8_t *code, *data; /* of the native run */
+    TestRandom random;
+    const char *only;
+    unsigned long cases, seed, limit, failed, skipped;
+} Diff;
+
+static uint8_t *diff_map(uint64_t address, int prot)
+{
+    void *map = mmap((void *)address, GUEST_BYTES, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+    if (map == MAP_FAILED) {
+        perror("diff: mmap");
+        exit(EXIT_FAILURE);
+    }
+    return map;
+}
+
+/* Runs CPUID on one of the two. */
+static bool diff_cpuid(Diff *diff, const FormCpuid *where, bool native)
+{
+    static const uint8_t code[] = {0x0f, 0xa2, 0xcc};
+    static const unsigned order[] = {0, 3, 1, 2}; /* EAX, EBX, ECX, EDX as register numbers */
+    NativeState state = {.rip = GUEST_CODE, .rflags = 0x202};
+    TestCase unused;
+    const Form nop = {.name = "nop", .opcode = 0x90, .digit = FORM_ANY_REG};
+
+    case_make(&unused, &nop, &diff->random, diff->data);
+    memcpy(state.fx, unused.state.fx, sizeof(state.fx));
+    state.gpr[0] = where->leaf & 0x80000000;
+    memcpy(diff->code, code, sizeof(code));
+    memcpy(guest_code(), code, sizeof(code));
+    guest_code_changed(GUEST_CODE, sizeof(code));
+    for (unsigned pass = 0; pass < 2; pass++) {
+        /* First the highest leaf, then the leaf. */
+        if (pass == 1) {
+            if ((uint32_t)state.gpr[0] < where->leaf) {
+                return false;
+            }
+            state = (NativeState){.rip = GUEST_CODE, .rflags = 0x202, .gpr = {where->leaf}};
+            memcpy(state.fx, unused.state.fx, sizeof(state.fx));
+        }
+        (native ? native_run : guest_run)(&state);
+    }
+    return state.gpr[order[where->reg]] >> where->bit & 1;
+}
+
+static void diff_fx_fields(const char *who, const NativeState *s)
+{
+    uint16_t w[4];
+    uint32_t mxcsr;
+
+    memcpy(w, s->fx, sizeof(w));
+    memcpy(&mxcsr, s->fx + FX_MXCSR, sizeof(mxcsr));
+    fprintf(stderr, "  %s: vector %u error %llx cr2 %llx rip %llx rflags %llx mxcsr %04x fcw %04x fsw %04x ftw %02x\n", who,
+            s->vector, (unsigned long long)s->error, (unsigned long long)s->cr2, (unsigned long long)s->rip,
+            (unsigned long long)(s->rflags & RFLAGS_COMPARED), mxcsr, w[0], w[1], w[2]);
+}
+
+static void diff_print_bytes(const char *what, unsigned n, const uint8_t *before, const uint8_t *ours,
+                             const uint8_t *host, unsigned len)
+{
+    const uint8_t *rows[] = {before, ours, host};
+
+    fprintf(stderr, "    %s%u", what, n);
+    for (unsigned row = 0; row < 3; row++) {
+        fprintf(stderr, " ");
+        for (unsigned i = len; i-- > 0;) {
+            fprintf(stderr, "%02x", rows[row][i]);
+        }
+    }
+    fprintf(stderr, "%s\n", memcmp(ours, host, len) ? "  <--" : "");
+}
+
+static void diff_report(const TestCase *test, const NativeState *ours, const NativeState *host, const uint8_t *data)
+{
+    fprintf(stderr, "%s:", test->form->name);
+    for (unsigned i = 0; i < test->len; i++) {
+        fprintf(stderr, " %02x", test->code[i]);
+    }
+    fprintf(stderr, "  operand %llx, undefined flags %x\n", (unsigned long long)test->operand, test->undefined);
+    diff_fx_fields("before", &test->state);
+    diff_fx_fields("ours  ", ours);
+    diff_fx_fields("host  ", host);
+    fprintf(stderr, "    register, before, ours, host\n");
+    for (unsigned i = 0; i < 16; i++) {
+        diff_print_bytes("r", i, (const uint8_t *)&test->state.gpr[i], (const uint8_t *)&ours->gpr[i],
+                         (const uint8_t *)&host->gpr[i], 8);
+    }
+    for (unsigned i = 0; i < 24; i++) {
+        const unsigned offset = FX_ST + 16 * i;
+        if (memcmp(ours->fx + offset, host->fx + offset, 16) || (test->form->flags & FORM_X87)) {
+            diff_print_bytes(i < 8 ? "st" : "xmm", i < 8 ? i : i - 8, test->state.fx + offset, ours->fx + offset,
+                             host->fx + offset, i < 8 ? 10 : 16);
+        }
+    }
+    for (unsigned i = 0, shown = 0; i < GUEST_BYTES && shown < 32; i++) {
+        if (guest_data()[i] != data[i]) {
+            fprintf(stderr, "    memory %x: ours %02x host %02x\n", GUEST_DATA + i, guest_data()[i], data[i]);
+            shown++;
+        }
+    }
+}
+
+/* Vector and x87 state: pointers of the last x87 instruction are not compared, hosts save them differently. */
+static bool diff_same_fx(const TestCase *test, const NativeState *ours, const NativeState *host)
+{
+    const unsigned ignored_mxcsr = host->vector == VECTOR_XM ? MXCSR_PE : 0;
+    uint32_t a, b;
+
+    memcpy(&a, ours->fx + FX_MXCSR, sizeof(a));
+    memcpy(&b, host->fx + FX_MXCSR, sizeof(b));
+    return !((a ^ b) & ~ignored_mxcsr) && !memcmp(ours->fx, host->fx, 5) &&
+           !memcmp(ours->fx + FX_ST, host->fx + FX_ST, FX_XMM + 256 - FX_ST);
+}
+
+static bool diff_same(const TestCase *test, const NativeState *ours, const NativeState *host, const uint8_t *data)
+{
+    const uint64_t flags = RFLAGS_COMPARED & ~(uint64_t)test->undefined;
+
+    if (ours->vector != host->vector || ours->rip != host->rip || memcmp(ours->gpr, host->gpr, sizeof(ours->gpr)) ||
+        ((ours->rflags ^ host->rflags) & flags) || memcmp(guest_data(), data, GUEST_BYTES)) {
+        return false;
+    }
+    if (ours->vector == 14 && (ours->cr2 != host->cr2 || ours->error != host->error)) {
+        return false;
+    }
+    return diff_same_fx(test, ours, host);
+}
+
+/* Instruction and operand pointers in an environment that was stored. */
+static void diff_hide_pointers(const TestCase *test, uint8_t *data)
+{
+    for (unsigned i = 12; (test->form->flags & FORM_ENV) && i < 28; i++) {
+        const uint64_t offset = test->operand + i - GUEST_DATA;
+        if (offset < GUEST_BYTES) {
+            data[offset] = guest_data()[offset] = 0;
+        }
+    }
+}
+
+static void diff_run_case(Diff *diff, const Form *form)
+{
+    TestCase test;
+    NativeState host, ours;
+
+    case_make(&test, form, &diff->random, diff->data);
+    memcpy(guest_data(), diff->data, GUEST_BYTES);
+    const uint64_t offset = test.state.rip - GUEST_CODE;
+    memcpy(diff->code + offset, test.code, test.len);
+    memcpy(guest_code() + offset, test.code, test.len);
+    guest_code_changed(test.state.rip, test.len);
+    host = ours = test.state;
+    native_run(&host);
+    guest_run(&ours);
+    diff_hide_pointers(&test, diff->data);
+    if (!diff_same(&test, &ours, &host, diff->data)) {
+        if (diff->failed++ < diff->limit) {
+            diff_report(&test, &ours, &host, diff->data);
+        }
+    }
+    memset(diff->code + offset, 0xcc, test.len);
+    memset(guest_code() + offset, 0xcc, test.len);
+    guest_code_changed(test.state.rip, test.len);
+}
+
+/* Drops forms that one of the two processors does not have, or that were not asked for. */
+static size_t diff_select_forms(Diff *diff, Form *forms, size_t count)
+{
+    bool present[FORM_FEAT_COUNT] = {true};
+    size_t kept = 0;
+
+    for (unsigned feature = 1; feature < FORM_FEAT_COUNT; feature++) {
+        present[feature] = diff_cpuid(diff, &form_cpuid[feature], true) && diff_cpuid(diff, &form_cpuid[feature], false);
+    }
+    memset(diff->code, 0xcc, GUEST_BYTES);
+    memset(guest_code(), 0xcc, GUEST_BYTES);
+    guest_code_changed(GUEST_CODE, GUEST_BYTES);
+    for (size_t i = 0; i < count; i++) {
+        if (!present[forms[i].feature]) {
+            diff->skipped++;
+        } else if (!diff->only || !strcmp(diff->only, forms[i].name)) {
+            forms[kept++] = forms[i];
+        }
+    }
+    return kept;
+}
+
+static bool diff_parse(Diff *diff, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i += 2) {
+        if (i + 1 == argc) {
+            return false;
+        }
+        if (!strcmp(argv[i], "--cases")) {
+            diff->cases = strtoul(argv[i + 1], NULL, 0);
+        } else if (!strcmp(argv[i], "--seed")) {
+            diff->seed = strtoul(argv[i + 1], NULL, 0);
+        } else if (!strcmp(argv[i], "--limit")) {
+            diff->limit = strtoul(argv[i + 1], NULL, 0);
+        } else if (!strcmp(argv[i], "--form")) {
+            diff->only = argv[i + 1];
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    Diff diff = {.cases = DEFAULT_CASES, .seed = 1, .limit = DEFAULT_LIMIT};
+    size_t count;
+    Form *forms = forms_make(&count);
+
+    if (!diff_parse(&diff, argc, argv)) {
+        fprintf(stderr, "usage: %s [--cases N] [--seed S] [--form NAME] [--limit N]\n", argv[0]);
+        return EXIT_FAILURE;
+    }
+    if (!guest_init("max")) {
+        return EXIT_FAILURE;
+    }
+    diff.code = diff_map(GUEST_CODE, PROT_READ | PROT_WRITE | PROT_EXEC);
+    diff.data = diff_map(GUEST_DATA, PROT_READ | PROT_WRITE);
+    memset(diff.code, 0xcc, GUEST_BYTES);
+    test_random_seed(&diff.random, diff.seed);
+    native_init();
+    count = diff_select_forms(&diff, forms, count);
+    if (!count) {
+        fprintf(stderr, "diff: no such form\n");
+        return EXIT_FAILURE;
+    }
+    for (unsigned long i = 0; i < diff.cases; i++) {
+        diff_run_case(&diff, &forms[i % count]);
+    }
+    printf("%lu cases of %zu forms (%lu forms not on both processors), seed %lu: %lu differ\n", diff.cases, count,
+           diff.skipped, diff.seed, diff.failed);
+    guest_free();
+    free(forms);
+    return diff.failed || diff.cases == 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
