@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Identify (NVMe 1.4, 5.15): controller, namespace, lists. */
+#include <string.h>
+
+#include "hw/nvme/nvme.h"
+
+/* Byte offsets in the Identify Controller data structure (figure 247). */
+enum {
+    CTRL_VID = 0, CTRL_SSVID = 2, CTRL_SN = 4, CTRL_MN = 24, CTRL_FR = 64, CTRL_RAB = 72, CTRL_IEEE = 73, CTRL_MDTS = 77,
+    CTRL_VER = 80, CTRL_OAES = 92, CTRL_CNTRLTYPE = 111, CTRL_OACS = 256, CTRL_ACL = 258, CTRL_AERL = 259, CTRL_FRMW = 260,
+    CTRL_LPA = 261, CTRL_ELPE = 262, CTRL_NPSS = 263, CTRL_WCTEMP = 266, CTRL_CCTEMP = 268, CTRL_SQES = 512, CTRL_CQES = 513,
+    CTRL_NN = 516, CTRL_ONCS = 520, CTRL_VWC = 525, CTRL_SUBNQN = 768, CTRL_PSD0 = 2048,
+};
+
+/* In the Identify Namespace data structure (figure 245). */
+enum {
+    NS_NSZE = 0, NS_NCAP = 8, NS_NUSE = 16, NS_NSFEAT = 24, NS_NLBAF = 25, NS_FLBAS = 26, NS_DLFEAT = 33, NS_NPWG = 64,
+    NS_NPWA = 66, NS_NPDG = 68, NS_NPDA = 70, NS_NOWS = 72, NS_NSATTR = 99, NS_LBAF0 = 128,
+};
+
+#define ONCS_COMPARE 0x01
+#define ONCS_DSM 0x04
+#define ONCS_WRITE_ZEROES 0x08
+#define ONCS_FEATURE_SELECT 0x10
+#define VWC_PRESENT 0x07 /* and Flush takes the broadcast NSID */
+#define LPA_EFFECTS 0x02
+#define LPA_EXTENDED 0x04
+#define FRMW_ONE_SLOT_RO 0x03
+#define NSATTR_WRITE_PROTECTED 0x01
+#define NSFEAT_OPTPERF 0x10
+#define DLFEAT_ZEROES_DEAC 0x09 /* deallocated blocks read zeroes; Write Zeroes may deallocate */
+#define IDT_UUID 3
+#define TEMPERATURE_WARNING 343
+#define TEMPERATURE_CRITICAL 373
+
+static void put_text(uint8_t *field, size_t len, const char *text)
+{
+    memset(field, ' ', len);
+    memcpy(field, text, MIN(len, strlen(text)));
+}
+
+static void identify_controller(const Nvme *n, uint8_t *id)
+{
+    g_autofree char *nqn = g_strdup_printf("nqn.2019-08.org.qemu:%s", n->serial);
+
+    pci_set16(id + CTRL_VID, pci_get16(n->pci.config + PCI_VENDOR_ID));
+    pci_set16(id + CTRL_SSVID, pci_get16(n->pci.config + PCI_SUBSYSTEM_VENDOR_ID));
+    put_text(id + CTRL_SN, 20, n->serial);
+    put_text(id + CTRL_MN, 40, "QEMU NVMe Ctrl");
+    put_text(id + CTRL_FR, 8, "1.0");
+    id[CTRL_RAB] = 6;
+    id[CTRL_IEEE + 1] = 0x54; /* 52-54-00, least significant byte first */
+    id[CTRL_IEEE + 2] = 0x52;
+    id[CTRL_MDTS] = n->mdts;
+    pci_set32(id + CTRL_VER, NVME_VERSION_1_4);
+    id[CTRL_CNTRLTYPE] = 1; /* I/O controller */
+    id[CTRL_ACL] = 3;
+    id[CTRL_AERL] = n->aerl;
+    id[CTRL_FRMW] = FRMW_ONE_SLOT_RO;
+    id[CTRL_LPA] = LPA_EFFECTS | LPA_EXTENDED;
+    id[CTRL_ELPE] = NVME_ERROR_LOG_ENTRIES - 1;
+    pci_set16(id + CTRL_WCTEMP, TEMPERATURE_WARNING);
+    pci_set16(id + CTRL_CCTEMP, TEMPERATURE_CRITICAL);
+    id[CTRL_SQES] = NVME_SQE_SHIFT << 4 | NVME_SQE_SHIFT;
+    id[CTRL_CQES] = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
+    pci_set32(id + CTRL_NN, 1);
+    pci_set16(id + CTRL_ONCS, ONCS_COMPARE | ONCS_DSM | ONCS_WRITE_ZEROES | ONCS_FEATURE_SELECT);
+    id[CTRL_VWC] = VWC_PRESENT;
+    memcpy(id + CTRL_SUBNQN, nqn, MIN(strlen(nqn), 255));
+    pci_set16(id + CTRL_PSD0, 2500); /* 25 W, in centiwatts */
+}
+
+static void identify_namespace(const Nvme *n, uint8_t *id)
+{
+    uint16_t granularity = (uint16_t)(n->physical_block_size / n->block_size - 1);
+
+    pci_set64(id + NS_NSZE, n->blocks);
+    pci_set64(id + NS_NCAP, n->blocks);
+    pci_set64(id + NS_NUSE, n->blocks);
+    id[NS_NSFEAT] = NSFEAT_OPTPERF;
+    id[NS_DLFEAT] = DLFEAT_ZEROES_DEAC;
+    pci_set16(id + NS_NPWG, granularity);
+    pci_set16(id + NS_NPWA, granularity);
+    pci_set16(id + NS_NPDG, granularity);
+    pci_set16(id + NS_NPDA, granularity);
+    id[NS_NSATTR] = block_readonly(n->drive) ? NSATTR_WRITE_PROTECTED : 0;
+    id[NS_LBAF0 + 2] = n->lba_shift;
+}
+
+/* A name that stays the same as long as the serial number does (RFC 4122, version 5). */
+static void namespace_uuid(const Nvme *n, uint8_t uuid[16])
+{
+    g_autofree char *name = g_strdup_printf("nvme namespace 1 of %s", n->serial);
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA1);
+    uint8_t digest[20];
+    gsize len = sizeof(digest);
+
+    g_checksum_update(sum, (const guchar *)name, -1);
+    g_checksum_get_digest(sum, digest, &len);
+    memcpy(uuid, digest, 16);
+    uuid[6] = (uuid[6] & 0x0f) | 0x50;
+    uuid[8] = (uuid[8] & 0x3f) | 0x80;
+}
+
+static uint16_t check_nsid(const Nvme *n, uint32_t nsid)
+{
+    return nsid == 1 ? NVME_SC_SUCCESS : NVME_SC_INVALID_NSID | NVME_DNR;
+}
+
+uint16_t nvme_identify(NvmeReq *req)
+{
+    Nvme *n = req->n;
+    uint32_t nsid = req->cmd.nsid;
+    uint8_t id[NVME_IDENTIFY_LEN] = {0};
+    uint16_t status = NVME_SC_SUCCESS;
+
+    switch (req->cmd.cdw10 & 0xff) {
+    case NVME_CNS_NAMESPACE:
+        if (nsid != NVME_NSID_ALL) {
+            status = check_nsid(n, nsid);
+        }
+        if (!status && n->drive) {
+            identify_namespace(n, id); /* an inactive one is all zeroes */
+            if (nsid == NVME_NSID_ALL) {
+                memset(id, 0, NS_NSFEAT); /* what is common to all has no size */
+            }
+        }
+        break;
+    case NVME_CNS_CONTROLLER:
+        identify_controller(n, id);
+        break;
+    case NVME_CNS_ACTIVE_LIST:
+        if (nsid >= NVME_NSID_ALL - 1) {
+            status = NVME_SC_INVALID_NSID | NVME_DNR;
+        } else if (nsid < 1 && n->drive) {
+            pci_set32(id, 1);
+        }
+        break;
+    case NVME_CNS_DESCRIPTORS:
+        status = check_nsid(n, nsid);
+        if (!status && !n->drive) {
+            status = NVME_SC_INVALID_FIELD | NVME_DNR;
+        }
+        id[0] = IDT_UUID;
+        id[1] = 16;
+        namespace_uuid(n, id + 4);
+        break;
+    default:
+        status = NVME_SC_INVALID_FIELD | NVME_DNR;
+    }
+    return status ? status : nvme_data_to_host(req, id, sizeof(id));
+}
