@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The IO-APIC with 24 pins (Intel 82093AA data sheet, chapter 3; ICH9 data
+ * sheet 13.5, which adds the EOI register of version 20h).
+ */
+#include <inttypes.h>
+
+#include "hw/intc/ioapic.h"
+
+/* Memory-mapped registers. */
+#define IOREGSEL 0x00
+#define IOWIN    0x10
+#define IOEOI    0x40
+/* Indirect registers. */
+#define IOAPICID  0x00
+#define IOAPICVER 0x01
+#define IOAPICARB 0x02
+#define IOREDTBL  0x10
+
+#define IOAPIC_VERSION ((uint32_t)(IOAPIC_PINS - 1) << 16 | 0x20)
+
+/* IOREDTBL bits */
+#define RTE_VECTOR     0xffull
+#define RTE_DELMOD(e)  ((unsigned)((e) >> 8) & 7)
+#define RTE_DESTMOD    0x800ull
+#define RTE_REMOTE_IRR 0x4000ull
+#define RTE_LEVEL      0x8000ull
+#define RTE_MASKED     0x10000ull
+#define RTE_WRITABLE   0xff0000000001afffull
+#define RTE_DEST(e)    ((uint32_t)((e) >> 56))
+
+static void ioapic_send(IoApic *s, unsigned pin)
+{
+    uint64_t entry = s->ioredtbl[pin];
+    const ApicMessage msg = {
+        .dest = RTE_DEST(entry),
+        .logical = entry & RTE_DESTMOD,
+        .level = entry & RTE_LEVEL,
+        .mode = (ApicDelivery)RTE_DELMOD(entry),
+        .vector = (uint8_t)(entry & RTE_VECTOR),
+    };
+    apic_bus_send(s->bus, &msg);
+}
+
+/* Sends a level-triggered pin that is asserted, open, and not waiting for its EOI. */
+static void ioapic_service_level(IoApic *s, unsigned pin)
+{
+    uint64_t entry = s->ioredtbl[pin];
+    if ((s->levels >> pin & 1) && (entry & RTE_LEVEL) && !(entry & (RTE_MASKED | RTE_REMOTE_IRR))) {
+        s->ioredtbl[pin] |= RTE_REMOTE_IRR;
+        ioapic_send(s, pin);
+    }
+}
+
+void ioapic_set_irq(IoApic *s, unsigned pin, int level)
+{
+    if (pin >= IOAPIC_PINS) {
+        return;
+    }
+    uint32_t bit = 1u << pin;
+    bool rising = level && !(s->levels & bit);
+    s->levels = level ? s->levels | bit : s->levels & ~bit;
+    if (s->ioredtbl[pin] & RTE_LEVEL) {
+        ioapic_service_level(s, pin);
+    } else if (rising && !(s->ioredtbl[pin] & RTE_MASKED)) {
+        ioapic_send(s, pin);
+    }
+}
+
+static void ioapic_input(void *opaque, int n, int level)
+{
+    ioapic_set_irq(opaque, (unsigned)n, level);
+}
+
+void ioapic_eoi(IoApic *s, uint8_t vector)
+{
+    for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+        uint64_t entry = s->ioredtbl[pin];
+        if ((entry & RTE_LEVEL) && (entry & RTE_REMOTE_IRR) && (entry & RTE_VECTOR) == vector) {
+            s->ioredtbl[pin] &= ~RTE_REMOTE_IRR;
+            ioapic_service_level(s, pin);
+        }
+    }
+}
+
+static void ioapic_write_entry(IoApic *s, unsigned pin, uint64_t val)
+{
+    uint64_t kept = s->ioredtbl[pin] & RTE_REMOTE_IRR;
+    s->ioredtbl[pin] = val & RTE_WRITABLE;
+    if (val & RTE_LEVEL) {
+        s->ioredtbl[pin] |= kept; /* switching to edge clears it, which is how old drivers force an EOI */
+    }
+    ioapic_service_level(s, pin);
+}
+
+static uint32_t ioapic_read_indirect(IoApic *s)
+{
+    unsigned reg = s->ioregsel;
+    if (reg >= IOREDTBL && reg < IOREDTBL + 2 * IOAPIC_PINS) {
+        return (uint32_t)(s->ioredtbl[(reg - IOREDTBL) >> 1] >> (reg & 1 ? 32 : 0));
+    }
+    if (reg == IOAPICID || reg == IOAPICARB) {
+        return s->ioapicid;
+    }
+    if (reg == IOAPICVER) {
+        return IOAPIC_VERSION;
+    }
+    guest_error(&s->dev, "read of reserved register 0x%x", reg);
+    return 0;
+}
+
+static void ioapic_write_indirect(IoApic *s, uint32_t val)
+{
+    unsigned reg = s->ioregsel;
+    if (reg >= IOREDTBL && reg < IOREDTBL + 2 * IOAPIC_PINS) {
+        unsigned pin = (reg - IOREDTBL) >> 1, shift = reg & 1 ? 32 : 0;
+        uint64_t entry = s->ioredtbl[pin] & ~((uint64_t)UINT32_MAX << shift);
+        ioapic_write_entry(s, pin, entry | (uint64_t)val << shift);
+    } else if (reg == IOAPICID) {
+        s->ioapicid = val & 0x0f000000;
+    } else {
+        guest_error(&s->dev, "write to read-only or reserved register 0x%x", reg);
+    }
+}
+
+static MemResult ioapic_read(void *opaque, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs)
+{
+    IoApic *s = opaque;
+    *val = 0;
+    if (addr == IOREGSEL) {
+        *val = s->ioregsel;
+    } else if (addr == IOWIN) {
+        *val = ioapic_read_indirect(s);
+    } else {
+        guest_error(&s->dev, "read of reserved offset 0x%" PRIx64, addr);
+    }
+    return MEM_OK;
+}
+
+static MemResult ioapic_write(void *opaque, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs)
+{
+    IoApic *s = opaque;
+    if (addr == IOREGSEL) {
+        s->ioregsel = (uint8_t)val;
+    } else if (addr == IOWIN) {
+        ioapic_write_indirect(s, (uint32_t)val);
+    } else if (addr == IOEOI) {
+        ioapic_eoi(s, (uint8_t)val);
+    } else {
+        guest_error(&s->dev, "write to reserved offset 0x%" PRIx64, addr);
+    }
+    return MEM_OK;
+}
+
+static const MemOps ioapic_ops = {.read = ioapic_read, .write = ioapic_write, .min_size = 4, .max_size = 4};
+
+static void ioapic_reset(Device *dev)
+{
+    IoApic *s = (IoApic *)dev;
+    s->ioregsel = 0;
+    s->ioapicid = 0;
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        s->ioredtbl[i] = RTE_MASKED;
+    }
+}
+
+static bool ioapic_start(Device *dev, GError **error)
+{
+    IoApic *s = (IoApic *)dev;
+    s->region = mem_region_new_io(dev->obj.machine->topo, "ioapic", 0x1000, &ioapic_ops, s, dev->home);
+    mem_region_add(s->memory, IOAPIC_BASE, s->region);
+    s->inputs = irq_new_array(ioapic_input, s, IOAPIC_PINS);
+    device_add_irq_inputs(dev, NULL, s->inputs, IOAPIC_PINS);
+    return true;
+}
+
+static void ioapic_stop(Device *dev)
+{
+    IoApic *s = (IoApic *)dev;
+    mem_region_del(s->memory, s->region);
+    mem_region_retire(s->region);
+    mem_region_unref(s->region);
+    irq_free_array(s->inputs, IOAPIC_PINS);
+}
+
+static const StateField ioapic_fields[] = {
+    STATE_FIELD_UINT(IoApic, ioregsel), STATE_FIELD_UINT(IoApic, ioapicid), STATE_FIELD_UINT(IoApic, levels),
+    STATE_FIELD_ARRAY(IoApic, ioredtbl), STATE_END,
+};
+static const StateTable ioapic_state = {.name = "ioapic", .version = 1, .fields = ioapic_fields};
+
+const DeviceModel ioapic_model = {
+    .model = {.name = "ioapic",
+              .doc = "IO-APIC with 24 pins.",
+              .kind = MODEL_DEVICE,
+              .size = sizeof(IoApic),
+              .state = &ioapic_state,
+              .internal = true},
+    .start = ioapic_start,
+    .reset = ioapic_reset,
+    .stop = ioapic_stop,
+};
