@@ -259,6 +259,58 @@ X86_I128(0F38, 66, 0xdf, aesdeclast, AES)
 X86_I128_IMM(0F3A, 66, 0xdf, aeskeygenassist, AES)
 X86_I128_IMM(0F3A, 66, 0x44, pclmulqdq, PCLMUL)
 
+/* General registers, flags and special memory accesses. */
+#define X86_IGPR(map, pfx, op, name, fn, dst, src, mem, flags, feat)                                           \
+    X86_INSN(map, pfx, op, name, fn, dst, src, mem, X86_SIMD_USES_REXW | (flags), feat)
+X86_IGPR(0F, F3, 0x2a, "cvtsi2ss", x86_simd_cvtsi2ss, XMM, GPR_RM, 0, 0, SSE)
+X86_IGPR(0F, F2, 0x2a, "cvtsi2sd", x86_simd_cvtsi2sd, XMM, GPR_RM, 0, 0, SSE2)
+X86_IGPR(0F, F3, 0x2c, "cvttss2si", x86_simd_cvttss2si, GPR, XMM_RM, 4, 0, SSE)
+X86_IGPR(0F, F2, 0x2c, "cvttsd2si", x86_simd_cvttsd2si, GPR, XMM_RM, 8, 0, SSE2)
+X86_IGPR(0F, F3, 0x2d, "cvtss2si", x86_simd_cvtss2si, GPR, XMM_RM, 4, 0, SSE)
+X86_IGPR(0F, F2, 0x2d, "cvtsd2si", x86_simd_cvtsd2si, GPR, XMM_RM, 8, 0, SSE2)
+X86_INSN(0F, NONE, 0x2e, "ucomiss", x86_simd_ucomiss, XMM, XMM_RM, 4, X86_SIMD_EFLAGS | X86_SIMD_NO_WRITE, SSE)
+X86_INSN(0F, 66, 0x2e, "ucomisd", x86_simd_ucomisd, XMM, XMM_RM, 8, X86_SIMD_EFLAGS | X86_SIMD_NO_WRITE, SSE2)
+X86_INSN(0F, NONE, 0x2f, "comiss", x86_simd_comiss, XMM, XMM_RM, 4, X86_SIMD_EFLAGS | X86_SIMD_NO_WRITE, SSE)
+X86_INSN(0F, 66, 0x2f, "comisd", x86_simd_comisd, XMM, XMM_RM, 8, X86_SIMD_EFLAGS | X86_SIMD_NO_WRITE, SSE2)
+X86_IGPR(0F, NONE, 0x50, "movmskps", x86_simd_movmskps, GPR, XMM_ONLY, 0, 0, SSE)
+X86_IGPR(0F, 66, 0x50, "movmskpd", x86_simd_movmskpd, GPR, XMM_ONLY, 0, 0, SSE2)
+X86_IGPR(0F, NONE, 0x6e, "movd", x86_mmx_movd_load, MMX, GPR_RM, 0, X86_SIMD_MMX_STATE, MMX)
+X86_IGPR(0F, 66, 0x6e, "movd", x86_simd_movd_load, XMM, GPR_RM, 0, 0, SSE2)
+X86_IGPR(0F, NONE, 0x7e, "movd", x86_simd_movd_store, GPR_RM, MMX, 0, X86_SIMD_MMX_STATE, MMX)
+X86_IGPR(0F, 66, 0x7e, "movd", x86_simd_movd_store, GPR_RM, XMM, 0, 0, SSE2)
+X86_IGPR(0F, NONE, 0xc4, "pinsrw", x86_mmx_pinsrw, MMX, GPR_RM, 2, X86_SIMD_MMX_STATE | X86_SIMD_IMM8, SSE)
+X86_IGPR(0F, 66, 0xc4, "pinsrw", x86_simd_pinsrw, XMM, GPR_RM, 2, X86_SIMD_IMM8, SSE2)
+X86_IGPR(0F, NONE, 0xc5, "pextrw", x86_mmx_pextrw, GPR, MMX_ONLY, 0, X86_SIMD_MMX_STATE | X86_SIMD_IMM8, SSE)
+X86_IGPR(0F, 66, 0xc5, "pextrw", x86_simd_pextrw, GPR, XMM_ONLY, 0, X86_SIMD_IMM8, SSE2)
+X86_IGPR(0F, NONE, 0xd7, "pmovmskb", x86_mmx_pmovmskb, GPR, MMX_ONLY, 0, X86_SIMD_MMX_STATE, SSE)
+X86_IGPR(0F, 66, 0xd7, "pmovmskb", x86_simd_pmovmskb, GPR, XMM_ONLY, 0, 0, SSE2)
+X86_IGPR(0F3A, 66, 0x14, "pextrb", x86_simd_pextrb, GPR_RM, XMM, 1, X86_SIMD_IMM8, SSE41)
+X86_IGPR(0F3A, 66, 0x15, "pextrw", x86_simd_pextrw, GPR_RM, XMM, 2, X86_SIMD_IMM8, SSE41)
+X86_IGPR(0F3A, 66, 0x16, "pextrd", x86_simd_pextrd, GPR_RM, XMM, 0, X86_SIMD_IMM8, SSE41)
+X86_IGPR(0F3A, 66, 0x17, "extractps", x86_simd_extractps, GPR_RM, XMM, 4, X86_SIMD_IMM8, SSE41)
+X86_IGPR(0F3A, 66, 0x20, "pinsrb", x86_simd_pinsrb, XMM, GPR_RM, 1, X86_SIMD_IMM8, SSE41)
+X86_IGPR(0F3A, 66, 0x22, "pinsrd", x86_simd_pinsrd, XMM, GPR_RM, 0, X86_SIMD_IMM8, SSE41)
+X86_INSN(0F, NONE, 0x2b, "movntps", x86_simd_mov128, MEM_ONLY, XMM, 16, X86_SIMD_ALIGNED, SSE)
+X86_INSN(0F, 66, 0x2b, "movntpd", x86_simd_mov128, MEM_ONLY, XMM, 16, X86_SIMD_ALIGNED, SSE2)
+X86_INSN(0F, 66, 0xe7, "movntdq", x86_simd_mov128, MEM_ONLY, XMM, 16, X86_SIMD_ALIGNED, SSE2)
+X86_INSN(0F, NONE, 0xe7, "movntq", x86_simd_mov_low64, MEM_ONLY, MMX, 8, X86_SIMD_MMX_STATE, SSE)
+X86_INSN(0F38, 66, 0x2a, "movntdqa", x86_simd_mov128, XMM, MEM_ONLY, 16, X86_SIMD_ALIGNED, SSE41)
+X86_INSN(0F, F2, 0xf0, "lddqu", x86_simd_mov128, XMM, MEM_ONLY, 16, 0, SSE3)
+X86_INSN(0F, F3, 0xd6, "movq2dq", x86_simd_movq2dq, XMM, MMX_ONLY, 0, X86_SIMD_MMX_STATE, SSE2)
+X86_INSN(0F, F2, 0xd6, "movdq2q", x86_mmx_movq, MMX, XMM_ONLY, 0, X86_SIMD_MMX_STATE, SSE2)
+/* The core itself stores the selected bytes of dst at DS:rDI. */
+X86_INSN(0F, NONE, 0xf7, "maskmovq", x86_simd_mov128, MMX, MMX_ONLY, 8, X86_SIMD_MMX_STATE | X86_SIMD_MASKMOV, SSE)
+X86_INSN(0F, 66, 0xf7, "maskmovdqu", x86_simd_mov128, XMM, XMM_ONLY, 16, X86_SIMD_MASKMOV, SSE2)
+
+/* SSE4.2 strings. */
+#define X86_ISTRING(op, name)                                                                                  \
+    X86_INSN(0F3A, 66, op, #name, x86_simd_##name, XMM, XMM_RM, 16,                                            \
+             X86_SIMD_IMM8 | X86_SIMD_EFLAGS | X86_SIMD_NO_WRITE | X86_SIMD_USES_REXW, SSE42)
+X86_ISTRING(0x60, pcmpestrm)
+X86_ISTRING(0x61, pcmpestri)
+X86_ISTRING(0x62, pcmpistrm)
+X86_ISTRING(0x63, pcmpistri)
+
 /* Shifts by an immediate: groups 12, 13 and 14. */
 #define X86_ISHIFT(op, reg, name)                                                                              \
     X86_SHIFT_INSN(op, NONE, reg, #name, x86_mmx_##name##_imm, MMX_ONLY, MMX)                                  \
@@ -283,3 +335,5 @@ X86_SHIFT_INSN(0x73, 66, 7, "pslldq", x86_simd_pslldq, XMM_ONLY, SSE2)
 #undef X86_IPACKED
 #undef X86_IFLOAT
 #undef X86_ISHIFT
+#undef X86_IGPR
+#undef X86_ISTRING
