@@ -185,50 +185,10 @@ static const Form integer_forms[] = {
     FX("adox", 0xf3, 2, 0xf6, MW, 0, ADX, 0),
 };
 
-/* Vector instructions that involve general registers, flags or special memory accesses. */
+/* Vector and x87 instructions with special operands. */
 static const Form mixed_forms[] = {
-    FX("cvtsi2ss", 0xf3, 1, 0x2a, MW, 0, NONE, 8),
-    FX("cvtsi2sd", 0xf2, 1, 0x2a, MW, 0, NONE, 8),
-    FX("cvttss2si", 0xf3, 1, 0x2c, MW, 0, NONE, 4),
-    FX("cvttsd2si", 0xf2, 1, 0x2c, MW, 0, NONE, 8),
-    FX("cvtss2si", 0xf3, 1, 0x2d, MW, 0, NONE, 4),
-    FX("cvtsd2si", 0xf2, 1, 0x2d, MW, 0, NONE, 8),
-    FX("ucomiss", 0, 1, 0x2e, M, 0, NONE, 4),
-    FX("ucomisd", 0x66, 1, 0x2e, M, 0, NONE, 8),
-    FX("comiss", 0, 1, 0x2f, M, 0, NONE, 4),
-    FX("comisd", 0x66, 1, 0x2f, M, 0, NONE, 8),
-    FX("movmskps", 0, 1, 0x50, MW | FORM_REG, 0, NONE, 0),
-    FX("movmskpd", 0x66, 1, 0x50, MW | FORM_REG, 0, NONE, 0),
-    FX("movd", 0, 1, 0x6e, MW, 0, NONE, 8),
-    FX("movd", 0x66, 1, 0x6e, MW, 0, NONE, 8),
-    FX("movd", 0, 1, 0x7e, MW, 0, NONE, 8),
-    FX("movd", 0x66, 1, 0x7e, MW, 0, NONE, 8),
     FX("emms", 0, 1, 0x77, 0, 0, NONE, 0),
-    FX("movntps", 0, 1, 0x2b, M | FORM_MEM | FORM_ALIGN16, 0, NONE, 16),
-    FX("movntpd", 0x66, 1, 0x2b, M | FORM_MEM | FORM_ALIGN16, 0, NONE, 16),
-    FX("movntdq", 0x66, 1, 0xe7, M | FORM_MEM | FORM_ALIGN16, 0, NONE, 16),
-    FX("movntq", 0, 1, 0xe7, M | FORM_MEM, 0, NONE, 8),
     FX("movnti", 0, 1, 0xc3, MW | FORM_MEM, 0, NONE, 8),
-    FX("movntdqa", 0x66, 2, 0x2a, M | FORM_MEM | FORM_ALIGN16, 0, SSE41, 16),
-    FX("lddqu", 0xf2, 1, 0xf0, M | FORM_MEM, 0, SSE3, 16),
-    FX("movq2dq", 0xf3, 1, 0xd6, M | FORM_REG, 0, NONE, 0),
-    FX("movdq2q", 0xf2, 1, 0xd6, M | FORM_REG, 0, NONE, 0),
-    FX("pmovmskb", 0, 1, 0xd7, MW | FORM_REG, 0, NONE, 0),
-    FX("pmovmskb", 0x66, 1, 0xd7, MW | FORM_REG, 0, NONE, 0),
-    FX("pinsrw", 0, 1, 0xc4, MW | FORM_IMM8, 0, NONE, 2),
-    FX("pinsrw", 0x66, 1, 0xc4, MW | FORM_IMM8, 0, NONE, 2),
-    FX("pextrw", 0, 1, 0xc5, MW | FORM_REG | FORM_IMM8, 0, NONE, 0),
-    FX("pextrw", 0x66, 1, 0xc5, MW | FORM_REG | FORM_IMM8, 0, NONE, 0),
-    FX("pextrb", 0x66, 3, 0x14, MW | FORM_IMM8, 0, SSE41, 1),
-    FX("pextrw", 0x66, 3, 0x15, MW | FORM_IMM8, 0, SSE41, 2),
-    FX("pextrd", 0x66, 3, 0x16, MW | FORM_IMM8, 0, SSE41, 8),
-    FX("extractps", 0x66, 3, 0x17, MW | FORM_IMM8, 0, SSE41, 4),
-    FX("pinsrb", 0x66, 3, 0x20, MW | FORM_IMM8, 0, SSE41, 1),
-    FX("pinsrd", 0x66, 3, 0x22, MW | FORM_IMM8, 0, SSE41, 8),
-    FX("pcmpestrm", 0x66, 3, 0x60, M | FORM_IMM8, 0, SSE42, 16),
-    FX("pcmpestri", 0x66, 3, 0x61, MW | FORM_IMM8, 0, SSE42, 16),
-    FX("pcmpistrm", 0x66, 3, 0x62, M | FORM_IMM8, 0, SSE42, 16),
-    FX("pcmpistri", 0x66, 3, 0x63, MW | FORM_IMM8, 0, SSE42, 16),
     FX("maskmovq", 0, 1, 0xf7, M | FORM_REG | FORM_MASKMOV, 0, NONE, 8),
     FX("maskmovdqu", 0x66, 1, 0xf7, M | FORM_REG | FORM_MASKMOV, 0, NONE, 16),
     {"ldmxcsr", 0, 1, 0xae, 2, M | FORM_MEM | FORM_MXCSR, 0, 0, 4},
@@ -275,6 +235,15 @@ static Form simd_form(const X86SimdInsn *insn, unsigned map, unsigned prefix, ui
     if (insn->flags & X86_SIMD_IMM8) {
         form.flags |= FORM_IMM8;
     }
+    if (insn->flags & X86_SIMD_USES_REXW) {
+        form.flags |= FORM_W;
+    }
+    if (insn->src == X86_OPD_XMM_ONLY || insn->src == X86_OPD_MMX_ONLY) {
+        form.flags |= FORM_REG;
+    }
+    if (!form.mem_bytes) {
+        form.mem_bytes = 8;
+    }
     return form;
 }
 
@@ -288,7 +257,7 @@ static size_t simd_forms(Form *forms)
             const uint8_t opcode = key >> 3 & 0xff;
             const bool group = map == 0 && opcode >= 0x71 && opcode <= 0x73;
             const X86SimdInsn *insn = x86_simd_lookup((X86OpcodeMap)map, (X86SimdPrefix)prefix, opcode, digit);
-            if (insn && (group || digit == 0)) {
+            if (insn && (group || digit == 0) && !(insn->flags & X86_SIMD_MASKMOV)) {
                 forms[count++] = simd_form(insn, map, prefix, opcode, group ? (int)digit : FORM_ANY_REG);
             }
         }

@@ -42,11 +42,9 @@ static int fpu_setup(void **state)
     return 0;
 }
 
-/* Memory operands are [RAX]. */
 static void fpu_run_native(FpuTest *test, const X86Fpu *fpu, NativeState *native, X86Fpu *after)
 {
     x86_fpu_fxsave(fpu, native->fx, true, 16);
-    native->gpr[0] = (uintptr_t)test->mem;
     native->rip = (uintptr_t)test->code;
     native_run(native);
     memset(after, 0, sizeof(*after));
@@ -102,67 +100,90 @@ static void fpu_random_state(TestRandom *random, X86Fpu *fpu)
     }
 }
 
-/* What the CPU core does around a vector function. */
-typedef struct SimdOperands {
-    X86Vec memory;
-    void *dst, *src;
-    bool memory_is_dst;
-} SimdOperands;
+/* One run of a vector function: what the CPU core does around it. */
+typedef struct SimdRun {
+    const X86SimdInsn *insn;
+    X86Fpu fpu;
+    uint64_t gpr[16], eflags;
+    X86Vec memory, buffer; /* the operand [RAX]; what a function sees of memory or writes for a general register */
+    uint8_t imm;
+    bool use_memory, rexw;
+} SimdRun;
 
-static void *simd_operand(X86Fpu *fpu, SimdOperands *operands, unsigned kind, bool use_memory)
+static void *simd_operand(SimdRun *run, unsigned kind)
 {
     switch (kind) {
     case X86_OPD_XMM:
-        return &fpu->xmm[DST];
+        return &run->fpu.xmm[DST];
     case X86_OPD_XMM_RM:
-        return use_memory ? (void *)&operands->memory : &fpu->xmm[SRC];
+        return run->use_memory ? (void *)&run->buffer : &run->fpu.xmm[SRC];
     case X86_OPD_XMM_ONLY:
-        return &fpu->xmm[SRC];
+        return &run->fpu.xmm[SRC];
     case X86_OPD_MMX:
-        return &fpu->st[DST];
+        return &run->fpu.st[DST];
     case X86_OPD_MMX_RM:
-        return use_memory ? (void *)&operands->memory : &fpu->st[SRC];
+        return run->use_memory ? (void *)&run->buffer : &run->fpu.st[SRC];
     case X86_OPD_MMX_ONLY:
-        return &fpu->st[SRC];
+        return &run->fpu.st[SRC];
+    case X86_OPD_GPR:
+        return &run->gpr[DST];
+    case X86_OPD_GPR_RM:
+        return run->use_memory ? (void *)&run->buffer : &run->gpr[SRC];
     case X86_OPD_MEM_ONLY:
-        return &operands->memory;
+        return &run->buffer;
     default:
         return NULL;
     }
 }
 
-static X86SimdFault simd_run(const X86SimdInsn *insn, X86Fpu *fpu, X86Vec *memory, bool use_memory, uint8_t imm,
-                             uint64_t *eflags)
+static X86SimdFault simd_run(SimdRun *run)
 {
-    X86SimdCtx ctx = {.fpu = fpu, .imm = imm, .eflags = *eflags};
-    SimdOperands operands = {.memory = *memory};
-    void *dst = simd_operand(fpu, &operands, insn->dst, use_memory);
-    void *src = simd_operand(fpu, &operands, insn->src, use_memory);
+    const X86SimdInsn *insn = run->insn;
+    X86SimdCtx ctx = {.fpu = &run->fpu,
+                      .imm = run->imm,
+                      .rexw = run->rexw,
+                      .eflags = run->eflags,
+                      .gpr_a = run->gpr[0],
+                      .gpr_d = run->gpr[2]};
+    void *dst = simd_operand(run, insn->dst), *src = simd_operand(run, insn->src);
+    const unsigned size = insn->mem_size ? insn->mem_size : run->rexw ? 8 : 4;
     X86SimdFault fault;
 
+    run->buffer = run->memory;
     if (insn->flags & X86_SIMD_MMX_STATE) {
-        fpu->top = 0;
-        fpu->ftw = 0xff;
+        run->fpu.top = 0;
+        run->fpu.ftw = 0xff;
     }
-    ctx.dst_is_mem = dst == &operands.memory;
-    ctx.src_is_mem = src == &operands.memory;
+    ctx.dst_is_mem = dst == &run->buffer;
+    ctx.src_is_mem = src == &run->buffer;
     fault = insn->fn(&ctx, dst, src);
-    if (fault == X86_SIMD_OK && ctx.dst_is_mem) {
-        memcpy(memory, &operands.memory, insn->mem_size);
+    if (fault != X86_SIMD_OK) {
+        return fault;
+    }
+    if (ctx.dst_is_mem) {
+        memcpy(&run->memory, &run->buffer, size);
+    } else if ((insn->dst == X86_OPD_GPR || insn->dst == X86_OPD_GPR_RM) && !run->rexw) {
+        *(uint64_t *)dst = (uint32_t)*(uint64_t *)dst;
     }
     if (insn->flags & X86_SIMD_EFLAGS) {
-        *eflags = ctx.eflags;
+        run->eflags = ctx.eflags;
+    }
+    if (ctx.write_gpr_c) {
+        run->gpr[1] = ctx.gpr_c;
     }
     return fault;
 }
 
-static uint8_t *simd_encode(uint8_t *p, X86OpcodeMap map, X86SimdPrefix prefix, uint8_t opcode, uint8_t modrm,
-                            const X86SimdInsn *insn, uint8_t imm)
+static void simd_encode(uint8_t *p, X86OpcodeMap map, X86SimdPrefix prefix, uint8_t opcode, uint8_t modrm,
+                        const SimdRun *run)
 {
     static const uint8_t prefixes[] = {[X86_PFX_66] = 0x66, [X86_PFX_F3] = 0xf3, [X86_PFX_F2] = 0xf2};
 
     if (prefix != X86_PFX_NONE) {
         *p++ = prefixes[prefix];
+    }
+    if (run->rexw) {
+        *p++ = 0x48;
     }
     *p++ = 0x0f;
     if (map != X86_MAP_0F) {
@@ -170,61 +191,86 @@ static uint8_t *simd_encode(uint8_t *p, X86OpcodeMap map, X86SimdPrefix prefix, 
     }
     *p++ = opcode;
     *p++ = modrm;
-    if (insn->flags & X86_SIMD_IMM8) {
-        *p++ = imm;
+    if (run->insn->flags & X86_SIMD_IMM8) {
+        *p++ = run->imm;
     }
-    *p++ = 0xcc;
-    return p;
+    *p = 0xcc;
+}
+
+static void simd_random(FpuTest *test, SimdRun *run, const X86SimdInsn *insn)
+{
+    const bool only_register = insn->dst == X86_OPD_XMM_ONLY || insn->dst == X86_OPD_MMX_ONLY ||
+                               insn->src == X86_OPD_XMM_ONLY || insn->src == X86_OPD_MMX_ONLY;
+    const bool only_memory = insn->dst == X86_OPD_MEM_ONLY || insn->src == X86_OPD_MEM_ONLY;
+
+    memset(run, 0, sizeof(*run));
+    run->insn = insn;
+    run->eflags = test_random(&test->random) & 0x8d5;
+    run->imm = (uint8_t)test_random(&test->random);
+    run->use_memory = only_memory || (!only_register && test_random_below(&test->random, 3) == 0);
+    run->rexw = (insn->flags & X86_SIMD_USES_REXW) && test_random_below(&test->random, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        run->gpr[i] = test_random_below(&test->random, 2) ? test_random_int(&test->random)
+                                                          : (uint64_t)(int64_t)((int)test_random_below(&test->random, 40) - 20);
+    }
+    if (run->use_memory) {
+        run->gpr[0] = (uintptr_t)test->mem;
+    }
+    fpu_random_state(&test->random, &run->fpu);
+    test_random_vector(&test->random, run->memory.u8);
+    if (test_random_below(&test->random, 4) == 0) {
+        /* Strings that have something in common, and ends. */
+        run->memory = run->fpu.xmm[DST];
+        run->fpu.xmm[SRC] = run->fpu.xmm[DST];
+        run->fpu.xmm[SRC].u8[test_random_below(&test->random, 16)] = 0;
+    }
 }
 
 static bool simd_case(FpuTest *test, X86OpcodeMap map, X86SimdPrefix prefix, uint8_t opcode, unsigned digit,
                       const X86SimdInsn *insn)
 {
     const bool group = insn->dst == X86_OPD_XMM_ONLY || insn->dst == X86_OPD_MMX_ONLY;
-    const bool only_memory = insn->dst == X86_OPD_MEM_ONLY || insn->src == X86_OPD_MEM_ONLY;
-    const bool use_memory = only_memory || (!group && test_random_below(&test->random, 3) == 0);
-    const uint8_t imm = (uint8_t)test_random(&test->random);
-    const uint8_t modrm = use_memory ? DST << 3 : (uint8_t)(0xc0 | (group ? digit : DST) << 3 | SRC);
-    NativeState native = {.rflags = test_random(&test->random) & 0x8d5};
-    uint64_t eflags = native.rflags;
-    X86Fpu fpu, expected;
-    X86Vec memory;
+    SimdRun run;
+    X86Fpu expected;
 
-    fpu_random_state(&test->random, &fpu);
-    test_random_vector(&test->random, memory.u8);
-    memset(memory.u8 + 16, 0, 16);
-    memcpy(test->mem, &memory, sizeof(memory));
-    simd_encode(test->code, map, prefix, opcode, modrm, insn, imm);
-    fpu_run_native(test, &fpu, &native, &expected);
+    simd_random(test, &run, insn);
+    const uint8_t modrm = run.use_memory ? DST << 3 : (uint8_t)(0xc0 | (group ? digit : DST) << 3 | SRC);
+    NativeState native = {.rflags = run.eflags};
+    memcpy(native.gpr, run.gpr, sizeof(run.gpr));
+    memcpy(test->mem, &run.memory, sizeof(run.memory));
+    simd_encode(test->code, map, prefix, opcode, modrm, &run);
+    fpu_run_native(test, &run.fpu, &native, &expected);
 
-    const X86Fpu before = fpu;
-    X86SimdFault fault = simd_run(insn, &fpu, &memory, use_memory, imm, &eflags);
+    const SimdRun before = run;
+    X86SimdFault fault = simd_run(&run);
     const unsigned vector = fault == X86_SIMD_OK ? NATIVE_VECTOR_BP : 19;
     if (fault != X86_SIMD_OK) {
         /* The core enters MMX state only when the instruction completes. */
-        expected.top = fpu.top;
-        expected.ftw = fpu.ftw;
-        expected.fsw = fpu.fsw;
-        for (unsigned i = 0; i < 8; i++) {
-            fpu.st[i] = expected.st[i];
-        }
+        expected.top = run.fpu.top;
+        expected.ftw = run.fpu.ftw;
+        expected.fsw = run.fpu.fsw;
+        memcpy(run.fpu.st, expected.st, sizeof(expected.st));
         /* Beside an unmasked overflow or underflow, PE is that of the masked result. */
-        fpu.mxcsr &= ~MXCSR_PE;
+        run.fpu.mxcsr &= ~MXCSR_PE;
         expected.mxcsr &= ~MXCSR_PE;
     }
-    if (vector != native.vector || !fpu_equal(&fpu, &expected, 0) || memcmp(&memory, test->mem, 16) ||
-        ((eflags ^ native.rflags) & 0x8d5)) {
-        fprintf(stderr, "%s: imm %02x %s, vector %u, host %u, eflags %llx, host %llx\n", insn->name, imm,
-                use_memory ? "memory" : "register", vector, native.vector, (unsigned long long)eflags,
-                (unsigned long long)native.rflags);
-        fpu_dump("before", &before);
-        fpu_dump("ours", &fpu);
-        fpu_dump("host", &expected);
-        fprintf(stderr, "memory %016llx%016llx\n", (unsigned long long)memory.u64[1],
-                (unsigned long long)memory.u64[0]);
-        return false;
+    if (vector == native.vector && fpu_equal(&run.fpu, &expected, 0) && !memcmp(&run.memory, test->mem, 16) &&
+        !memcmp(run.gpr, native.gpr, sizeof(run.gpr)) && !((run.eflags ^ native.rflags) & 0x8d5)) {
+        return true;
     }
-    return true;
+    fprintf(stderr, "%s: imm %02x %s, vector %u, host %u, eflags %llx, host %llx\n", insn->name, run.imm,
+            run.use_memory ? "memory" : "register", vector, native.vector, (unsigned long long)run.eflags,
+            (unsigned long long)native.rflags);
+    for (unsigned i = 0; i < 3; i++) {
+        fprintf(stderr, "gpr %u: %016llx, ours %016llx, host %016llx\n", i, (unsigned long long)before.gpr[i],
+                (unsigned long long)run.gpr[i], (unsigned long long)native.gpr[i]);
+    }
+    fpu_dump("before", &before.fpu);
+    fpu_dump("ours", &run.fpu);
+    fpu_dump("host", &expected);
+    fprintf(stderr, "memory %016llx%016llx\n", (unsigned long long)before.memory.u64[1],
+            (unsigned long long)before.memory.u64[0]);
+    return false;
 }
 
 static void test_simd_functions(void **state)
@@ -240,7 +286,7 @@ static void test_simd_functions(void **state)
             const uint8_t opcode = key >> 3 & 0xff;
             const bool shift_group = map == X86_MAP_0F && opcode >= 0x71 && opcode <= 0x73;
             const X86SimdInsn *insn = x86_simd_lookup((X86OpcodeMap)map, prefix, opcode, key & 7);
-            if (!insn || (!shift_group && (key & 7))) {
+            if (!insn || (!shift_group && (key & 7)) || (insn->flags & X86_SIMD_MASKMOV)) {
                 continue;
             }
             found++;
@@ -291,6 +337,7 @@ static bool x87_case(FpuTest *test, uint8_t opcode, uint8_t modrm, const X86FpuI
     }
     test_random_x87_operand(&test->random, memory, insn->mem_read);
     memcpy(test->mem, memory, sizeof(memory));
+    native.gpr[0] = (uintptr_t)test->mem;
     const uint8_t code[] = {opcode, modrm, 0xcc};
     memcpy(test->code, code, sizeof(code));
     X86FpuCtx ctx = {.fpu = &fpu,

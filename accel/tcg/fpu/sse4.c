@@ -113,6 +113,35 @@ static __m128i sse4_mask(unsigned bits, unsigned bytes)
     return x86_vec_load(mask);
 }
 
+/* One step of a dot product on its own, for its exceptions. */
+#define SSE4_STAGE(name, result)                                                                               \
+    static X86SimdFault sse4_stage_##name(X86Fpu *fpu, __m128i *d, __m128i s)                                  \
+    {                                                                                                          \
+        uint32_t in = x86_mxcsr_enter(fpu), out;                                                               \
+                                                                                                               \
+        __asm__ volatile("ldmxcsr %[in]\n\t" #name " %[s], %[d]\n\tstmxcsr %[out]"                             \
+                         : [d] "+x"(*d), [out] "=m"(out)                                                       \
+                         : [s] "x"(s), [in] "m"(in));                                                          \
+        return x86_mxcsr_leave(fpu, in, out, *d, result);                                                      \
+    }
+
+SSE4_STAGE(mulps, X86_FP_PS)
+SSE4_STAGE(haddps, X86_FP_PS)
+SSE4_STAGE(mulpd, X86_FP_PD)
+
+/* An unmasked exception of the products or partial sums hides those of later steps. */
+static X86SimdFault sse4_stages_dpps(X86Fpu *fpu, __m128i d, __m128i s)
+{
+    X86SimdFault fault = sse4_stage_mulps(fpu, &d, s);
+
+    return fault == X86_SIMD_OK ? sse4_stage_haddps(fpu, &d, d) : fault;
+}
+
+static X86SimdFault sse4_stages_dppd(X86Fpu *fpu, __m128i d, __m128i s)
+{
+    return sse4_stage_mulpd(fpu, &d, s);
+}
+
 /*
  * Dot products.  A product that is not selected counts as +0, which is what a
  * product of two zeroes gives without raising a flag.
@@ -125,6 +154,12 @@ static __m128i sse4_mask(unsigned bits, unsigned bytes)
         __m128i s = _mm_and_si128(x86_vec_load(src), in_mask);                                                 \
         uint32_t in = x86_mxcsr_enter(ctx->fpu), out;                                                          \
                                                                                                                \
+        if ((ctx->fpu->mxcsr & X86_MXCSR_MASKS) != X86_MXCSR_MASKS) {                                          \
+            X86SimdFault staged = sse4_stages_##name(ctx->fpu, d, s);                                          \
+            if (staged != X86_SIMD_OK) {                                                                       \
+                return staged;                                                                                 \
+            }                                                                                                  \
+        }                                                                                                      \
         __asm__ volatile("ldmxcsr %[in]\n\t" #name " $" #full ", %[s], %[d]\n\tstmxcsr %[out]"                 \
                          : [d] "+x"(d), [out] "=m"(out)                                                        \
                          : [s] "x"(s), [in] "m"(in));                                                          \
