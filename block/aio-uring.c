@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The io_uring engine: a ring for each node.  What is queued between plug and
- * unplug goes to the kernel with one system call; an eventfd tells the loop of completions
- * that did not happen during that call.
+ * unplug goes to the kernel with one system call; an eventfd tells the loop of completions.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +30,7 @@ static bool uring_start(BlockBackend *blk, GError **error)
         return false;
     }
     e->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    res = e->event_fd < 0 ? -errno : io_uring_register_eventfd_async(&e->ring, e->event_fd);
+    res = e->event_fd < 0 ? -errno : io_uring_register_eventfd(&e->ring, e->event_fd);
     if (res < 0) {
         error_set_errno(error, -res, "aio=io_uring: cannot use an eventfd");
         if (e->event_fd >= 0) {
@@ -122,7 +121,7 @@ static void uring_submit(BlockBackend *blk)
     do {
         res = io_uring_submit(&e->ring);
     } while (res == -EINTR);
-    if (io_uring_cq_ready(&e->ring) || io_uring_sq_ready(&e->ring)) {
+    if (io_uring_sq_ready(&e->ring)) {
         loop_bh_schedule(blk->bh);
     }
 }
