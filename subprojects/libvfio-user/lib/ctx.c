@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Contexts: creation on a path or an fd, realizing, logging, the fd to poll, destruction. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "private.h"
+
+int vfu_fail(int err)
+{
+    errno = err;
+    return -1;
+}
+
+static vfu_ctx_t *ctx_new(int flags, void *pvt)
+{
+    vfu_ctx_t *ctx = calloc(1, sizeof(*ctx));
+
+    if (ctx == NULL) {
+        return NULL;
+    }
+    ctx->pvt = pvt;
+    ctx->nb = flags & LIBVFIO_USER_FLAG_ATTACH_NB;
+    ctx->listen_fd = -1;
+    ctx->handed_fd = -1;
+    ctx->epoll_fd = -1;
+    ctx->epoll_watched = -1;
+    ctx->log_level = LOG_ERR;
+    ctx->backlog_tail = &ctx->backlog;
+    ctx->migration.state = WIRE_STATE_RUNNING;
+    ctx->irqs[VFU_DEV_ERR_IRQ].count = 1;
+    ctx->irqs[VFU_DEV_REQ_IRQ].count = 1;
+    for (int i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {
+        ctx->regions[i].fd = -1;
+    }
+    pthread_mutex_init(&ctx->irq_lock, NULL);
+    pthread_mutex_init(&ctx->dma.message_lock, NULL);
+    if (ctx->nb) {
+        ctx->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+        if (ctx->epoll_fd < 0) {
+            int err = errno;
+
+            vfu_destroy_ctx(ctx);
+            errno = err;
+            return NULL;
+        }
+    }
+    return ctx;
+}
+
+static int check_create(int flags, vfu_dev_type_t dev_type)
+{
+    if (flags & ~LIBVFIO_USER_FLAG_ATTACH_NB) {
+        return EINVAL;
+    }
+    return dev_type != VFU_DEV_TYPE_PCI ? ENOTSUP : 0;
+}
+
+/* A listening AF_UNIX socket, or -1. */
+static int listen_unix(const char *path)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    size_t len = strlen(path);
+    int fd;
+
+    if (len >= sizeof(addr.sun_path)) {
+        return vfu_fail(ENAMETOOLONG);
+    }
+    memcpy(addr.sun_path, path, len + 1);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0) {
+        if (listen(fd, 0) == 0) {
+            return fd;
+        }
+        unlink(path);
+    }
+    int err = errno;
+    close(fd);
+    return vfu_fail(err);
+}
+
+VFU_EXPORT vfu_ctx_t *vfu_create_ctx(vfu_trans_t trans, const char *path, int flags, void *pvt, vfu_dev_type_t dev_type)
+{
+    vfu_ctx_t *ctx;
+    char *path_copy;
+    int fd, err = check_create(flags, dev_type);
+
+    if (err == 0 && trans != VFU_TRANS_SOCK) {
+        err = ENOTSUP;
+    } else if (err == 0 && path == NULL) {
+        err = EINVAL;
+    }
+    if (err) {
+        errno = err;
+        return NULL;
+    }
+    path_copy = strdup(path);
+    if (path_copy == NULL) {
+        return NULL;
+    }
+    fd = listen_unix(path);
+    if (fd < 0) {
+        free(path_copy);
+        return NULL;
+    }
+    ctx = vfu_create_ctx_fd(fd, flags, pvt, dev_type);
+    if (ctx == NULL) {
+        err = errno;
+        close(fd);
+        unlink(path);
+        free(path_copy);
+        errno = err;
+        return NULL;
+    }
+    ctx->path = path_copy;
+    return ctx;
+}
+
+VFU_EXPORT vfu_ctx_t *vfu_create_ctx_fd(int fd, int flags, void *pvt, vfu_dev_type_t dev_type)
+{
+    vfu_ctx_t *ctx;
+    int listening, type, err = check_create(flags, dev_type);
+    socklen_t len = sizeof(int);
+
+    if (err == 0 && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {
+        err = errno;
+    }
+    len = sizeof(int);
+    if (err == 0 && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0) {
+        err = errno;
+    }
+    if (err == 0 && type != SOCK_STREAM) {
+        err = EINVAL;
+    }
+    if (err) {
+        errno = err;
+        return NULL;
+    }
+    ctx = ctx_new(flags, pvt);
+    if (ctx == NULL) {
+        return NULL;
+    }
+    if (listening) {
+        ctx->listen_fd = fd;
+    } else {
+        ctx->handed_fd = fd;
+    }
+    ctx_update_poll(ctx);
+    return ctx;
+}
+
+VFU_EXPORT int vfu_realize_ctx(vfu_ctx_t *ctx)
+{
+    int err;
+
+    if (ctx->realized) {
+        return 0;
+    }
+    err = pci_realize(ctx);
+    if (err) {
+        return vfu_fail(err);
+    }
+    ctx->realized = true;
+    return 0;
+}
+
+VFU_EXPORT void vfu_destroy_ctx(vfu_ctx_t *ctx)
+{
+    if (ctx == NULL) {
+        return;
+    }
+    if (ctx->conn == CONN_ATTACHED || ctx->conn == CONN_LOST) {
+        ctx->pending = PENDING_NONE;
+        run_teardown(ctx);
+    } else {
+        conn_close(ctx);
+    }
+    dma_table_free(&ctx->dma.table);
+    irq_release_all(ctx);
+    for (int i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {
+        region_clear(&ctx->regions[i]);
+        free(ctx->regions[i].io_fds);
+    }
+    free(ctx->pci.space);
+    if (ctx->listen_fd >= 0) {
+        close(ctx->listen_fd);
+    }
+    if (ctx->handed_fd >= 0) {
+        close(ctx->handed_fd);
+    }
+    if (ctx->epoll_fd >= 0) {
+        close(ctx->epoll_fd);
+    }
+    if (ctx->path) {
+        unlink(ctx->path);
+    }
+    free(ctx->path);
+    pthread_mutex_destroy(&ctx->irq_lock);
+    pthread_mutex_destroy(&ctx->dma.message_lock);
+    free(ctx);
+}
+
+VFU_EXPORT void *vfu_get_private(vfu_ctx_t *ctx)
+{
+    return ctx->pvt;
+}
+
+VFU_EXPORT bool vfu_output_pending(vfu_ctx_t *ctx)
+{
+    return ctx->stream && wire_stream_queued(ctx->stream) > 0;
+}
+
+VFU_EXPORT int vfu_get_poll_fd(vfu_ctx_t *ctx)
+{
+    if (ctx->nb) {
+        return ctx->epoll_fd;
+    }
+    if (ctx->stream) {
+        return wire_stream_fd(ctx->stream);
+    }
+    return ctx->listen_fd >= 0 ? ctx->listen_fd : ctx->handed_fd;
+}
+
+/* What has to become true of which fd before there is something to do. */
+static int ctx_wanted(const vfu_ctx_t *ctx, uint32_t *events)
+{
+    *events = EPOLLIN;
+    if (ctx->conn == CONN_NONE) {
+        return ctx->listen_fd >= 0 ? ctx->listen_fd : ctx->handed_fd;
+    }
+    /* Nothing happens before vfu_device_quiesced(), and a broken connection would be readable all the time. */
+    if (ctx->pending != PENDING_NONE) {
+        return -1;
+    }
+    if (wire_stream_queued(ctx->stream)) {
+        *events = EPOLLOUT;
+    } else if (ctx->backlog || wire_stream_has_message(ctx->stream)) {
+        /* Work that needs no more input: writable is true at once. */
+        *events = EPOLLIN | EPOLLOUT;
+    }
+    return wire_stream_fd(ctx->stream);
+}
+
+void ctx_update_poll(vfu_ctx_t *ctx)
+{
+    struct epoll_event event;
+    uint32_t events;
+    int fd;
+
+    if (!ctx->nb) {
+        return;
+    }
+    fd = ctx_wanted(ctx, &events);
+    if (fd == ctx->epoll_watched && events == ctx->epoll_events) {
+        return;
+    }
+    if (ctx->epoll_watched >= 0 && ctx->epoll_watched != fd) {
+        epoll_ctl(ctx->epoll_fd, EPOLL_CTL_DEL, ctx->epoll_watched, NULL);
+        ctx->epoll_watched = -1;
+    }
+    if (fd < 0) {
+        return;
+    }
+    event = (struct epoll_event){ .events = events };
+    if (epoll_ctl(ctx->epoll_fd, ctx->epoll_watched == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) < 0) {
+        vfu_log(ctx, LOG_ERR, "epoll_ctl: %m");
+        return;
+    }
+    ctx->epoll_watched = fd;
+    ctx->epoll_events = events;
+}
+
+VFU_EXPORT int vfu_setup_log(vfu_ctx_t *ctx, vfu_log_fn_t *log, int level)
+{
+    if (level < LOG_EMERG || level > LOG_DEBUG) {
+        return vfu_fail(EINVAL);
+    }
+    ctx->log = log;
+    ctx->log_level = level;
+    return 0;
+}
+
+VFU_EXPORT void vfu_log(vfu_ctx_t *ctx, int level, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    int saved = errno;
+
+    if (ctx == NULL || ctx->log == NULL || level > ctx->log_level) {
+        return;
+    }
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    ctx->log(ctx, level, text);
+    errno = saved;
+}
+
+VFU_EXPORT void vfu_setup_device_quiesce_cb(vfu_ctx_t *ctx, vfu_device_quiesce_cb_t *quiesce_cb)
+{
+    ctx->quiesce_cb = quiesce_cb;
+}
+
+VFU_EXPORT int vfu_setup_device_reset_cb(vfu_ctx_t *ctx, vfu_reset_cb_t *reset)
+{
+    ctx->reset_cb = reset;
+    return 0;
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The client's memory without a mapping: DMA_READ and DMA_WRITE over the socket (the twin if there is one), or
+ * pread and pwrite on the region's file.  While a reply is awaited on the shared socket, commands of the client are put
+ * aside for vfu_run_ctx(); the client serves our requests while it waits for its own.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "private.h"
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Waits for the socket until the deadline; sends what is queued meanwhile. */
+static int dma_wait(WireStream *s, int64_t deadline)
+{
+    int64_t left = deadline - now_ms();
+    int err;
+
+    if (left <= 0) {
+        return ETIMEDOUT;
+    }
+    err = wire_stream_poll(s, (short)(POLLIN | (wire_stream_queued(s) ? POLLOUT : 0)), (int)left);
+    if (err == EINTR) {
+        return 0;
+    }
+    if (err == 0 && wire_stream_queued(s)) {
+        err = wire_stream_flush(s, 0);
+        err = err == EAGAIN ? 0 : err;
+    }
+    return err;
+}
+
+/* The reply with this id.  ETIMEDOUT, or an errno that means that the connection is of no use any more. */
+static int dma_await(vfu_ctx_t *ctx, WireStream *s, uint16_t id, unsigned command, WireMessage *m)
+{
+    int64_t deadline = now_ms() + VFU_DMA_TIMEOUT_MS;
+
+    for (;;) {
+        int err = wire_stream_receive(s, m, 0);
+
+        if (err == EAGAIN) {
+            err = dma_wait(s, deadline);
+            if (err) {
+                return err;
+            }
+            continue;
+        }
+        if (err) {
+            return err;
+        }
+        if ((m->header.flags & WIRE_TYPE_MASK) == WIRE_TYPE_COMMAND && s == ctx->stream) {
+            err = conn_backlog_add(ctx, m);
+            if (err) {
+                wire_message_clear(m);
+                return err;
+            }
+            continue;
+        }
+        if (m->header.id == id && m->header.command == command &&
+            (m->header.flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY) {
+            return 0;
+        }
+        wire_message_clear(m);
+        if (ctx->dma.stale_replies == 0) {
+            return EPROTO;
+        }
+        ctx->dma.stale_replies--;
+    }
+}
+
+/* One message there and back.  The connection is shut down after an error that leaves it without order. */
+static int dma_exchange(vfu_ctx_t *ctx, WireDmaAccess *a, uint8_t *data, bool is_write)
+{
+    WireStream *s = ctx->twin ? ctx->twin : ctx->stream;
+    unsigned command = is_write ? WIRE_DMA_WRITE : WIRE_DMA_READ;
+    WireHeader h = { .id = ctx->dma.message_id++, .command = (uint16_t)command, .flags = WIRE_TYPE_COMMAND };
+    uint8_t head[WIRE_DMA_ACCESS_SIZE];
+    struct iovec iov[2] = { { head, wire_dma_access_encode(head, a) }, { data, a->count } };
+    WireMessage m;
+    WireDmaAccess got;
+    int err = wire_stream_send(s, &h, iov, is_write ? 2 : 1, NULL, 0, 0);
+
+    if (err == 0) {
+        err = dma_await(ctx, s, h.id, command, &m);
+    }
+    if (err == ETIMEDOUT) {
+        vfu_log(ctx, LOG_ERR, "the client did not answer %s in %d ms", wire_command_name(command), VFU_DMA_TIMEOUT_MS);
+        ctx->dma.stale_replies++;
+        return err;
+    }
+    if (err) {
+        wire_stream_shutdown(ctx->stream);
+        return err == ENOBUFS || err == EPROTO ? err : ENOTCONN;
+    }
+    err = wire_header_error(&m.header);
+    if (err == 0 && is_write) {
+        err = wire_dma_write_decode_reply(m.body, m.len, a);
+    } else if (err == 0) {
+        err = wire_dma_read_decode_reply(&got, m.body, m.len, a);
+        if (err == 0) {
+            memcpy(data, got.data, got.count);
+        }
+    }
+    wire_message_clear(&m);
+    return err;
+}
+
+/* In pieces that the client takes. */
+static int dma_by_messages(vfu_ctx_t *ctx, const dma_sg_t *sg, uint8_t *data, bool is_write)
+{
+    uint64_t limit = ctx->client.max_data_xfer_size < WIRE_MAX_DATA ? ctx->client.max_data_xfer_size : WIRE_MAX_DATA;
+    uint64_t done = 0;
+    int err = 0;
+
+    pthread_mutex_lock(&ctx->dma.message_lock);
+    if (ctx->conn != CONN_ATTACHED) {
+        err = ENOTCONN;
+    }
+    while (err == 0 && done < sg->length) {
+        WireDmaAccess a = {
+            .address = sg->region->iova + sg->offset + done,
+            .count = sg->length - done < limit ? sg->length - done : limit,
+        };
+
+        err = dma_exchange(ctx, &a, data + done, is_write);
+        done += a.count;
+    }
+    pthread_mutex_unlock(&ctx->dma.message_lock);
+    return err;
+}
+
+/* Through the file, which the client may have truncated: an access to a mapping could then be fatal. */
+static int dma_by_file(const dma_sg_t *sg, uint8_t *data, bool is_write)
+{
+    off_t offset = (off_t)(sg->region->fd_offset + sg->offset);
+    uint64_t done = 0;
+
+    while (done < sg->length) {
+        size_t left = sg->length - done;
+        ssize_t n = is_write ? pwrite(sg->region->fd, data + done, left, offset + (off_t)done) :
+                               pread(sg->region->fd, data + done, left, offset + (off_t)done);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return errno;
+        }
+        if (n == 0) {
+            return EIO;
+        }
+        done += (uint64_t)n;
+    }
+    return 0;
+}
+
+static int dma_copy(vfu_ctx_t *ctx, dma_sg_t *sg, size_t cnt, void *data, int flags, bool is_write)
+{
+    int err;
+
+    if (cnt != 1) {
+        return vfu_fail(ENOTSUP);
+    }
+    if ((flags & ~VFU_SGL_DIRECT_ACCESS) || sg->region == NULL) {
+        return vfu_fail(EINVAL);
+    }
+    if (is_write && !sg->writeable) {
+        return vfu_fail(EPERM);
+    }
+    if ((flags & VFU_SGL_DIRECT_ACCESS) && sg->region->fd >= 0) {
+        err = dma_by_file(sg, data, is_write);
+        if (err == 0 && is_write) {
+            dirty_mark(ctx, sg->region, sg->offset, sg->length);
+        }
+    } else {
+        err = dma_by_messages(ctx, sg, data, is_write);
+    }
+    return err ? vfu_fail(err) : 0;
+}
+
+VFU_EXPORT int vfu_sgl_read(vfu_ctx_t *ctx, dma_sg_t *sg, size_t cnt, void *data, int flags)
+{
+    return dma_copy(ctx, sg, cnt, data, flags, false);
+}
+
+VFU_EXPORT int vfu_sgl_write(vfu_ctx_t *ctx, dma_sg_t *sg, size_t cnt, void *data, int flags)
+{
+    return dma_copy(ctx, sg, cnt, data, flags, true);
+}
+
+VFU_EXPORT int vfu_sgl_read_compat(vfu_ctx_t *ctx, dma_sg_t *sg, size_t cnt, void *data)
+{
+    return vfu_sgl_read(ctx, sg, cnt, data, 0);
+}
+
+VFU_EXPORT int vfu_sgl_write_compat(vfu_ctx_t *ctx, dma_sg_t *sg, size_t cnt, void *data)
+{
+    return vfu_sgl_write(ctx, sg, cnt, data, 0);
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of the server library share.  One file per subject: ctx (life cycle), conn (attach), run (requests,
+ * quiesce), region, irq, dma (map table, scatter lists), dma-message (DMA over the socket), dirty, migration, pci, pci-caps.
+ *
+ * Request handlers return 0 or a positive errno and act only after everything in the request was checked.
+ */
+#ifndef VFU_PRIVATE_H
+#define VFU_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "libvfio-user.h"
+#include "wire/bytes.h"
+#include "wire/io.h"
+#include "wire/wire.h"
+
+#define VFU_EXPORT __attribute__((visibility("default")))
+
+#define VFU_SERVER_MAX_FDS     8
+#define VFU_OUTPUT_LIMIT       (4u << 20)  /* queued bytes of one connection */
+#define VFU_BACKLOG_MESSAGES   4096u       /* commands that came while a DMA reply was awaited */
+#define VFU_BACKLOG_BYTES      (8u << 20)
+#define VFU_DMA_TIMEOUT_MS     5000
+#define VFU_MAX_CAPS           128u
+
+/* An answer being built: head, then data. */
+typedef struct Reply {
+    uint8_t head[64];
+    size_t head_len;
+    uint8_t small[64];          /* data of short answers */
+    void *heap;                 /* data of long ones */
+    const void *data;
+    size_t data_len;
+    int *fds;                   /* not owned, freed as memory */
+    unsigned fd_count;
+} Reply;
+
+/* Room for size bytes of data in the reply (contents undefined); NULL: no memory. */
+void *reply_reserve(Reply *r, size_t size);
+
+typedef struct IoEventFd {
+    uint64_t offset;
+    uint32_t size, flags;
+    int fd;
+    uint64_t datamatch;
+    int shadow_fd;
+    uint64_t shadow_offset;
+} IoEventFd;
+
+typedef struct Region {
+    uint64_t size;
+    uint32_t flags;
+    vfu_region_access_cb_t *cb;
+    WireArea *areas;
+    uint32_t area_count;
+    int fd;
+    uint64_t offset;
+    IoEventFd *io_fds;          /* oldest first */
+    uint32_t io_fd_count;
+} Region;
+
+typedef struct IrqType {
+    uint32_t count;
+    int *fds;                   /* count of them, -1: none; NULL: none at all */
+    uint32_t assigned;
+    vfu_dev_irq_state_cb_t *state_cb;
+} IrqType;
+
+/* A mapped range of the client's memory. */
+typedef struct DmaRegion {
+    vfu_dma_info_t info;
+    uint64_t iova, size;
+    int fd;                     /* -1: by messages */
+    uint64_t fd_offset;
+    bool writeable;
+    uint8_t *dirty;             /* bitmap while logging */
+    size_t dirty_size;
+} DmaRegion;
+
+#define DMA_CHUNK 128u
+/* Sorted by iova in two levels: both searches are binary, inserting moves at most a chunk and the list of chunks. */
+typedef struct DmaChunk {
+    uint32_t count;
+    uint64_t key[DMA_CHUNK];
+    DmaRegion *region[DMA_CHUNK];
+} DmaChunk;
+
+typedef struct DmaTable {
+    DmaChunk **chunk;
+    size_t chunk_count, chunk_room;
+    size_t region_count;
+} DmaTable;
+
+struct dma_sg {
+    uint64_t region_base;
+    DmaRegion *region;
+    uint64_t length;
+    uint64_t offset;            /* in the region */
+    bool writeable;
+};
+
+typedef struct Dma {
+    bool enabled;
+    size_t max_regions;
+    vfu_dma_register_cb_t *register_cb;
+    vfu_dma_unregister_cb_t *unregister_cb;
+    DmaTable table;
+    bool logging;
+    uint64_t log_page_size;
+    pthread_mutex_t message_lock; /* one message to the client at a time */
+    uint16_t message_id;
+    uint32_t stale_replies;     /* of requests given up after the timeout */
+} Dma;
+
+typedef struct Capability {
+    uint16_t id;
+    uint16_t offset, size;
+    uint32_t flags;
+} Capability;
+
+typedef struct Pci {
+    vfu_pci_config_space_t *space;
+    size_t space_size;
+    vfu_pci_type_t type;
+    Capability caps[VFU_MAX_CAPS], ext_caps[VFU_MAX_CAPS];
+    uint32_t cap_count, ext_cap_count;
+} Pci;
+
+typedef struct Migration {
+    bool enabled;
+    vfu_migration_callbacks_t cb;
+    uint32_t state;             /* WIRE_STATE_* */
+} Migration;
+
+/* A command that was read while a reply was awaited. */
+typedef struct Backlog {
+    struct Backlog *next;
+    WireMessage message;
+} Backlog;
+
+enum ConnState {
+    CONN_NONE,
+    CONN_NEGOTIATING,
+    CONN_ATTACHED,
+    CONN_LOST,                  /* broken, not yet torn down */
+};
+
+enum PendingQuiesce {
+    PENDING_NONE,
+    PENDING_MESSAGE,
+    PENDING_TEARDOWN,
+};
+
+struct vfu_ctx {
+    void *pvt;
+    bool nb, realized;
+    char *path;
+    int listen_fd;              /* -1: a connected fd was handed over */
+    int handed_fd;              /* that fd until it is attached, -1 */
+    int epoll_fd;               /* NB: what the user polls */
+    int epoll_watched;          /* fd in it, -1 */
+    uint32_t epoll_events;
+    vfu_log_fn_t *log;
+    int log_level;
+
+    enum ConnState conn;
+    WireStream *stream, *twin;
+    WireCaps client;
+    Backlog *backlog, **backlog_tail;
+    uint32_t backlog_count;
+    size_t backlog_bytes;
+
+    vfu_device_quiesce_cb_t *quiesce_cb;
+    enum PendingQuiesce pending;
+    WireMessage pending_message;
+
+    vfu_reset_cb_t *reset_cb;
+    Region regions[VFU_PCI_DEV_NUM_REGIONS];
+    pthread_mutex_t irq_lock;   /* irqs[].fds */
+    IrqType irqs[VFU_DEV_NUM_IRQS];
+    Dma dma;
+    Pci pci;
+    Migration migration;
+};
+
+/* Sets errno and returns -1. */
+int vfu_fail(int err);
+
+/* ---- ctx ---- */
+/* Brings the poll fd in line with what the context waits for. */
+void ctx_update_poll(vfu_ctx_t *ctx);
+
+/* ---- conn ---- */
+/* Sends a reply to h, or the bare error when err is not 0.  0, or an errno that means a lost connection. */
+int conn_reply(vfu_ctx_t *ctx, const WireHeader *h, int err, const Reply *r);
+/* Frees streams, backlog and pending message; the context waits for the next client. */
+void conn_close(vfu_ctx_t *ctx);
+/* Keeps a command for later; ENOMEM, or ENOBUFS over the limit. */
+int conn_backlog_add(vfu_ctx_t *ctx, WireMessage *m);
+
+/* ---- run ---- */
+/* Everything that ends with a connection: DMA, device reset, interrupts, sockets. */
+void run_teardown(vfu_ctx_t *ctx);
+
+/* ---- region ---- */
+int region_handle_info(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+int region_handle_io_fds(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+int region_handle_read(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+int region_handle_write(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+int region_handle_write_multi(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+void region_clear(Region *region);
+
+/* ---- irq ---- */
+int irq_handle_info(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+int irq_handle_set(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+void irq_release_all(vfu_ctx_t *ctx);
+
+/* ---- dma ---- */
+int dma_handle_map(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+int dma_handle_unmap(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+void dma_unmap_all(vfu_ctx_t *ctx);
+void dma_table_free(DmaTable *t);
+/* The region that contains iova, or NULL. */
+DmaRegion *dma_table_find(const DmaTable *t, uint64_t iova);
+/* Calls fn for each region in order of address; stops at and returns the first result that is not 0. */
+int dma_table_walk(DmaTable *t, int (*fn)(DmaRegion *region, void *opaque), void *opaque);
+
+/* ---- dirty ---- */
+void dirty_mark(vfu_ctx_t *ctx, DmaRegion *region, uint64_t offset, uint64_t length);
+/* A bitmap for a region while logging is on; ENOMEM, EINVAL (page larger than region). */
+int dirty_region_start(vfu_ctx_t *ctx, DmaRegion *region);
+int dirty_log_start(vfu_ctx_t *ctx, uint64_t page_size);
+void dirty_log_stop(vfu_ctx_t *ctx);
+int dirty_report(vfu_ctx_t *ctx, uint64_t iova, uint64_t length, uint64_t page_size, uint8_t *bitmap, size_t size);
+int dirty_handle_legacy(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+
+/* ---- migration ---- */
+int migration_handle_feature(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+int migration_handle_read(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+int migration_handle_write(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
+/* May this command run in the present state? */
+bool migration_allows(const vfu_ctx_t *ctx, unsigned command);
+
+/* ---- pci ---- */
+/* 0, or an errno. */
+int pci_realize(vfu_ctx_t *ctx);
+/* An access of the client to config space: count, or -1 with errno. */
+ssize_t pci_config_access(vfu_ctx_t *ctx, uint8_t *buf, size_t count, uint64_t offset, bool is_write);
+/* Does this write to config space touch the function level reset bit? */
+bool pci_write_may_reset(vfu_ctx_t *ctx, const WireRegionAccess *a);
+const Capability *pci_capability_at(const vfu_ctx_t *ctx, uint64_t offset);
+/* Writes the part [offset, offset + count) of a capability, all of it inside: 0 or an errno. */
+int pci_capability_write(vfu_ctx_t *ctx, const Capability *cap, const uint8_t *buf, size_t count, uint64_t offset);
+
+#endif
