@@ -159,6 +159,7 @@ static bool socket_wait(Chardev *chr, GError **error)
     g_printerr("chardev %s: waiting for a connection at %s\n", chr->obj.id, chr->filename);
     while (!chr->connected) {
         loop_iterate(chr->loop, true);
+        machine_process_requests(chr->obj.machine);
         if (machine_shutdown_requested(chr->obj.machine, &code)) {
             error_set(error, "chardev %s: ended while waiting for a connection at %s", chr->obj.id, chr->filename);
             return false;

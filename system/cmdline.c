@@ -501,28 +501,29 @@ static const Option option_table[] = {
 
 /* --- parsing --- */
 
-/* Insertions, deletions and replacements from a to b; b is at most as long as an option name. */
+/* Insertions, deletions, replacements and swaps of neighbours from a to b, which is an option's name. */
 static size_t option_distance(const char *a, const char *b)
 {
     size_t lb = strlen(b);
-    size_t row[64];
+    size_t rows[3][64]; /* of i - 2, i - 1 and i, going round */
 
-    g_assert(lb < G_N_ELEMENTS(row));
+    g_assert(lb < G_N_ELEMENTS(rows[0]));
     for (size_t j = 0; j <= lb; j++) {
-        row[j] = j;
+        rows[0][j] = j;
     }
     for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
+        const size_t *before = rows[(i + 1) % 3], *above = rows[(i + 2) % 3];
+        size_t *row = rows[i % 3];
 
         row[0] = i;
         for (size_t j = 1; j <= lb; j++) {
-            size_t above = row[j];
-
-            row[j] = MIN(MIN(row[j] + 1, row[j - 1] + 1), diagonal + (a[i - 1] != b[j - 1]));
-            diagonal = above;
+            row[j] = MIN(MIN(above[j] + 1, row[j - 1] + 1), above[j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+                row[j] = MIN(row[j], before[j - 2] + 1);
+            }
         }
     }
-    return row[lb];
+    return rows[strlen(a) % 3][lb];
 }
 
 static const char *option_nearest(const char *name)
@@ -531,7 +532,8 @@ static const char *option_nearest(const char *name)
     size_t best = option_distance(name, nearest);
 
     for (const Option *o = option_table; o->name; o++) {
-        size_t distance = option_distance(name, o->name);
+        /* Half a name is nearer than a short one that has little to do with it. */
+        size_t distance = g_str_has_prefix(o->name, name) ? 1 : option_distance(name, o->name);
 
         if (distance < best) {
             best = distance;
