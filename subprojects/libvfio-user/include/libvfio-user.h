@@ -101,8 +101,8 @@ void vfu_destroy_ctx(vfu_ctx_t *vfu_ctx);
 
 void *vfu_get_private(vfu_ctx_t *vfu_ctx);
 
-/* Are replies waiting for the client to read?  Additive: a server may stop feeding a device meanwhile. */
-bool vfu_output_pending(vfu_ctx_t *vfu_ctx);
+/* Additive: the poll(2) events to wait for on that fd; with ATTACH_NB always POLLIN. */
+short vfu_poll_events(vfu_ctx_t *vfu_ctx);
 
 /* msg has no newline. */
 typedef void(vfu_log_fn_t)(vfu_ctx_t *vfu_ctx, int level, const char *msg);

@@ -212,9 +212,9 @@ VFU_EXPORT void *vfu_get_private(vfu_ctx_t *ctx)
     return ctx->pvt;
 }
 
-VFU_EXPORT bool vfu_output_pending(vfu_ctx_t *ctx)
+VFU_EXPORT short vfu_poll_events(vfu_ctx_t *ctx)
 {
-    return ctx->stream && wire_stream_queued(ctx->stream) > 0;
+    return !ctx->nb && ctx->stream && wire_stream_queued(ctx->stream) ? POLLIN | POLLOUT : POLLIN;
 }
 
 VFU_EXPORT int vfu_get_poll_fd(vfu_ctx_t *ctx)
