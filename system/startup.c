@@ -432,6 +432,7 @@ void system_stop(System *s)
         qtest_server_free(s->qtest);
         monitor_close_all(m);
         accel_stop(accel);
+        block_close_all(m);
         process_unwatch_signals(s);
         loop_unlock(m->main_loop);
         machine_free(m);
