@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The LPC bridge of the ICH9, 8086:2918 (ICH9 data sheet chapter 13.1): routing
+ * registers of PIRQA..PIRQH and the base of the ACPI power management block,
+ * preset as firmware would.
+ */
+#include "hw/isa/ich9-lpc.h"
+
+#define LPC_PMBASE    0x40
+#define LPC_ACPI_CNTL 0x44
+#define LPC_PIRQA_ROUT 0x60
+#define LPC_PIRQE_ROUT 0x68
+#define LPC_RCBA      0xf0
+
+#define PMBASE_IO      0x01
+#define PMBASE_ADDRESS 0xff80
+#define ACPI_CNTL_EN   0x80
+#define PIRQ_IRQEN     0x80 /* 1: not routed to the 8259 */
+
+static unsigned lpc_pirq_register(unsigned n)
+{
+    return n < 4 ? LPC_PIRQA_ROUT + n : LPC_PIRQE_ROUT + n - 4;
+}
+
+int ich9_lpc_pirq_route(const Ich9Lpc *s, unsigned n)
+{
+    uint8_t rout = s->pci.config[lpc_pirq_register(n)];
+    return rout & PIRQ_IRQEN ? -1 : rout & 0xf;
+}
+
+uint8_t ich9_lpc_pirq_levels(const Ich9Lpc *s)
+{
+    uint8_t levels = 0;
+    for (unsigned n = 0; n < ICH9_PIRQ_COUNT; n++) {
+        levels |= (uint8_t)((s->pirq_count[n] > 0) << n);
+    }
+    return levels;
+}
+
+void ich9_lpc_set_pirq(Ich9Lpc *s, unsigned n, int level)
+{
+    if (level) {
+        s->pirq_count[n]++;
+    } else if (s->pirq_count[n]) {
+        s->pirq_count[n]--;
+    }
+    if (s->pirq_changed) {
+        s->pirq_changed(s->opaque);
+    }
+}
+
+static void lpc_update_pm(Ich9Lpc *s)
+{
+    if (!s->pm) {
+        return;
+    }
+    uint16_t base = pci_get16(s->pci.config + LPC_PMBASE) & PMBASE_ADDRESS;
+    uint16_t want = s->pci.config[LPC_ACPI_CNTL] & ACPI_CNTL_EN ? base : 0;
+    MemRegion *io = s->pci.dev.obj.machine->system_io;
+    if (want == s->pm_mapped) {
+        return;
+    }
+    if (s->pm_mapped) {
+        mem_region_del(io, s->pm->region);
+    }
+    s->pm_mapped = want;
+    if (want) {
+        mem_region_add(io, want, s->pm->region);
+    }
+}
+
+static void lpc_config_written(PciDevice *dev, uint16_t offset, unsigned size)
+{
+    Ich9Lpc *s = (Ich9Lpc *)dev;
+    lpc_update_pm(s);
+    if (s->pirq_changed) {
+        s->pirq_changed(s->opaque);
+    }
+}
+
+void ich9_lpc_connect(Ich9Lpc *s, Ich9Pm *pm, void (*pirq_changed)(void *opaque), void *opaque)
+{
+    s->pm = pm;
+    s->pirq_changed = pirq_changed;
+    s->opaque = opaque;
+    lpc_update_pm(s);
+}
+
+void ich9_lpc_disconnect(Ich9Lpc *s)
+{
+    if (s->pm && s->pm_mapped) {
+        mem_region_del(s->pci.dev.obj.machine->system_io, s->pm->region);
+    }
+    s->pm_mapped = 0;
+    s->pm = NULL;
+    s->pirq_changed = NULL;
+}
+
+static void lpc_reset(PciDevice *dev)
+{
+    Ich9Lpc *s = (Ich9Lpc *)dev;
+    pci_set32(dev->config + LPC_PMBASE, ICH9_PMBASE | PMBASE_IO);
+    dev->config[LPC_ACPI_CNTL] = ACPI_CNTL_EN;
+    for (unsigned n = 0; n < ICH9_PIRQ_COUNT; n++) {
+        dev->config[lpc_pirq_register(n)] = PIRQ_IRQEN;
+    }
+    pci_set16(dev->config + PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    lpc_update_pm(s);
+    if (s->pirq_changed) {
+        s->pirq_changed(s->opaque);
+    }
+}
+
+static bool lpc_start(PciDevice *dev, GError **error)
+{
+    pci_set16(dev->wmask + LPC_PMBASE, PMBASE_ADDRESS);
+    dev->wmask[LPC_ACPI_CNTL] = ACPI_CNTL_EN | 7;
+    for (unsigned n = 0; n < ICH9_PIRQ_COUNT; n++) {
+        dev->wmask[lpc_pirq_register(n)] = PIRQ_IRQEN | 0xf;
+    }
+    dev->config[PCI_HEADER_TYPE] |= PCI_HEADER_TYPE_MULTI;
+    return true;
+}
+
+static void lpc_stop(PciDevice *dev)
+{
+    ich9_lpc_disconnect((Ich9Lpc *)dev);
+}
+
+static bool lpc_post_load(void *instance, uint32_t version, GError **error)
+{
+    lpc_config_written(instance, 0, 0);
+    return true;
+}
+
+static const StateField lpc_fields[] = {
+    STATE_FIELD_STRUCT(Ich9Lpc, pci, &pci_device_state), STATE_FIELD_ARRAY(Ich9Lpc, pirq_count), STATE_END};
+static const StateTable lpc_state = {
+    .name = "ich9-lpc", .version = 1, .fields = lpc_fields, .post_load = lpc_post_load};
+
+const PciModel ich9_lpc_model = {
+    .dev = {.name = "ICH9-LPC",
+            .doc = "LPC bridge of the ICH9.",
+            .kind = MODEL_PCI,
+            .size = sizeof(Ich9Lpc),
+            .state = &lpc_state,
+            .internal = true},
+    .ids = {.vendor = 0x8086, .device = 0x2918, .revision = 2, .class_code = 0x060100},
+    .start = lpc_start,
+    .reset = lpc_reset,
+    .stop = lpc_stop,
+    .config_written = lpc_config_written,
+    .no_unplug = true,
+};

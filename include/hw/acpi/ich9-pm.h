@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* ACPI fixed hardware of the ICH9: power management I/O space.  Context: home loop's lock. */
+#ifndef HW_ACPI_ICH9_PM_H
+#define HW_ACPI_ICH9_PM_H
+
+#include "core/machine.h"
+
+#define ICH9_PM_SIZE    0x80
+#define ICH9_PM_EVT     0x00
+#define ICH9_PM_CNT     0x04
+#define ICH9_PM_TMR     0x08
+#define ICH9_PM_GPE0    0x20
+#define ICH9_PM_GPE0_LEN 0x10
+#define ICH9_PM_SLP_TYP_S5 7
+
+typedef struct Ich9Pm {
+    Device dev;
+    IrqLine *sci;         /* wiring, set before start */
+    MemRegion *region;    /* the block, which the LPC bridge maps at PMBASE */
+    uint16_t pm1_sts, pm1_en;
+    uint32_t pm1_cnt;
+    uint64_t gpe0_sts, gpe0_en;
+    uint32_t smi_en, smi_sts;
+    int64_t overflow_seen; /* half period of the timer reflected in TMROF_STS */
+    Timer *overflow;
+} Ich9Pm;
+
+extern const DeviceModel ich9_pm_model;
+
+/* Presses the power button for a moment. */
+void ich9_pm_power_button(Ich9Pm *s);
+
+#endif
