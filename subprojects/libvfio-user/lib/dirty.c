@@ -101,11 +101,11 @@ static void report_region(vfu_ctx_t *ctx, DmaRegion *region, uint64_t base, uint
     uint64_t whole = length == region->size ? pages : length / log_page;
 
     for (uint64_t i = 0; region->dirty && i < (pages + 7) / 8; i++) {
-        uint8_t keep = whole >= (i + 1) * 8 ? 0 : (uint8_t)(0xffu << (whole > i * 8 ? whole - i * 8 : 0));
+        unsigned kept = whole >= (i + 1) * 8 ? 0 : 0xffu << (whole > i * 8 ? whole - i * 8 : 0);
         uint8_t bits = 0;
 
         if (__atomic_load_n(&region->dirty[i], __ATOMIC_RELAXED)) {
-            bits = __atomic_fetch_and(&region->dirty[i], keep, __ATOMIC_ACQUIRE);
+            bits = __atomic_fetch_and(&region->dirty[i], (uint8_t)kept, __ATOMIC_ACQUIRE);
         }
         while (bits) {
             uint64_t from = (i * 8 + (unsigned)__builtin_ctz(bits)) * log_page;

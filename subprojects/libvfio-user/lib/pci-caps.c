@@ -237,8 +237,8 @@ static int write_msi(vfu_ctx_t *ctx, const Capability *cap, const uint8_t *buf, 
     const uint8_t *mask = bytes[PCI_MSI_FLAGS] & PCI_MSI_FLAGS_64BIT ? mask_64 : mask_32;
 
     if (offset <= PCI_MSI_FLAGS && count > PCI_MSI_FLAGS - offset) {
-        unsigned mme = (buf[PCI_MSI_FLAGS - offset] & PCI_MSI_FLAGS_QSIZE) >> 4;
-        unsigned mmc = (bytes[PCI_MSI_FLAGS] & PCI_MSI_FLAGS_QMASK) >> 1;
+        unsigned mme = ((unsigned)buf[PCI_MSI_FLAGS - offset] & PCI_MSI_FLAGS_QSIZE) >> 4;
+        unsigned mmc = ((unsigned)bytes[PCI_MSI_FLAGS] & PCI_MSI_FLAGS_QMASK) >> 1;
 
         if (mme > mmc || mme > 5) {
             return EINVAL;
