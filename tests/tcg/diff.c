@@ -142,7 +142,9 @@ static bool diff_same(const TestCase *test, const NativeState *ours, const Nativ
         ((ours->rflags ^ host->rflags) & flags) || memcmp(guest_data(), data, GUEST_BYTES)) {
         return false;
     }
-    if (ours->vector == 14 && (ours->cr2 != host->cr2 || ours->error != host->error)) {
+    /* Processors read long x87 images in an order of their own. */
+    const bool any_address = test->form->flags & FORM_ENV;
+    if (ours->vector == 14 && ((ours->cr2 != host->cr2 && !any_address) || ours->error != host->error)) {
         return false;
     }
     return diff_same_fx(test, ours, host);

@@ -171,6 +171,7 @@ static void guest_make_tables(void)
     put64(SYS_GDT + (SEL_USER_SS & ~7), UINT64_C(0x00cff3000000ffff));
     put64(SYS_GDT + (SEL_USER_CS & ~7), UINT64_C(0x00affb000000ffff));
     put64(SYS_TSS + 4, SYS_STACK_TOP); /* RSP0 */
+    memset(guest.sys + SYS_TSS + 0x66, 0xff, 2); /* no I/O permission bitmap */
     for (uint64_t vector = 0; vector < 256; vector++) {
         const uint64_t stub = SYS_STUBS + vector * SYS_STUB_BYTES;
         const uint64_t present_dpl3_interrupt_gate = UINT64_C(0xee) << 40;

@@ -185,9 +185,9 @@ X86SimdFault x86_simd_cvtpi2ps(X86SimdCtx *ctx, void *dst, const void *src)
         return X86_SIMD_MF;
     }
     FP_RUN("cvtdq2ps", d, x86_mmx_load(src), in, out);
+    fp_enter_mmx(ctx); /* even when #XM follows */
     X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);
     if (fault == X86_SIMD_OK) {
-        fp_enter_mmx(ctx);
         _mm_storel_epi64(dst, d);
     }
     return fault;

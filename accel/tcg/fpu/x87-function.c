@@ -56,7 +56,7 @@ static bool function_run(X86FpuCtx *ctx, X86Fp80 result[2], unsigned *sw)
     const bool stop = x87_commit(fpu, *sw, X87_BEFORE);
     const bool nan = (result[0].f.sign_exp & 0x7fff) == 0x7fff;
     /* A remainder that is not a number has no quotient bits. */
-    const unsigned cc = nan || (stop && (*sw & X86_FSW_IE)) ? function->cc & X86_FSW_C2 : function->cc;
+    const unsigned cc = nan || stop ? function->cc & X86_FSW_C2 : function->cc;
     fpu->fsw = (uint16_t)((fpu->fsw & ~cc) | (*sw & cc));
     return stop;
 }
