@@ -96,7 +96,8 @@ static void req_prepare(BlockReq *req, struct io_uring_sqe *sqe)
     io_uring_sqe_set_data(sqe, req);
 }
 
-/* Fills the ring, continued requests first, and tells the kernel.  What the kernel does not take now stays in the ring. */
+/* Fills the ring, continued requests first, and tells the kernel.  What the kernel does not take now stays in
+ * the ring. */
 static void uring_submit(BlockBackend *blk)
 {
     BlockEngine *e = blk->engine;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the files of block/ share: the node, its requests, and the table an asynchronous I/O engine fills in. */
+/* What the files of block/ share: the node, its requests, and the table an asynchronous I/O engine fills in.
+ */
 #ifndef BLOCK_INTERNAL_H
 #define BLOCK_INTERNAL_H
 
@@ -8,10 +9,10 @@
 #include "block/block.h"
 #include "core/trace.h"
 
-#define BLOCK_INLINE_IOV 16
+#define BLOCK_INLINE_IOV    16
 #define BLOCK_MAX_IN_FLIGHT 128
-#define BLOCK_ZEROES_LEN (1u << 20) /* bytes of zeroes one iovec of a zeroing write points at */
-#define BLOCK_ZEROES_IOV 64
+#define BLOCK_ZEROES_LEN    (1u << 20) /* bytes of zeroes one iovec of a zeroing write points at */
+#define BLOCK_ZEROES_IOV    64
 
 typedef enum BlockOp {
     BLOCK_OP_READ,
@@ -25,19 +26,20 @@ typedef enum BlockOp {
 typedef struct BlockReq BlockReq;
 typedef struct BlockEngine BlockEngine;
 
-/* A request.  Of the submitter until it is in flight, then of the engine until it is handed to block_req_complete(). */
+/* A request.  Of the submitter until it is in flight, then of the engine until it is handed to
+ * block_req_complete(). */
 struct BlockReq {
     BlockReq *next;
     BlockBackend *blk;
     BlockDoneFn *done;
     void *opaque;
     BlockOp op;
-    BlockOp kind;         /* what was asked, for statistics; op may change to a fallback */
+    BlockOp kind; /* what was asked, for statistics; op may change to a fallback */
     int fd;
-    bool dsync;           /* write: on stable storage before done */
-    bool then_flush;      /* a flush follows the transfer */
-    bool discard;         /* not being able to is no error */
-    bool zeroes;          /* iov points at the page of zeroes */
+    bool dsync;      /* write: on stable storage before done */
+    bool then_flush; /* a flush follows the transfer */
+    bool discard;    /* not being able to is no error */
+    bool zeroes;     /* iov points at the page of zeroes */
     int result;
     uint64_t offset, len; /* bytes, of the whole request */
     uint64_t progress;    /* bytes transferred */
@@ -45,7 +47,7 @@ struct BlockReq {
     int iovcnt, iov_index, iov_room;
     struct iovec *own_iov;
     struct iovec inline_iov[BLOCK_INLINE_IOV];
-    void *bounce;         /* aligned copy for O_DIRECT, `len` bytes */
+    void *bounce; /* aligned copy for O_DIRECT, `len` bytes */
 };
 
 typedef struct BlockReqQueue {
@@ -71,22 +73,22 @@ struct BlockBackend {
     Object obj;
     char *file;
     int fd;
-    int buffered_fd;            /* O_DIRECT nodes: for what is not aligned; else -1 */
+    int buffered_fd;                  /* O_DIRECT nodes: for what is not aligned; else -1 */
     uint32_t mem_align, offset_align; /* O_DIRECT: bytes, powers of two; else 1 */
-    uint64_t size;              /* bytes, multiple of 512 */
+    uint64_t size;                    /* bytes, multiple of 512 */
     bool readonly, sync, no_flush, discard;
     bool no_punch, no_zero_range, no_dsync; /* the file system refused; atomic */
-    void *zeroes;               /* BLOCK_ZEROES_LEN bytes, read-only */
+    void *zeroes;                           /* BLOCK_ZEROES_LEN bytes, read-only */
     const BlockEngineOps *engine_ops;
     BlockEngine *engine;
-    EventLoop *loop;            /* of the user; NULL while unattached */
+    EventLoop *loop; /* of the user; NULL while unattached */
     Device *user;
-    LoopBh *bh;                 /* completes what the engine never saw, retries what it could not take */
-    BlockReqQueue queue;        /* waiting for the engine */
-    BlockReqQueue finished;     /* waiting for bh */
+    LoopBh *bh;             /* completes what the engine never saw, retries what it could not take */
+    BlockReqQueue queue;    /* waiting for the engine */
+    BlockReqQueue finished; /* waiting for bh */
     BlockReq *free_reqs;
-    unsigned in_flight;         /* with the engine */
-    unsigned outstanding;       /* accepted and not done */
+    unsigned in_flight;   /* with the engine */
+    unsigned outstanding; /* accepted and not done */
     unsigned plugged;
     bool closed;
     BlockStats stats;
@@ -105,8 +107,9 @@ BlockReq *block_queue_pop(BlockReqQueue *queue);
 /* The iovecs of one system call: *count of them from the return value on.  Any thread. */
 struct iovec *block_req_iov(BlockReq *req, int *count);
 /*
- * Takes the result of one system call (bytes or 0, or -errno).  True: the request has ended and req->result is
- * set.  False: another call is needed (rest of a short transfer, a fallback, the flush that follows).  Any thread.
+ * Takes the result of one system call (bytes or 0, or -errno).  True: the request has ended and req->result
+ * is set.  False: another call is needed (rest of a short transfer, a fallback, the flush that follows).  Any
+ * thread.
  */
 bool block_req_step(BlockReq *req, int64_t res);
 /* The engine is done with it: calls done and recycles.  Home loop. */

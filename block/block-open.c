@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Opening and closing of nodes: the options of -drive, locks against a second
- * writer (open file description locks), direct I/O alignment, choice of the engine, and the `drive=` property.
+ * writer (open file description locks), direct I/O alignment, choice of the engine, and the `drive=`
+ * property.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,17 +38,35 @@ static void node_clear(Object *obj, const Prop *prop)
 static const PropType node_engine_type = {"str", node_parse, node_format, node_clear, sizeof(void *)};
 
 static const Prop node_props[] = {
-    {.name = "file", .type = &prop_string, .offset = offsetof(BlockBackend, file), .flags = PROP_READONLY, .doc = "path of the image"},
-    {.name = "size", .type = &prop_size, .offset = offsetof(BlockBackend, size), .flags = PROP_READONLY, .doc = "bytes"},
-    {.name = "readonly", .type = &prop_bool, .offset = offsetof(BlockBackend, readonly), .flags = PROP_READONLY,
+    {.name = "file",
+     .type = &prop_string,
+     .offset = offsetof(BlockBackend, file),
+     .flags = PROP_READONLY,
+     .doc = "path of the image"},
+    {.name = "size",
+     .type = &prop_size,
+     .offset = offsetof(BlockBackend, size),
+     .flags = PROP_READONLY,
+     .doc = "bytes"},
+    {.name = "readonly",
+     .type = &prop_bool,
+     .offset = offsetof(BlockBackend, readonly),
+     .flags = PROP_READONLY,
      .doc = "writes are refused"},
-    {.name = "aio", .type = &node_engine_type, .offset = offsetof(BlockBackend, engine_ops), .flags = PROP_READONLY,
+    {.name = "aio",
+     .type = &node_engine_type,
+     .offset = offsetof(BlockBackend, engine_ops),
+     .flags = PROP_READONLY,
      .doc = "how requests reach the kernel"},
     PROP_END,
 };
 
 static const ObjectModel node_model = {
-    .model = {.name = "block-node", .doc = "A -drive.", .kind = MODEL_OBJECT, .size = sizeof(BlockBackend), .props = node_props,
+    .model = {.name = "block-node",
+              .doc = "A -drive.",
+              .kind = MODEL_OBJECT,
+              .size = sizeof(BlockBackend),
+              .props = node_props,
               .internal = true},
 };
 
@@ -59,7 +78,7 @@ typedef struct CacheMode {
 } CacheMode;
 
 static const CacheMode cache_modes[] = {
-    {"writeback", false, false, false}, {"none", true, false, false},  {"writethrough", false, true, false},
+    {"writeback", false, false, false}, {"none", true, false, false},   {"writethrough", false, true, false},
     {"directsync", true, true, false},  {"unsafe", false, false, true},
 };
 
@@ -71,7 +90,7 @@ typedef struct DriveOpts {
 
 typedef struct DriveOptDef {
     const char *name;
-    size_t offset;             /* in DriveOpts */
+    size_t offset;              /* in DriveOpts */
     const char *const *allowed; /* NULL: any text */
 } DriveOptDef;
 
@@ -128,7 +147,9 @@ static bool parse_opt(DriveOpts *o, const char *name, struct json_object *value,
         *(const char **)((char *)o + def->offset) = text;
         return true;
     }
-    error_set(error, "-drive %s: unknown option (allowed id, file, format, if, readonly, cache, aio, discard)", name);
+    error_set(error,
+              "-drive %s: unknown option (allowed id, file, format, if, readonly, cache, aio, discard)",
+              name);
     return false;
 }
 
@@ -145,7 +166,9 @@ static bool parse_opts(DriveOpts *o, struct json_object *opts, GError **error)
         return false;
     }
     if (!o->id) {
-        error_set(error, "-drive file=%s: id is missing; add id=NAME, which a device then takes as drive=NAME", o->file);
+        error_set(error,
+                  "-drive file=%s: id is missing; add id=NAME, which a device then takes as drive=NAME",
+                  o->file);
         return false;
     }
     o->cache_mode = &cache_modes[0];
@@ -176,7 +199,8 @@ static bool open_file(BlockBackend *blk, const DriveOpts *o, GError **error)
     }
     blk->fd = open(o->file, mode | O_CLOEXEC | O_NONBLOCK | (o->cache_mode->direct ? O_DIRECT : 0));
     if (blk->fd < 0 && errno == EINVAL && o->cache_mode->direct) {
-        error_set(error, "-drive file=%s: the file system has no direct I/O; use another mode than cache=%s", o->file, o->cache);
+        error_set(error, "-drive file=%s: the file system has no direct I/O; use another mode than cache=%s",
+                  o->file, o->cache);
         return false;
     }
     if (blk->fd < 0) {
@@ -219,8 +243,8 @@ static bool probe_size(BlockBackend *blk, GError **error)
     /* Bytes after the last whole sector are not part of the disk. */
     blk->size = (uint64_t)end & ~(uint64_t)(BLOCK_SECTOR_SIZE - 1);
     if (!blk->size) {
-        error_set(error, "-drive file=%s: is too small (%lld bytes, allowed at least %d)", blk->file, (long long)end,
-                  BLOCK_SECTOR_SIZE);
+        error_set(error, "-drive file=%s: is too small (%lld bytes, allowed at least %d)", blk->file,
+                  (long long)end, BLOCK_SECTOR_SIZE);
         return false;
     }
     return true;
@@ -232,7 +256,8 @@ typedef struct FormatMagic {
 
 static bool probe_format(BlockBackend *blk, const DriveOpts *o, GError **error)
 {
-    static const FormatMagic known[] = {{"qcow2", "QFI\xfb"}, {"VMDK", "KDMV"}, {"VHDX", "vhdx"}, {"VHD", "cone"}, {"QED", "QED"}};
+    static const FormatMagic known[] = {
+        {"qcow2", "QFI\xfb"}, {"VMDK", "KDMV"}, {"VHDX", "vhdx"}, {"VHD", "cone"}, {"QED", "QED"}};
     uint8_t head[4] = {0};
     int fd = blk->buffered_fd >= 0 ? blk->buffered_fd : blk->fd;
 
@@ -244,8 +269,11 @@ static bool probe_format(BlockBackend *blk, const DriveOpts *o, GError **error)
 
         memcpy(magic, known[i].magic, strlen(known[i].magic));
         if (!memcmp(head, magic, sizeof(head))) {
-            error_set(error, "-drive file=%s: is a %s image (allowed raw); convert it with `qemu-img convert -O raw`, "
-                      "or add format=raw to use its bytes as they are", blk->file, known[i].name);
+            error_set(
+                error,
+                "-drive file=%s: is a %s image (allowed raw); convert it with `qemu-img convert -O raw`, "
+                "or add format=raw to use its bytes as they are",
+                blk->file, known[i].name);
             return false;
         }
     }
@@ -320,7 +348,8 @@ static bool node_open(BlockBackend *blk, const DriveOpts *o, GError **error)
     blk->sync = o->cache_mode->sync;
     blk->no_flush = o->cache_mode->no_flush;
     blk->discard = o->discard && (!strcmp(o->discard, "unmap") || !strcmp(o->discard, "on"));
-    if (!open_file(blk, o, error) || !lock_file(blk, error) || !probe_size(blk, error) || !probe_format(blk, o, error)) {
+    if (!open_file(blk, o, error) || !lock_file(blk, error) || !probe_size(blk, error) ||
+        !probe_format(blk, o, error)) {
         return false;
     }
     probe_alignment(blk);
@@ -333,8 +362,8 @@ static bool node_open(BlockBackend *blk, const DriveOpts *o, GError **error)
     if (!start_engine(blk, o, error)) {
         return false;
     }
-    TRACE(&block_trace[BLOCK_TRACE_OPEN], "%s: %s, %" G_GUINT64_FORMAT " bytes, cache=%s, aio=%s", blk->obj.id, blk->file,
-          blk->size, o->cache_mode->name, blk->engine_ops->name);
+    TRACE(&block_trace[BLOCK_TRACE_OPEN], "%s: %s, %" G_GUINT64_FORMAT " bytes, cache=%s, aio=%s",
+          blk->obj.id, blk->file, blk->size, o->cache_mode->name, blk->engine_ops->name);
     return true;
 }
 
@@ -417,8 +446,8 @@ static bool drive_parse(Object *obj, const Prop *prop, struct json_object *value
     BlockBackend *blk = id ? block_find(obj->machine, id) : NULL;
 
     if (!blk) {
-        error_set(error, "%s.%s: no such drive ('%s'); add -drive id=%s,file=PATH,format=raw,if=none", obj->model->name,
-                  prop->name, id ? id : "null", id ? id : "NAME");
+        error_set(error, "%s.%s: no such drive ('%s'); add -drive id=%s,file=PATH,format=raw,if=none",
+                  obj->model->name, prop->name, id ? id : "null", id ? id : "NAME");
         return false;
     }
     *(BlockBackend **)((char *)obj + prop->offset) = blk;

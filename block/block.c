@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Block requests: checks, the queue in front of the engine, what happens between system calls (short transfers,
- * fallbacks of the fallocate operations, flushes that follow), and completion.
+ * Block requests: checks, the queue in front of the engine, what happens between system calls (short
+ * transfers, fallbacks of the fallocate operations, flushes that follow), and completion.
  */
 #include "block/block-internal.h"
 
@@ -45,7 +45,8 @@ BlockReq *block_queue_pop(BlockReqQueue *queue)
 
 /* --- the life of a request --- */
 
-static BlockReq *req_new(BlockBackend *blk, BlockOp op, uint64_t offset, uint64_t len, BlockDoneFn *done, void *opaque)
+static BlockReq *req_new(BlockBackend *blk, BlockOp op, uint64_t offset, uint64_t len, BlockDoneFn *done,
+                         void *opaque)
 {
     BlockReq *req = blk->free_reqs;
 
@@ -118,8 +119,9 @@ static void req_finish(BlockReq *req)
     g_clear_pointer(&req->bounce, free);
     req_count(&blk->stats, req);
     if (result < 0) {
-        TRACE(&block_trace[BLOCK_TRACE_ERROR], "%s: operation %d at %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT " bytes: %s",
-              blk->obj.id, req->kind, req->offset, req->len, g_strerror(-result));
+        TRACE(&block_trace[BLOCK_TRACE_ERROR],
+              "%s: operation %d at %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT " bytes: %s", blk->obj.id,
+              req->kind, req->offset, req->len, g_strerror(-result));
     }
     req->next = blk->free_reqs;
     blk->free_reqs = req;
@@ -158,7 +160,8 @@ static void block_kick(BlockBackend *blk)
     if (!blk->plugged && blk->queue.head) {
         blk->engine_ops->submit(blk);
         if (blk->queue.head && !blk->in_flight) {
-            loop_bh_schedule(blk->bh); /* the kernel is out of something: nothing of ours will end to try again */
+            loop_bh_schedule(
+                blk->bh); /* the kernel is out of something: nothing of ours will end to try again */
         }
     }
 }
@@ -372,8 +375,8 @@ static void req_align(BlockReq *req)
     }
 }
 
-static void block_transfer(BlockBackend *blk, BlockOp op, uint64_t offset, const struct iovec *iov, int iovcnt, bool fua,
-                           BlockDoneFn *done, void *opaque)
+static void block_transfer(BlockBackend *blk, BlockOp op, uint64_t offset, const struct iovec *iov,
+                           int iovcnt, bool fua, BlockDoneFn *done, void *opaque)
 {
     uint64_t len = 0;
     BlockReq *req;
@@ -400,18 +403,20 @@ static void block_transfer(BlockBackend *blk, BlockOp op, uint64_t offset, const
     block_submit(req);
 }
 
-void block_read(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int iovcnt, BlockDoneFn *done, void *opaque)
+void block_read(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int iovcnt, BlockDoneFn *done,
+                void *opaque)
 {
     block_transfer(blk, BLOCK_OP_READ, offset, iov, iovcnt, false, done, opaque);
 }
 
-void block_write(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int iovcnt, bool fua, BlockDoneFn *done,
-                 void *opaque)
+void block_write(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int iovcnt, bool fua,
+                 BlockDoneFn *done, void *opaque)
 {
     block_transfer(blk, BLOCK_OP_WRITE, offset, iov, iovcnt, fua, done, opaque);
 }
 
-void block_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t len, bool may_unmap, BlockDoneFn *done, void *opaque)
+void block_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t len, bool may_unmap, BlockDoneFn *done,
+                        void *opaque)
 {
     BlockReq *req = req_new(blk, BLOCK_OP_WRITE, offset, len, done, opaque);
     bool punch = may_unmap && blk->discard && !__atomic_load_n(&blk->no_punch, __ATOMIC_RELAXED);
@@ -490,7 +495,8 @@ void block_drain(BlockBackend *blk)
 bool block_attach(BlockBackend *blk, Device *user, EventLoop *loop, GError **error)
 {
     if (blk->user) {
-        error_set(error, "drive=%s: in use by device '%s'; a drive has one user", blk->obj.id, blk->user->obj.id);
+        error_set(error, "drive=%s: in use by device '%s'; a drive has one user", blk->obj.id,
+                  blk->user->obj.id);
         return false;
     }
     if (blk->closed) {

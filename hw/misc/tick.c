@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * tick: the teaching device of docs/devel/device-models.md, not modelled on any hardware.  Every PERIOD microseconds of
- * guest time it counts, writes a record to guest memory and interrupts, with MSI or on INTA.
+ * tick: the teaching device of docs/devel/device-models.md, not modelled on any hardware.  Every PERIOD
+ * microseconds of guest time it counts, writes a record to guest memory and interrupts, with MSI or on INTA.
  *
  *   CTRL    bit 0 ENABLE: ticks happen; setting it clears COUNT.  bit 1 IRQ: ticks interrupt.
  *   STATUS  bit 0 TICK: a tick happened; bit 1 FAULT: a record could not be written.  Write 1 to clear.
@@ -13,20 +13,20 @@
 #include "core/trace.h"
 #include "hw/pci/pci.h"
 
-#define TICK_CTRL_ENABLE 0x1u
-#define TICK_CTRL_IRQ 0x2u
-#define TICK_STATUS_TICK 0x1u
+#define TICK_CTRL_ENABLE  0x1u
+#define TICK_CTRL_IRQ     0x2u
+#define TICK_STATUS_TICK  0x1u
 #define TICK_STATUS_FAULT 0x2u
-#define TICK_RECORD_LEN 16
-#define TICK_BAR_SIZE 0x1000
-#define NS_PER_US 1000
+#define TICK_RECORD_LEN   16
+#define TICK_BAR_SIZE     0x1000
+#define NS_PER_US         1000
 
 typedef struct Tick {
     PciDevice pci;
     uint32_t default_period; /* microseconds; property */
     uint32_t ctrl, status, period, count;
     uint64_t addr;
-    uint64_t deadline;       /* of the next tick, guest nanoseconds; meaningful while enabled */
+    uint64_t deadline; /* of the next tick, guest nanoseconds; meaningful while enabled */
     Timer *timer;
 } Tick;
 
@@ -108,10 +108,18 @@ static void tick_config_written(PciDevice *dev, uint16_t offset, unsigned size)
 /* --- registers --- */
 
 static const RegDef tick_regs[] = {
-    {.name = "CTRL", .offset = 0x00, .size = 4, .writable = TICK_CTRL_ENABLE | TICK_CTRL_IRQ, .written = tick_ctrl_written,
+    {.name = "CTRL",
+     .offset = 0x00,
+     .size = 4,
+     .writable = TICK_CTRL_ENABLE | TICK_CTRL_IRQ,
+     .written = tick_ctrl_written,
      .field = offsetof(Tick, ctrl)},
-    {.name = "STATUS", .offset = 0x04, .size = 4, .w1c = TICK_STATUS_TICK | TICK_STATUS_FAULT,
-     .written = tick_status_written, .field = offsetof(Tick, status)},
+    {.name = "STATUS",
+     .offset = 0x04,
+     .size = 4,
+     .w1c = TICK_STATUS_TICK | TICK_STATUS_FAULT,
+     .written = tick_status_written,
+     .field = offsetof(Tick, status)},
     {.name = "PERIOD", .offset = 0x08, .size = 4, .writable = UINT32_MAX, .field = offsetof(Tick, period)},
     {.name = "COUNT", .offset = 0x0c, .size = 4, .field = offsetof(Tick, count)},
     {.name = "ADDR", .offset = 0x10, .size = 8, .writable = ~UINT64_C(7), .field = offsetof(Tick, addr)},
@@ -155,7 +163,8 @@ static bool tick_post_load(void *instance, uint32_t version, GError **error)
     Tick *t = instance;
 
     if (t->deadline > INT64_MAX) {
-        error_set(error, "%s: saved deadline is out of range (%" G_GINT64_MODIFIER "u)", t->pci.dev.obj.id, t->deadline);
+        error_set(error, "%s: saved deadline is out of range (%" G_GINT64_MODIFIER "u)", t->pci.dev.obj.id,
+                  t->deadline);
         return false;
     }
     timer_cancel(t->timer);
@@ -177,11 +186,16 @@ static const StateField tick_fields[] = {
     STATE_END,
 };
 
-static const StateTable tick_state = {.name = "tick", .version = 1, .fields = tick_fields, .post_load = tick_post_load};
+static const StateTable tick_state = {
+    .name = "tick", .version = 1, .fields = tick_fields, .post_load = tick_post_load};
 
 const PciModel tick_model = {
-    .dev = {.name = "tick", .doc = "A device to learn from: counts, writes records to memory, interrupts.", .kind = MODEL_PCI,
-            .size = sizeof(Tick), .props = tick_props, .state = &tick_state},
+    .dev = {.name = "tick",
+            .doc = "A device to learn from: counts, writes records to memory, interrupts.",
+            .kind = MODEL_PCI,
+            .size = sizeof(Tick),
+            .props = tick_props,
+            .state = &tick_state},
     .ids = {.vendor = 0x1234, .device = 0x0f01, .revision = 1, .class_code = 0x088000},
     .interrupt_pin = 1,
     .bars = {[0] = {.size = TICK_BAR_SIZE, .kind = PCI_BAR_MEM32, .regs = tick_regs}},

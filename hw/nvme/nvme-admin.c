@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The admin command set (NVMe 1.4, section 5): queues, abort, asynchronous event requests; the rest by file. */
+/* The admin command set (NVMe 1.4, section 5): queues, abort, asynchronous event requests; the rest by file.
+ */
 #include "hw/nvme/nvme.h"
 
-#define QUEUE_PC 0x1u  /* physically contiguous: cdw11 */
+#define QUEUE_PC  0x1u /* physically contiguous: cdw11 */
 #define QUEUE_IEN 0x2u
 
 /* What Create and Delete take in cdw10. */
@@ -103,7 +104,8 @@ static uint16_t delete_cq(NvmeReq *req)
     return NVME_SC_SUCCESS;
 }
 
-/* Commands are with the host's kernel before an abort can name them: none is aborted, which the result says. */
+/* Commands are with the host's kernel before an abort can name them: none is aborted, which the result says.
+ */
 static uint16_t abort_cmd(NvmeReq *req)
 {
     uint16_t sqid = (uint16_t)req->cmd.cdw10;
@@ -152,7 +154,8 @@ uint16_t nvme_admin_execute(NvmeReq *req)
             continue;
         }
         if (req->cmd.flags & (NVME_CMD_FUSE | NVME_CMD_PSDT)) {
-            return NVME_SC_INVALID_FIELD | NVME_DNR; /* no fused commands; SGLs are never used by admin commands */
+            return NVME_SC_INVALID_FIELD |
+                   NVME_DNR; /* no fused commands; SGLs are never used by admin commands */
         }
         return admin_ops[i].execute(req);
     }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * NVMe controller: the PCI function, registers (NVMe 1.4, 3.1), enable, disable and shutdown (7.6), saved state.
+ * NVMe controller: the PCI function, registers (NVMe 1.4, 3.1), enable, disable and shutdown (7.6), saved
+ * state.
  *
- * Disabling does not wait: commands in flight lose their queues, and CSTS.RDY stays set until the last of them no
- * longer touches guest memory.
+ * Disabling does not wait: commands in flight lose their queues, and CSTS.RDY stays set until the last of
+ * them no longer touches guest memory.
  */
 #include "hw/nvme/nvme.h"
 
@@ -184,23 +185,46 @@ static uint64_t intms_read(void *opaque)
     return ((Nvme *)opaque)->intms;
 }
 
-#define REG_CAP \
-    (NVME_CAP_MQES(NVME_QUEUE_ENTRIES) | NVME_CAP_CQR | NVME_CAP_TO(15) | NVME_CAP_CSS_NVM | NVME_CAP_MPSMAX(CC_MPS_MAX))
+#define REG_CAP                                                                                              \
+    (NVME_CAP_MQES(NVME_QUEUE_ENTRIES) | NVME_CAP_CQR | NVME_CAP_TO(15) | NVME_CAP_CSS_NVM |                 \
+     NVME_CAP_MPSMAX(CC_MPS_MAX))
 
 static const RegDef nvme_regs[] = {
     {.name = "CAP", .offset = NVME_REG_CAP, .size = 8, .reset = REG_CAP, .field = offsetof(Nvme, cap)},
     {.name = "VS", .offset = NVME_REG_VS, .size = 4, .reset = NVME_VERSION_1_4, .field = offsetof(Nvme, vs)},
-    {.name = "INTMS", .offset = NVME_REG_INTMS, .size = 4, .writable = UINT32_MAX, .written = intms_written,
-     .read = intms_read, .field = SIZE_MAX},
-    {.name = "INTMC", .offset = NVME_REG_INTMC, .size = 4, .writable = UINT32_MAX, .written = intmc_written,
-     .read = intms_read, .field = SIZE_MAX},
-    {.name = "CC", .offset = NVME_REG_CC, .size = 4, .writable = NVME_CC_WRITABLE, .written = cc_written,
+    {.name = "INTMS",
+     .offset = NVME_REG_INTMS,
+     .size = 4,
+     .writable = UINT32_MAX,
+     .written = intms_written,
+     .read = intms_read,
+     .field = SIZE_MAX},
+    {.name = "INTMC",
+     .offset = NVME_REG_INTMC,
+     .size = 4,
+     .writable = UINT32_MAX,
+     .written = intmc_written,
+     .read = intms_read,
+     .field = SIZE_MAX},
+    {.name = "CC",
+     .offset = NVME_REG_CC,
+     .size = 4,
+     .writable = NVME_CC_WRITABLE,
+     .written = cc_written,
      .field = offsetof(Nvme, cc)},
     {.name = "CSTS", .offset = NVME_REG_CSTS, .size = 4, .field = offsetof(Nvme, csts)},
     {.name = "NSSR", .offset = NVME_REG_NSSR, .size = 4, .field = SIZE_MAX},
     {.name = "AQA", .offset = NVME_REG_AQA, .size = 4, .writable = 0x0fff0fff, .field = offsetof(Nvme, aqa)},
-    {.name = "ASQ", .offset = NVME_REG_ASQ, .size = 8, .writable = ~UINT64_C(0xfff), .field = offsetof(Nvme, asq)},
-    {.name = "ACQ", .offset = NVME_REG_ACQ, .size = 8, .writable = ~UINT64_C(0xfff), .field = offsetof(Nvme, acq)},
+    {.name = "ASQ",
+     .offset = NVME_REG_ASQ,
+     .size = 8,
+     .writable = ~UINT64_C(0xfff),
+     .field = offsetof(Nvme, asq)},
+    {.name = "ACQ",
+     .offset = NVME_REG_ACQ,
+     .size = 8,
+     .writable = ~UINT64_C(0xfff),
+     .field = offsetof(Nvme, acq)},
     {.name = "CMBLOC", .offset = NVME_REG_CMBLOC, .size = 4, .field = SIZE_MAX},
     {.name = "CMBSZ", .offset = NVME_REG_CMBSZ, .size = 4, .field = SIZE_MAX},
     {.name = "BPINFO", .offset = NVME_REG_BPINFO, .size = 4, .field = SIZE_MAX},
@@ -245,13 +269,18 @@ static bool check_props(Nvme *n, GError **error)
         error_set(error, "nvme.serial: has a bad length (%zu, allowed 1..20)", strlen(n->serial));
         return false;
     }
-    if (!is_block_size(n->block_size) || !is_block_size(n->physical_block_size) || n->physical_block_size < n->block_size) {
-        error_set(error, "nvme.logical_block_size, physical_block_size: not possible (%u, %u, allowed 512, 1024, 2048, 4096, "
-                  "the physical one not smaller)", n->block_size, n->physical_block_size);
+    if (!is_block_size(n->block_size) || !is_block_size(n->physical_block_size) ||
+        n->physical_block_size < n->block_size) {
+        error_set(error,
+                  "nvme.logical_block_size, physical_block_size: not possible (%u, %u, allowed 512, 1024, "
+                  "2048, 4096, "
+                  "the physical one not smaller)",
+                  n->block_size, n->physical_block_size);
         return false;
     }
     if (n->drive && block_size(n->drive) < n->block_size) {
-        error_set(error, "nvme.drive=%s: is smaller than one block of %u bytes", block_id(n->drive), n->block_size);
+        error_set(error, "nvme.drive=%s: is smaller than one block of %u bytes", block_id(n->drive),
+                  n->block_size);
         return false;
     }
     return true;
@@ -275,7 +304,8 @@ static bool nvme_start(PciDevice *dev, GError **error)
     n->blocks = n->drive ? block_size(n->drive) >> n->lba_shift : 0;
     n->bh = loop_bh_new(dev->dev.home, nvme_bh, n);
     n->irq_bh = loop_bh_new(dev->dev.home, nvme_irq_bh, n);
-    n->doorbells = mem_region_new_io(dev->dev.obj.machine->topo, "nvme doorbells", doorbell_len, &doorbell_ops, n, dev->dev.home);
+    n->doorbells = mem_region_new_io(dev->dev.obj.machine->topo, "nvme doorbells", doorbell_len,
+                                     &doorbell_ops, n, dev->dev.home);
     mem_region_add_overlap(pci_bar_region(dev, 0), NVME_REG_DOORBELLS, n->doorbells, 1);
     return true;
 }
@@ -328,15 +358,23 @@ static void nvme_stop(PciDevice *dev)
 /* --- properties and state --- */
 
 static const Prop nvme_props[] = {
-    {.name = "serial", .type = &prop_string, .offset = offsetof(Nvme, serial), .flags = PROP_REQUIRED,
+    {.name = "serial",
+     .type = &prop_string,
+     .offset = offsetof(Nvme, serial),
+     .flags = PROP_REQUIRED,
      .doc = "serial number, 1 to 20 characters"},
-    {.name = "drive", .type = &prop_drive, .offset = offsetof(Nvme, drive), .doc = "id of the -drive that is namespace 1"},
-    PROP_U32("max_ioqpairs", Nvme, max_ioqpairs, 64, 1, NVME_MAX_IOQPAIRS, "pairs of I/O queues a guest may create"),
+    {.name = "drive",
+     .type = &prop_drive,
+     .offset = offsetof(Nvme, drive),
+     .doc = "id of the -drive that is namespace 1"},
+    PROP_U32("max_ioqpairs", Nvme, max_ioqpairs, 64, 1, NVME_MAX_IOQPAIRS,
+             "pairs of I/O queues a guest may create"),
     PROP_U16("msix_qsize", Nvme, msix_qsize, 65, 1, NVME_MAX_VECTORS, "MSI-X vectors"),
     PROP_U8("mdts", Nvme, mdts, 7, 0, 20, "largest transfer of a command, 4 KiB << mdts; 0: no limit"),
     PROP_U8("aerl", Nvme, aerl, 3, 0, NVME_MAX_AERL, "asynchronous event requests that are held, less one"),
     PROP_U32("logical_block_size", Nvme, block_size, 512, 512, 4096, "bytes of a block"),
-    PROP_U32("physical_block_size", Nvme, physical_block_size, 512, 512, 4096, "bytes the guest should write at once"),
+    PROP_U32("physical_block_size", Nvme, physical_block_size, 512, 512, 4096,
+             "bytes the guest should write at once"),
     PROP_END,
 };
 
@@ -347,20 +385,28 @@ static const StateField sq_fields[] = {
 static const StateTable sq_state = {.name = "nvme-sq", .version = 1, .fields = sq_fields};
 
 static const StateField cq_fields[] = {
-    STATE_FIELD_UINT(NvmeCq, base),   STATE_FIELD_UINT(NvmeCq, entries), STATE_FIELD_UINT(NvmeCq, head),
-    STATE_FIELD_UINT(NvmeCq, tail),   STATE_FIELD_UINT(NvmeCq, vector),  STATE_FIELD_BOOL(NvmeCq, phase),
+    STATE_FIELD_UINT(NvmeCq, base),        STATE_FIELD_UINT(NvmeCq, entries),
+    STATE_FIELD_UINT(NvmeCq, head),        STATE_FIELD_UINT(NvmeCq, tail),
+    STATE_FIELD_UINT(NvmeCq, vector),      STATE_FIELD_BOOL(NvmeCq, phase),
     STATE_FIELD_BOOL(NvmeCq, irq_enabled), STATE_END,
 };
 static const StateTable cq_state = {.name = "nvme-cq", .version = 1, .fields = cq_fields};
 
 static const StateField event_fields[] = {
-    STATE_FIELD_UINT(NvmeEvent, type), STATE_FIELD_UINT(NvmeEvent, info), STATE_FIELD_UINT(NvmeEvent, log), STATE_END,
+    STATE_FIELD_UINT(NvmeEvent, type),
+    STATE_FIELD_UINT(NvmeEvent, info),
+    STATE_FIELD_UINT(NvmeEvent, log),
+    STATE_END,
 };
 static const StateTable event_state = {.name = "nvme-event", .version = 1, .fields = event_fields};
 
 static const StateField error_fields[] = {
-    STATE_FIELD_UINT(NvmeErrorEntry, count), STATE_FIELD_UINT(NvmeErrorEntry, lba),    STATE_FIELD_UINT(NvmeErrorEntry, nsid),
-    STATE_FIELD_UINT(NvmeErrorEntry, sqid),  STATE_FIELD_UINT(NvmeErrorEntry, cid), STATE_FIELD_UINT(NvmeErrorEntry, status),
+    STATE_FIELD_UINT(NvmeErrorEntry, count),
+    STATE_FIELD_UINT(NvmeErrorEntry, lba),
+    STATE_FIELD_UINT(NvmeErrorEntry, nsid),
+    STATE_FIELD_UINT(NvmeErrorEntry, sqid),
+    STATE_FIELD_UINT(NvmeErrorEntry, cid),
+    STATE_FIELD_UINT(NvmeErrorEntry, status),
     STATE_END,
 };
 static const StateTable error_state = {.name = "nvme-error", .version = 1, .fields = error_fields};
@@ -386,12 +432,13 @@ static bool queues_plausible(const Nvme *n)
         if ((sq->entries || cq->entries) && i > n->max_ioqpairs) {
             return false;
         }
-        if (sq->entries && (sq->entries < 2 || sq->entries > 4096 || sq->head >= sq->entries || sq->tail >= sq->entries ||
-                            sq->cqid >= NVME_MAX_QUEUES || !n->cq[sq->cqid].entries)) {
+        if (sq->entries &&
+            (sq->entries < 2 || sq->entries > 4096 || sq->head >= sq->entries || sq->tail >= sq->entries ||
+             sq->cqid >= NVME_MAX_QUEUES || !n->cq[sq->cqid].entries)) {
             return false;
         }
-        if (cq->entries && (cq->entries < 2 || cq->entries > 4096 || cq->head >= cq->entries || cq->tail >= cq->entries ||
-                            cq->vector >= n->msix_qsize)) {
+        if (cq->entries && (cq->entries < 2 || cq->entries > 4096 || cq->head >= cq->entries ||
+                            cq->tail >= cq->entries || cq->vector >= n->msix_qsize)) {
             return false;
         }
     }
@@ -403,8 +450,8 @@ static bool nvme_post_load(void *instance, uint32_t version, GError **error)
     Nvme *n = instance;
 
     if (NVME_CC_MPS(n->cc) > CC_MPS_MAX || !queues_plausible(n)) {
-        error_set(error, "%s: saved controller has queues that cannot be (%u queue pairs, %u vectors here)", n->pci.dev.obj.id,
-                  n->max_ioqpairs, n->msix_qsize);
+        error_set(error, "%s: saved controller has queues that cannot be (%u queue pairs, %u vectors here)",
+                  n->pci.dev.obj.id, n->max_ioqpairs, n->msix_qsize);
         return false;
     }
     n->cc_acted = n->cc;
@@ -449,13 +496,24 @@ static const StateField nvme_fields[] = {
     STATE_END,
 };
 
-static const StateTable nvme_state = {
-    .name = "nvme", .version = 1, .fields = nvme_fields, .pre_save = nvme_pre_save, .post_load = nvme_post_load};
+static const StateTable nvme_state = {.name = "nvme",
+                                      .version = 1,
+                                      .fields = nvme_fields,
+                                      .pre_save = nvme_pre_save,
+                                      .post_load = nvme_post_load};
 
 const PciModel nvme_model = {
-    .dev = {.name = "nvme", .doc = "NVM Express 1.4 controller with one namespace.", .kind = MODEL_PCI, .size = sizeof(Nvme),
-            .props = nvme_props, .state = &nvme_state},
-    .ids = {.vendor = 0x1b36, .device = 0x0010, .subsystem_vendor = 0x1af4, .subsystem = 0x1100, .revision = 2,
+    .dev = {.name = "nvme",
+            .doc = "NVM Express 1.4 controller with one namespace.",
+            .kind = MODEL_PCI,
+            .size = sizeof(Nvme),
+            .props = nvme_props,
+            .state = &nvme_state},
+    .ids = {.vendor = 0x1b36,
+            .device = 0x0010,
+            .subsystem_vendor = 0x1af4,
+            .subsystem = 0x1100,
+            .revision = 2,
             .class_code = 0x010802},
     .interrupt_pin = 1,
     .express = true,

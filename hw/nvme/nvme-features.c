@@ -2,13 +2,13 @@
 /* Get Features and Set Features (NVMe 1.4, 5.13, 5.21). */
 #include "hw/nvme/nvme.h"
 
-#define SELECT_CURRENT 0
-#define SELECT_SUPPORTED 3
-#define CAPABILITY_NAMESPACE 0x2u
+#define SELECT_CURRENT        0
+#define SELECT_SUPPORTED      3
+#define CAPABILITY_NAMESPACE  0x2u
 #define CAPABILITY_CHANGEABLE 0x4u
-#define SET_SAVE (1u << 31)
-#define WRITE_CACHE_ENABLE 0x1u
-#define TEMPERATURE_DEFAULT 343
+#define SET_SAVE              (1u << 31)
+#define WRITE_CACHE_ENABLE    0x1u
+#define TEMPERATURE_DEFAULT   343
 
 typedef struct Feature {
     bool supported, changeable, per_namespace;
@@ -56,7 +56,8 @@ static uint32_t queue_counts(const Nvme *n)
     return (n->max_ioqpairs - 1) << 16 | (n->max_ioqpairs - 1);
 }
 
-/* The over temperature threshold of the composite sensor is the only one that is stored; others are as by default. */
+/* The over temperature threshold of the composite sensor is the only one that is stored; others are as by
+ * default. */
 static bool is_over_threshold(uint32_t cdw11)
 {
     return !(cdw11 >> 16 & 0x3f);
@@ -85,7 +86,8 @@ uint16_t nvme_get_features(NvmeReq *req)
         return check_nsid(req, f);
     }
     if (select == SELECT_SUPPORTED) {
-        req->result = (f->changeable ? CAPABILITY_CHANGEABLE : 0) | (f->per_namespace ? CAPABILITY_NAMESPACE : 0);
+        req->result =
+            (f->changeable ? CAPABILITY_CHANGEABLE : 0) | (f->per_namespace ? CAPABILITY_NAMESPACE : 0);
         return NVME_SC_SUCCESS;
     }
     if (id == NVME_FEAT_QUEUES) {
@@ -94,7 +96,9 @@ uint16_t nvme_get_features(NvmeReq *req)
         if (vector >= n->msix_qsize) {
             return NVME_SC_INVALID_FIELD | NVME_DNR;
         }
-        req->result = vector | (select == SELECT_CURRENT ? n->vector_config[vector] : vector ? 0 : NVME_VECTOR_CD);
+        req->result = vector | (select == SELECT_CURRENT ? n->vector_config[vector]
+                                : vector                 ? 0
+                                                         : NVME_VECTOR_CD);
     } else if (id == NVME_FEAT_TEMPERATURE && !is_over_threshold(req->cmd.cdw11)) {
         req->result = 0;
     } else {

@@ -6,32 +6,67 @@
 
 /* Byte offsets in the Identify Controller data structure (figure 247). */
 enum {
-    CTRL_VID = 0, CTRL_SSVID = 2, CTRL_SN = 4, CTRL_MN = 24, CTRL_FR = 64, CTRL_RAB = 72, CTRL_IEEE = 73, CTRL_MDTS = 77,
-    CTRL_VER = 80, CTRL_OAES = 92, CTRL_CNTRLTYPE = 111, CTRL_OACS = 256, CTRL_ACL = 258, CTRL_AERL = 259, CTRL_FRMW = 260,
-    CTRL_LPA = 261, CTRL_ELPE = 262, CTRL_NPSS = 263, CTRL_WCTEMP = 266, CTRL_CCTEMP = 268, CTRL_SQES = 512, CTRL_CQES = 513,
-    CTRL_NN = 516, CTRL_ONCS = 520, CTRL_VWC = 525, CTRL_SUBNQN = 768, CTRL_PSD0 = 2048,
+    CTRL_VID = 0,
+    CTRL_SSVID = 2,
+    CTRL_SN = 4,
+    CTRL_MN = 24,
+    CTRL_FR = 64,
+    CTRL_RAB = 72,
+    CTRL_IEEE = 73,
+    CTRL_MDTS = 77,
+    CTRL_VER = 80,
+    CTRL_OAES = 92,
+    CTRL_CNTRLTYPE = 111,
+    CTRL_OACS = 256,
+    CTRL_ACL = 258,
+    CTRL_AERL = 259,
+    CTRL_FRMW = 260,
+    CTRL_LPA = 261,
+    CTRL_ELPE = 262,
+    CTRL_NPSS = 263,
+    CTRL_WCTEMP = 266,
+    CTRL_CCTEMP = 268,
+    CTRL_SQES = 512,
+    CTRL_CQES = 513,
+    CTRL_NN = 516,
+    CTRL_ONCS = 520,
+    CTRL_VWC = 525,
+    CTRL_SUBNQN = 768,
+    CTRL_PSD0 = 2048,
 };
 
 /* In the Identify Namespace data structure (figure 245). */
 enum {
-    NS_NSZE = 0, NS_NCAP = 8, NS_NUSE = 16, NS_NSFEAT = 24, NS_NLBAF = 25, NS_FLBAS = 26, NS_DLFEAT = 33, NS_NPWG = 64,
-    NS_NPWA = 66, NS_NPDG = 68, NS_NPDA = 70, NS_NOWS = 72, NS_NSATTR = 99, NS_LBAF0 = 128,
+    NS_NSZE = 0,
+    NS_NCAP = 8,
+    NS_NUSE = 16,
+    NS_NSFEAT = 24,
+    NS_NLBAF = 25,
+    NS_FLBAS = 26,
+    NS_DLFEAT = 33,
+    NS_NPWG = 64,
+    NS_NPWA = 66,
+    NS_NPDG = 68,
+    NS_NPDA = 70,
+    NS_NOWS = 72,
+    NS_NSATTR = 99,
+    NS_LBAF0 = 128,
 };
 
-#define ONCS_COMPARE 0x01
-#define ONCS_DSM 0x04
-#define ONCS_WRITE_ZEROES 0x08
-#define ONCS_FEATURE_SELECT 0x10
-#define VWC_PRESENT 0x07 /* and Flush takes the broadcast NSID */
-#define LPA_EFFECTS 0x02
-#define LPA_EXTENDED 0x04
-#define FRMW_ONE_SLOT_RO 0x03
+#define ONCS_COMPARE           0x01
+#define ONCS_DSM               0x04
+#define ONCS_WRITE_ZEROES      0x08
+#define ONCS_FEATURE_SELECT    0x10
+#define VWC_PRESENT            0x07 /* and Flush takes the broadcast NSID */
+#define LPA_EFFECTS            0x02
+#define LPA_EXTENDED           0x04
+#define FRMW_ONE_SLOT_RO       0x03
 #define NSATTR_WRITE_PROTECTED 0x01
-#define NSFEAT_OPTPERF 0x10
-#define DLFEAT_ZEROES_DEAC 0x09 /* deallocated blocks read zeroes; Write Zeroes may deallocate */
-#define IDT_UUID 3
-#define TEMPERATURE_WARNING 343
-#define TEMPERATURE_CRITICAL 373
+#define NSFEAT_OPTPERF         0x10
+#define DLFEAT_ZEROES_DEAC     0x09 /* deallocated blocks read zeroes; Write Zeroes may deallocate */
+#define IDT_UUID               3
+#define TEMPERATURE_WARNING    343
+#define TEMPERATURE_CRITICAL   373
 
 static void put_text(uint8_t *field, size_t len, const char *text)
 {

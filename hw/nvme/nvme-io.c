@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The NVM command set (NVMe 1.4, section 6): read, write, flush, write zeroes, compare, dataset management. */
+/* The NVM command set (NVMe 1.4, section 6): read, write, flush, write zeroes, compare, dataset management.
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -26,7 +27,8 @@ static uint16_t status_of(const NvmeReq *req, int result)
     if (result == -ENOMEM || req->cmd.opcode == NVME_IO_FLUSH) {
         return NVME_SC_INTERNAL;
     }
-    return req->cmd.opcode == NVME_IO_READ || req->cmd.opcode == NVME_IO_COMPARE ? NVME_SC_READ_ERROR : NVME_SC_WRITE_FAULT;
+    return req->cmd.opcode == NVME_IO_READ || req->cmd.opcode == NVME_IO_COMPARE ? NVME_SC_READ_ERROR
+                                                                                 : NVME_SC_WRITE_FAULT;
 }
 
 static uint16_t check_range(const Nvme *n, uint64_t slba, uint64_t blocks)
@@ -95,7 +97,8 @@ static uint16_t io_write(NvmeReq *req)
     if (status) {
         return status;
     }
-    block_write(n->drive, cmd_slba(req) << n->lba_shift, req->iov, (int)req->iov_count, wants_fua(req), rw_done, req);
+    block_write(n->drive, cmd_slba(req) << n->lba_shift, req->iov, (int)req->iov_count, wants_fua(req),
+                rw_done, req);
     return NVME_PENDING;
 }
 
@@ -136,8 +139,8 @@ static uint16_t io_write_zeroes(NvmeReq *req)
     if (status) {
         return status;
     }
-    block_write_zeroes(n->drive, cmd_slba(req) << n->lba_shift, cmd_blocks(req) << n->lba_shift, req->cmd.cdw12 & NVME_WZ_DEAC,
-                       zeroes_done, req);
+    block_write_zeroes(n->drive, cmd_slba(req) << n->lba_shift, cmd_blocks(req) << n->lba_shift,
+                       req->cmd.cdw12 & NVME_WZ_DEAC, zeroes_done, req);
     return NVME_PENDING;
 }
 
@@ -228,9 +231,9 @@ typedef struct IoOp {
 } IoOp;
 
 static const IoOp io_ops[] = {
-    {NVME_IO_READ, io_read},         {NVME_IO_WRITE, io_write},
-    {NVME_IO_FLUSH, io_flush},       {NVME_IO_WRITE_ZEROES, io_write_zeroes},
-    {NVME_IO_COMPARE, io_compare},   {NVME_IO_DSM, io_dsm},
+    {NVME_IO_READ, io_read},       {NVME_IO_WRITE, io_write},
+    {NVME_IO_FLUSH, io_flush},     {NVME_IO_WRITE_ZEROES, io_write_zeroes},
+    {NVME_IO_COMPARE, io_compare}, {NVME_IO_DSM, io_dsm},
 };
 
 uint16_t nvme_io_execute(NvmeReq *req)

@@ -4,12 +4,12 @@
 
 #include "hw/nvme/nvme.h"
 
-#define LOG_RAE (1u << 15) /* cdw10: retain asynchronous event */
-#define ERROR_ENTRY_LEN 64
-#define EFFECTS_CSUPP 0x1u
-#define EFFECTS_LBCC 0x2u
+#define LOG_RAE                   (1u << 15) /* cdw10: retain asynchronous event */
+#define ERROR_ENTRY_LEN           64
+#define EFFECTS_CSUPP             0x1u
+#define EFFECTS_LBCC              0x2u
 #define SMART_WARNING_TEMPERATURE 0x2
-#define DATA_UNIT (512 * 1000)
+#define DATA_UNIT                 (512 * 1000)
 
 /* --- events --- */
 
@@ -26,8 +26,8 @@ void nvme_events_deliver(Nvme *n)
         memmove(&n->events[i], &n->events[i + 1], (n->event_count - i) * sizeof(event));
         n->event_masked |= (uint8_t)(1u << event.type);
         n->aer_count--;
-        nvme_post_admin(n, n->aer_cids[n->aer_count], event.type | (uint32_t)event.info << 8 | (uint32_t)event.log << 16,
-                        NVME_SC_SUCCESS);
+        nvme_post_admin(n, n->aer_cids[n->aer_count],
+                        event.type | (uint32_t)event.info << 8 | (uint32_t)event.log << 16, NVME_SC_SUCCESS);
     }
 }
 
@@ -115,8 +115,9 @@ static void log_firmware(const Nvme *n, uint8_t *page)
 static void log_effects(const Nvme *n, uint8_t *page)
 {
     static const uint8_t admin[] = {
-        NVME_ADM_DELETE_SQ, NVME_ADM_CREATE_SQ, NVME_ADM_GET_LOG_PAGE, NVME_ADM_DELETE_CQ, NVME_ADM_CREATE_CQ,
-        NVME_ADM_IDENTIFY, NVME_ADM_ABORT, NVME_ADM_SET_FEATURES, NVME_ADM_GET_FEATURES, NVME_ADM_ASYNC_EVENT,
+        NVME_ADM_DELETE_SQ,    NVME_ADM_CREATE_SQ,   NVME_ADM_GET_LOG_PAGE, NVME_ADM_DELETE_CQ,
+        NVME_ADM_CREATE_CQ,    NVME_ADM_IDENTIFY,    NVME_ADM_ABORT,        NVME_ADM_SET_FEATURES,
+        NVME_ADM_GET_FEATURES, NVME_ADM_ASYNC_EVENT,
     };
     static const uint8_t read_only[] = {NVME_IO_FLUSH, NVME_IO_READ, NVME_IO_COMPARE};
     static const uint8_t writing[] = {NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM};
@@ -134,13 +135,13 @@ static void log_effects(const Nvme *n, uint8_t *page)
 
 typedef struct LogPage {
     uint8_t id;
-    uint16_t len;     /* bytes */
-    int8_t event;     /* type of the events that reading it acknowledges, or -1 */
+    uint16_t len; /* bytes */
+    int8_t event; /* type of the events that reading it acknowledges, or -1 */
     void (*fill)(const Nvme *n, uint8_t *page);
 } LogPage;
 
 static const LogPage log_pages[] = {
-    {NVME_LOG_ERROR, NVME_ERROR_LOG_ENTRIES * ERROR_ENTRY_LEN, NVME_EVENT_ERROR, log_error},
+    {NVME_LOG_ERROR, NVME_ERROR_LOG_ENTRIES *ERROR_ENTRY_LEN, NVME_EVENT_ERROR, log_error},
     {NVME_LOG_SMART, 512, NVME_EVENT_SMART, log_smart},
     {NVME_LOG_FIRMWARE, 512, -1, log_firmware},
     {NVME_LOG_EFFECTS, 4096, -1, log_effects},
@@ -183,7 +184,7 @@ uint16_t nvme_get_log_page(NvmeReq *req)
         }
         status = offset & 3 ? NVME_SC_INVALID_FIELD | NVME_DNR : log_transfer(req, log, offset, dwords * 4);
         if (!status && log->event >= 0 && !(req->cmd.cdw10 & LOG_RAE)) {
-            n->event_masked &= (uint8_t)~(1u << log->event);
+            n->event_masked &= (uint8_t) ~(1u << log->event);
             loop_bh_schedule(n->bh);
         }
         return status;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Physical Region Pages (NVMe 1.4, 4.3): from a command's data pointer to runs of guest memory, mapped or copied. */
+/* Physical Region Pages (NVMe 1.4, 4.3): from a command's data pointer to runs of guest memory, mapped or
+ * copied. */
 #include <string.h>
 
 #include "hw/nvme/nvme.h"
@@ -130,7 +131,8 @@ static uint16_t copy_segs(NvmeReq *req, uint8_t *buf, bool to_host)
 {
     for (unsigned i = 0; i < req->seg_count; i++) {
         NvmeSeg seg = req->segs[i];
-        MemResult res = to_host ? nvme_dma_write(req->n, seg.addr, buf, seg.len) : nvme_dma_read(req->n, seg.addr, buf, seg.len);
+        MemResult res = to_host ? nvme_dma_write(req->n, seg.addr, buf, seg.len)
+                                : nvme_dma_read(req->n, seg.addr, buf, seg.len);
 
         if (res != MEM_OK) {
             return NVME_SC_DATA_TRANSFER;

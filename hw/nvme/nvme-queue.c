@@ -2,15 +2,15 @@
 /*
  * Queues (NVMe 1.4, 4.1, 7.4), doorbells (3.1.24), completions and interrupts (7.5).
  *
- * A command is fetched only when its completion has a place: the completion queue can never be found full later, and
- * no list of waiting completions has to be kept or saved.
+ * A command is fetched only when its completion has a place: the completion queue can never be found full
+ * later, and no list of waiting completions has to be kept or saved.
  */
 #include <string.h>
 
 #include "hw/nvme/nvme.h"
 
-#define FETCH_MAX 16   /* entries read from memory at once */
-#define SQ_BUDGET 64   /* commands of one queue before the others have their turn */
+#define FETCH_MAX 16 /* entries read from memory at once */
+#define SQ_BUDGET 64 /* commands of one queue before the others have their turn */
 
 TraceEvent nvme_trace[] = {
     [NVME_TRACE_CMD] = {"nvme_command"},
@@ -28,7 +28,8 @@ void nvme_sq_init(Nvme *n, unsigned qid, uint64_t base, uint32_t entries, uint16
 
 void nvme_cq_init(Nvme *n, unsigned qid, uint64_t base, uint32_t entries, uint16_t vector, bool irq_enabled)
 {
-    n->cq[qid] = (NvmeCq){.base = base, .entries = entries, .vector = vector, .phase = true, .irq_enabled = irq_enabled};
+    n->cq[qid] = (NvmeCq){
+        .base = base, .entries = entries, .vector = vector, .phase = true, .irq_enabled = irq_enabled};
 }
 
 void nvme_queues_clear(Nvme *n)
@@ -61,7 +62,8 @@ void nvme_update_pin(Nvme *n)
         for (unsigned i = 0; i <= n->max_ioqpairs && !level; i++) {
             const NvmeCq *cq = &n->cq[i];
 
-            level = cq->entries && cq->irq_enabled && cq->head != cq->tail && !(n->intms >> (cq->vector & 31) & 1);
+            level = cq->entries && cq->irq_enabled && cq->head != cq->tail &&
+                    !(n->intms >> (cq->vector & 31) & 1);
         }
     }
     pci_set_irq(&n->pci, level);
@@ -148,8 +150,8 @@ static void cq_post(Nvme *n, uint16_t cqid, uint16_t sqid, uint16_t cid, uint32_
     Cqe cqe = {{GUINT32_TO_LE(result), 0, GUINT32_TO_LE(n->sq[sqid].head | (uint32_t)sqid << 16),
                 GUINT32_TO_LE(cid | (uint32_t)(status << 1 | cq->phase) << 16)}};
 
-    TRACE(&nvme_trace[NVME_TRACE_COMPLETE], "%s: sq %u cid %u status 0x%x result 0x%x", n->pci.dev.obj.id, sqid, cid, status,
-          result);
+    TRACE(&nvme_trace[NVME_TRACE_COMPLETE], "%s: sq %u cid %u status 0x%x result 0x%x", n->pci.dev.obj.id,
+          sqid, cid, status, result);
     if (!cqe_store(n, addr, &cqe)) {
         nvme_fatal(n, "cannot write to a completion queue");
         return;
@@ -261,8 +263,9 @@ static void execute(Nvme *n, uint16_t sqid, const NvmeCmd *cmd)
     cmd_from_le(&req->cmd);
     n->sq[sqid].in_flight++;
     n->cq[n->sq[sqid].cqid].in_flight++;
-    TRACE(&nvme_trace[NVME_TRACE_CMD], "%s: sq %u cid %u opcode 0x%02x nsid 0x%x cdw10 0x%x 0x%x 0x%x", n->pci.dev.obj.id, sqid,
-          req->cmd.cid, req->cmd.opcode, req->cmd.nsid, req->cmd.cdw10, req->cmd.cdw11, req->cmd.cdw12);
+    TRACE(&nvme_trace[NVME_TRACE_CMD], "%s: sq %u cid %u opcode 0x%02x nsid 0x%x cdw10 0x%x 0x%x 0x%x",
+          n->pci.dev.obj.id, sqid, req->cmd.cid, req->cmd.opcode, req->cmd.nsid, req->cmd.cdw10,
+          req->cmd.cdw11, req->cmd.cdw12);
     status = sqid ? nvme_io_execute(req) : nvme_admin_execute(req);
     if (status == NVME_HELD) {
         n->sq[sqid].in_flight--;
@@ -293,7 +296,8 @@ static bool sq_process(Nvme *n, uint16_t sqid)
     uint32_t generation = n->generation, budget = SQ_BUDGET, count;
 
     while (sq->entries && (count = MIN(sq_fetchable(n, sq), budget))) {
-        if (nvme_dma_read(n, sq->base + (uint64_t)sq->head * NVME_SQE_SIZE, cmds, (uint64_t)count * NVME_SQE_SIZE) != MEM_OK) {
+        if (nvme_dma_read(n, sq->base + (uint64_t)sq->head * NVME_SQE_SIZE, cmds,
+                          (uint64_t)count * NVME_SQE_SIZE) != MEM_OK) {
             nvme_fatal(n, "cannot read a submission queue");
             return false;
         }
@@ -343,7 +347,8 @@ static void sq_doorbell(Nvme *n, uint16_t qid, uint32_t tail)
     bool more;
 
     if (tail >= sq->entries) {
-        guest_error(&n->pci.dev, "tail of submission queue %u set to %u (allowed 0..%u)", qid, tail, sq->entries - 1);
+        guest_error(&n->pci.dev, "tail of submission queue %u set to %u (allowed 0..%u)", qid, tail,
+                    sq->entries - 1);
         nvme_event_add(n, NVME_EVENT_ERROR, NVME_EVENT_ERROR_INVALID_VALUE, NVME_LOG_ERROR);
         return;
     }
@@ -367,13 +372,15 @@ static void cq_doorbell(Nvme *n, uint16_t qid, uint32_t head)
     uint32_t step;
 
     if (head >= cq->entries) {
-        guest_error(&n->pci.dev, "head of completion queue %u set to %u (allowed 0..%u)", qid, head, cq->entries - 1);
+        guest_error(&n->pci.dev, "head of completion queue %u set to %u (allowed 0..%u)", qid, head,
+                    cq->entries - 1);
         nvme_event_add(n, NVME_EVENT_ERROR, NVME_EVENT_ERROR_INVALID_VALUE, NVME_LOG_ERROR);
         return;
     }
     step = (head + cq->entries - cq->head) % cq->entries;
     if (step > cq_used(cq)) {
-        guest_error(&n->pci.dev, "head of completion queue %u set to %u, beyond the tail %u", qid, head, cq->tail);
+        guest_error(&n->pci.dev, "head of completion queue %u set to %u, beyond the tail %u", qid, head,
+                    cq->tail);
         nvme_event_add(n, NVME_EVENT_ERROR, NVME_EVENT_ERROR_INVALID_VALUE, NVME_LOG_ERROR);
         return;
     }
@@ -397,7 +404,8 @@ void nvme_doorbell_write(Nvme *n, uint32_t offset, uint32_t val)
         return;
     }
     if (qid > n->max_ioqpairs || !(is_cq ? n->cq[qid].entries : n->sq[qid].entries)) {
-        guest_error(&n->pci.dev, "doorbell of %s queue %u, which does not exist", is_cq ? "completion" : "submission", qid);
+        guest_error(&n->pci.dev, "doorbell of %s queue %u, which does not exist",
+                    is_cq ? "completion" : "submission", qid);
         nvme_event_add(n, NVME_EVENT_ERROR, NVME_EVENT_ERROR_INVALID_DOORBELL, NVME_LOG_ERROR);
         return;
     }

@@ -28,7 +28,7 @@ enum {
 #define NVME_VERSION_1_4 0x00010400u
 
 /* CAP */
-#define NVME_CAP_MQES(entries) ((uint64_t)((entries) - 1)) /* 0's based */
+#define NVME_CAP_MQES(entries) ((uint64_t)((entries)-1)) /* 0's based */
 #define NVME_CAP_CQR           (UINT64_C(1) << 16)
 #define NVME_CAP_TO(half_secs) ((uint64_t)(half_secs) << 24)
 #define NVME_CAP_CSS_NVM       (UINT64_C(1) << 37)
@@ -72,31 +72,31 @@ typedef struct NvmeCmd {
 #define NVME_CMD_PSDT 0xc0
 
 enum { /* admin */
-    NVME_ADM_DELETE_SQ = 0x00,
-    NVME_ADM_CREATE_SQ = 0x01,
-    NVME_ADM_GET_LOG_PAGE = 0x02,
-    NVME_ADM_DELETE_CQ = 0x04,
-    NVME_ADM_CREATE_CQ = 0x05,
-    NVME_ADM_IDENTIFY = 0x06,
-    NVME_ADM_ABORT = 0x08,
-    NVME_ADM_SET_FEATURES = 0x09,
-    NVME_ADM_GET_FEATURES = 0x0a,
-    NVME_ADM_ASYNC_EVENT = 0x0c,
+       NVME_ADM_DELETE_SQ = 0x00,
+       NVME_ADM_CREATE_SQ = 0x01,
+       NVME_ADM_GET_LOG_PAGE = 0x02,
+       NVME_ADM_DELETE_CQ = 0x04,
+       NVME_ADM_CREATE_CQ = 0x05,
+       NVME_ADM_IDENTIFY = 0x06,
+       NVME_ADM_ABORT = 0x08,
+       NVME_ADM_SET_FEATURES = 0x09,
+       NVME_ADM_GET_FEATURES = 0x0a,
+       NVME_ADM_ASYNC_EVENT = 0x0c,
 };
 
 enum { /* NVM command set */
-    NVME_IO_FLUSH = 0x00,
-    NVME_IO_WRITE = 0x01,
-    NVME_IO_READ = 0x02,
-    NVME_IO_COMPARE = 0x05,
-    NVME_IO_WRITE_ZEROES = 0x08,
-    NVME_IO_DSM = 0x09,
+       NVME_IO_FLUSH = 0x00,
+       NVME_IO_WRITE = 0x01,
+       NVME_IO_READ = 0x02,
+       NVME_IO_COMPARE = 0x05,
+       NVME_IO_WRITE_ZEROES = 0x08,
+       NVME_IO_DSM = 0x09,
 };
 
-#define NVME_RW_FUA        (1u << 30) /* cdw12 */
-#define NVME_WZ_DEAC       (1u << 25) /* cdw12 */
-#define NVME_DSM_AD        (1u << 2)  /* cdw11 */
-#define NVME_DSM_RANGE_LEN 16
+#define NVME_RW_FUA         (1u << 30) /* cdw12 */
+#define NVME_WZ_DEAC        (1u << 25) /* cdw12 */
+#define NVME_DSM_AD         (1u << 2)  /* cdw11 */
+#define NVME_DSM_RANGE_LEN  16
 #define NVME_DSM_MAX_RANGES 256
 
 #define NVME_NSID_ALL 0xffffffffu
@@ -129,31 +129,31 @@ enum {
 };
 
 enum { /* Feature Identifiers */
-    NVME_FEAT_ARBITRATION = 0x01,
-    NVME_FEAT_POWER = 0x02,
-    NVME_FEAT_TEMPERATURE = 0x04,
-    NVME_FEAT_ERROR_RECOVERY = 0x05,
-    NVME_FEAT_WRITE_CACHE = 0x06,
-    NVME_FEAT_QUEUES = 0x07,
-    NVME_FEAT_COALESCING = 0x08,
-    NVME_FEAT_VECTOR = 0x09,
-    NVME_FEAT_WRITE_ATOMICITY = 0x0a,
-    NVME_FEAT_ASYNC_EVENT = 0x0b,
-    NVME_FEAT_COUNT = 0x0c,
+       NVME_FEAT_ARBITRATION = 0x01,
+       NVME_FEAT_POWER = 0x02,
+       NVME_FEAT_TEMPERATURE = 0x04,
+       NVME_FEAT_ERROR_RECOVERY = 0x05,
+       NVME_FEAT_WRITE_CACHE = 0x06,
+       NVME_FEAT_QUEUES = 0x07,
+       NVME_FEAT_COALESCING = 0x08,
+       NVME_FEAT_VECTOR = 0x09,
+       NVME_FEAT_WRITE_ATOMICITY = 0x0a,
+       NVME_FEAT_ASYNC_EVENT = 0x0b,
+       NVME_FEAT_COUNT = 0x0c,
 };
 
 #define NVME_VECTOR_CD (1u << 16) /* coalescing disable */
 
 enum { /* Log Page Identifiers */
-    NVME_LOG_ERROR = 0x01,
-    NVME_LOG_SMART = 0x02,
-    NVME_LOG_FIRMWARE = 0x03,
-    NVME_LOG_EFFECTS = 0x05,
+       NVME_LOG_ERROR = 0x01,
+       NVME_LOG_SMART = 0x02,
+       NVME_LOG_FIRMWARE = 0x03,
+       NVME_LOG_EFFECTS = 0x05,
 };
 
 enum { /* asynchronous event types (5.2) */
-    NVME_EVENT_ERROR = 0,
-    NVME_EVENT_SMART = 1,
+       NVME_EVENT_ERROR = 0,
+       NVME_EVENT_SMART = 1,
 };
 enum {
     NVME_EVENT_ERROR_INVALID_DOORBELL = 0,
@@ -162,10 +162,10 @@ enum {
 };
 
 enum { /* CNS values of Identify */
-    NVME_CNS_NAMESPACE = 0x00,
-    NVME_CNS_CONTROLLER = 0x01,
-    NVME_CNS_ACTIVE_LIST = 0x02,
-    NVME_CNS_DESCRIPTORS = 0x03,
+       NVME_CNS_NAMESPACE = 0x00,
+       NVME_CNS_CONTROLLER = 0x01,
+       NVME_CNS_ACTIVE_LIST = 0x02,
+       NVME_CNS_DESCRIPTORS = 0x03,
 };
 
 #define NVME_IDENTIFY_LEN 4096

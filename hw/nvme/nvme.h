@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The controller: what its files share.  nvme-ctrl.c has registers and life cycle, nvme-queue.c queues and
- * interrupts, nvme-prp.c data pointers, nvme-admin.c, nvme-identify.c, nvme-features.c, nvme-log.c and nvme-io.c commands.
+ * interrupts, nvme-prp.c data pointers, nvme-admin.c, nvme-identify.c, nvme-features.c, nvme-log.c and
+ * nvme-io.c commands.
  *
  * Context: the home lock, all of it.
  */
@@ -13,18 +14,18 @@
 #include "hw/nvme/nvme-spec.h"
 #include "hw/pci/pci.h"
 
-#define NVME_MAX_IOQPAIRS 128
-#define NVME_MAX_QUEUES (NVME_MAX_IOQPAIRS + 1)
-#define NVME_MAX_VECTORS 256
-#define NVME_QUEUE_ENTRIES 2048 /* largest I/O queue */
-#define NVME_MAX_REQS 1024      /* commands in flight; more stay in their queues */
-#define NVME_MAX_AERL 15
-#define NVME_MAX_EVENTS 16
+#define NVME_MAX_IOQPAIRS      128
+#define NVME_MAX_QUEUES        (NVME_MAX_IOQPAIRS + 1)
+#define NVME_MAX_VECTORS       256
+#define NVME_QUEUE_ENTRIES     2048 /* largest I/O queue */
+#define NVME_MAX_REQS          1024 /* commands in flight; more stay in their queues */
+#define NVME_MAX_AERL          15
+#define NVME_MAX_EVENTS        16
 #define NVME_ERROR_LOG_ENTRIES 4
-#define NVME_TEMPERATURE 323    /* kelvin */
-#define NVME_BAR_SIZE 0x4000
-#define NVME_MSIX_TABLE 0x2000
-#define NVME_MSIX_PBA 0x3000
+#define NVME_TEMPERATURE       323 /* kelvin */
+#define NVME_BAR_SIZE          0x4000
+#define NVME_MSIX_TABLE        0x2000
+#define NVME_MSIX_PBA          0x3000
 
 /* Internal result of a command handler: completion comes later. */
 #define NVME_PENDING 0xffff
@@ -39,18 +40,18 @@ typedef struct NvmeSq {
     uint32_t entries, head, tail; /* entries 0: does not exist */
     uint32_t in_flight;           /* fetched, not completed */
     uint16_t cqid;
-    bool deleting;                /* a Delete I/O Submission Queue waits for in_flight to be 0 */
+    bool deleting; /* a Delete I/O Submission Queue waits for in_flight to be 0 */
     uint16_t delete_cid;
 } NvmeSq;
 
 typedef struct NvmeCq {
     uint64_t base;
     uint32_t entries, head, tail;
-    uint32_t in_flight;           /* commands that will complete here: room is kept for them */
+    uint32_t in_flight; /* commands that will complete here: room is kept for them */
     uint16_t vector;
     bool phase, irq_enabled;
-    bool notify;                  /* in the controller's notify list */
-    uint16_t users;               /* submission queues */
+    bool notify;    /* in the controller's notify list */
+    uint16_t users; /* submission queues */
 } NvmeCq;
 
 typedef struct NvmeEvent {
@@ -78,27 +79,27 @@ typedef struct NvmeMap {
 struct NvmeReq {
     NvmeReq *next;
     Nvme *n;
-    uint32_t generation;     /* of the controller when fetched: an older one no longer completes */
+    uint32_t generation; /* of the controller when fetched: an older one no longer completes */
     uint16_t sqid;
-    uint16_t status;         /* first error of several parts */
-    uint32_t result;         /* dword 0 of the completion */
-    uint32_t parts;          /* block requests that are not done */
+    uint16_t status; /* first error of several parts */
+    uint32_t result; /* dword 0 of the completion */
+    uint32_t parts;  /* block requests that are not done */
     NvmeCmd cmd;
-    bool to_host;            /* data goes from the controller to memory */
-    uint64_t len;            /* bytes of data */
+    bool to_host; /* data goes from the controller to memory */
+    uint64_t len; /* bytes of data */
     NvmeSeg *segs;
     unsigned seg_count, seg_room;
     NvmeMap *maps;
     struct iovec *iov;
     unsigned map_count, iov_count, map_room;
-    void *bounce;            /* len bytes: memory that cannot be mapped */
+    void *bounce; /* len bytes: memory that cannot be mapped */
 };
 
 struct Nvme {
     PciDevice pci;
     /* properties */
     char *serial;
-    BlockBackend *drive;     /* NULL: no namespace */
+    BlockBackend *drive; /* NULL: no namespace */
     uint32_t max_ioqpairs;
     uint16_t msix_qsize;
     uint8_t mdts, aerl;
@@ -107,12 +108,12 @@ struct Nvme {
     /* registers */
     uint64_t cap, asq, acq;
     uint32_t vs, cc, csts, aqa, intms;
-    uint32_t cc_acted;       /* value of CC that was acted on */
+    uint32_t cc_acted; /* value of CC that was acted on */
 
     /* derived when enabled */
     uint32_t page_size;
     uint8_t lba_shift;
-    uint64_t blocks;         /* size of the namespace */
+    uint64_t blocks; /* size of the namespace */
 
     NvmeSq sq[NVME_MAX_QUEUES];
     NvmeCq cq[NVME_MAX_QUEUES];
@@ -123,19 +124,19 @@ struct Nvme {
     uint8_t aer_count;
     NvmeEvent events[NVME_MAX_EVENTS];
     uint8_t event_count;
-    uint8_t event_masked;    /* bit a type: reported, log page not read yet */
+    uint8_t event_masked; /* bit a type: reported, log page not read yet */
     NvmeErrorEntry errors[NVME_ERROR_LOG_ENTRIES];
     uint64_t error_count;
     bool shutting_down, stopping;
 
     uint32_t generation;
-    uint32_t in_flight;      /* requests that are not free */
+    uint32_t in_flight; /* requests that are not free */
     NvmeReq *free_reqs;
-    unsigned in_dma;         /* inside a transfer that may come back to our own registers */
-    unsigned batch;          /* depth: interrupts are held back */
+    unsigned in_dma; /* inside a transfer that may come back to our own registers */
+    unsigned batch;  /* depth: interrupts are held back */
     uint16_t notify[NVME_MAX_QUEUES];
     unsigned notify_count;
-    unsigned next_sq;        /* round robin of the bottom half */
+    unsigned next_sq; /* round robin of the bottom half */
     LoopBh *bh, *irq_bh;
     MemRegion *doorbells;
 };

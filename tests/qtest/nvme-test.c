@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The NVMe controller as a guest driver sees it (NVMe 1.4, 7.6.1): in process, and behind a socket.  What needs a look
- * inside is in tests/unit/test-nvme.c.
+ * The NVMe controller as a guest driver sees it (NVMe 1.4, 7.6.1): in process, and behind a socket.  What
+ * needs a look inside is in tests/unit/test-nvme.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,18 +17,26 @@
 #include "libqtest/libqtest.h"
 
 #define DISK_SIZE (16u << 20)
-#define ASQ 0x1000000u
-#define ACQ 0x1001000u
-#define IOSQ 0x1002000u
-#define IOCQ 0x1003000u
-#define LIST 0x1004000u
-#define BUF 0x1100000u
-#define ENTRIES 16
+#define ASQ       0x1000000u
+#define ACQ       0x1001000u
+#define IOSQ      0x1002000u
+#define IOCQ      0x1003000u
+#define LIST      0x1004000u
+#define BUF       0x1100000u
+#define ENTRIES   16
 #define IO_VECTOR 3
-#define DNR 0x4000
+#define DNR       0x4000
 
-enum { REG_CAP = 0x00, REG_VS = 0x08, REG_CC = 0x14, REG_CSTS = 0x1c, REG_AQA = 0x24, REG_ASQ = 0x28, REG_ACQ = 0x30,
-       REG_DOORBELLS = 0x1000 };
+enum {
+    REG_CAP = 0x00,
+    REG_VS = 0x08,
+    REG_CC = 0x14,
+    REG_CSTS = 0x1c,
+    REG_AQA = 0x24,
+    REG_ASQ = 0x28,
+    REG_ACQ = 0x30,
+    REG_DOORBELLS = 0x1000
+};
 enum { ADM_CREATE_SQ = 0x01, ADM_CREATE_CQ = 0x05, ADM_IDENTIFY = 0x06 };
 enum { IO_FLUSH = 0x00, IO_WRITE = 0x01, IO_READ = 0x02, IO_WRITE_ZEROES = 0x08 };
 
@@ -155,7 +163,8 @@ static uint16_t run(Fixture *f, Queue *q, Cmd cmd)
 
 static void create_io(Fixture *f, uint32_t vector)
 {
-    Cmd cq = {.opcode = ADM_CREATE_CQ, .prp1 = IOCQ, .cdw10 = 1 | (ENTRIES - 1) << 16, .cdw11 = vector << 16 | 3};
+    Cmd cq = {
+        .opcode = ADM_CREATE_CQ, .prp1 = IOCQ, .cdw10 = 1 | (ENTRIES - 1) << 16, .cdw11 = vector << 16 | 3};
     Cmd sq = {.opcode = ADM_CREATE_SQ, .prp1 = IOSQ, .cdw10 = 1 | (ENTRIES - 1) << 16, .cdw11 = 1 << 16 | 1};
 
     assert_int_equal(run(f, &f->admin, cq), 0);
@@ -165,8 +174,13 @@ static void create_io(Fixture *f, uint32_t vector)
 
 static Cmd rw(uint8_t opcode, uint64_t slba, uint32_t blocks, uint64_t prp1, uint64_t prp2)
 {
-    return (Cmd){.opcode = opcode, .nsid = 1, .prp1 = prp1, .prp2 = prp2, .cdw10 = (uint32_t)slba,
-                 .cdw11 = (uint32_t)(slba >> 32), .cdw12 = blocks - 1};
+    return (Cmd){.opcode = opcode,
+                 .nsid = 1,
+                 .prp1 = prp1,
+                 .prp2 = prp2,
+                 .cdw10 = (uint32_t)slba,
+                 .cdw11 = (uint32_t)(slba >> 32),
+                 .cdw12 = blocks - 1};
 }
 
 static void fill(uint8_t *buf, size_t len, unsigned seed)
@@ -304,7 +318,8 @@ static void test_intx(void **state)
     assert_true(QTEST_WAIT(!any_pci_line(f)));
 }
 
-/* Commands that are under way when the controller is disabled, or the machine reset, do not complete afterwards. */
+/* Commands that are under way when the controller is disabled, or the machine reset, do not complete
+ * afterwards. */
 static void test_reset_mid_io(void **state)
 {
     Fixture *f = *state;
@@ -338,9 +353,11 @@ static void test_bad_images(void **state)
 {
     g_autofree char *missing = NULL, *directory = NULL, *serial = NULL;
 
-    assert_int_equal(qtest_run_to_exit("-machine q35 -drive id=d,file=/nonexistent.img,format=raw,if=none", &missing), 1);
+    assert_int_equal(
+        qtest_run_to_exit("-machine q35 -drive id=d,file=/nonexistent.img,format=raw,if=none", &missing), 1);
     assert_non_null(strstr(missing, "-drive file=/nonexistent.img: cannot open: No such file or directory"));
-    assert_int_equal(qtest_run_to_exit("-machine q35 -drive id=d,file=/tmp,format=raw,if=none", &directory), 1);
+    assert_int_equal(qtest_run_to_exit("-machine q35 -drive id=d,file=/tmp,format=raw,if=none", &directory),
+                     1);
     assert_non_null(strstr(directory, "-drive file=/tmp: is a directory"));
     assert_int_equal(qtest_run_to_exit("-machine q35 -device nvme", &serial), 1);
     assert_non_null(strstr(serial, "serial"));
@@ -351,7 +368,12 @@ static void test_bad_images(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_identify), TEST(test_data), TEST(test_errors), TEST(test_msix), TEST(test_intx), TEST(test_reset_mid_io),
+        TEST(test_identify),
+        TEST(test_data),
+        TEST(test_errors),
+        TEST(test_msix),
+        TEST(test_intx),
+        TEST(test_reset_mid_io),
         cmocka_unit_test(test_bad_images),
     };
 

@@ -161,8 +161,8 @@ static void exercise(Fixture *f, const char *opts)
     assert_int_equal(block_size(f->blk), IMAGE_SIZE);
     fill(out, sizeof(out), 1);
     assert_int_equal(do_write(f, 8192, out, 4096, true), 0);
-    assert_int_equal(do_write(f, 512, out + 3, 512, false), 0);      /* aligned to neither page nor memory */
-    assert_int_equal(do_write(f, 65536, out + 3, 65536, false), 0);  /* memory not aligned */
+    assert_int_equal(do_write(f, 512, out + 3, 512, false), 0);     /* aligned to neither page nor memory */
+    assert_int_equal(do_write(f, 65536, out + 3, 65536, false), 0); /* memory not aligned */
     for (int i = 0; i < 40; i++) {
         iov[i] = (struct iovec){out + i * 100, 100};
     }
@@ -191,10 +191,10 @@ static void exercise(Fixture *f, const char *opts)
     assert_int_equal(block_stats(f->blk)->read_ops, 3);
 }
 
-#define EXERCISE(name, opts)              \
-    static void test_data_##name(void **state) \
-    {                                     \
-        exercise(*state, opts);           \
+#define EXERCISE(name, opts)                                                                                 \
+    static void test_data_##name(void **state)                                                               \
+    {                                                                                                        \
+        exercise(*state, opts);                                                                              \
     }
 EXERCISE(default, "")
 EXERCISE(threads, ",aio=threads")
@@ -443,11 +443,26 @@ static void test_closed_under_user(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_data_default), TEST(test_data_threads), TEST(test_data_none), TEST(test_data_none_threads),
-        TEST(test_data_writethrough), TEST(test_data_directsync), TEST(test_data_unsafe), TEST(test_storm_default),
-        TEST(test_storm_threads), TEST(test_zeroes_default), TEST(test_zeroes_threads_unmap), TEST(test_discard),
-        TEST(test_discard_ignored), TEST(test_bad_requests_default), TEST(test_bad_requests_threads), TEST(test_readonly),
-        TEST(test_size_rounds_down), TEST(test_refusals), TEST(test_one_writer), TEST(test_one_user),
+        TEST(test_data_default),
+        TEST(test_data_threads),
+        TEST(test_data_none),
+        TEST(test_data_none_threads),
+        TEST(test_data_writethrough),
+        TEST(test_data_directsync),
+        TEST(test_data_unsafe),
+        TEST(test_storm_default),
+        TEST(test_storm_threads),
+        TEST(test_zeroes_default),
+        TEST(test_zeroes_threads_unmap),
+        TEST(test_discard),
+        TEST(test_discard_ignored),
+        TEST(test_bad_requests_default),
+        TEST(test_bad_requests_threads),
+        TEST(test_readonly),
+        TEST(test_size_rounds_down),
+        TEST(test_refusals),
+        TEST(test_one_writer),
+        TEST(test_one_user),
         TEST(test_closed_under_user),
     };
 

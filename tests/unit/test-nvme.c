@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Unit tests of hw/nvme/: the controller on a bare PCI bus, driven through its registers and queues as a driver does
- * (NVMe 1.4, 7.6.1), with RAM at 0 and, at REMOTE, memory that can only be reached by calls.
+ * Unit tests of hw/nvme/: the controller on a bare PCI bus, driven through its registers and queues as a
+ * driver does (NVMe 1.4, 7.6.1), with RAM at 0 and, at REMOTE, memory that can only be reached by calls.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,18 +19,18 @@
 #include "core/trace.h"
 #include "hw/nvme/nvme.h"
 
-#define RAM_SIZE (16u << 20)
-#define REMOTE 0x40000000u
-#define REMOTE_SIZE (1u << 20)
-#define BAR 0xe0000000u
-#define DISK_SIZE (8u << 20)
-#define ASQ 0x10000u
-#define ACQ 0x11000u
-#define IOSQ 0x12000u
-#define IOCQ 0x14000u
-#define BUF 0x100000u
+#define RAM_SIZE      (16u << 20)
+#define REMOTE        0x40000000u
+#define REMOTE_SIZE   (1u << 20)
+#define BAR           0xe0000000u
+#define DISK_SIZE     (8u << 20)
+#define ASQ           0x10000u
+#define ACQ           0x11000u
+#define IOSQ          0x12000u
+#define IOCQ          0x14000u
+#define BUF           0x100000u
 #define ADMIN_ENTRIES 8
-#define IO_ENTRIES 16
+#define IO_ENTRIES    16
 
 extern const PciModel nvme_model;
 static const MachineModel bare_model = {
@@ -123,8 +123,8 @@ static void add_controller(Fixture *f)
 {
     g_autoptr(GError) error = NULL;
 
-    f->dev = pci_create(f->bus, PCI_DEVFN(3, 0), &nvme_model, "nvme0", &error, "serial", "unit-test", "drive", "d0",
-                        "max_ioqpairs", "4", "msix_qsize", "5", NULL);
+    f->dev = pci_create(f->bus, PCI_DEVFN(3, 0), &nvme_model, "nvme0", &error, "serial", "unit-test", "drive",
+                        "d0", "max_ioqpairs", "4", "msix_qsize", "5", NULL);
     if (!f->dev) {
         fail_msg("%s", error->message);
     }
@@ -282,15 +282,20 @@ static uint16_t admin(Fixture *f, NvmeCmd cmd)
     return run(f, &f->admin, cmd).status;
 }
 
-static uint16_t create_cq(Fixture *f, uint32_t qid, uint32_t entries, uint64_t base, uint32_t vector, uint32_t flags)
+static uint16_t create_cq(Fixture *f, uint32_t qid, uint32_t entries, uint64_t base, uint32_t vector,
+                          uint32_t flags)
 {
-    return admin(f, (NvmeCmd){.opcode = NVME_ADM_CREATE_CQ, .prp1 = base, .cdw10 = qid | (entries - 1) << 16,
+    return admin(f, (NvmeCmd){.opcode = NVME_ADM_CREATE_CQ,
+                              .prp1 = base,
+                              .cdw10 = qid | (entries - 1) << 16,
                               .cdw11 = vector << 16 | flags});
 }
 
 static uint16_t create_sq(Fixture *f, uint32_t qid, uint32_t entries, uint64_t base, uint32_t cqid)
 {
-    return admin(f, (NvmeCmd){.opcode = NVME_ADM_CREATE_SQ, .prp1 = base, .cdw10 = qid | (entries - 1) << 16,
+    return admin(f, (NvmeCmd){.opcode = NVME_ADM_CREATE_SQ,
+                              .prp1 = base,
+                              .cdw10 = qid | (entries - 1) << 16,
                               .cdw11 = cqid << 16 | 1});
 }
 
@@ -315,8 +320,13 @@ static void enable_msix(Fixture *f)
 
 static NvmeCmd rw(uint8_t opcode, uint64_t slba, uint32_t blocks, uint64_t prp1, uint64_t prp2)
 {
-    return (NvmeCmd){.opcode = opcode, .nsid = 1, .prp1 = prp1, .prp2 = prp2, .cdw10 = (uint32_t)slba,
-                     .cdw11 = (uint32_t)(slba >> 32), .cdw12 = blocks - 1};
+    return (NvmeCmd){.opcode = opcode,
+                     .nsid = 1,
+                     .prp1 = prp1,
+                     .prp2 = prp2,
+                     .cdw10 = (uint32_t)slba,
+                     .cdw11 = (uint32_t)(slba >> 32),
+                     .cdw12 = blocks - 1};
 }
 
 static uint16_t io(Fixture *f, NvmeCmd cmd)
@@ -403,7 +413,8 @@ static void test_admin_errors(void **state)
 
     enable(f);
     assert_int_equal(admin(f, (NvmeCmd){.opcode = 0x18}), DNR(NVME_SC_INVALID_OPCODE)); /* keep alive */
-    assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_IDENTIFY, .flags = 0x40}), DNR(NVME_SC_INVALID_FIELD));
+    assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_IDENTIFY, .flags = 0x40}),
+                     DNR(NVME_SC_INVALID_FIELD));
     assert_int_equal(create_cq(f, 0, 16, IOCQ, 0, 3), DNR(NVME_SC_QID_INVALID));
     assert_int_equal(create_cq(f, 5, 16, IOCQ, 0, 3), DNR(NVME_SC_QID_INVALID));
     assert_int_equal(create_cq(f, 1, 1, IOCQ, 0, 3), DNR(NVME_SC_QUEUE_SIZE));
@@ -415,7 +426,8 @@ static void test_admin_errors(void **state)
     create_io(f, 0);
     assert_int_equal(create_cq(f, 1, 16, IOCQ, 0, 3), DNR(NVME_SC_QID_INVALID));
     assert_int_equal(create_sq(f, 1, 16, IOSQ, 1), DNR(NVME_SC_QID_INVALID));
-    assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_DELETE_CQ, .cdw10 = 1}), DNR(NVME_SC_QUEUE_DELETION));
+    assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_DELETE_CQ, .cdw10 = 1}),
+                     DNR(NVME_SC_QUEUE_DELETION));
     assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_DELETE_SQ, .cdw10 = 2}), DNR(NVME_SC_QID_INVALID));
     assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_DELETE_SQ, .cdw10 = 1}), 0);
     assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_DELETE_CQ, .cdw10 = 1}), 0);
@@ -526,7 +538,8 @@ static void test_io_errors(void **state)
     assert_int_equal(io(f, rw(NVME_IO_READ, blocks, 1, BUF, 0)), DNR(NVME_SC_LBA_RANGE));
     assert_int_equal(io(f, rw(NVME_IO_WRITE, blocks - 1, 2, BUF, 0)), DNR(NVME_SC_LBA_RANGE));
     assert_int_equal(io(f, rw(NVME_IO_READ, UINT64_MAX, 8, BUF, 0)), DNR(NVME_SC_LBA_RANGE));
-    assert_int_equal(io(f, rw(NVME_IO_READ, 0, 1025, BUF, 0)), DNR(NVME_SC_INVALID_FIELD)); /* MDTS: 512 KiB */
+    assert_int_equal(io(f, rw(NVME_IO_READ, 0, 1025, BUF, 0)),
+                     DNR(NVME_SC_INVALID_FIELD)); /* MDTS: 512 KiB */
     assert_int_equal(io(f, rw(NVME_IO_READ, 0, 8, BUF + 2, 0)), DNR(NVME_SC_PRP_OFFSET));
     assert_int_equal(io(f, rw(NVME_IO_READ, 0, 8, 0x20000000, 0)), NVME_SC_DATA_TRANSFER);
     cmd.nsid = 2;
@@ -539,7 +552,9 @@ static void test_io_errors(void **state)
     assert_int_equal(truncate(f->path, 4096), 0);
     assert_int_equal(io(f, rw(NVME_IO_READ, 100, 8, BUF, 0)), NVME_SC_READ_ERROR);
     /* The log holds the newest first. */
-    assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_GET_LOG_PAGE, .prp1 = BUF, .cdw10 = NVME_LOG_ERROR | 63 << 16}), 0);
+    assert_int_equal(
+        admin(f, (NvmeCmd){.opcode = NVME_ADM_GET_LOG_PAGE, .prp1 = BUF, .cdw10 = NVME_LOG_ERROR | 63 << 16}),
+        0);
     assert_int_equal(pci_get64(f->ram + BUF), 10);
     assert_int_equal(pci_get16(f->ram + BUF + 12) >> 1, NVME_SC_READ_ERROR);
     assert_int_equal(pci_get64(f->ram + BUF + 16), 100);
@@ -684,13 +699,15 @@ static void test_async_events(void **state)
         loop_iterate(f->m->main_loop, false);
     }
     assert_false(poll_cqe(f, &f->admin, &c));
-    push(f, &f->admin, (NvmeCmd){.opcode = NVME_ADM_GET_LOG_PAGE, .prp1 = BUF, .cdw10 = NVME_LOG_ERROR | 15 << 16});
+    push(f, &f->admin,
+         (NvmeCmd){.opcode = NVME_ADM_GET_LOG_PAGE, .prp1 = BUF, .cdw10 = NVME_LOG_ERROR | 15 << 16});
     ring(f, &f->admin);
     assert_int_equal(wait_cqe(f, &f->admin).status, 0);
     c = wait_cqe(f, &f->admin);
     assert_int_equal(c.result, NVME_LOG_ERROR << 16 | NVME_EVENT_ERROR_INVALID_VALUE << 8);
     ack(f, &f->admin);
-    assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_GET_LOG_PAGE, .prp1 = BUF, .cdw10 = 0x42}), DNR(NVME_SC_LOG_PAGE));
+    assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_GET_LOG_PAGE, .prp1 = BUF, .cdw10 = 0x42}),
+                     DNR(NVME_SC_LOG_PAGE));
 }
 
 static void push_reads(Fixture *f)
@@ -846,9 +863,11 @@ static void test_bad_properties(void **state)
 
     assert_null(pci_create(f->bus, PCI_DEVFN(4, 0), &nvme_model, "n1", &e1, NULL));
     assert_non_null(strstr(e1->message, "serial"));
-    assert_null(pci_create(f->bus, PCI_DEVFN(4, 0), &nvme_model, "n1", &e2, "serial", "x", "drive", "d0", NULL));
+    assert_null(
+        pci_create(f->bus, PCI_DEVFN(4, 0), &nvme_model, "n1", &e2, "serial", "x", "drive", "d0", NULL));
     assert_non_null(strstr(e2->message, "nvme0"));
-    assert_null(pci_create(f->bus, PCI_DEVFN(4, 0), &nvme_model, "n1", &e3, "serial", "x", "drive", "nope", NULL));
+    assert_null(
+        pci_create(f->bus, PCI_DEVFN(4, 0), &nvme_model, "n1", &e3, "serial", "x", "drive", "nope", NULL));
     assert_non_null(strstr(e3->message, "no such drive"));
 }
 
@@ -857,14 +876,31 @@ static void test_bad_properties(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_registers), TEST(test_enable_refused), TEST(test_identify), TEST(test_admin_errors), TEST(test_features),
-        TEST(test_io), TEST(test_prp_list), TEST(test_io_errors),
+        TEST(test_registers),
+        TEST(test_enable_refused),
+        TEST(test_identify),
+        TEST(test_admin_errors),
+        TEST(test_features),
+        TEST(test_io),
+        TEST(test_prp_list),
+        TEST(test_io_errors),
         cmocka_unit_test_setup_teardown(test_write_protected, setup_readonly, teardown),
         cmocka_unit_test_setup_teardown(test_wrap_and_full, setup_threads, teardown),
         cmocka_unit_test_setup_teardown(test_reset_mid_io, setup_threads, teardown),
-        TEST(test_zeroes_and_dsm), TEST(test_wrap_and_full), TEST(test_intx), TEST(test_msix), TEST(test_async_events),
-        TEST(test_disable_mid_io), TEST(test_reset_mid_io), TEST(test_delete_mid_io), TEST(test_shutdown),
-        TEST(test_dma_to_registers), TEST(test_dma_to_doorbells), TEST(test_no_bus_master), TEST(test_state), TEST(test_bad_properties),
+        TEST(test_zeroes_and_dsm),
+        TEST(test_wrap_and_full),
+        TEST(test_intx),
+        TEST(test_msix),
+        TEST(test_async_events),
+        TEST(test_disable_mid_io),
+        TEST(test_reset_mid_io),
+        TEST(test_delete_mid_io),
+        TEST(test_shutdown),
+        TEST(test_dma_to_registers),
+        TEST(test_dma_to_doorbells),
+        TEST(test_no_bus_master),
+        TEST(test_state),
+        TEST(test_bad_properties),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

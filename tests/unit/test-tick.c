@@ -13,13 +13,13 @@
 #include "hw/pci/pci.h"
 
 #define RAM_SIZE 0x10000
-#define BAR 0xe0000000u
-#define CTRL 0x00
-#define STATUS 0x04
-#define PERIOD 0x08
-#define COUNT 0x0c
-#define ADDR 0x10
-#define US 1000
+#define BAR      0xe0000000u
+#define CTRL     0x00
+#define STATUS   0x04
+#define PERIOD   0x08
+#define COUNT    0x0c
+#define ADDR     0x10
+#define US       1000
 
 extern const PciModel tick_model;
 static const MachineModel bare_model = {
@@ -189,7 +189,10 @@ static void test_state_and_reset(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_counts), TEST(test_intx_and_msi), TEST(test_record), TEST(test_state_and_reset),
+        TEST(test_counts),
+        TEST(test_intx_and_msi),
+        TEST(test_record),
+        TEST(test_state_and_reset),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
