@@ -138,12 +138,40 @@ static struct json_object *pci_bus_json(PciBus *bus)
     return entry;
 }
 
+/* Root buses other than the machine's own: a machine that serves devices gives each one. */
+static void pci_find_other_roots(Object *obj, GPtrArray *roots)
+{
+    if (obj->model->kind == MODEL_PCI) {
+        PciBus *bus = ((PciDevice *)obj)->bus;
+
+        if (bus && !bus->parent && bus != obj->machine->pci_bus && !g_ptr_array_find(roots, bus, NULL)) {
+            g_ptr_array_add(roots, bus);
+        }
+    }
+    for (guint i = 0; i < obj->children->len; i++) {
+        pci_find_other_roots(g_ptr_array_index(obj->children, i), roots);
+    }
+}
+
+/* Of PciBus *: the machine's own first. */
+static GPtrArray *pci_roots(Machine *m)
+{
+    GPtrArray *roots = g_ptr_array_new();
+
+    if (m->pci_bus) {
+        g_ptr_array_add(roots, m->pci_bus);
+    }
+    pci_find_other_roots(&m->obj, roots);
+    return roots;
+}
+
 static struct json_object *qmp_query_pci(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *list = json_object_new_array();
+    g_autoptr(GPtrArray) roots = pci_roots(m);
 
-    if (m->pci_bus) {
-        json_object_array_add(list, pci_bus_json(m->pci_bus));
+    for (guint i = 0; i < roots->len; i++) {
+        json_object_array_add(list, pci_bus_json(g_ptr_array_index(roots, i)));
     }
     return list;
 }
@@ -214,10 +242,13 @@ static void pci_print_bus(PciBus *bus, GString *out)
 
 static void hmp_info_pci(Machine *m, const char *args, GString *out)
 {
-    if (m->pci_bus) {
-        pci_print_bus(m->pci_bus, out);
-    } else {
-        g_string_append(out, "the machine has no PCI bus\n");
+    g_autoptr(GPtrArray) roots = pci_roots(m);
+
+    for (guint i = 0; i < roots->len; i++) {
+        pci_print_bus(g_ptr_array_index(roots, i), out);
+    }
+    if (!out->len) {
+        g_string_append(out, "no PCI devices\n");
     }
 }
 
