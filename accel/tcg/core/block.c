@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The block cache: blocks by physical address and mode, and the pages they came
+ * from.  A page with blocks is kept out of the write TLB, so a store to it comes
+ * by x86_code_invalidate_page(); writers that are not seen (another process
+ * that shares guest RAM) are found by comparing the page with the bytes it was
+ * decoded from when it enters the fetch TLB.
+ */
+#include <stdlib.h>
+
+#include "accel/tcg/core/ops.h"
+#include "accel/tcg/core/state.h"
+
+#define BLOCK_BYTES_MAX (64u << 20)
+
+static unsigned block_hash(uint64_t phys, uint32_t mode)
+{
+    uint64_t h = (phys ^ mode * UINT64_C(0x9e3779b9)) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return (unsigned)(h >> (64 - BLOCK_HASH_BITS));
+}
+
+CodePage *x86_code_page(X86Cpu *cpu, uint64_t phys)
+{
+    CodePage *page = cpu->pages[(phys >> X86_PAGE_BITS) % PAGE_HASH_SIZE];
+
+    while (page && page->phys != phys) {
+        page = page->next;
+    }
+    return page;
+}
+
+static void block_unhash(X86Cpu *cpu, Block *block)
+{
+    Block **link = &cpu->hash[block_hash(block->phys, block->mode)];
+
+    while (*link != block) {
+        link = &(*link)->hash_next;
+    }
+    *link = block->hash_next;
+}
+
+/* What is left of a running block leads out of it. */
+static void block_kill(X86Cpu *cpu, Block *block)
+{
+    if (block->dead) {
+        return;
+    }
+    block->dead = true;
+    block_unhash(cpu, block);
+    if (block == cpu->block && cpu->op >= block->ops && cpu->op < block->ops + block->count) {
+        for (const Op *op = cpu->op + 1; op <= block->ops + block->count; op++) {
+            ((Op *)op)->handler = x86_handler(op == block->ops + block->count ? OP_END : OP_DEAD);
+        }
+    }
+    block->hash_next = cpu->graveyard;
+    cpu->graveyard = block;
+}
+
+void x86_code_invalidate_page(X86Cpu *cpu, uint64_t phys)
+{
+    CodePage **link = &cpu->pages[(phys >> X86_PAGE_BITS) % PAGE_HASH_SIZE];
+    CodePage *page;
+
+    while (*link && (*link)->phys != phys) {
+        link = &(*link)->next;
+    }
+    page = *link;
+    if (!page) {
+        return;
+    }
+    for (Block *block = page->blocks, *next; block; block = next) {
+        next = block->page_next;
+        block_kill(cpu, block);
+    }
+    *link = page->next;
+    free(page->copy);
+    free(page);
+}
+
+void x86_code_page_check(X86Cpu *cpu, uint64_t phys, const uint8_t *host)
+{
+    CodePage *page = x86_code_page(cpu, phys);
+
+    if (page && memcmp(page->copy, host, X86_PAGE_SIZE)) {
+        x86_code_invalidate_page(cpu, phys);
+    }
+}
+
+static CodePage *code_page_add(X86Cpu *cpu, uint64_t phys, const uint8_t *host)
+{
+    CodePage *page = x86_code_page(cpu, phys);
+    CodePage **head = &cpu->pages[(phys >> X86_PAGE_BITS) % PAGE_HASH_SIZE];
+
+    if (page) {
+        return page;
+    }
+    page = calloc(1, sizeof(*page));
+    page->phys = phys;
+    page->copy = malloc(X86_PAGE_SIZE);
+    memcpy(page->copy, host, X86_PAGE_SIZE);
+    page->next = *head;
+    *head = page;
+    /* Linear aliases of the page may be in the write TLB. */
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned n = 0; n < TLB_SIZE; n++) {
+            TlbEntry *e = &cpu->tlbs[i][n];
+
+            if (e->wr != TLB_NONE && e->wr + e->addend == (uintptr_t)host) {
+                e->wr = TLB_NONE;
+            }
+        }
+    }
+    return page;
+}
+
+/* An instruction in two pages: the second may have changed alone, so its bytes are compared at each entry. */
+static bool tail_valid(X86Cpu *cpu, const Block *block, uint64_t linear)
+{
+    unsigned head = X86_PAGE_SIZE - (unsigned)(linear & 0xfff);
+    const uint8_t *first;
+
+    if (!block->phys2) {
+        return true;
+    }
+    first = x86_fetch_page(cpu, linear)->host + (linear & 0xfff);
+    return !memcmp(block->source, first, head) &&
+           !memcmp(block->source + head, x86_fetch_page(cpu, (linear & X86_PAGE_MASK) + X86_PAGE_SIZE)->host,
+                   block->bytes - head);
+}
+
+static Block *block_insert(X86Cpu *cpu, uint64_t linear)
+{
+    const Block *from = cpu->scratch;
+    size_t size = sizeof(Block) + (from->count + 1u) * sizeof(Op);
+    Block *block = malloc(size);
+    FetchEntry *f = x86_fetch_page(cpu, linear);
+    CodePage *page = code_page_add(cpu, f->phys, f->host);
+    unsigned h = block_hash(from->phys, from->mode);
+
+    memcpy(block, from, size);
+    block->hash_next = cpu->hash[h];
+    cpu->hash[h] = block;
+    block->page_next = page->blocks;
+    page->blocks = block;
+    cpu->block_bytes += size;
+    return block;
+}
+
+Block *x86_block_find(X86Cpu *cpu, uint64_t rip)
+{
+    static const Op at_start;
+    uint64_t linear = cpu->seg[X86_SEG_CS].base + rip, phys;
+    Block *block;
+
+    cpu->gpr[SLOT_RIP] = rip;
+    cpu->rip = rip;
+    cpu->op = &at_start;
+    if (!(cpu->mode & MODE_LONG64)) {
+        linear &= 0xffffffff;
+    }
+    phys = x86_fetch_page(cpu, linear)->phys | (linear & 0xfff);
+    for (block = cpu->hash[block_hash(phys, cpu->mode)]; block; block = block->hash_next) {
+        if (block->phys == phys && block->mode == cpu->mode) {
+            if (tail_valid(cpu, block, linear)) {
+                return block;
+            }
+            x86_code_invalidate_page(cpu, phys & X86_PAGE_MASK);
+            break;
+        }
+    }
+    x86_decode_block(cpu, rip);
+    return block_insert(cpu, linear);
+}
+
+void x86_blocks_flush(X86Cpu *cpu)
+{
+    for (unsigned i = 0; i < PAGE_HASH_SIZE; i++) {
+        while (cpu->pages[i]) {
+            x86_code_invalidate_page(cpu, cpu->pages[i]->phys);
+        }
+    }
+    while (cpu->graveyard) {
+        Block *block = cpu->graveyard;
+
+        cpu->graveyard = block->hash_next;
+        free(block);
+    }
+    cpu->block = NULL;
+    cpu->block_bytes = 0;
+    cpu->gen++;
+    memset(cpu->jump, 0, sizeof(cpu->jump));
+    x86_tlb_flush(cpu);
+}
+
+void x86_blocks_reap(X86Cpu *cpu)
+{
+    if (cpu->block_bytes > BLOCK_BYTES_MAX) {
+        x86_blocks_flush(cpu);
+    }
+}

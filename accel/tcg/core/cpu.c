@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The CPU's public face: creation, reset, the run loop, events, architectural state. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "accel/tcg/core/flags.h"
+#include "accel/tcg/core/ops.h"
+
+uint32_t x86_flags_arith(const X86Cpu *cpu)
+{
+    if (cpu->cc_op == CC_RAW) {
+        return (uint32_t)cpu->cc_b;
+    }
+    return (flag_cf(cpu) ? X86_FLAG_CF : 0) | (flag_pf(cpu) ? X86_FLAG_PF : 0) | (flag_af(cpu) ? X86_FLAG_AF : 0) |
+           (flag_zf(cpu) ? X86_FLAG_ZF : 0) | (flag_sf(cpu) ? X86_FLAG_SF : 0) | (flag_of(cpu) ? X86_FLAG_OF : 0);
+}
+
+void x86_set_rflags(X86Cpu *cpu, uint64_t val, uint64_t mask)
+{
+    const uint32_t kept = X86_FLAG_TF | X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_IOPL | X86_FLAG_NT | X86_FLAG_RF |
+                          X86_FLAG_VM | X86_FLAG_AC | X86_FLAG_VIF | X86_FLAG_VIP | X86_FLAG_ID;
+    uint64_t flags = (x86_get_rflags(cpu) & ~mask) | (val & mask);
+
+    if (mask & X86_FLAGS_ARITH) {
+        cc_raw(cpu, (uint32_t)flags);
+    }
+    cpu->rflags = (uint32_t)flags & kept;
+    if (mask & (X86_FLAG_TF | X86_FLAG_VM)) {
+        x86_update_mode(cpu);
+    }
+}
+
+X86Cpu *x86_cpu_new(const X86CpuConfig *config, const X86CpuBus *bus, void *opaque, char **error)
+{
+    X86Cpu *cpu = calloc(1, sizeof(*cpu));
+
+    cpu->config = *config;
+    cpu->bus = bus;
+    cpu->opaque = opaque;
+    cpu->boot_cpu = config->apic_id == 0;
+    atomic_flag_clear(&cpu->queue_lock);
+    cpu->random = UINT64_C(0x853c49e6748fea9b) ^ config->apic_id;
+    cpu->scratch = malloc(sizeof(Block) + (BLOCK_MAX_OPS + 1) * sizeof(Op));
+    if (!x86_model_init(cpu, config->model, error)) {
+        free(cpu->scratch);
+        free(cpu);
+        return NULL;
+    }
+    cpu->config.model = cpu->model_name;
+    x86_cpu_reset(cpu, false);
+    return cpu;
+}
+
+void x86_cpu_free(X86Cpu *cpu)
+{
+    if (!cpu) {
+        return;
+    }
+    x86_blocks_flush(cpu);
+    free(cpu->scratch);
+    free(cpu);
+}
+
+/* SDM vol. 3, table 9-1. */
+void x86_cpu_reset(X86Cpu *cpu, bool init)
+{
+    X86CpuState s = {.rip = 0xfff0, .rflags = X86_FLAG_ONE, .cr0 = 0x60000010, .a20 = 1, .pat = UINT64_C(0x0007040600070406)};
+    X86Fpu fpu = cpu->fpu;
+    uint64_t tsc_offset = cpu->tsc_offset;
+
+    s.gpr[X86_RDX] = 0x000f61;
+    for (int i = 0; i < X86_SEG_COUNT; i++) {
+        s.seg[i] = (X86SegState){.limit = 0xffff, .attr = i == X86_SEG_LDTR ? 0x82 : i == X86_SEG_TR ? 0x8b : 0x93};
+    }
+    s.seg[X86_SEG_CS] = (X86SegState){.base = 0xffff0000, .limit = 0xffff, .selector = 0xf000, .attr = 0x9b};
+    s.gdtr.limit = s.idtr.limit = 0xffff;
+    s.dr[6] = 0xffff0ff0;
+    s.dr[7] = 0x400;
+    s.wait_sipi = !cpu->boot_cpu;
+    s.tsc_offset = init ? tsc_offset : 0;
+    x86_cpu_set_state(cpu, &s);
+    if (init) {
+        cpu->fpu = fpu;
+    } else {
+        memset(&cpu->fpu, 0, sizeof(cpu->fpu));
+        x86_fpu_reset(&cpu->fpu);
+    }
+    atomic_store(&cpu->pending, 0);
+}
+
+/* --- inputs: any thread --- */
+
+void x86_cpu_kick(X86Cpu *cpu)
+{
+    atomic_fetch_or(&cpu->pending, PENDING_KICK);
+}
+
+void x86_cpu_set_irq(X86Cpu *cpu, X86CpuIrq irq, bool level)
+{
+    static const unsigned bits[] = {
+        [X86_IRQ_HARD] = PENDING_HARD, [X86_IRQ_NMI] = PENDING_NMI, [X86_IRQ_SMI] = PENDING_SMI,
+        [X86_IRQ_INIT] = PENDING_INIT, [X86_IRQ_SIPI] = PENDING_SIPI, [X86_IRQ_RESET] = PENDING_RESET,
+    };
+
+    if (irq == X86_IRQ_HARD && !level) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_HARD);
+    } else {
+        atomic_fetch_or(&cpu->pending, bits[irq]);
+    }
+}
+
+void x86_cpu_sipi(X86Cpu *cpu, uint8_t vector)
+{
+    atomic_store(&cpu->sipi_vector, vector);
+    atomic_fetch_or(&cpu->pending, PENDING_SIPI);
+}
+
+bool x86_cpu_has_work(X86Cpu *cpu)
+{
+    unsigned pending = atomic_load(&cpu->pending);
+
+    if (cpu->wait_sipi) {
+        return pending & (PENDING_SIPI | PENDING_INIT | PENDING_RESET);
+    }
+    return !cpu->halted || (pending & (PENDING_NMI | PENDING_SMI | PENDING_INIT | PENDING_RESET)) ||
+           ((pending & PENDING_HARD) && (cpu->rflags & X86_FLAG_IF));
+}
+
+void x86_cpu_set_a20(X86Cpu *cpu, bool enabled)
+{
+    cpu->a20_mask = enabled ? UINT64_MAX : ~(UINT64_C(1) << 20);
+    x86_tlb_flush(cpu);
+}
+
+void x86_cpu_flush_bus(X86Cpu *cpu)
+{
+    atomic_fetch_or(&cpu->pending, PENDING_FLUSH);
+}
+
+void x86_cpu_invalidate_code(X86Cpu *cpu, uint64_t gpa, uint64_t len)
+{
+    while (atomic_flag_test_and_set_explicit(&cpu->queue_lock, memory_order_acquire)) {
+    }
+    if (cpu->queued < INVALIDATE_QUEUE) {
+        cpu->queue[cpu->queued].gpa = gpa;
+        cpu->queue[cpu->queued++].len = len;
+    } else {
+        cpu->queue_overflow = true;
+    }
+    atomic_flag_clear_explicit(&cpu->queue_lock, memory_order_release);
+    atomic_fetch_or(&cpu->pending, PENDING_CODE);
+}
+
+uint64_t x86_cpu_insn_count(const X86Cpu *cpu)
+{
+    return cpu->insns;
+}
+
+/* --- events, at an instruction boundary --- */
+
+static void drop_written_code(X86Cpu *cpu)
+{
+    while (atomic_flag_test_and_set_explicit(&cpu->queue_lock, memory_order_acquire)) {
+    }
+    for (unsigned i = 0; i < cpu->queued; i++) {
+        uint64_t page = cpu->queue[i].gpa & X86_PAGE_MASK, end = cpu->queue[i].gpa + cpu->queue[i].len;
+
+        for (; page < end; page += X86_PAGE_SIZE) {
+            x86_code_invalidate_page(cpu, page);
+        }
+    }
+    bool overflow = cpu->queue_overflow;
+
+    cpu->queued = 0;
+    cpu->queue_overflow = false;
+    atomic_flag_clear_explicit(&cpu->queue_lock, memory_order_release);
+    if (overflow) {
+        x86_blocks_flush(cpu);
+    }
+}
+
+static void take_sipi(X86Cpu *cpu)
+{
+    uint8_t vector = atomic_load(&cpu->sipi_vector);
+
+    if (!cpu->wait_sipi) {
+        return;
+    }
+    cpu->wait_sipi = false;
+    x86_set_real_seg(cpu, X86_SEG_CS, (uint16_t)(vector << 8));
+    cpu->rip = 0;
+    x86_update_mode(cpu);
+}
+
+static void take_interrupt(X86Cpu *cpu, int vector)
+{
+    cpu->halted = false;
+    cpu->delivering = vector;
+    cpu->in_delivery = true;
+    x86_interrupt(cpu, vector, false, -1, cpu->rip);
+    cpu->in_delivery = false;
+}
+
+/* Carries out what is pending.  False: the run ends with *why. */
+static bool service(X86Cpu *cpu, X86CpuExit *why)
+{
+    unsigned pending = atomic_load(&cpu->pending);
+
+    if (pending & PENDING_RESET) {
+        x86_cpu_reset(cpu, false);
+        return true;
+    }
+    if (pending & PENDING_INIT) {
+        x86_cpu_reset(cpu, true);
+        atomic_fetch_or(&cpu->pending, pending & ~(unsigned)(PENDING_INIT | PENDING_HARD | PENDING_NMI));
+        return true;
+    }
+    if (pending & PENDING_FLUSH) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_FLUSH);
+        x86_tlb_flush(cpu);
+    }
+    if (pending & PENDING_CODE) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_CODE);
+        drop_written_code(cpu);
+    }
+    if (pending & PENDING_SIPI) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_SIPI);
+        take_sipi(cpu);
+    }
+    if (cpu->irq_shadow) {
+        return true;
+    }
+    if ((pending & PENDING_NMI) && !cpu->nmi_blocked) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_NMI);
+        cpu->nmi_blocked = true;
+        take_interrupt(cpu, X86_EXC_NMI);
+    } else if ((pending & PENDING_HARD) && (cpu->rflags & X86_FLAG_IF) && !cpu->wait_sipi) {
+        int vector = cpu->bus->intr_ack(cpu->opaque);
+
+        if (vector >= 0) {
+            take_interrupt(cpu, vector);
+        }
+    }
+    if (pending & PENDING_KICK) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_KICK);
+        *why = x86_cpu_has_work(cpu) ? X86_EXIT_KICKED : X86_EXIT_HALTED;
+        return false;
+    }
+    return true;
+}
+
+/* How a fault combines with the one being delivered (SDM vol. 3, table 6-5). */
+static bool is_contributory(int vector)
+{
+    return vector == X86_EXC_DE || (vector >= X86_EXC_TS && vector <= X86_EXC_GP);
+}
+
+/* A fault was raised: delivers it.  False: triple fault. */
+static bool deliver_fault(X86Cpu *cpu)
+{
+    static const Op at_start;
+    int vector, error, first;
+    uint64_t rip;
+
+    if (!cpu->in_delivery) {
+        const Op *op = cpu->op;
+
+        /* What the block counted but did not execute. */
+        if (cpu->block && op >= cpu->block->ops && op < cpu->block->ops + cpu->block->count) {
+            cpu->insns -= (uint64_t)(cpu->block->count - (op - cpu->block->ops));
+            cpu->rip = cpu->gpr[SLOT_RIP] + op->off;
+        }
+        cpu->fault_vector = cpu->delivering;
+        cpu->op = &at_start;
+        cpu->gpr[SLOT_RIP] = cpu->rip;
+        vector = cpu->delivering;
+        error = cpu->delivering_error;
+    } else {
+        first = cpu->fault_vector;
+        if (first == X86_EXC_DF) {
+            return false;
+        }
+        vector = cpu->delivering;
+        error = cpu->delivering_error;
+        if ((is_contributory(first) && is_contributory(vector)) ||
+            (first == X86_EXC_PF && (is_contributory(vector) || vector == X86_EXC_PF))) {
+            vector = X86_EXC_DF;
+            error = 0;
+        }
+        cpu->fault_vector = vector;
+    }
+    rip = cpu->rip;
+    cpu->in_delivery = true;
+    if (!(cpu->cr0 & X86_CR0_PE)) {
+        error = -1;
+    }
+    x86_interrupt(cpu, vector, false, error, rip);
+    cpu->in_delivery = false;
+    return true;
+}
+
+/* TF: #DB after the instruction that began with it set. */
+static void single_step(X86Cpu *cpu)
+{
+    cpu->dr[6] |= UINT64_C(1) << 14;
+    take_interrupt(cpu, X86_EXC_DB);
+}
+
+X86CpuExit x86_cpu_run(X86Cpu *cpu)
+{
+    X86CpuExit why = X86_EXIT_KICKED;
+
+    if (setjmp(cpu->fault)) {
+        if (!deliver_fault(cpu)) {
+            cpu->in_delivery = false;
+            cpu->bus->triple_fault(cpu->opaque);
+            return X86_EXIT_TRIPLE;
+        }
+    }
+    x86_blocks_reap(cpu);
+    for (;;) {
+        bool shadow = cpu->irq_shadow, tf = cpu->rflags & X86_FLAG_TF;
+
+        cpu->block = NULL;
+        if (atomic_load(&cpu->pending) && !service(cpu, &why)) {
+            return why;
+        }
+        if (cpu->halted || cpu->wait_sipi) {
+            return X86_EXIT_HALTED;
+        }
+        /* After STI or MOV SS one block runs before interrupts are looked at again. */
+        cpu->irq_shadow = false;
+        x86_interpret_blocks(cpu, shadow || tf);
+        if (tf && (cpu->rflags & X86_FLAG_TF)) {
+            single_step(cpu);
+        }
+    }
+}
+
+/* --- architectural state --- */
+
+void x86_cpu_get_state(X86Cpu *cpu, X86CpuState *s)
+{
+    memset(s, 0, sizeof(*s));
+    memcpy(s->gpr, cpu->gpr, sizeof(s->gpr));
+    s->rip = cpu->rip;
+    s->rflags = x86_get_rflags(cpu);
+    memcpy(s->seg, cpu->seg, sizeof(s->seg));
+    s->gdtr = cpu->gdtr;
+    s->idtr = cpu->idtr;
+    s->cr0 = cpu->cr0;
+    s->cr2 = cpu->cr2;
+    s->cr3 = cpu->cr3;
+    s->cr4 = cpu->cr4;
+    s->efer = cpu->efer;
+    memcpy(s->dr, cpu->dr, sizeof(s->dr));
+    s->star = cpu->star;
+    s->lstar = cpu->lstar;
+    s->cstar = cpu->cstar;
+    s->fmask = cpu->fmask;
+    s->kernel_gs_base = cpu->kernel_gs_base;
+    s->tsc_aux = cpu->tsc_aux;
+    s->pat = cpu->pat;
+    s->sysenter_cs = cpu->sysenter_cs;
+    s->sysenter_esp = cpu->sysenter_esp;
+    s->sysenter_eip = cpu->sysenter_eip;
+    s->misc_enable = cpu->misc_enable;
+    s->xcr0 = cpu->xcr0;
+    s->tsc_offset = cpu->tsc_offset;
+    s->mtrr_def_type = cpu->mtrr_def_type;
+    memcpy(s->mtrr_fixed, cpu->mtrr_fixed, sizeof(s->mtrr_fixed));
+    memcpy(s->mtrr_var, cpu->mtrr_var, sizeof(s->mtrr_var));
+    x86_fpu_fxsave(&cpu->fpu, s->xsave, true, 16);
+    s->halted = cpu->halted;
+    s->wait_sipi = cpu->wait_sipi;
+    s->nmi_blocked = cpu->nmi_blocked;
+    s->nmi_pending = !!(atomic_load(&cpu->pending) & PENDING_NMI);
+    s->irq_shadow = cpu->irq_shadow;
+    s->a20 = cpu->a20_mask == UINT64_MAX;
+}
+
+static bool state_valid(const X86CpuState *s)
+{
+    return !(s->cr0 >> 32) && !((s->cr0 & X86_CR0_PG) && !(s->cr0 & X86_CR0_PE)) &&
+           !(s->efer & ~(uint64_t)(X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE)) &&
+           !((s->efer & X86_EFER_LMA) && !(s->cr4 & X86_CR4_PAE));
+}
+
+bool x86_cpu_set_state(X86Cpu *cpu, const X86CpuState *s)
+{
+    uint32_t mxcsr;
+
+    if (!state_valid(s)) {
+        return false;
+    }
+    memcpy(cpu->gpr, s->gpr, sizeof(s->gpr));
+    cpu->gpr[SLOT_ZERO] = 0;
+    cpu->rip = s->rip;
+    memcpy(cpu->seg, s->seg, sizeof(s->seg));
+    cpu->gdtr = s->gdtr;
+    cpu->idtr = s->idtr;
+    cpu->cr0 = s->cr0 | X86_CR0_ET;
+    cpu->cr2 = s->cr2;
+    cpu->cr3 = s->cr3;
+    cpu->cr4 = s->cr4;
+    cpu->efer = s->efer;
+    memcpy(cpu->dr, s->dr, sizeof(s->dr));
+    cpu->star = s->star;
+    cpu->lstar = s->lstar;
+    cpu->cstar = s->cstar;
+    cpu->fmask = s->fmask;
+    cpu->kernel_gs_base = s->kernel_gs_base;
+    cpu->tsc_aux = s->tsc_aux;
+    cpu->pat = s->pat ? s->pat : UINT64_C(0x0007040600070406);
+    cpu->sysenter_cs = s->sysenter_cs;
+    cpu->sysenter_esp = s->sysenter_esp;
+    cpu->sysenter_eip = s->sysenter_eip;
+    cpu->misc_enable = s->misc_enable;
+    cpu->xcr0 = s->xcr0;
+    cpu->tsc_offset = s->tsc_offset;
+    cpu->mtrr_def_type = s->mtrr_def_type;
+    memcpy(cpu->mtrr_fixed, s->mtrr_fixed, sizeof(s->mtrr_fixed));
+    memcpy(cpu->mtrr_var, s->mtrr_var, sizeof(s->mtrr_var));
+    memcpy(&mxcsr, s->xsave + 24, 4);
+    if (mxcsr) {
+        x86_fpu_fxrstor(&cpu->fpu, s->xsave, true, 16);
+    } else {
+        x86_fpu_reset(&cpu->fpu); /* an empty area, as loaders give it */
+    }
+    cpu->halted = s->halted;
+    cpu->wait_sipi = s->wait_sipi;
+    cpu->nmi_blocked = s->nmi_blocked;
+    cpu->irq_shadow = s->irq_shadow;
+    cpu->in_delivery = false;
+    cpu->rflags = 0;
+    cc_raw(cpu, 0);
+    x86_set_rflags(cpu, s->rflags, UINT32_MAX);
+    x86_cpu_set_a20(cpu, s->a20);
+    x86_blocks_flush(cpu);
+    x86_update_mode(cpu);
+    return true;
+}
+
+char *x86_cpu_dump(X86Cpu *cpu)
+{
+    static const char *const gpr[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+                                      "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
+    static const char *const segs[] = {"ES ", "CS ", "SS ", "DS ", "FS ", "GS ", "LDT", "TR "};
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+
+    for (int i = 0; i < 16; i++) {
+        fprintf(out, "%s=%016llx%c", gpr[i], (unsigned long long)cpu->gpr[i], i % 4 == 3 ? '\n' : ' ');
+    }
+    fprintf(out, "RIP=%016llx RFL=%08llx CPL=%u HLT=%d\n", (unsigned long long)cpu->rip,
+            (unsigned long long)x86_get_rflags(cpu), cpu->cpl, cpu->halted);
+    for (int i = 0; i < X86_SEG_COUNT; i++) {
+        fprintf(out, "%s=%04x %016llx %08x %04x\n", segs[i], cpu->seg[i].selector, (unsigned long long)cpu->seg[i].base,
+                cpu->seg[i].limit, cpu->seg[i].attr);
+    }
+    fprintf(out, "GDT=     %016llx %08x\nIDT=     %016llx %08x\n", (unsigned long long)cpu->gdtr.base, cpu->gdtr.limit,
+            (unsigned long long)cpu->idtr.base, cpu->idtr.limit);
+    fprintf(out, "CR0=%08llx CR2=%016llx CR3=%016llx CR4=%08llx EFER=%016llx\n", (unsigned long long)cpu->cr0,
+            (unsigned long long)cpu->cr2, (unsigned long long)cpu->cr3, (unsigned long long)cpu->cr4,
+            (unsigned long long)cpu->efer);
+    fclose(out);
+    return text;
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The inside of the software CPU: guest state, decoded operations, blocks, software TLB.
+ *
+ * A guest instruction is decoded once into an Op (32 bytes) inside a Block that
+ * lies in one page (its last instruction may end in the next).  Blocks are keyed
+ * by physical address and mode, so that they survive changes of address space.
+ * Ops name registers by byte offset into X86Cpu.gpr and find RIP-relative
+ * operands through a register slot, so nothing in them depends on where the
+ * block is mapped; a later compiler can take the same blocks.
+ */
+#ifndef ACCEL_TCG_STATE_H
+#define ACCEL_TCG_STATE_H
+
+#include <setjmp.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "accel/tcg/simd.h"
+
+#define X86_PAGE_BITS 12
+#define X86_PAGE_SIZE 4096u
+#define X86_PAGE_MASK (~(uint64_t)0xfff)
+#define X86_PHYS_MASK UINT64_C(0x000ffffffffff000)
+
+/* RFLAGS (SDM vol. 1, 3.4.3) */
+#define X86_FLAG_CF   0x00000001u
+#define X86_FLAG_ONE  0x00000002u
+#define X86_FLAG_PF   0x00000004u
+#define X86_FLAG_AF   0x00000010u
+#define X86_FLAG_ZF   0x00000040u
+#define X86_FLAG_SF   0x00000080u
+#define X86_FLAG_TF   0x00000100u
+#define X86_FLAG_IF   0x00000200u
+#define X86_FLAG_DF   0x00000400u
+#define X86_FLAG_OF   0x00000800u
+#define X86_FLAG_IOPL 0x00003000u
+#define X86_FLAG_NT   0x00004000u
+#define X86_FLAG_RF   0x00010000u
+#define X86_FLAG_VM   0x00020000u
+#define X86_FLAG_AC   0x00040000u
+#define X86_FLAG_VIF  0x00080000u
+#define X86_FLAG_VIP  0x00100000u
+#define X86_FLAG_ID   0x00200000u
+#define X86_FLAGS_ARITH (X86_FLAG_CF | X86_FLAG_PF | X86_FLAG_AF | X86_FLAG_ZF | X86_FLAG_SF | X86_FLAG_OF)
+
+/* Control registers (SDM vol. 3, 2.5) */
+#define X86_CR0_PE 0x00000001u
+#define X86_CR0_MP 0x00000002u
+#define X86_CR0_EM 0x00000004u
+#define X86_CR0_TS 0x00000008u
+#define X86_CR0_ET 0x00000010u
+#define X86_CR0_NE 0x00000020u
+#define X86_CR0_WP 0x00010000u
+#define X86_CR0_AM 0x00040000u
+#define X86_CR0_NW 0x20000000u
+#define X86_CR0_CD 0x40000000u
+#define X86_CR0_PG 0x80000000u
+#define X86_CR4_VME 0x00000001u
+#define X86_CR4_TSD 0x00000004u
+#define X86_CR4_DE 0x00000008u
+#define X86_CR4_PSE 0x00000010u
+#define X86_CR4_PAE 0x00000020u
+#define X86_CR4_MCE 0x00000040u
+#define X86_CR4_PGE 0x00000080u
+#define X86_CR4_PCE 0x00000100u
+#define X86_CR4_OSFXSR 0x00000200u
+#define X86_CR4_OSXMMEXCPT 0x00000400u
+#define X86_CR4_UMIP 0x00000800u
+#define X86_CR4_FSGSBASE 0x00010000u
+#define X86_CR4_OSXSAVE 0x00040000u
+#define X86_CR4_SMEP 0x00100000u
+#define X86_CR4_SMAP 0x00200000u
+#define X86_EFER_SCE 0x001u
+#define X86_EFER_LME 0x100u
+#define X86_EFER_LMA 0x400u
+#define X86_EFER_NXE 0x800u
+
+enum {
+    X86_EXC_DE = 0, X86_EXC_DB = 1, X86_EXC_NMI = 2, X86_EXC_BP = 3, X86_EXC_OF = 4, X86_EXC_BR = 5, X86_EXC_UD = 6,
+    X86_EXC_NM = 7, X86_EXC_DF = 8, X86_EXC_TS = 10, X86_EXC_NP = 11, X86_EXC_SS = 12, X86_EXC_GP = 13,
+    X86_EXC_PF = 14, X86_EXC_MF = 16, X86_EXC_AC = 17, X86_EXC_MC = 18, X86_EXC_XM = 19,
+};
+
+/*
+ * Lazy flags: the last flag-setting operation.  a, b and res are sign-extended
+ * from the operand size, which keeps order and sign, so no size is needed.
+ */
+typedef enum CcOp {
+    CC_RAW,   /* b holds the six flags */
+    CC_ADD,   /* res = a + b */
+    CC_ADC1,  /* res = a + b + 1 */
+    CC_SUB,   /* res = a - b */
+    CC_SBB1,  /* res = a - b - 1 */
+    CC_LOGIC, /* CF = OF = AF = 0 */
+    CC_INC,   /* res = a + 1, CF in c */
+    CC_DEC,   /* res = a - 1, CF in c */
+    CC_EXPL,  /* ZF SF PF from res; CF OF AF in b */
+} CcOp;
+
+/* Register slots after the 16 GPRs. */
+enum { SLOT_ZERO = 16, SLOT_RIP = 17, SLOT_COUNT = 18 };
+
+typedef struct Op Op;
+typedef struct Block Block;
+
+struct Op {
+    const void *handler; /* label in the interpreter */
+    uint64_t imm;
+    int32_t disp;
+    uint16_t off;        /* of this instruction from the block's start */
+    uint8_t len;         /* bytes of the instruction */
+    uint8_t r1, r2;      /* byte offsets into gpr (r1: ModRM.reg, r2: ModRM.rm as a register) */
+    uint8_t base, index; /* register slots */
+    uint8_t scale : 2, asize : 2, has_seg : 1, rexw : 1, lock : 1, mem : 1; /* asize: log2 bytes; mem: ModRM.rm is memory */
+    uint8_t seg;         /* X86_SEG_* of the memory operand */
+    uint8_t osize;       /* operand bytes */
+    uint8_t aux;         /* opcode byte or condition */
+    uint8_t aux2;        /* ModRM byte */
+};
+
+#define BLOCK_MAX_OPS 64
+
+struct Block {
+    Block *hash_next;
+    Block *page_next;    /* of the same code page */
+    uint64_t phys;       /* of the first byte */
+    uint64_t phys2;      /* page of the tail when it crosses, else 0 */
+    uint32_t mode;
+    uint16_t bytes, count;
+    bool dead;
+    Block *chain[2];     /* not taken / taken successor in the same page */
+    uint8_t source[16];  /* the instruction, when it crosses into the next page: compared at each entry */
+    Op ops[];            /* count + 1: the last leads out of the block */
+};
+
+/* Bits of Block.mode and X86Cpu.mode: everything a decoded op depends on. */
+enum { MODE_LONG64 = 1, MODE_CS32 = 2, MODE_SS32 = 4, MODE_PROT = 8, MODE_FLAT = 16, MODE_VM86 = 32, MODE_TF = 64, MODE_NO_SIMD = 128 };
+
+#define TLB_BITS 10
+#define TLB_SIZE (1u << TLB_BITS)
+
+/* Tags are linear page addresses, or TLB_NONE.  A page that is not plain memory has all its tags TLB_NONE. */
+#define TLB_NONE UINT64_C(1)
+
+typedef struct TlbEntry {
+    uint64_t rd, wr;
+    uintptr_t addend;    /* host = linear + addend */
+    uint64_t global_pad;
+} TlbEntry;
+
+/* Instruction TLB: linear page to physical page and host memory. */
+typedef struct FetchEntry {
+    uint64_t tag;
+    uint64_t phys;
+    const uint8_t *host;
+} FetchEntry;
+
+#define FETCH_SIZE 256
+#define JUMP_BITS 12
+#define JUMP_SIZE (1u << JUMP_BITS)
+
+typedef struct JumpEntry {
+    uint64_t rip;
+    Block *block;
+    uint64_t gen;
+} JumpEntry;
+
+typedef struct CodePage {
+    struct CodePage *next;
+    uint64_t phys;
+    Block *blocks;
+    uint8_t *copy;       /* the page's bytes when its blocks were decoded */
+} CodePage;
+
+#define BLOCK_HASH_BITS 14
+#define BLOCK_HASH_SIZE (1u << BLOCK_HASH_BITS)
+#define PAGE_HASH_SIZE 1024
+
+/* Bits of X86Cpu.pending. */
+enum {
+    PENDING_KICK = 1, PENDING_HARD = 2, PENDING_NMI = 4, PENDING_SMI = 8, PENDING_INIT = 16, PENDING_SIPI = 32,
+    PENDING_RESET = 64, PENDING_FLUSH = 128, PENDING_CODE = 256,
+};
+
+#define INVALIDATE_QUEUE 64
+
+struct X86Cpu {
+    uint64_t gpr[SLOT_COUNT];
+    /* flags */
+    uint32_t cc_op;
+    int64_t cc_a, cc_b, cc_res;
+    uint32_t cc_c;
+    uint32_t rflags;          /* all but the arithmetic flags; DF, IF, IOPL ... */
+    uint64_t rip;             /* valid outside blocks */
+    X86SegState seg[X86_SEG_COUNT];
+    uint32_t mode;
+    uint8_t cpl;
+    TlbEntry *tlb;            /* of the present privilege: tlbs[cpl == 3] */
+    TlbEntry tlbs[2][TLB_SIZE];
+    FetchEntry fetch[2][FETCH_SIZE];
+    JumpEntry jump[2][JUMP_SIZE];
+    uint64_t gen;             /* of the jump cache */
+    uint64_t a20_mask;
+    const Op *op;             /* the op being executed, for precise faults */
+    Block *block;
+    atomic_uint pending;
+    jmp_buf fault;
+    /* system */
+    X86TableState gdtr, idtr;
+    uint64_t cr0, cr2, cr3, cr4, efer, dr[8];
+    uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, pat, sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t misc_enable, xcr0, tsc_offset, tsc_deadline, mtrr_def_type, mtrr_fixed[11], mtrr_var[16];
+    bool halted, wait_sipi, nmi_blocked, irq_shadow, boot_cpu;
+    bool in_delivery;         /* an event is being delivered: nested faults combine */
+    int delivering;           /* its vector */
+    int delivering_error;
+    int fault_vector;         /* of the first fault while another is delivered */
+    char model_name[64];
+    atomic_uchar sipi_vector;
+    uint64_t insns;
+    uint64_t random;          /* state of RDRAND */
+    X86Fpu fpu;
+    /* blocks */
+    Block *hash[BLOCK_HASH_SIZE];
+    CodePage *pages[PAGE_HASH_SIZE];
+    Block *graveyard;         /* dead blocks, freed between runs */
+    Block *scratch;           /* being decoded */
+    size_t block_bytes;
+    /* from other threads */
+    atomic_flag queue_lock;
+    struct { uint64_t gpa, len; } queue[INVALIDATE_QUEUE];
+    unsigned queued;
+    bool queue_overflow;
+    /* outside */
+    const X86CpuBus *bus;
+    void *opaque;
+    X86CpuConfig config;
+    uint64_t features[6];     /* cpuid.c */
+    const struct X86CpuModel *model;
+};
+
+/* --- faults: do not return --- */
+__attribute__((noreturn)) void x86_raise(X86Cpu *cpu, int vector, int error); /* error -1: none; at the current op */
+__attribute__((noreturn)) void x86_raise_pf(X86Cpu *cpu, uint64_t linear, int error);
+__attribute__((noreturn)) void x86_raise_gp(X86Cpu *cpu, int error);
+__attribute__((noreturn)) void x86_raise_ud(X86Cpu *cpu);
+
+/* --- flags --- */
+uint32_t x86_flags_arith(const X86Cpu *cpu);
+static inline uint64_t x86_get_rflags(const X86Cpu *cpu)
+{
+    return cpu->rflags | x86_flags_arith(cpu) | X86_FLAG_ONE;
+}
+void x86_set_rflags(X86Cpu *cpu, uint64_t val, uint64_t mask);
+
+/* --- mmu.c: linear accesses at the present (or given) privilege --- */
+enum { ACCESS_READ = 0, ACCESS_WRITE = 1, ACCESS_EXEC = 2, ACCESS_RMW = 3 };
+uint64_t x86_load_slow(X86Cpu *cpu, uint64_t linear, unsigned size);
+void x86_store_slow(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size);
+void x86_load_bytes(X86Cpu *cpu, uint64_t linear, void *buf, unsigned size);
+void x86_store_bytes(X86Cpu *cpu, uint64_t linear, const void *buf, unsigned size);
+/* Checks that [linear, linear+size) can be written, faulting otherwise. */
+void x86_probe_write(X86Cpu *cpu, uint64_t linear, unsigned size);
+/* Host address for an access that lies in one page of plain memory, or NULL (device, ROM write, crossing).  Faults. */
+void *x86_host_ptr(X86Cpu *cpu, uint64_t linear, unsigned size, int access);
+/* As the processor itself, at CPL 0: descriptor tables, TSS, stacks of gates. */
+uint64_t x86_load_sys(X86Cpu *cpu, uint64_t linear, unsigned size);
+void x86_store_sys(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size);
+FetchEntry *x86_fetch_page(X86Cpu *cpu, uint64_t linear);
+void x86_tlb_flush(X86Cpu *cpu);
+void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear);
+bool x86_walk(X86Cpu *cpu, uint64_t linear, int access, bool user, uint64_t *gpa, bool *writable, int *error, bool debug);
+uint64_t x86_phys_read(X86Cpu *cpu, uint64_t gpa, unsigned size);
+void x86_phys_write(X86Cpu *cpu, uint64_t gpa, uint64_t val, unsigned size);
+
+/* --- block.c --- */
+Block *x86_block_find(X86Cpu *cpu, uint64_t rip);
+CodePage *x86_code_page(X86Cpu *cpu, uint64_t phys);
+void x86_code_invalidate_page(X86Cpu *cpu, uint64_t phys);
+void x86_code_page_check(X86Cpu *cpu, uint64_t phys, const uint8_t *host);
+void x86_blocks_flush(X86Cpu *cpu);
+void x86_blocks_reap(X86Cpu *cpu);
+
+/* --- decode.c --- */
+/* Decodes the block at rip into cpu->scratch: ops, count, bytes.  May fault on fetch of its first instruction. */
+Block *x86_decode_block(X86Cpu *cpu, uint64_t rip);
+const void *x86_handler(unsigned id); /* interp.c */
+
+/* --- seg.c, interrupt.c, system.c --- */
+void x86_update_mode(X86Cpu *cpu);
+void x86_load_seg(X86Cpu *cpu, int seg, uint16_t selector);
+void x86_set_real_seg(X86Cpu *cpu, int seg, uint16_t selector);
+void x86_far_jump(X86Cpu *cpu, uint16_t selector, uint64_t offset, unsigned osize, bool call, uint64_t next_rip);
+void x86_far_return(X86Cpu *cpu, unsigned osize, unsigned pop);
+void x86_iret(X86Cpu *cpu, unsigned osize);
+void x86_interrupt(X86Cpu *cpu, int vector, bool software, int error, uint64_t return_rip);
+void x86_syscall(X86Cpu *cpu, uint64_t next_rip);
+void x86_sysret(X86Cpu *cpu, bool rexw);
+void x86_sysenter(X86Cpu *cpu);
+void x86_sysexit(X86Cpu *cpu, bool rexw);
+void x86_load_tr(X86Cpu *cpu, uint16_t selector);
+void x86_load_ldt(X86Cpu *cpu, uint16_t selector);
+bool x86_descriptor(X86Cpu *cpu, uint16_t selector, uint64_t *desc);
+bool x86_lar_lsl(X86Cpu *cpu, uint16_t selector, bool lsl, uint64_t *val);
+bool x86_verify(X86Cpu *cpu, uint16_t selector, bool write);
+bool x86_io_allowed(X86Cpu *cpu, uint16_t port, unsigned size);
+uint64_t x86_rdmsr(X86Cpu *cpu, uint32_t msr);
+void x86_wrmsr(X86Cpu *cpu, uint32_t msr, uint64_t val);
+void x86_cpuid(X86Cpu *cpu);
+uint64_t x86_read_cr(X86Cpu *cpu, unsigned n);
+void x86_write_cr(X86Cpu *cpu, unsigned n, uint64_t val);
+void x86_xsetbv(X86Cpu *cpu);
+uint64_t x86_tsc(X86Cpu *cpu);
+bool x86_model_init(X86Cpu *cpu, const char *text, char **error);
+bool x86_has_feature(const X86Cpu *cpu, unsigned word, unsigned bit);
+
+/* --- interp.c --- */
+/* Runs blocks from cpu->rip until something is pending; with `one` a single block. */
+void x86_interpret_blocks(X86Cpu *cpu, bool one);
+
+static inline uint64_t x86_code_linear(const X86Cpu *cpu, uint64_t rip)
+{
+    uint64_t linear = cpu->seg[X86_SEG_CS].base + rip;
+
+    return cpu->mode & MODE_LONG64 ? linear : (uint32_t)linear;
+}
+
+static inline uint64_t x86_current_rip(const X86Cpu *cpu)
+{
+    return cpu->gpr[SLOT_RIP] + cpu->op->off;
+}
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * String instructions (SDM vol. 2, REP): in bulk where both operands lie in plain
+ * memory, else element by element.  After each step the registers say what is
+ * left, so a fault or an interrupt restarts the instruction exactly.
+ */
+#include "accel/tcg/core/flags.h"
+#include "accel/tcg/core/insn.h"
+#include "accel/tcg/core/ops.h"
+
+typedef struct Str {
+    X86Cpu *cpu;
+    const Op *op;
+    unsigned size;
+    uint64_t mask;
+    int64_t step;
+} Str;
+
+static uint64_t str_si(const Str *s)
+{
+    return insn_linear(s->cpu, s->op->seg, s->cpu->gpr[X86_RSI] & s->mask);
+}
+
+static uint64_t str_di(const Str *s)
+{
+    return insn_linear(s->cpu, X86_SEG_ES, s->cpu->gpr[X86_RDI] & s->mask);
+}
+
+static void advance(Str *s, unsigned reg, uint64_t count)
+{
+    uint64_t val = s->cpu->gpr[reg] + (uint64_t)s->step * count;
+
+    insn_set_reg(s->cpu, reg * 8, s->op->asize == 3 ? 8 : s->op->asize == 2 ? 4 : 2, val);
+}
+
+static void compare(X86Cpu *cpu, uint64_t a, uint64_t b, unsigned size)
+{
+    int64_t x = insn_sext(a, size), y = insn_sext(b, size);
+
+    cc_set(cpu, CC_SUB, x, y, insn_sext((uint64_t)x - (uint64_t)y, size));
+}
+
+static void check_port(Str *s)
+{
+    if (!x86_io_allowed(s->cpu, (uint16_t)s->cpu->gpr[X86_RDX], s->size)) {
+        x86_raise_gp(s->cpu, 0);
+    }
+}
+
+/* One element. */
+static void str_once(Str *s)
+{
+    X86Cpu *cpu = s->cpu;
+    uint16_t port = (uint16_t)cpu->gpr[X86_RDX];
+    uint64_t val;
+
+    switch (s->op->aux & 0xfe) {
+    case 0x6c: /* INS */
+        check_port(s);
+        x86_probe_write(cpu, str_di(s), s->size);
+        x86_store_slow(cpu, str_di(s), cpu->bus->io_read(cpu->opaque, port, s->size), s->size);
+        advance(s, X86_RDI, 1);
+        break;
+    case 0x6e: /* OUTS */
+        check_port(s);
+        cpu->bus->io_write(cpu->opaque, port, (uint32_t)x86_load_slow(cpu, str_si(s), s->size), s->size);
+        advance(s, X86_RSI, 1);
+        break;
+    case 0xa4:
+        val = x86_load_slow(cpu, str_si(s), s->size);
+        x86_store_slow(cpu, str_di(s), val, s->size);
+        advance(s, X86_RSI, 1);
+        advance(s, X86_RDI, 1);
+        break;
+    case 0xa6:
+        val = x86_load_slow(cpu, str_si(s), s->size);
+        compare(cpu, val, x86_load_slow(cpu, str_di(s), s->size), s->size);
+        advance(s, X86_RSI, 1);
+        advance(s, X86_RDI, 1);
+        break;
+    case 0xaa:
+        x86_store_slow(cpu, str_di(s), insn_reg(cpu, 0, s->size), s->size);
+        advance(s, X86_RDI, 1);
+        break;
+    case 0xac:
+        insn_set_reg(cpu, 0, s->size, x86_load_slow(cpu, str_si(s), s->size));
+        advance(s, X86_RSI, 1);
+        break;
+    default:
+        compare(cpu, insn_reg(cpu, 0, s->size), x86_load_slow(cpu, str_di(s), s->size), s->size);
+        advance(s, X86_RDI, 1);
+        break;
+    }
+}
+
+static uint64_t page_room(uint64_t linear)
+{
+    return X86_PAGE_SIZE - (linear & 0xfff);
+}
+
+static void fill(uint8_t *to, uint64_t val, unsigned size, uint64_t count)
+{
+    if (size == 1) {
+        memset(to, (int)(val & 0xff), count);
+        return;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        memcpy(to + i * size, &val, size);
+    }
+}
+
+/* Elements that can be moved or stored at once: ascending, within one page each, plain memory.  0: take the slow way. */
+static uint64_t str_bulk(Str *s, uint64_t count)
+{
+    X86Cpu *cpu = s->cpu;
+    bool move = (s->op->aux & 0xfe) == 0xa4;
+    uint64_t di = str_di(s), si = move ? str_si(s) : di, room = page_room(di);
+    uint8_t *to;
+    const uint8_t *from;
+
+    if (s->step < 0 || s->mask == 0xffff) {
+        return 0;
+    }
+    room = move && page_room(si) < room ? page_room(si) : room;
+    count = room / s->size < count ? room / s->size : count;
+    if (!count) {
+        return 0;
+    }
+    from = move ? x86_host_ptr(cpu, si, (unsigned)(count * s->size), ACCESS_READ) : NULL;
+    if (move && !from) {
+        return 0;
+    }
+    to = x86_host_ptr(cpu, di, (unsigned)(count * s->size), ACCESS_WRITE);
+    if (!to) {
+        return 0;
+    }
+    if (!move) {
+        fill(to, insn_reg(cpu, 0, s->size), s->size, count);
+    } else if (to > from && to < from + count * s->size) {
+        /* Overlapping forward copies repeat a pattern, element by element. */
+        for (uint64_t i = 0; i < count; i++) {
+            memmove(to + i * s->size, from + i * s->size, s->size);
+        }
+    } else {
+        memmove(to, from, count * s->size);
+    }
+    if (move) {
+        advance(s, X86_RSI, count);
+    }
+    advance(s, X86_RDI, count);
+    return count;
+}
+
+void x86_fn_string(X86Cpu *cpu, const Op *op)
+{
+    uint8_t kind = op->aux & 0xfe;
+    bool compares = kind == 0xa6 || kind == 0xae, bulk = kind == 0xa4 || kind == 0xaa;
+    Str s = {.cpu = cpu, .op = op, .size = op->osize, .mask = insn_addr_mask(op),
+             .step = cpu->rflags & X86_FLAG_DF ? -(int64_t)op->osize : op->osize};
+    unsigned count_size = 1u << op->asize; /* asize 1, 2, 3: 2, 4, 8 bytes */
+
+    if (!op->aux2) {
+        str_once(&s);
+        return;
+    }
+    for (uint64_t left; (left = cpu->gpr[X86_RCX] & s.mask);) {
+        uint64_t done = bulk ? str_bulk(&s, left) : 0;
+
+        if (!done) {
+            str_once(&s);
+            done = 1;
+        }
+        insn_set_reg(cpu, X86_RCX * 8, count_size == 8 ? 8 : count_size, left - done);
+        if (compares && flag_zf(cpu) != (op->aux2 == 0xf3)) {
+            return;
+        }
+        if (left > done && atomic_load_explicit(&cpu->pending, memory_order_relaxed)) {
+            cpu->rip = cpu->gpr[SLOT_RIP] + op->off; /* restarted after the interrupt */
+            return;
+        }
+    }
+}
