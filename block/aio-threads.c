@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The thread pool engine: each node has up to four threads that carry requests
- * out with ordinary system calls.  Threads start when they are needed and live as long as the node.
+ * out with ordinary system calls.  All but the first start when they are needed; they live as long as the
+ * node.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -87,18 +88,6 @@ static void *pool_thread(void *opaque)
     return NULL;
 }
 
-static bool pool_start(BlockBackend *blk, GError **error)
-{
-    BlockEngine *e = g_new0(BlockEngine, 1);
-
-    e->blk = blk;
-    pthread_mutex_init(&e->lock, NULL);
-    pthread_cond_init(&e->work, NULL);
-    pthread_cond_init(&e->ended, NULL);
-    blk->engine = e;
-    return true;
-}
-
 static void pool_stop(BlockBackend *blk)
 {
     BlockEngine *e = blk->engine;
@@ -115,6 +104,31 @@ static void pool_stop(BlockBackend *blk)
     pthread_mutex_destroy(&e->lock);
     g_free(e);
     blk->engine = NULL;
+}
+
+static bool pool_add_thread(BlockEngine *e)
+{
+    bool ok = e->threads < POOL_THREADS && !pthread_create(&e->thread[e->threads], NULL, pool_thread, e);
+
+    e->threads += ok;
+    return ok;
+}
+
+static bool pool_start(BlockBackend *blk, GError **error)
+{
+    BlockEngine *e = g_new0(BlockEngine, 1);
+
+    e->blk = blk;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->work, NULL);
+    pthread_cond_init(&e->ended, NULL);
+    blk->engine = e;
+    if (!pool_add_thread(e)) {
+        error_set(error, "-drive file=%s: cannot start a thread for its requests", blk->file);
+        pool_stop(blk);
+        return false;
+    }
+    return true;
 }
 
 /* With what has ended, without the lock held. */
@@ -154,14 +168,9 @@ static void pool_submit(BlockBackend *blk)
         blk->in_flight++;
         wake++;
     }
-    while (e->threads < POOL_THREADS && e->queued > e->idle &&
-           !pthread_create(&e->thread[e->threads], NULL, pool_thread, e)) {
-        e->threads++;
-        if (e->threads >= e->queued) {
-            break;
-        }
+    for (unsigned missing = e->queued > e->idle ? e->queued - e->idle : 0; missing && pool_add_thread(e);
+         missing--) {
     }
-    g_assert(e->threads); /* without a single thread no disk works */
     for (unsigned i = 0; i < MIN(wake, e->idle); i++) {
         pthread_cond_signal(&e->work);
     }

@@ -63,7 +63,7 @@ enum {
 #define FRMW_ONE_SLOT_RO       0x03
 #define NSATTR_WRITE_PROTECTED 0x01
 #define NSFEAT_OPTPERF         0x10
-#define DLFEAT_ZEROES_DEAC     0x09 /* deallocated blocks read zeroes; Write Zeroes may deallocate */
+#define DLFEAT_DEAC            0x09 /* deallocated blocks read zeroes; Write Zeroes may deallocate */
 #define IDT_UUID               3
 #define TEMPERATURE_WARNING    343
 #define TEMPERATURE_CRITICAL   373
@@ -113,7 +113,7 @@ static void identify_namespace(const Nvme *n, uint8_t *id)
     pci_set64(id + NS_NCAP, n->blocks);
     pci_set64(id + NS_NUSE, n->blocks);
     id[NS_NSFEAT] = NSFEAT_OPTPERF;
-    id[NS_DLFEAT] = DLFEAT_ZEROES_DEAC;
+    id[NS_DLFEAT] = DLFEAT_DEAC;
     pci_set16(id + NS_NPWG, granularity);
     pci_set16(id + NS_NPWA, granularity);
     pci_set16(id + NS_NPDG, granularity);

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -438,6 +439,47 @@ static void test_closed_under_user(void **state)
     assert_int_equal(do_read(f, 0, buf, 512), -ENODEV);
 }
 
+/* Room for one more file descriptor: the image's, so that the kernel cannot give a ring. */
+static BlockBackend *open_without_ring(Fixture *f, const char *opts, GError **error)
+{
+    struct rlimit before, now;
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    BlockBackend *blk;
+
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    now = (struct rlimit){(rlim_t)next + 1, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+    blk = try_open(f, f->path, opts, error);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    return blk;
+}
+
+static char *engine_name(BlockBackend *blk)
+{
+    struct json_object *value = object_get((Object *)blk, "aio", NULL);
+    char *name = g_strdup(json_object_get_string(value));
+
+    json_object_put(value);
+    return name;
+}
+
+static void test_ring_refused(void **state)
+{
+    Fixture *f = *state;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *name = NULL;
+    uint8_t buf[512];
+
+    assert_null(open_without_ring(f, ",aio=io_uring", &error));
+    f->blk = open_without_ring(f, "", NULL);
+    assert_non_null(f->blk);
+    name = engine_name(f->blk);
+    assert_string_equal(name, "threads");
+    assert_true(block_attach(f->blk, &f->user, f->m->main_loop, NULL));
+    assert_int_equal(do_read(f, 0, buf, 512), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -464,6 +506,7 @@ int main(void)
         TEST(test_one_writer),
         TEST(test_one_user),
         TEST(test_closed_under_user),
+        TEST(test_ring_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
