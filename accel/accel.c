@@ -66,7 +66,8 @@ Accel *accel_new(Machine *machine, const char *list, GError **error)
             g_autofree char *names = accel_names();
             const char *why = strcmp(words[i], "kvm") == 0 ? "is not built in" : "unknown accelerator";
 
-            g_string_append_printf(reasons, "%s'%s': %s (available: %s)", reasons->len ? "; " : "", words[i], why, names);
+            g_string_append_printf(reasons, "%s'%s': %s (available: %s)", reasons->len ? "; " : "", words[i],
+                                   why, names);
             continue;
         }
         accel = accel_start(machine, ops, &reason);

@@ -20,7 +20,8 @@ static bool null_open(Chardev *chr, struct json_object *opts, GError **error)
     return true;
 }
 
-const ChardevBackend chardev_null = {.name = "null", .doc = "nothing is read, everything written is lost", .open = null_open};
+const ChardevBackend chardev_null = {
+    .name = "null", .doc = "nothing is read, everything written is lost", .open = null_open};
 
 /* --- stdio --- */
 
@@ -33,7 +34,8 @@ static bool stdio_open(Chardev *chr, struct json_object *opts, GError **error)
         Chardev *other = g_ptr_array_index(all->children, i);
 
         if (other != chr && other->backend == &chardev_stdio) {
-            error_set(error, "chardev %s: standard input and output are taken by chardev %s", chr->obj.id, other->obj.id);
+            error_set(error, "chardev %s: standard input and output are taken by chardev %s", chr->obj.id,
+                      other->obj.id);
             return false;
         }
     }
@@ -93,7 +95,8 @@ static bool file_open(Chardev *chr, struct json_object *opts, GError **error)
 
 static const char *const file_keys[] = {"path", "append", NULL};
 
-const ChardevBackend chardev_file = {.name = "file", .doc = "output goes to a file", .keys = file_keys, .open = file_open};
+const ChardevBackend chardev_file = {
+    .name = "file", .doc = "output goes to a file", .keys = file_keys, .open = file_open};
 
 /* --- pipe --- */
 
@@ -104,7 +107,8 @@ static bool pipe_open(Chardev *chr, struct json_object *opts, GError **error)
     int in_fd, out_fd;
 
     if (!path) {
-        error_set(error, "chardev %s: pipe needs path=PATH (PATH.in and PATH.out, or PATH for both)", chr->obj.id);
+        error_set(error, "chardev %s: pipe needs path=PATH (PATH.in and PATH.out, or PATH for both)",
+                  chr->obj.id);
         return false;
     }
     in_path = g_strconcat(path, ".in", NULL);
@@ -120,8 +124,8 @@ static bool pipe_open(Chardev *chr, struct json_object *opts, GError **error)
         }
         in_fd = out_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
         if (in_fd < 0) {
-            error_set_errno(error, errno, "chardev %s: cannot open '%s.in' and '%s.out', or '%s'", chr->obj.id, path,
-                            path, path);
+            error_set_errno(error, errno, "chardev %s: cannot open '%s.in' and '%s.out', or '%s'",
+                            chr->obj.id, path, path, path);
             return false;
         }
     }
@@ -132,7 +136,8 @@ static bool pipe_open(Chardev *chr, struct json_object *opts, GError **error)
 
 static const char *const pipe_keys[] = {"path", NULL};
 
-const ChardevBackend chardev_pipe = {.name = "pipe", .doc = "named pipes", .keys = pipe_keys, .open = pipe_open};
+const ChardevBackend chardev_pipe = {
+    .name = "pipe", .doc = "named pipes", .keys = pipe_keys, .open = pipe_open};
 
 /* --- pty --- */
 
@@ -163,7 +168,8 @@ static void pty_close(Chardev *chr)
     }
 }
 
-const ChardevBackend chardev_pty = {.name = "pty", .doc = "a new pseudo terminal", .open = pty_open, .close = pty_close};
+const ChardevBackend chardev_pty = {
+    .name = "pty", .doc = "a new pseudo terminal", .open = pty_open, .close = pty_close};
 
 /* --- fd --- */
 
@@ -174,8 +180,8 @@ static bool fd_open(Chardev *chr, struct json_object *opts, GError **error)
     long fd = text ? strtol(text, &end, 10) : -1;
 
     if (!text || end == text || *end || fd < 3 || fd > INT32_MAX || fcntl((int)fd, F_GETFD) < 0) {
-        error_set(error, "chardev %s: fd= must be the number of an open descriptor (%s, allowed 3 and up)", chr->obj.id,
-                  text ? text : "none");
+        error_set(error, "chardev %s: fd= must be the number of an open descriptor (%s, allowed 3 and up)",
+                  chr->obj.id, text ? text : "none");
         return false;
     }
     fcntl((int)fd, F_SETFD, FD_CLOEXEC);
@@ -187,4 +193,5 @@ static bool fd_open(Chardev *chr, struct json_object *opts, GError **error)
 
 static const char *const fd_keys[] = {"fd", NULL};
 
-const ChardevBackend chardev_fd = {.name = "fd", .doc = "a descriptor given by the parent process", .keys = fd_keys, .open = fd_open};
+const ChardevBackend chardev_fd = {
+    .name = "fd", .doc = "a descriptor given by the parent process", .keys = fd_keys, .open = fd_open};

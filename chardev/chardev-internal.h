@@ -27,18 +27,18 @@ struct Chardev {
     const ChardevBackend *backend;
     EventLoop *loop;
     char *filename;
-    bool mux, escaped;       /* Ctrl-A was typed */
-    GArray *frontends;       /* of ChardevFrontend */
-    unsigned focus;          /* index of the one that gets input */
+    bool mux, escaped; /* Ctrl-A was typed */
+    GArray *frontends; /* of ChardevFrontend */
+    unsigned focus;    /* index of the one that gets input */
     bool connected;
-    bool keep_fds;           /* the descriptors are the process's own */
-    bool at_end;             /* input has ended; output goes on */
-    int in_fd, out_fd;       /* non-blocking; -1: none */
+    bool keep_fds;     /* the descriptors are the process's own */
+    bool at_end;       /* input has ended; output goes on */
+    int in_fd, out_fd; /* non-blocking; -1: none */
     LoopFd *in_watch, *out_watch;
     LoopBh *watch_bh;
-    GMutex lock;             /* out, and out_fd while closing */
+    GMutex lock; /* out, and out_fd while closing */
     GByteArray *out;
-    size_t queue_limit;      /* bytes */
+    size_t queue_limit; /* bytes */
     /* sockets */
     int listen_fd;
     LoopFd *listen_watch;
@@ -47,7 +47,8 @@ struct Chardev {
     int slave_fd;
 };
 
-extern const ChardevBackend chardev_null, chardev_stdio, chardev_file, chardev_pipe, chardev_pty, chardev_fd, chardev_socket;
+extern const ChardevBackend chardev_null, chardev_stdio, chardev_file, chardev_pipe, chardev_pty, chardev_fd,
+    chardev_socket;
 
 /* The descriptors are ready: front ends see CHARDEV_OPENED.  -1 for none.  Main loop. */
 void chardev_set_fds(Chardev *chr, int in_fd, int out_fd);
@@ -64,7 +65,8 @@ ChardevFrontend *chardev_focus_frontend(Chardev *chr);
 /* Text of an option, or NULL. */
 const char *chardev_opt_str(struct json_object *opts, const char *key);
 /* A switch (on, off, yes, no, true, false).  False: *error. */
-bool chardev_opt_bool(const Chardev *chr, struct json_object *opts, const char *key, bool def, bool *val, GError **error);
+bool chardev_opt_bool(const Chardev *chr, struct json_object *opts, const char *key, bool def, bool *val,
+                      GError **error);
 bool chardev_set_nonblocking(int fd, bool on);
 
 #endif

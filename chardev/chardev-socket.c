@@ -19,7 +19,6 @@
 /* A host that does not answer is an error after that time, in seconds. */
 #define SOCKET_CONNECT_TIMEOUT 30
 
-
 static void socket_accept(void *opaque)
 {
     Chardev *chr = opaque;
@@ -74,7 +73,8 @@ static void socket_remove_stale(const struct sockaddr_un *sun)
     }
 }
 
-static bool socket_start(Chardev *chr, int family, const struct sockaddr *addr, socklen_t len, bool server, GError **error)
+static bool socket_start(Chardev *chr, int family, const struct sockaddr *addr, socklen_t len, bool server,
+                         GError **error)
 {
     struct timeval timeout = {.tv_sec = SOCKET_CONNECT_TIMEOUT};
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -97,8 +97,8 @@ static bool socket_start(Chardev *chr, int family, const struct sockaddr *addr, 
     }
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
     if (connect(fd, addr, len) != 0) {
-        error_set_errno(error, errno == EINPROGRESS ? ETIMEDOUT : errno, "chardev %s: cannot connect to %s", chr->obj.id,
-                        chr->filename);
+        error_set_errno(error, errno == EINPROGRESS ? ETIMEDOUT : errno, "chardev %s: cannot connect to %s",
+                        chr->obj.id, chr->filename);
         close(fd);
         return false;
     }
@@ -113,8 +113,8 @@ static bool socket_open_unix(Chardev *chr, const char *path, bool server, GError
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
 
     if (!*path || strlen(path) >= sizeof(sun.sun_path)) {
-        error_set(error, "chardev %s: path= is empty or too long (%zu bytes, allowed 1..%zu)", chr->obj.id, strlen(path),
-                  sizeof(sun.sun_path) - 1);
+        error_set(error, "chardev %s: path= is empty or too long (%zu bytes, allowed 1..%zu)", chr->obj.id,
+                  strlen(path), sizeof(sun.sun_path) - 1);
         return false;
     }
     strcpy(sun.sun_path, path);
@@ -161,7 +161,8 @@ static bool socket_wait(Chardev *chr, GError **error)
         loop_iterate(chr->loop, true);
         machine_process_requests(chr->obj.machine);
         if (machine_shutdown_requested(chr->obj.machine, &code)) {
-            error_set(error, "chardev %s: ended while waiting for a connection at %s", chr->obj.id, chr->filename);
+            error_set(error, "chardev %s: ended while waiting for a connection at %s", chr->obj.id,
+                      chr->filename);
             return false;
         }
     }
@@ -187,7 +188,8 @@ static bool socket_open(Chardev *chr, struct json_object *opts, GError **error)
         error_set(error, "chardev %s: wait=on is for server=on", chr->obj.id);
         return false;
     }
-    ok = path ? socket_open_unix(chr, path, server, error) : socket_open_tcp(chr, host ? host : "", port, server, error);
+    ok = path ? socket_open_unix(chr, path, server, error)
+              : socket_open_tcp(chr, host ? host : "", port, server, error);
     if (!ok) {
         return false;
     }

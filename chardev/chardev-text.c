@@ -8,14 +8,15 @@
 #include "core/error.h"
 
 typedef struct TextForm {
-    const char *prefix;  /* "unix:" takes an argument, "null" does not */
+    const char *prefix; /* "unix:" takes an argument, "null" does not */
     const char *backend;
-    const char *key;     /* option the argument is, with ",more=options" after it; NULL: no argument */
+    const char *key; /* option the argument is, with ",more=options" after it; NULL: no argument */
 } TextForm;
 
 static const TextForm text_forms[] = {
-    {"null", "null", NULL},  {"vc", "null", NULL},        {"stdio", "stdio", NULL}, {"pty", "pty", NULL},
-    {"file:", "file", "path"}, {"pipe:", "pipe", "path"}, {"fd:", "fd", "fd"},      {"unix:", "socket", "path"},
+    {"null", "null", NULL}, {"vc", "null", NULL},        {"stdio", "stdio", NULL},
+    {"pty", "pty", NULL},   {"file:", "file", "path"},   {"pipe:", "pipe", "path"},
+    {"fd:", "fd", "fd"},    {"unix:", "socket", "path"},
 };
 
 /* "HOST:PORT,more" to options; HOST may be empty or [v6]. */
@@ -71,9 +72,11 @@ static struct json_object *text_parse(const char *label, const char *text, GErro
         }
         return opts;
     }
-    error_set(error, "%s: unknown character device '%s' (allowed: none, null, stdio, mon:stdio, pty, file:PATH, "
-              "pipe:PATH, fd:N, unix:PATH[,server=on,wait=off], tcp:HOST:PORT[,server=on,wait=off], chardev:ID)", label,
-              text);
+    error_set(
+        error,
+        "%s: unknown character device '%s' (allowed: none, null, stdio, mon:stdio, pty, file:PATH, "
+        "pipe:PATH, fd:N, unix:PATH[,server=on,wait=off], tcp:HOST:PORT[,server=on,wait=off], chardev:ID)",
+        label, text);
     return NULL;
 }
 

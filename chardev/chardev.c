@@ -13,12 +13,13 @@
 #include "core/error.h"
 
 #define CHARDEV_QUEUE_LIMIT ((size_t)1 << 20)
-#define CHARDEV_READ_SIZE 65536
+#define CHARDEV_READ_SIZE   65536
 /* How long output still queued may delay the end, in milliseconds. */
 #define CHARDEV_LINGER_MS 1000
 
 static const ChardevBackend *const chardev_backends[] = {
-    &chardev_null, &chardev_stdio, &chardev_file, &chardev_pipe, &chardev_pty, &chardev_fd, &chardev_socket, NULL,
+    &chardev_null, &chardev_stdio, &chardev_file,   &chardev_pipe,
+    &chardev_pty,  &chardev_fd,    &chardev_socket, NULL,
 };
 
 /* --- the object --- */
@@ -36,7 +37,8 @@ static bool chardev_filename_parse(Object *obj, const Prop *prop, struct json_ob
 
 static void chardev_cleanup(Chardev *chr);
 
-/* What the object owns is freed with this property, so that the tree may be freed without knowing about us. */
+/* What the object owns is freed with this property, so that the tree may be freed without knowing about us.
+ */
 static void chardev_filename_clear(Object *obj, const Prop *prop)
 {
     chardev_cleanup((Chardev *)obj);
@@ -51,20 +53,24 @@ static const PropType chardev_prop_filename = {
 };
 
 static const Prop chardev_props[] = {
-    {.name = "filename", .type = &chardev_prop_filename, .offset = offsetof(Chardev, filename), .flags = PROP_READONLY,
+    {.name = "filename",
+     .type = &chardev_prop_filename,
+     .offset = offsetof(Chardev, filename),
+     .flags = PROP_READONLY,
      .doc = "what is at the other end"},
     PROP_END,
 };
 
 static const ObjectModel chardev_model = {
-    .model = {
-        .name = "chardev",
-        .doc = "A character device, made by -chardev.",
-        .kind = MODEL_OBJECT,
-        .size = sizeof(Chardev),
-        .props = chardev_props,
-        .internal = true,
-    },
+    .model =
+        {
+            .name = "chardev",
+            .doc = "A character device, made by -chardev.",
+            .kind = MODEL_OBJECT,
+            .size = sizeof(Chardev),
+            .props = chardev_props,
+            .internal = true,
+        },
 };
 
 static Object *chardev_container(Machine *machine)
@@ -249,7 +255,8 @@ const char *chardev_opt_str(struct json_object *opts, const char *key)
     return json_object_object_get_ex(opts, key, &value) ? json_object_get_string(value) : NULL;
 }
 
-bool chardev_opt_bool(const Chardev *chr, struct json_object *opts, const char *key, bool def, bool *val, GError **error)
+bool chardev_opt_bool(const Chardev *chr, struct json_object *opts, const char *key, bool def, bool *val,
+                      GError **error)
 {
     const char *text = chardev_opt_str(opts, key);
 
@@ -288,12 +295,15 @@ static bool chardev_check_keys(const ChardevBackend *backend, struct json_object
 {
     static const char *const common[] = {"backend", "id", "mux", NULL};
 
-    json_object_object_foreach (opts, key, value) {
+    json_object_object_foreach(opts, key, value)
+    {
         (void)value;
         if (!g_strv_contains(common, key) && !(backend->keys && g_strv_contains(backend->keys, key))) {
-            g_autofree char *allowed = backend->keys ? g_strjoinv(", ", (char **)backend->keys) : g_strdup("none");
+            g_autofree char *allowed =
+                backend->keys ? g_strjoinv(", ", (char **)backend->keys) : g_strdup("none");
 
-            error_set(error, "-chardev %s: unknown option '%s' (allowed: mux, %s)", backend->name, key, allowed);
+            error_set(error, "-chardev %s: unknown option '%s' (allowed: mux, %s)", backend->name, key,
+                      allowed);
             return false;
         }
     }
@@ -361,7 +371,8 @@ void chardev_free_all(Machine *machine)
 
 ChardevFrontend *chardev_focus_frontend(Chardev *chr)
 {
-    return chr->focus < chr->frontends->len ? &g_array_index(chr->frontends, ChardevFrontend, chr->focus) : NULL;
+    return chr->focus < chr->frontends->len ? &g_array_index(chr->frontends, ChardevFrontend, chr->focus)
+                                            : NULL;
 }
 
 void chardev_tell(Chardev *chr, ChardevEvent event)
@@ -503,8 +514,8 @@ static bool chardev_prop_parse(Object *obj, const Prop *prop, struct json_object
     Chardev *chr = id ? chardev_find(obj->machine, id) : NULL;
 
     if (!chr) {
-        error_set(error, "%s: property '%s': no chardev '%s'; add -chardev ...,id=%s", obj->model->name, prop->name,
-                  id ? id : "", id ? id : "NAME");
+        error_set(error, "%s: property '%s': no chardev '%s'; add -chardev ...,id=%s", obj->model->name,
+                  prop->name, id ? id : "", id ? id : "NAME");
         return false;
     }
     *field = chr;

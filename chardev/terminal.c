@@ -33,7 +33,8 @@ static void terminal_fatal(int sig)
 static void terminal_guard_signals(void)
 {
     for (size_t i = 0; i < sizeof(terminal_fatal_signals) / sizeof(terminal_fatal_signals[0]); i++) {
-        struct sigaction old, guard = {.sa_handler = terminal_fatal, .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)};
+        struct sigaction old,
+            guard = {.sa_handler = terminal_fatal, .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)};
 
         if (sigaction(terminal_fatal_signals[i], NULL, &old) == 0 && !(old.sa_flags & SA_SIGINFO) &&
             old.sa_handler == SIG_DFL) {

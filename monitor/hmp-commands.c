@@ -119,7 +119,8 @@ static void hmp_qom_list(Machine *m, const char *args, GString *out)
     for (size_t i = 0; i < json_object_array_length(list); i++) {
         struct json_object *entry = json_object_array_get_idx(list, i);
 
-        g_string_append_printf(out, "%s (%s)\n", json_member_str(entry, "name"), json_member_str(entry, "type"));
+        g_string_append_printf(out, "%s (%s)\n", json_member_str(entry, "name"),
+                               json_member_str(entry, "type"));
     }
     json_object_put(list);
 }
@@ -143,7 +144,8 @@ static void hmp_qom_get(Machine *m, const char *args, GString *out)
         hmp_error(out, error);
         return;
     }
-    g_string_append_printf(out, "%s\n", json_object_to_json_string_ext(value, JSON_C_TO_STRING_NOSLASHESCAPE));
+    g_string_append_printf(out, "%s\n",
+                           json_object_to_json_string_ext(value, JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(value);
 }
 

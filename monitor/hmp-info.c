@@ -113,7 +113,8 @@ static void hmp_print_props(Object *obj, const Prop *p, int indent, GString *out
         struct json_object *value = object_get(obj, p->name, NULL);
 
         g_string_append_printf(out, "%*s%s = %s\n", indent, "", p->name,
-                               value ? json_object_to_json_string_ext(value, JSON_C_TO_STRING_NOSLASHESCAPE) : "\"\"");
+                               value ? json_object_to_json_string_ext(value, JSON_C_TO_STRING_NOSLASHESCAPE)
+                                     : "\"\"");
         json_object_put(value);
     }
 }

@@ -8,8 +8,8 @@
 
 #include "monitor-internal.h"
 
-#define HMP_PROMPT "(qemu) "
-#define HMP_MAX_LINE 4096
+#define HMP_PROMPT      "(qemu) "
+#define HMP_MAX_LINE    4096
 #define HMP_MAX_HISTORY 64
 
 typedef enum HmpKeyState { HMP_KEY_PLAIN, HMP_KEY_ESC, HMP_KEY_CSI } HmpKeyState;
@@ -17,8 +17,8 @@ typedef enum HmpKeyState { HMP_KEY_PLAIN, HMP_KEY_ESC, HMP_KEY_CSI } HmpKeyState
 struct HmpSession {
     Monitor *mon;
     GString *line;
-    GPtrArray *history;   /* of char *, oldest first */
-    guint history_pos;    /* == history->len: the new line */
+    GPtrArray *history; /* of char *, oldest first */
+    guint history_pos;  /* == history->len: the new line */
     HmpKeyState keys;
     bool greeted;
 };

@@ -84,9 +84,11 @@ static void block_print(BlockBackend *blk, void *opaque)
     const BlockStats *stats = block_stats(blk);
     g_autofree char *file = block_file(blk);
 
-    g_string_append_printf(opaque, "%s: %s (raw%s), %" PRIu64 " bytes; %" PRIu64 " reads, %" PRIu64 " writes, %" PRIu64
-                           " flushes, %" PRIu64 " failed\n", block_id(blk), file, block_readonly(blk) ? ", read-only" : "",
-                           block_size(blk), stats->read_ops, stats->write_ops, stats->flush_ops, stats->failed_ops);
+    g_string_append_printf(opaque,
+                           "%s: %s (raw%s), %" PRIu64 " bytes; %" PRIu64 " reads, %" PRIu64
+                           " writes, %" PRIu64 " flushes, %" PRIu64 " failed\n",
+                           block_id(blk), file, block_readonly(blk) ? ", read-only" : "", block_size(blk),
+                           stats->read_ops, stats->write_ops, stats->flush_ops, stats->failed_ops);
 }
 
 static void hmp_info_block(Machine *m, const char *args, GString *out)
@@ -104,6 +106,9 @@ const QmpCommand qmp_block_table[] = {
 };
 
 const HmpCommand hmp_block_table[] = {
-    {.name = "info block", .args = "", .doc = "block back ends and what they have done", .run = hmp_info_block},
+    {.name = "info block",
+     .args = "",
+     .doc = "block back ends and what they have done",
+     .run = hmp_info_block},
     {.name = NULL},
 };

@@ -29,7 +29,8 @@ void hmp_session_free(HmpSession *session);
 /* The table entry of a QMP command, or NULL. */
 const QmpCommand *qmp_find(const char *name);
 /* Checks args against the command's list and runs it. */
-struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args, GError **error);
+struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args,
+                                    GError **error);
 /* {"class": ..., "desc": ...} */
 struct json_object *qmp_error_json(const GError *error);
 

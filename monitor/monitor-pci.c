@@ -10,18 +10,29 @@ static const struct {
     uint8_t base, sub;
     const char *text;
 } pci_class_names[] = {
-    {0x01, 0x00, "SCSI controller"},     {0x01, 0x01, "IDE controller"},  {0x01, 0x06, "SATA controller"},
-    {0x01, 0x08, "NVMe controller"},     {0x01, 0xff, "Storage controller"}, {0x02, 0x00, "Ethernet controller"},
-    {0x02, 0xff, "Network controller"},  {0x03, 0x00, "VGA controller"},  {0x03, 0xff, "Display controller"},
-    {0x06, 0x00, "Host bridge"},         {0x06, 0x01, "ISA bridge"},      {0x06, 0x04, "PCI bridge"},
-    {0x06, 0xff, "Bridge"},              {0x0c, 0x03, "USB controller"},  {0x0c, 0x05, "SMBus"},
+    {0x01, 0x00, "SCSI controller"},
+    {0x01, 0x01, "IDE controller"},
+    {0x01, 0x06, "SATA controller"},
+    {0x01, 0x08, "NVMe controller"},
+    {0x01, 0xff, "Storage controller"},
+    {0x02, 0x00, "Ethernet controller"},
+    {0x02, 0xff, "Network controller"},
+    {0x03, 0x00, "VGA controller"},
+    {0x03, 0xff, "Display controller"},
+    {0x06, 0x00, "Host bridge"},
+    {0x06, 0x01, "ISA bridge"},
+    {0x06, 0x04, "PCI bridge"},
+    {0x06, 0xff, "Bridge"},
+    {0x0c, 0x03, "USB controller"},
+    {0x0c, 0x05, "SMBus"},
     {0x00, 0xff, "Unclassified device"},
 };
 
 static const char *pci_class_text(uint8_t base, uint8_t sub)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(pci_class_names); i++) {
-        if (pci_class_names[i].base == base && (pci_class_names[i].sub == sub || pci_class_names[i].sub == 0xff)) {
+        if (pci_class_names[i].base == base &&
+            (pci_class_names[i].sub == sub || pci_class_names[i].sub == 0xff)) {
             return pci_class_names[i].text;
         }
     }
@@ -107,8 +118,10 @@ static struct json_object *pci_device_json(PciDevice *dev)
     json_object_object_add(id, "vendor", json_object_new_int(pci_get16(dev->config + PCI_VENDOR_ID)));
     json_object_object_add(id, "device", json_object_new_int(pci_get16(dev->config + PCI_DEVICE_ID)));
     if (!behind) {
-        json_object_object_add(id, "subsystem-vendor", json_object_new_int(pci_get16(dev->config + PCI_SUBSYSTEM_VENDOR_ID)));
-        json_object_object_add(id, "subsystem", json_object_new_int(pci_get16(dev->config + PCI_SUBSYSTEM_ID)));
+        json_object_object_add(id, "subsystem-vendor",
+                               json_object_new_int(pci_get16(dev->config + PCI_SUBSYSTEM_VENDOR_ID)));
+        json_object_object_add(id, "subsystem",
+                               json_object_new_int(pci_get16(dev->config + PCI_SUBSYSTEM_ID)));
     }
     json_object_object_add(entry, "id", id);
     json_object_object_add(entry, "qdev_id", json_object_new_string(dev->dev.obj.id));
@@ -203,8 +216,8 @@ static void pci_print_device(PciDevice *dev, GString *out)
     const char *text = pci_class_text(base, sub);
     PciBus *behind = pci_bus_behind(dev);
 
-    g_string_append_printf(out, "  Bus %2d, device %3d, function %d:\n    ", dev->bus->number, PCI_SLOT(dev->devfn),
-                           PCI_FUNC(dev->devfn));
+    g_string_append_printf(out, "  Bus %2d, device %3d, function %d:\n    ", dev->bus->number,
+                           PCI_SLOT(dev->devfn), PCI_FUNC(dev->devfn));
     if (text) {
         g_string_append(out, text);
     } else {
@@ -213,7 +226,8 @@ static void pci_print_device(PciDevice *dev, GString *out)
     g_string_append_printf(out, ": PCI device %04x:%04x\n", pci_get16(dev->config + PCI_VENDOR_ID),
                            pci_get16(dev->config + PCI_DEVICE_ID));
     if (!behind) {
-        g_string_append_printf(out, "      PCI subsystem %04x:%04x\n", pci_get16(dev->config + PCI_SUBSYSTEM_VENDOR_ID),
+        g_string_append_printf(out, "      PCI subsystem %04x:%04x\n",
+                               pci_get16(dev->config + PCI_SUBSYSTEM_VENDOR_ID),
                                pci_get16(dev->config + PCI_SUBSYSTEM_ID));
     }
     if (dev->config[PCI_INTERRUPT_PIN]) {

@@ -23,20 +23,24 @@ static const PropType monitor_prop_chardev = {
 };
 
 static const Prop monitor_props[] = {
-    {.name = "chardev", .type = &monitor_prop_chardev, .offset = offsetof(Monitor, chr), .flags = PROP_READONLY,
+    {.name = "chardev",
+     .type = &monitor_prop_chardev,
+     .offset = offsetof(Monitor, chr),
+     .flags = PROP_READONLY,
      .doc = "the character device it talks to"},
     PROP_END,
 };
 
 static const ObjectModel monitor_model = {
-    .model = {
-        .name = "monitor",
-        .doc = "A QMP or HMP monitor, made by -qmp, -monitor or -mon.",
-        .kind = MODEL_OBJECT,
-        .size = sizeof(Monitor),
-        .props = monitor_props,
-        .internal = true,
-    },
+    .model =
+        {
+            .name = "monitor",
+            .doc = "A QMP or HMP monitor, made by -qmp, -monitor or -mon.",
+            .kind = MODEL_OBJECT,
+            .size = sizeof(Monitor),
+            .props = monitor_props,
+            .internal = true,
+        },
 };
 
 static void monitor_close(Monitor *mon)

@@ -8,7 +8,7 @@
 #define QMP_VERSION_MAJOR 7
 #define QMP_VERSION_MINOR 2
 #define QMP_VERSION_MICRO 0
-#define QMP_PACKAGE "mpqemu 0.1"
+#define QMP_PACKAGE       "mpqemu 0.1"
 
 static struct json_object *qmp_capabilities(Machine *m, struct json_object *args, GError **error)
 {
@@ -94,7 +94,8 @@ static struct json_object *qmp_query_cpus_fast(Machine *m, struct json_object *a
 
         json_object_object_add(entry, "cpu-index", json_object_new_int((int)vcpu->index));
         json_object_object_add(entry, "target", json_object_new_string("x86_64"));
-        json_object_object_add(entry, "x-instructions", json_object_new_uint64(m->accel->ops->insn_count(vcpu)));
+        json_object_object_add(entry, "x-instructions",
+                               json_object_new_uint64(m->accel->ops->insn_count(vcpu)));
         json_object_array_add(list, entry);
     }
     return list;
@@ -115,7 +116,8 @@ static struct json_object *qmp_query_machines(Machine *m, struct json_object *ar
         if ((*p)->alias) {
             json_object_object_add(entry, "alias", json_object_new_string((*p)->alias));
         }
-        json_object_object_add(entry, "cpu-max", json_object_new_int((int)((const MachineModel *)*p)->max_cpus));
+        json_object_object_add(entry, "cpu-max",
+                               json_object_new_int((int)((const MachineModel *)*p)->max_cpus));
         json_object_array_add(list, entry);
     }
     return list;
@@ -193,9 +195,14 @@ static const QmpArg capabilities_args[] = {{"enable", QMP_ARRAY, true}, {NULL}};
 static const QmpArg hmp_args[] = {{"command-line", QMP_STR, false}, {"cpu-index", QMP_INT, true}, {NULL}};
 
 const QmpCommand qmp_machine_table[] = {
-    {.name = "qmp_capabilities", .args = capabilities_args, .run = qmp_capabilities, .early = true,
+    {.name = "qmp_capabilities",
+     .args = capabilities_args,
+     .run = qmp_capabilities,
+     .early = true,
      .doc = "Ends capabilities negotiation; must be the first command of a session."},
-    {.name = "query-version", .run = qmp_query_version, .doc = "Version of the QMP dialect and of this program."},
+    {.name = "query-version",
+     .run = qmp_query_version,
+     .doc = "Version of the QMP dialect and of this program."},
     {.name = "query-commands", .run = qmp_query_commands, .doc = "Names of all commands."},
     {.name = "query-status", .run = qmp_query_status, .doc = "Run state of the machine."},
     {.name = "query-name", .run = qmp_query_name, .doc = "The name given with -name."},
@@ -209,7 +216,9 @@ const QmpCommand qmp_machine_table[] = {
     {.name = "quit", .run = qmp_quit, .doc = "Ends the program."},
     {.name = "system_reset", .run = qmp_system_reset, .doc = "Resets the machine; the event RESET follows."},
     {.name = "system_powerdown", .run = qmp_system_powerdown, .doc = "Presses the power button."},
-    {.name = "human-monitor-command", .args = hmp_args, .run = qmp_human_monitor_command,
+    {.name = "human-monitor-command",
+     .args = hmp_args,
+     .run = qmp_human_monitor_command,
      .doc = "Runs a line of the human monitor; the result is its text."},
     {.name = NULL},
 };

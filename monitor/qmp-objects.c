@@ -154,25 +154,54 @@ static struct json_object *qmp_object_del(Machine *m, struct json_object *args, 
 
 static const QmpArg path_args[] = {{"path", QMP_STR, false}, {NULL}};
 static const QmpArg get_args[] = {{"path", QMP_STR, false}, {"property", QMP_STR, false}, {NULL}};
-static const QmpArg set_args[] = {{"path", QMP_STR, false}, {"property", QMP_STR, false}, {"value", QMP_ANY, false}, {NULL}};
+static const QmpArg set_args[] = {
+    {"path", QMP_STR, false}, {"property", QMP_STR, false}, {"value", QMP_ANY, false}, {NULL}};
 static const QmpArg types_args[] = {{"implements", QMP_STR, true}, {"abstract", QMP_BOOL, true}, {NULL}};
 static const QmpArg typename_args[] = {{"typename", QMP_STR, false}, {NULL}};
-static const QmpArg device_add_args[] = {{"driver", QMP_STR, false}, {"id", QMP_STR, true}, {"bus", QMP_STR, true}, {NULL}};
+static const QmpArg device_add_args[] = {
+    {"driver", QMP_STR, false}, {"id", QMP_STR, true}, {"bus", QMP_STR, true}, {NULL}};
 static const QmpArg object_add_args[] = {{"qom-type", QMP_STR, false}, {"id", QMP_STR, false}, {NULL}};
 static const QmpArg id_args[] = {{"id", QMP_STR, false}, {NULL}};
 
 const QmpCommand qmp_object_table[] = {
-    {.name = "qom-list", .args = path_args, .run = qmp_qom_list, .doc = "Properties and children of an object."},
+    {.name = "qom-list",
+     .args = path_args,
+     .run = qmp_qom_list,
+     .doc = "Properties and children of an object."},
     {.name = "qom-get", .args = get_args, .run = qmp_qom_get, .doc = "Value of a property."},
-    {.name = "qom-set", .args = set_args, .run = qmp_qom_set, .doc = "Sets a property that may change at run time."},
-    {.name = "qom-list-types", .args = types_args, .run = qmp_qom_list_types, .doc = "Models of this program."},
-    {.name = "qom-list-properties", .args = typename_args, .run = qmp_qom_list_properties, .doc = "Properties of a model."},
-    {.name = "device-list-properties", .args = typename_args, .run = qmp_device_list_properties,
+    {.name = "qom-set",
+     .args = set_args,
+     .run = qmp_qom_set,
+     .doc = "Sets a property that may change at run time."},
+    {.name = "qom-list-types",
+     .args = types_args,
+     .run = qmp_qom_list_types,
+     .doc = "Models of this program."},
+    {.name = "qom-list-properties",
+     .args = typename_args,
+     .run = qmp_qom_list_properties,
+     .doc = "Properties of a model."},
+    {.name = "device-list-properties",
+     .args = typename_args,
+     .run = qmp_device_list_properties,
      .doc = "Properties of a device model."},
-    {.name = "device_add", .args = device_add_args, .args_open = true, .run = qmp_device_add, .doc = "Plugs a device."},
-    {.name = "device_del", .args = id_args, .run = qmp_device_del,
+    {.name = "device_add",
+     .args = device_add_args,
+     .args_open = true,
+     .run = qmp_device_add,
+     .doc = "Plugs a device."},
+    {.name = "device_del",
+     .args = id_args,
+     .run = qmp_device_del,
      .doc = "Unplugs a device; the event DEVICE_DELETED follows when it is gone."},
-    {.name = "object-add", .args = object_add_args, .args_open = true, .run = qmp_object_add, .doc = "Makes an object."},
-    {.name = "object-del", .args = id_args, .run = qmp_object_del, .doc = "Removes an object that nobody uses."},
+    {.name = "object-add",
+     .args = object_add_args,
+     .args_open = true,
+     .run = qmp_object_add,
+     .doc = "Makes an object."},
+    {.name = "object-del",
+     .args = id_args,
+     .run = qmp_object_del,
+     .doc = "Removes an object that nobody uses."},
     {.name = NULL},
 };

@@ -27,7 +27,8 @@ struct json_object *qmp_error_json(const GError *error)
     struct json_object *json = json_object_new_object();
     bool ours = error->domain == MPQEMU_ERROR && (size_t)error->code < G_N_ELEMENTS(qmp_error_classes);
 
-    json_object_object_add(json, "class", json_object_new_string(qmp_error_classes[ours ? error->code : ERR_GENERIC]));
+    json_object_object_add(json, "class",
+                           json_object_new_string(qmp_error_classes[ours ? error->code : ERR_GENERIC]));
     json_object_object_add(json, "desc", json_object_new_string(error->message));
     return json;
 }
@@ -78,11 +79,13 @@ static bool qmp_check_args(const QmpCommand *cmd, struct json_object *args, GErr
             return false;
         }
         if (!qmp_type_matches(arg->type, value)) {
-            error_set(error, "Invalid parameter type for '%s', expected: %s", arg->name, qmp_arg_types[arg->type].name);
+            error_set(error, "Invalid parameter type for '%s', expected: %s", arg->name,
+                      qmp_arg_types[arg->type].name);
             return false;
         }
     }
-    json_object_object_foreach (args, key, value) {
+    json_object_object_foreach(args, key, value)
+    {
         (void)value;
         if (!cmd->args_open && !qmp_arg_find(cmd, key)) {
             error_set(error, "Parameter '%s' is unexpected", key);
@@ -92,7 +95,8 @@ static bool qmp_check_args(const QmpCommand *cmd, struct json_object *args, GErr
     return true;
 }
 
-struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args, GError **error)
+struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args,
+                                    GError **error)
 {
     struct json_object *given = args ? json_object_get(args) : json_object_new_object();
     struct json_object *result = NULL;

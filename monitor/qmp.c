@@ -11,26 +11,27 @@
 #include "core/error.h"
 #include "monitor-internal.h"
 
-#define QMP_MAX_DEPTH 1024
+#define QMP_MAX_DEPTH   1024
 #define QMP_MAX_MESSAGE ((size_t)16 << 20)
 /* While that much output waits for the client, its commands wait too. */
-#define QMP_OUTPUT_HIGH ((size_t)256 << 10)
+#define QMP_OUTPUT_HIGH  ((size_t)256 << 10)
 #define QMP_OUTPUT_LIMIT ((size_t)64 << 20)
-#define QMP_RESET_BYTE 0xff
+#define QMP_RESET_BYTE   0xff
 
 struct QmpSession {
     Monitor *mon;
     struct json_tokener *tok;
-    size_t fed;        /* bytes of the value being read */
-    char quote;        /* inside a string that began with it; 0: outside */
-    bool escaped;      /* after a backslash in a string */
-    bool skipping;     /* dropping the rest of a bad line */
-    bool negotiated;   /* qmp_capabilities was done */
+    size_t fed;      /* bytes of the value being read */
+    char quote;      /* inside a string that began with it; 0: outside */
+    bool escaped;    /* after a backslash in a string */
+    bool skipping;   /* dropping the rest of a bad line */
+    bool negotiated; /* qmp_capabilities was done */
 };
 
 static void qmp_send(QmpSession *s, struct json_object *msg)
 {
-    const char *text = json_object_to_json_string_ext(msg, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    const char *text =
+        json_object_to_json_string_ext(msg, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
     g_autofree char *line = g_strconcat(text, "\r\n", NULL);
 
     chardev_write(s->mon->chr, line, strlen(line));
@@ -71,7 +72,8 @@ static const char *qmp_check_request(struct json_object *req, struct json_object
         error_set(error, "QMP input must be a JSON object");
         return NULL;
     }
-    json_object_object_foreach (req, key, value) {
+    json_object_object_foreach(req, key, value)
+    {
         if (strcmp(key, "execute") == 0) {
             if (!json_object_is_type(value, json_type_string)) {
                 error_set(error, "QMP input member 'execute' must be a string");

@@ -17,7 +17,7 @@ typedef bool OptionFn(Cmdline *c, const char *option, const char *arg, GError **
 
 typedef struct Option {
     const char *name;
-    const char *arg;  /* what it takes, for -help; NULL: nothing */
+    const char *arg; /* what it takes, for -help; NULL: nothing */
     OptionFn *fn;
     const char *doc;
 } Option;
@@ -52,7 +52,8 @@ void cmdline_prefix_error(const CmdlineItem *item, GError **error)
     }
 }
 
-static bool cmdline_add_opts(GPtrArray *list, const char *option, const char *arg, const char *implied, GError **error)
+static bool cmdline_add_opts(GPtrArray *list, const char *option, const char *arg, const char *implied,
+                             GError **error)
 {
     g_autofree char *where = g_strdup_printf("%s %s", option, arg);
     struct json_object *opts = opts_parse(where, arg, implied, error);
@@ -112,7 +113,8 @@ static bool opt_machine(Cmdline *c, const char *option, const char *arg, GError 
     if (!opts) {
         return false;
     }
-    json_object_object_foreach (opts, key, value) {
+    json_object_object_foreach(opts, key, value)
+    {
         json_object_object_add(c->machine, key, json_object_get(value));
     }
     json_object_put(opts);
@@ -133,7 +135,8 @@ static bool opt_accel(Cmdline *c, const char *option, const char *arg, GError **
     if (!opts) {
         return false;
     }
-    json_object_object_foreach (opts, key, value) {
+    json_object_object_foreach(opts, key, value)
+    {
         const char *text = json_object_get_string(value);
 
         if (strcmp(key, "accel") == 0) {
@@ -172,7 +175,8 @@ static bool opt_m(Cmdline *c, const char *option, const char *arg, GError **erro
     if (!ok) {
         return false;
     }
-    json_object_object_foreach (opts, key, value) {
+    json_object_object_foreach(opts, key, value)
+    {
         if (strcmp(key, "size") != 0) {
             error_set(error, "-m %s: unknown option '%s' (allowed: size)", arg, key);
             ok = false;
@@ -180,8 +184,8 @@ static bool opt_m(Cmdline *c, const char *option, const char *arg, GError **erro
         }
         ok = opts_parse_size("-m", json_object_get_string(value), 'M', &c->ram_size, error);
         if (ok && (c->ram_size < (1u << 20) || c->ram_size > (UINT64_C(1) << 40) || c->ram_size % 4096)) {
-            error_set(error, "-m %s: size must be whole pages (%" G_GUINT64_FORMAT " bytes, allowed 1M..1T)", arg,
-                      c->ram_size);
+            error_set(error, "-m %s: size must be whole pages (%" G_GUINT64_FORMAT " bytes, allowed 1M..1T)",
+                      arg, c->ram_size);
             ok = false;
         }
         if (!ok) {
@@ -192,7 +196,8 @@ static bool opt_m(Cmdline *c, const char *option, const char *arg, GError **erro
     return ok;
 }
 
-static bool smp_number(const char *arg, struct json_object *opts, const char *key, uint64_t *val, GError **error)
+static bool smp_number(const char *arg, struct json_object *opts, const char *key, uint64_t *val,
+                       GError **error)
 {
     struct json_object *value;
     const char *text;
@@ -221,10 +226,13 @@ static bool opt_smp(Cmdline *c, const char *option, const char *arg, GError **er
         ok = smp_number(arg, opts, keys[i], &n[i], error);
     }
     if (ok) {
-        json_object_object_foreach (opts, key, value) {
+        json_object_object_foreach(opts, key, value)
+        {
             (void)value;
             if (!g_strv_contains(keys, key)) {
-                error_set(error, "-smp %s: unknown option '%s' (allowed: cpus, sockets, cores, threads, maxcpus)", arg, key);
+                error_set(error,
+                          "-smp %s: unknown option '%s' (allowed: cpus, sockets, cores, threads, maxcpus)",
+                          arg, key);
                 ok = false;
             }
         }
@@ -367,11 +375,13 @@ static bool opt_name(Cmdline *c, const char *option, const char *arg, GError **e
     if (!ok) {
         return false;
     }
-    json_object_object_foreach (opts, key, value) {
+    json_object_object_foreach(opts, key, value)
+    {
         if (strcmp(key, "guest") == 0) {
             cmdline_set(&c->name, json_object_get_string(value));
         } else if (strcmp(key, "debug-threads") != 0 && strcmp(key, "process") != 0) {
-            error_set(error, "-name %s: unknown option '%s' (allowed: guest, process, debug-threads)", arg, key);
+            error_set(error, "-name %s: unknown option '%s' (allowed: guest, process, debug-threads)", arg,
+                      key);
             ok = false;
         }
     }
@@ -465,11 +475,15 @@ static const Option option_table[] = {
     {"cpu", "MODEL[,+FEATURE...]", opt_cpu, "CPU model; help lists"},
     {"m", "[size=]MEGS", opt_m, "guest RAM: MiB, or with suffix k, M, G"},
     {"smp", "[cpus=]N", opt_smp, "number of CPUs"},
-    {"object", "TYPE,id=ID[,PROP=VALUE...]", opt_object, "make an object; also JSON; help lists, TYPE,help details"},
-    {"device", "DRIVER[,PROP=VALUE...]", opt_device, "add a device; also JSON; help lists, DRIVER,help details"},
+    {"object", "TYPE,id=ID[,PROP=VALUE...]", opt_object,
+     "make an object; also JSON; help lists, TYPE,help details"},
+    {"device", "DRIVER[,PROP=VALUE...]", opt_device,
+     "add a device; also JSON; help lists, DRIVER,help details"},
     {"drive", "id=ID,file=PATH[,...]", opt_drive, "block back end: format=raw, if=none, readonly=on, ..."},
-    {"chardev", "BACKEND,id=ID[,...]", opt_chardev, "character device: null, stdio, file, pipe, pty, fd, socket"},
-    {"serial", "CHARDEV", opt_serial, "serial port: stdio, mon:stdio, file:, unix:, tcp:, pty, null, none, chardev:ID"},
+    {"chardev", "BACKEND,id=ID[,...]", opt_chardev,
+     "character device: null, stdio, file, pipe, pty, fd, socket"},
+    {"serial", "CHARDEV", opt_serial,
+     "serial port: stdio, mon:stdio, file:, unix:, tcp:, pty, null, none, chardev:ID"},
     {"monitor", "CHARDEV", opt_monitor, "human monitor on a character device"},
     {"qmp", "CHARDEV", opt_monitor, "QMP monitor on a character device"},
     {"mon", "[chardev=]ID[,mode=MODE]", opt_mon, "monitor on a -chardev; MODE is readline or control (QMP)"},
@@ -605,7 +619,8 @@ bool cmdline_parse(Cmdline *c, int argc, char **argv, GError **error)
 Cmdline *cmdline_new(void)
 {
     Cmdline *c = g_new0(Cmdline, 1);
-    GPtrArray **lists[] = {&c->objects, &c->devices, &c->drives, &c->chardevs, &c->serials, &c->monitors, &c->mons};
+    GPtrArray **lists[] = {&c->objects, &c->devices,  &c->drives, &c->chardevs,
+                           &c->serials, &c->monitors, &c->mons};
 
     c->machine = json_object_new_object();
     c->accels = g_string_new(NULL);

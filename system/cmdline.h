@@ -21,8 +21,8 @@ typedef struct Cmdline {
     GString *accels;             /* ':' list; empty: the default */
     char *cpu, *name, *pidfile, *qtest, *qtest_log;
     char *kernel, *initrd, *append;
-    uint64_t ram_size;           /* bytes; 0: not given */
-    unsigned smp_cpus;           /* 0: not given */
+    uint64_t ram_size; /* bytes; 0: not given */
+    unsigned smp_cpus; /* 0: not given */
     bool nodefaults, nographic, paused, no_reboot, no_shutdown, daemonize;
     GPtrArray *objects, *devices, *drives, *chardevs; /* of CmdlineItem *, in order */
     GPtrArray *serials, *monitors, *mons;             /* monitors: -monitor and -qmp */

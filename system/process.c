@@ -39,7 +39,8 @@ static void process_signal(void *opaque)
 
     while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info)) {
         if (info.ssi_signo != SIGINT) {
-            g_printerr("%s: terminating on signal %u from pid %u\n", g_get_prgname(), info.ssi_signo, info.ssi_pid);
+            g_printerr("%s: terminating on signal %u from pid %u\n", g_get_prgname(), info.ssi_signo,
+                       info.ssi_pid);
         }
         machine_request_shutdown(s->machine, SHUTDOWN_HOST_SIGNAL, 0);
     }

@@ -17,7 +17,7 @@
 #include "system.h"
 
 #define SYSTEM_DEFAULT_MACHINE "q35"
-#define SYSTEM_DEFAULT_ACCEL "tcg"
+#define SYSTEM_DEFAULT_ACCEL   "tcg"
 
 /* Objects that refer to devices are made when the devices are there. */
 static const char *const system_late_objects[] = {"x-vfio-user-server", NULL};
@@ -126,11 +126,14 @@ static bool system_set_ram(System *s, GError **error)
     }
     backend = object_child(object_container(m->root, "objects"), id);
     if (!backend) {
-        error_set(error, "-machine memory-backend=%s: no such object; add -object memory-backend-memfd,id=%s,...", id, id);
+        error_set(error,
+                  "-machine memory-backend=%s: no such object; add -object memory-backend-memfd,id=%s,...",
+                  id, id);
         return false;
     }
     if (!ram_backend_is(backend)) {
-        error_set(error, "-machine memory-backend=%s: object is a %s, not a memory backend", id, backend->model->name);
+        error_set(error, "-machine memory-backend=%s: object is a %s, not a memory backend", id,
+                  backend->model->name);
         return false;
     }
     m->ram_backend = backend;
@@ -158,7 +161,8 @@ static bool system_add_objects(System *s, bool late, GError **error)
     for (guint i = 0; i < s->cmdline->objects->len; i++) {
         CmdlineItem *item = g_ptr_array_index(s->cmdline->objects, i);
         struct json_object *type;
-        const char *name = json_object_object_get_ex(item->opts, "qom-type", &type) ? json_object_get_string(type) : "";
+        const char *name =
+            json_object_object_get_ex(item->opts, "qom-type", &type) ? json_object_get_string(type) : "";
 
         if (g_strv_contains(system_late_objects, name) != late) {
             continue;
@@ -265,7 +269,8 @@ static bool system_add_serials(System *s, GError **error)
     return system_add_serial(s, 0, !c->nographic ? "null" : c->monitors->len ? "stdio" : "mon:stdio", error);
 }
 
-static bool system_open_monitor(System *s, const char *option, const char *label, const char *text, bool qmp, GError **error)
+static bool system_open_monitor(System *s, const char *option, const char *label, const char *text, bool qmp,
+                                GError **error)
 {
     Chardev *chr;
 
@@ -284,7 +289,8 @@ static bool system_add_mon(System *s, CmdlineItem *item, GError **error)
     const char *id = NULL, *mode = "readline";
     Chardev *chr;
 
-    json_object_object_foreach (item->opts, key, value) {
+    json_object_object_foreach(item->opts, key, value)
+    {
         if (strcmp(key, "chardev") == 0) {
             id = json_object_get_string(value);
         } else if (strcmp(key, "mode") == 0) {
@@ -336,7 +342,9 @@ static bool system_add_default_monitor(System *s, GError **error)
     if (serial && !c->serials->len && !c->monitors->len) {
         return monitor_open(s->machine, serial, false, error);
     }
-    return c->serials->len || c->monitors->len ? true : system_open_monitor(s, "-monitor", "compat_monitor0", "stdio", false, error);
+    return c->serials->len || c->monitors->len
+               ? true
+               : system_open_monitor(s, "-monitor", "compat_monitor0", "stdio", false, error);
 }
 
 static bool system_add_monitors(System *s, GError **error)
@@ -347,7 +355,8 @@ static bool system_add_monitors(System *s, GError **error)
         CmdlineItem *item = g_ptr_array_index(c->monitors, i);
         g_autofree char *label = g_strdup_printf("compat_monitor%u", i);
 
-        if (!system_open_monitor(s, item->option, label, item->text, strcmp(item->option, "-qmp") == 0, error)) {
+        if (!system_open_monitor(s, item->option, label, item->text, strcmp(item->option, "-qmp") == 0,
+                                 error)) {
             return false;
         }
     }
@@ -382,8 +391,8 @@ static bool system_build(System *s, GError **error)
 {
     return system_add_objects(s, false, error) && system_set_ram(s, error) && system_new_accel(s, error) &&
            system_add_drives(s, error) && system_add_chardevs(s, error) && machine_start(s->machine, error) &&
-           system_add_serials(s, error) && system_add_devices(s, error) && system_add_objects(s, true, error) &&
-           system_add_monitors(s, error) && system_add_qtest(s, error);
+           system_add_serials(s, error) && system_add_devices(s, error) &&
+           system_add_objects(s, true, error) && system_add_monitors(s, error) && system_add_qtest(s, error);
 }
 
 bool system_start(System *s, GError **error)

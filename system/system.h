@@ -11,7 +11,7 @@ typedef struct System {
     const Cmdline *cmdline;
     Machine *machine;
     QtestServer *qtest;
-    int signal_fd;        /* SIGINT, SIGTERM, SIGHUP; -1: none */
+    int signal_fd; /* SIGINT, SIGTERM, SIGHUP; -1: none */
     LoopFd *signal_watch;
     bool pidfile_written;
 } System;

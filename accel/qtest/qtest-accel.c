@@ -15,7 +15,8 @@ static void qtest_stop(Accel *accel)
 {
 }
 
-static Vcpu *qtest_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_ops, void *apic, GError **error)
+static Vcpu *qtest_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_ops, void *apic,
+                            GError **error)
 {
     Vcpu *vcpu = g_new0(Vcpu, 1);
 

@@ -21,10 +21,10 @@
 #include "core/error.h"
 
 /* Longest transfer of one command, and the line that carries it as hex digits. */
-#define QTEST_MAX_DATA (UINT64_C(16) << 20)
-#define QTEST_MAX_LINE (2 * QTEST_MAX_DATA + 256)
+#define QTEST_MAX_DATA  (UINT64_C(16) << 20)
+#define QTEST_MAX_LINE  (2 * QTEST_MAX_DATA + 256)
 #define QTEST_MAX_WORDS 6
-#define QTEST_MAX_IRQS 4096
+#define QTEST_MAX_IRQS  4096
 
 struct QtestServer {
     Machine *machine;
@@ -33,9 +33,9 @@ struct QtestServer {
     bool close_log;
     struct timespec start;
     GString *line;
-    bool overlong;          /* the rest of the line is dropped */
-    Device *intercepted;    /* NULL: none yet */
-    int8_t *irq_level;      /* last level of each reported line; -1: not reported yet */
+    bool overlong;       /* the rest of the line is dropped */
+    Device *intercepted; /* NULL: none yet */
+    int8_t *irq_level;   /* last level of each reported line; -1: not reported yet */
 };
 
 typedef struct QtestCommand {
@@ -253,7 +253,8 @@ static void qtest_write_block(QtestServer *s, char **words)
     if (!qtest_range(s, words, &addr, &len)) {
         return;
     }
-    if (strncmp(words[3], "0x", 2) != 0 || strspn(words[3] + 2, "0123456789abcdefABCDEF") != strlen(words[3] + 2)) {
+    if (strncmp(words[3], "0x", 2) != 0 ||
+        strspn(words[3] + 2, "0123456789abcdefABCDEF") != strlen(words[3] + 2)) {
         qtest_reply(s, "FAIL data must be 0x and hexadecimal digits");
         return;
     }
@@ -479,7 +480,8 @@ static void qtest_run_line(QtestServer *s, char *line)
     int count = 0;
 
     qtest_log(s, "R", line);
-    for (char *w = strtok_r(line, " \t\r", &save); w && count < QTEST_MAX_WORDS; w = strtok_r(NULL, " \t\r", &save)) {
+    for (char *w = strtok_r(line, " \t\r", &save); w && count < QTEST_MAX_WORDS;
+         w = strtok_r(NULL, " \t\r", &save)) {
         words[count++] = w;
     }
     if (count == 0) {
@@ -493,8 +495,8 @@ static void qtest_run_line(QtestServer *s, char *line)
             continue;
         }
         if (count - 1 < cmd->min_args || count - 1 > cmd->max_args) {
-            qtest_reply(s, "FAIL %s takes %d to %d arguments (%d given)", cmd->name, cmd->min_args, cmd->max_args,
-                        count - 1);
+            qtest_reply(s, "FAIL %s takes %d to %d arguments (%d given)", cmd->name, cmd->min_args,
+                        cmd->max_args, count - 1);
             return;
         }
         cmd->run(s, words);

@@ -18,7 +18,7 @@
 #include "core/error.h"
 
 /* One tick of the time stamp counter is one nanosecond of guest time. */
-#define TCG_TSC_HZ UINT64_C(1000000000)
+#define TCG_TSC_HZ    UINT64_C(1000000000)
 #define TCG_PAGE_SIZE 4096
 
 /* Where a part of guest RAM is seen by the CPUs. */
@@ -33,7 +33,7 @@ typedef struct TcgAccel {
     Accel accel;
     MemListener listener;
     GRWLock sections_lock;
-    GArray *sections;   /* of TcgRamSection */
+    GArray *sections; /* of TcgRamSection */
 } TcgAccel;
 
 typedef struct TcgVcpu {
@@ -46,11 +46,11 @@ typedef struct TcgVcpu {
     pthread_cond_t wake;   /* the thread: something changed */
     pthread_cond_t paused; /* the others: is_paused became true */
     bool pause, is_paused, quit;
-    bool joined;            /* the thread has ended */
-    bool halted;            /* x86_cpu_run() said there is nothing to do */
-    bool dead;              /* triple fault: only reset helps */
-    atomic_bool sleeping;   /* wakers need not take the lock while false */
-    atomic_int a20;         /* -1: no change is waiting */
+    bool joined;          /* the thread has ended */
+    bool halted;          /* x86_cpu_run() said there is nothing to do */
+    bool dead;            /* triple fault: only reset helps */
+    atomic_bool sleeping; /* wakers need not take the lock while false */
+    atomic_int a20;       /* -1: no change is waiting */
 } TcgVcpu;
 
 static TcgVcpu *tcg_vcpu(Vcpu *vcpu)
@@ -359,7 +359,8 @@ static void tcg_vcpu_destroy(TcgVcpu *v)
     g_free(v);
 }
 
-static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_ops, void *apic, GError **error)
+static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_ops, void *apic,
+                          GError **error)
 {
     TcgVcpu *v = g_new0(TcgVcpu, 1);
     Machine *m = accel->machine;

@@ -101,21 +101,25 @@ static void test_objects(void **state)
     QtestState *s = *state;
     g_autofree char *twice = NULL, *unknown = NULL, *gone = NULL;
 
-    qtest_qmp_ok(s, "{'execute': 'object-add', 'arguments': {'qom-type': 'memory-backend-ram', 'id': 'm0', 'size': 4096}}");
-    twice = qtest_qmp_error(s, "{'execute': 'object-add', 'arguments': {'qom-type': 'memory-backend-ram', 'id': 'm0', 'size': 4096}}");
+    qtest_qmp_ok(s, "{'execute': 'object-add', 'arguments': {'qom-type': 'memory-backend-ram', 'id': 'm0', "
+                    "'size': 4096}}");
+    twice = qtest_qmp_error(s, "{'execute': 'object-add', 'arguments': {'qom-type': 'memory-backend-ram', "
+                               "'id': 'm0', 'size': 4096}}");
     assert_non_null(strstr(twice, "m0"));
     qtest_qmp_ok(s, "{'execute': 'qom-get', 'arguments': {'path': '/objects/m0', 'property': 'size'}}");
     qtest_qmp_ok(s, "{'execute': 'object-del', 'arguments': {'id': 'm0'}}");
     gone = qtest_qmp_error(s, "{'execute': 'object-del', 'arguments': {'id': 'm0'}}");
     assert_non_null(strstr(gone, "m0"));
-    unknown = qtest_qmp_error(s, "{'execute': 'object-add', 'arguments': {'qom-type': 'memory-backend-rom', 'id': 'x'}}");
+    unknown = qtest_qmp_error(
+        s, "{'execute': 'object-add', 'arguments': {'qom-type': 'memory-backend-rom', 'id': 'x'}}");
     assert_non_null(strstr(unknown, "memory-backend-rom"));
 }
 
 static void test_device_errors(void **state)
 {
     QtestState *s = *state;
-    g_autofree char *unknown = qtest_qmp_error(s, "{'execute': 'device_add', 'arguments': {'driver': 'no-such-device'}}");
+    g_autofree char *unknown =
+        qtest_qmp_error(s, "{'execute': 'device_add', 'arguments': {'driver': 'no-such-device'}}");
     g_autofree char *nobody = qtest_qmp_error(s, "{'execute': 'device_del', 'arguments': {'id': 'nobody'}}");
     g_autofree char *missing = qtest_qmp_error(s, "{'execute': 'device_add'}");
 
@@ -128,8 +132,9 @@ static void test_device_errors(void **state)
 static void test_hmp(void **state)
 {
     static const char *const lines[] = {
-        "help", "info", "info status", "info version", "info name", "info mtree", "info mtree -f", "info qtree",
-        "info qom-tree", "info registers", "info cpus", "info chardev", "info pci", "qom-list /", "xp /4xw 0",
+        "help",       "info",          "info status", "info version",  "info name",
+        "info mtree", "info mtree -f", "info qtree",  "info qom-tree", "info registers",
+        "info cpus",  "info chardev",  "info pci",    "qom-list /",    "xp /4xw 0",
     };
     QtestState *s = *state;
     g_autofree char *unknown = qtest_hmp(s, "infox");
@@ -156,9 +161,10 @@ static void test_xp(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_run_state), cmocka_unit_test(test_reset), cmocka_unit_test(test_ram),
-        cmocka_unit_test(test_pci), cmocka_unit_test(test_objects), cmocka_unit_test(test_device_errors),
-        cmocka_unit_test(test_hmp), cmocka_unit_test(test_xp),
+        cmocka_unit_test(test_run_state), cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_ram),       cmocka_unit_test(test_pci),
+        cmocka_unit_test(test_objects),   cmocka_unit_test(test_device_errors),
+        cmocka_unit_test(test_hmp),       cmocka_unit_test(test_xp),
     };
 
     return cmocka_run_group_tests(tests, start, end);

@@ -107,13 +107,41 @@ static void test_clock(void **state)
 static void test_bad_commands(void **state)
 {
     static const char *const bad[] = {
-        "",        "   ",           "nonsense",         "outb",            "outb 1",          "outb 1 2 3",
-        "outb x 1", "outb 0x10000 1", "inb -",          "readb",           "readb 0x",        "readq 1 2",
-        "writel 1", "read 0 0",     "read 0 17000000",  "read -1 2",       "write 0 1",       "write 0 1 12",
-        "write 0 1 0xzz", "memset 0 1", "memset 0 99999999999 1", "b64write 0 3 AQ==", "b64write 0 3 !!!!",
-        "b64read 0 -1", "clock_set", "clock_set x", "clock_step x", "irq_intercept_in", "irq_intercept_in /nobody",
-        "irq_intercept_out nobody", "set_irq_in", "set_irq_in /nobody x 0 1", "set_irq_in /machine x 0 1",
-        "endianness 1", "READB 0",
+        "",
+        "   ",
+        "nonsense",
+        "outb",
+        "outb 1",
+        "outb 1 2 3",
+        "outb x 1",
+        "outb 0x10000 1",
+        "inb -",
+        "readb",
+        "readb 0x",
+        "readq 1 2",
+        "writel 1",
+        "read 0 0",
+        "read 0 17000000",
+        "read -1 2",
+        "write 0 1",
+        "write 0 1 12",
+        "write 0 1 0xzz",
+        "memset 0 1",
+        "memset 0 99999999999 1",
+        "b64write 0 3 AQ==",
+        "b64write 0 3 !!!!",
+        "b64read 0 -1",
+        "clock_set",
+        "clock_set x",
+        "clock_step x",
+        "irq_intercept_in",
+        "irq_intercept_in /nobody",
+        "irq_intercept_out nobody",
+        "set_irq_in",
+        "set_irq_in /nobody x 0 1",
+        "set_irq_in /machine x 0 1",
+        "endianness 1",
+        "READB 0",
     };
     QtestState *s = *state;
 
@@ -167,7 +195,7 @@ static void test_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_registers), cmocka_unit_test(test_blocks), cmocka_unit_test(test_ports),
+        cmocka_unit_test(test_registers), cmocka_unit_test(test_blocks),       cmocka_unit_test(test_ports),
         cmocka_unit_test(test_clock),     cmocka_unit_test(test_bad_commands), cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_garbage),
     };

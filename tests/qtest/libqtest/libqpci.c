@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #define QPCI_ADDRESS_PORT 0xcf8
-#define QPCI_DATA_PORT 0xcfc
-#define QPCI_MSIX_ENTRY 16
+#define QPCI_DATA_PORT    0xcfc
+#define QPCI_MSIX_ENTRY   16
 /* What an MSI-X message of vector n writes: never zero. */
 #define QPCI_MSIX_DATA(n) (0x5a000000u | (n))
 

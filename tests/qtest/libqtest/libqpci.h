@@ -32,8 +32,8 @@ enum {
 };
 
 /* Where BARs and MSI-X messages of tests go: clear of the board's own, and RAM of every test machine. */
-#define QPCI_MEM_BASE UINT64_C(0xe0000000)
-#define QPCI_IO_BASE 0xc000
+#define QPCI_MEM_BASE  UINT64_C(0xe0000000)
+#define QPCI_IO_BASE   0xc000
 #define QPCI_MSIX_BASE UINT64_C(0x02000000)
 
 typedef struct QpciBar {

@@ -11,11 +11,11 @@
 
 struct QtestState {
     pid_t pid;
-    char *dir;          /* of the sockets */
+    char *dir; /* of the sockets */
     int fd, qmp_fd;
-    GString *line;      /* received from the protocol, not used yet */
+    GString *line; /* received from the protocol, not used yet */
     GString *qmp_line;
-    GQueue *events;     /* of json_object *, oldest first */
+    GQueue *events; /* of json_object *, oldest first */
     bool irq[QTEST_MAX_IRQS];
     QtestState *server; /* the process that has the device, or NULL */
 };

@@ -165,8 +165,9 @@ QtestState *qtest_start(const char *args)
     qmp_path = g_build_filename(s->dir, "qmp.sock", NULL);
     qtest_fd = qtest_listen(qtest_path);
     qmp_fd = qtest_listen(qmp_path);
-    options = g_strdup_printf("-qtest unix:%s -qtest-log %s -qmp unix:%s -accel qtest -nodefaults -display none", qtest_path,
-                              g_getenv("QTEST_LOG") ? "/dev/fd/2" : "none", qmp_path);
+    options =
+        g_strdup_printf("-qtest unix:%s -qtest-log %s -qmp unix:%s -accel qtest -nodefaults -display none",
+                        qtest_path, g_getenv("QTEST_LOG") ? "/dev/fd/2" : "none", qmp_path);
     argv = qtest_argv(options, args);
     s->pid = qtest_spawn(argv, -1);
     /* In the order in which the program connects. */
@@ -179,7 +180,8 @@ QtestState *qtest_start(const char *args)
 QtestState *qtest_start_device(const char *backend_args, const char *device, const char *client_args)
 {
     const char *transport = g_getenv("QTEST_TRANSPORT");
-    static const char client[] = "-machine q35,memory-backend=mem -object memory-backend-memfd,id=mem,size=64M,share=on";
+    static const char client[] =
+        "-machine q35,memory-backend=mem -object memory-backend-memfd,id=mem,size=64M,share=on";
     g_autofree char *args = NULL;
     g_autofree char *sock = NULL;
     QtestState *server, *s;
@@ -194,8 +196,10 @@ QtestState *qtest_start_device(const char *backend_args, const char *device, con
     args = g_strdup_printf("-machine x-remote,vfio-user=on %s -device '%s,id=dev0'", backend_args, device);
     server = qtest_start(args);
     sock = g_build_filename(server->dir, "vfu.sock", NULL);
-    qtest_qmp_ok(server, "{'execute': 'object-add', 'arguments': {'qom-type': 'x-vfio-user-server', 'id': 'vfu0', "
-                 "'type': 'unix', 'path': '%s', 'device': 'dev0'}}", sock);
+    qtest_qmp_ok(server,
+                 "{'execute': 'object-add', 'arguments': {'qom-type': 'x-vfio-user-server', 'id': 'vfu0', "
+                 "'type': 'unix', 'path': '%s', 'device': 'dev0'}}",
+                 sock);
     g_free(args);
     args = g_strdup_printf("%s -device vfio-user-pci,socket=%s,id=dev0 %s", client, sock, client_args);
     s = qtest_start(args);

@@ -111,7 +111,8 @@ char *qtest_qmp_error(QtestState *s, const char *fmt, ...)
     va_end(ap);
     qtest_qmp_write(s, text);
     reply = qtest_qmp_reply(s);
-    if (!json_object_object_get_ex(reply, "error", &error) || !json_object_object_get_ex(error, "desc", &desc)) {
+    if (!json_object_object_get_ex(reply, "error", &error) ||
+        !json_object_object_get_ex(error, "desc", &desc)) {
         qtest_die(s, "QMP: %s was answered by %s", text, json_object_to_json_string(reply));
     }
     result = g_strdup(json_object_get_string(desc));
@@ -144,7 +145,8 @@ static bool qtest_event_is(struct json_object *msg, const char *name)
 {
     struct json_object *event;
 
-    return json_object_object_get_ex(msg, "event", &event) && strcmp(json_object_get_string(event), name) == 0;
+    return json_object_object_get_ex(msg, "event", &event) &&
+           strcmp(json_object_get_string(event), name) == 0;
 }
 
 struct json_object *qtest_qmp_event(QtestState *s, const char *name)
