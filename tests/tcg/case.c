@@ -40,7 +40,8 @@ static uint64_t *gpr(Encoder *e, unsigned reg)
     return &e->test->state.gpr[reg];
 }
 
-/* A data address for an access of up to 16 bytes, sometimes across pages or into the page that is not there. */
+/* A data address for an access of up to 16 bytes, sometimes across pages or into the page that is not there.
+ */
 static uint64_t choose_address(Encoder *e)
 {
     const bool align = e->test->form->flags & FORM_ALIGN16;
@@ -107,7 +108,8 @@ static void fill_operand(Encoder *e, uint64_t address)
     if (form->flags & FORM_JUMP) {
         val = code_address(e);
     } else if (form->flags & FORM_MXCSR) {
-        val = below(e, 8) ? test_random_mxcsr(e->random) : val;
+        /* Bit 17 exists on some processors. */
+        val = below(e, 8) ? test_random_mxcsr(e->random) : val & ~UINT64_C(0x20000);
     } else if (form->mem_bytes) {
         put_data(e, address, bytes, 16);
         return;
@@ -155,7 +157,8 @@ static void encode_based(Encoder *e, uint64_t address, unsigned base, unsigned i
     e->modrm[0] = (uint8_t)(mod << 6 | (sib ? RSP : base & 7));
     e->modrm_len = 1;
     if (sib) {
-        e->modrm[e->modrm_len++] = (uint8_t)(scale << 6 | (index == NO_REG ? RSP : index & 7) << 3 | (base & 7));
+        e->modrm[e->modrm_len++] =
+            (uint8_t)(scale << 6 | (index == NO_REG ? RSP : index & 7) << 3 | (base & 7));
     }
     put_displacement(e, (uint64_t)disp, disp_bytes[mod]);
 }
@@ -431,9 +434,18 @@ static void append_followers(Encoder *e, unsigned count)
         int8_t digit; /* or FORM_ANY_REG */
         uint8_t conditions;
     } followers[] = {
-        {0, 0x11, FORM_ANY_REG, 1}, {0, 0x19, FORM_ANY_REG, 1}, {0, 0x01, FORM_ANY_REG, 1}, {0, 0x39, FORM_ANY_REG, 1},
-        {0, 0xff, 0, 1},            {0, 0xff, 1, 1},            {0, 0xf7, 3, 1},            {0, 0xd1, 2, 1},
-        {0, 0xd1, 3, 1},            {1, 0x90, 0, 16},           {1, 0x40, FORM_ANY_REG, 16}, {0, 0x10, FORM_ANY_REG, 1},
+        {0, 0x11, FORM_ANY_REG, 1},
+        {0, 0x19, FORM_ANY_REG, 1},
+        {0, 0x01, FORM_ANY_REG, 1},
+        {0, 0x39, FORM_ANY_REG, 1},
+        {0, 0xff, 0, 1},
+        {0, 0xff, 1, 1},
+        {0, 0xf7, 3, 1},
+        {0, 0xd1, 2, 1},
+        {0, 0xd1, 3, 1},
+        {1, 0x90, 0, 16},
+        {1, 0x40, FORM_ANY_REG, 16},
+        {0, 0x10, FORM_ANY_REG, 1},
     };
 
     for (unsigned i = 0; i < count; i++) {

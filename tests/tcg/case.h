@@ -16,9 +16,9 @@ typedef struct TestCase {
     const Form *form;
     NativeState state;
     uint8_t code[48];
-    unsigned len;         /* of code */
-    uint64_t operand;     /* linear address of the memory operand, 0: none */
-    uint16_t undefined;   /* RFLAGS bits not compared */
+    unsigned len;       /* of code */
+    uint64_t operand;   /* linear address of the memory operand, 0: none */
+    uint16_t undefined; /* RFLAGS bits not compared */
 } TestCase;
 
 /*

@@ -27,7 +27,8 @@ typedef struct Diff {
 
 static uint8_t *diff_map(uint64_t address, int prot)
 {
-    void *map = mmap((void *)address, GUEST_BYTES, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void *map =
+        mmap((void *)address, GUEST_BYTES, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
     if (map == MAP_FAILED) {
         perror("diff: mmap");
@@ -72,9 +73,11 @@ static void diff_fx_fields(const char *who, const NativeState *s)
 
     memcpy(w, s->fx, sizeof(w));
     memcpy(&mxcsr, s->fx + FX_MXCSR, sizeof(mxcsr));
-    fprintf(stderr, "  %s: vector %u error %llx cr2 %llx rip %llx rflags %llx mxcsr %04x fcw %04x fsw %04x ftw %02x\n", who,
-            s->vector, (unsigned long long)s->error, (unsigned long long)s->cr2, (unsigned long long)s->rip,
-            (unsigned long long)(s->rflags & RFLAGS_COMPARED), mxcsr, w[0], w[1], w[2]);
+    fprintf(
+        stderr,
+        "  %s: vector %u error %llx cr2 %llx rip %llx rflags %llx mxcsr %04x fcw %04x fsw %04x ftw %02x\n",
+        who, s->vector, (unsigned long long)s->error, (unsigned long long)s->cr2, (unsigned long long)s->rip,
+        (unsigned long long)(s->rflags & RFLAGS_COMPARED), mxcsr, w[0], w[1], w[2]);
 }
 
 static void diff_print_bytes(const char *what, unsigned n, const uint8_t *before, const uint8_t *ours,
@@ -92,13 +95,15 @@ static void diff_print_bytes(const char *what, unsigned n, const uint8_t *before
     fprintf(stderr, "%s\n", memcmp(ours, host, len) ? "  <--" : "");
 }
 
-static void diff_report(const TestCase *test, const NativeState *ours, const NativeState *host, const uint8_t *data)
+static void diff_report(const TestCase *test, const NativeState *ours, const NativeState *host,
+                        const uint8_t *data)
 {
     fprintf(stderr, "%s:", test->form->name);
     for (unsigned i = 0; i < test->len; i++) {
         fprintf(stderr, " %02x", test->code[i]);
     }
-    fprintf(stderr, "  operand %llx, undefined flags %x\n", (unsigned long long)test->operand, test->undefined);
+    fprintf(stderr, "  operand %llx, undefined flags %x\n", (unsigned long long)test->operand,
+            test->undefined);
     diff_fx_fields("before", &test->state);
     diff_fx_fields("ours  ", ours);
     diff_fx_fields("host  ", host);
@@ -110,8 +115,8 @@ static void diff_report(const TestCase *test, const NativeState *ours, const Nat
     for (unsigned i = 0; i < 24; i++) {
         const unsigned offset = FX_ST + 16 * i;
         if (memcmp(ours->fx + offset, host->fx + offset, 16) || (test->form->flags & FORM_X87)) {
-            diff_print_bytes(i < 8 ? "st" : "xmm", i < 8 ? i : i - 8, test->state.fx + offset, ours->fx + offset,
-                             host->fx + offset, i < 8 ? 10 : 16);
+            diff_print_bytes(i < 8 ? "st" : "xmm", i < 8 ? i : i - 8, test->state.fx + offset,
+                             ours->fx + offset, host->fx + offset, i < 8 ? 10 : 16);
         }
     }
     for (unsigned i = 0, shown = 0; i < GUEST_BYTES && shown < 32; i++) {
@@ -122,7 +127,8 @@ static void diff_report(const TestCase *test, const NativeState *ours, const Nat
     }
 }
 
-/* Vector and x87 state: pointers of the last x87 instruction are not compared, hosts save them differently. */
+/* Vector and x87 state: pointers of the last x87 instruction are not compared, hosts save them differently.
+ */
 static bool diff_same_fx(const TestCase *test, const NativeState *ours, const NativeState *host)
 {
     const unsigned ignored_mxcsr = host->vector == VECTOR_XM ? MXCSR_PE : 0;
@@ -134,12 +140,14 @@ static bool diff_same_fx(const TestCase *test, const NativeState *ours, const Na
            !memcmp(ours->fx + FX_ST, host->fx + FX_ST, FX_XMM + 256 - FX_ST);
 }
 
-static bool diff_same(const TestCase *test, const NativeState *ours, const NativeState *host, const uint8_t *data)
+static bool diff_same(const TestCase *test, const NativeState *ours, const NativeState *host,
+                      const uint8_t *data)
 {
     const uint64_t flags = RFLAGS_COMPARED & ~(uint64_t)test->undefined;
 
-    if (ours->vector != host->vector || ours->rip != host->rip || memcmp(ours->gpr, host->gpr, sizeof(ours->gpr)) ||
-        ((ours->rflags ^ host->rflags) & flags) || memcmp(guest_data(), data, GUEST_BYTES)) {
+    if (ours->vector != host->vector || ours->rip != host->rip ||
+        memcmp(ours->gpr, host->gpr, sizeof(ours->gpr)) || ((ours->rflags ^ host->rflags) & flags) ||
+        memcmp(guest_data(), data, GUEST_BYTES)) {
         return false;
     }
     /* Processors read long x87 images in an order of their own. */
@@ -193,7 +201,8 @@ static size_t diff_select_forms(Diff *diff, Form *forms, size_t count)
     size_t kept = 0;
 
     for (unsigned feature = 1; feature < FORM_FEAT_COUNT; feature++) {
-        present[feature] = diff_cpuid(diff, &form_cpuid[feature], true) && diff_cpuid(diff, &form_cpuid[feature], false);
+        present[feature] =
+            diff_cpuid(diff, &form_cpuid[feature], true) && diff_cpuid(diff, &form_cpuid[feature], false);
     }
     memset(diff->code, 0xcc, GUEST_BYTES);
     memset(guest_code(), 0xcc, GUEST_BYTES);
@@ -255,8 +264,8 @@ int main(int argc, char **argv)
     for (unsigned long i = 0; i < diff.cases; i++) {
         diff_run_case(&diff, &forms[i % count]);
     }
-    printf("%lu cases of %zu forms (%lu forms not on both processors), seed %lu: %lu differ\n", diff.cases, count,
-           diff.skipped, diff.seed, diff.failed);
+    printf("%lu cases of %zu forms (%lu forms not on both processors), seed %lu: %lu differ\n", diff.cases,
+           count, diff.skipped, diff.seed, diff.failed);
     guest_free();
     free(forms);
     return diff.failed || diff.cases == 0 ? EXIT_FAILURE : EXIT_SUCCESS;

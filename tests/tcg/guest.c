@@ -29,7 +29,14 @@ enum {
     SYS_BYTES = 0x10000,
 };
 
-enum { PTE_USER_RW = 0x67, PTE_SYS_RW = 0x63, SEL_KERNEL_CS = 0x08, SEL_TSS = 0x10, SEL_USER_SS = 0x2b, SEL_USER_CS = 0x33 };
+enum {
+    PTE_USER_RW = 0x67,
+    PTE_SYS_RW = 0x63,
+    SEL_KERNEL_CS = 0x08,
+    SEL_TSS = 0x10,
+    SEL_USER_SS = 0x2b,
+    SEL_USER_CS = 0x33
+};
 
 static struct {
     X86Cpu *cpu;
@@ -170,7 +177,7 @@ static void guest_make_tables(void)
     put64(SYS_GDT + SEL_TSS, UINT64_C(0x00008b0000000067) | (uint64_t)SYS_TSS << 16);
     put64(SYS_GDT + (SEL_USER_SS & ~7), UINT64_C(0x00cff3000000ffff));
     put64(SYS_GDT + (SEL_USER_CS & ~7), UINT64_C(0x00affb000000ffff));
-    put64(SYS_TSS + 4, SYS_STACK_TOP); /* RSP0 */
+    put64(SYS_TSS + 4, SYS_STACK_TOP);           /* RSP0 */
     memset(guest.sys + SYS_TSS + 0x66, 0xff, 2); /* no I/O permission bitmap */
     for (uint64_t vector = 0; vector < 256; vector++) {
         const uint64_t stub = SYS_STUBS + vector * SYS_STUB_BYTES;

@@ -41,9 +41,23 @@ unsigned test_random_below(TestRandom *random, unsigned limit)
 uint64_t test_random_int(TestRandom *random)
 {
     static const uint64_t limits[] = {
-        0,      1,      0x7f,       0x80,       0xff,       0x7fff,     0x8000,
-        0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff, UINT64_C(0x7fffffffffffffff),
-        UINT64_C(0x8000000000000000), UINT64_MAX, UINT64_C(0xffffffff80000000), UINT64_C(0x5555555555555555),
+        0,
+        1,
+        0x7f,
+        0x80,
+        0xff,
+        0x7fff,
+        0x8000,
+        0xffff,
+        0x10000,
+        0x7fffffff,
+        0x80000000,
+        0xffffffff,
+        UINT64_C(0x7fffffffffffffff),
+        UINT64_C(0x8000000000000000),
+        UINT64_MAX,
+        UINT64_C(0xffffffff80000000),
+        UINT64_C(0x5555555555555555),
     };
     const uint64_t val = test_random(random);
 
@@ -138,8 +152,9 @@ void test_random_vector(TestRandom *random, uint8_t *bytes)
 
 void test_random_fp80(TestRandom *random, uint8_t *bytes)
 {
-    static const uint16_t exps[] = {0, 1, 2, 0x3fbf, 0x3ffd, 0x3ffe, 0x3fff, 0x4000, 0x400e, 0x401e, 0x403e, 0x403f,
-                                    0x3c01, 0x3c00, 0x3f81, 0x3f80, 0x407e, 0x43fe, 0x5ffe, 0x7ffe, 0x7fff};
+    static const uint16_t exps[] = {0,      1,      2,      0x3fbf, 0x3ffd, 0x3ffe, 0x3fff,
+                                    0x4000, 0x400e, 0x401e, 0x403e, 0x403f, 0x3c01, 0x3c00,
+                                    0x3f81, 0x3f80, 0x407e, 0x43fe, 0x5ffe, 0x7ffe, 0x7fff};
     static const uint64_t mantissas[] = {
         0,
         1,
@@ -181,7 +196,8 @@ void test_random_fp80(TestRandom *random, uint8_t *bytes)
 
 void test_random_x87_operand(TestRandom *random, uint8_t *mem, unsigned bytes)
 {
-    const uint32_t f32 = test_random_below(random, 2) ? random_f32(random) : (uint32_t)test_random_int(random);
+    const uint32_t f32 =
+        test_random_below(random, 2) ? random_f32(random) : (uint32_t)test_random_int(random);
     const uint64_t f64 = test_random_below(random, 2) ? random_f64(random) : test_random_int(random);
     const uint16_t fcw = test_random_fcw(random), fsw = test_random_fsw(random, fcw);
 

@@ -53,8 +53,8 @@ static void fpu_run_native(FpuTest *test, const X86Fpu *fpu, NativeState *native
 
 static void fpu_dump(const char *who, const X86Fpu *fpu)
 {
-    fprintf(stderr, "%s: fcw %04x fsw %04x top %u ftw %02x mxcsr %04x\n", who, fpu->fcw, fpu->fsw, fpu->top, fpu->ftw,
-            fpu->mxcsr);
+    fprintf(stderr, "%s: fcw %04x fsw %04x top %u ftw %02x mxcsr %04x\n", who, fpu->fcw, fpu->fsw, fpu->top,
+            fpu->ftw, fpu->mxcsr);
     for (unsigned i = 0; i < 8; i++) {
         fprintf(stderr, "  ST(%u) %04x:%016llx", i, fpu->st[(fpu->top + i) & 7].f.sign_exp,
                 (unsigned long long)fpu->st[(fpu->top + i) & 7].f.mantissa);
@@ -63,7 +63,8 @@ static void fpu_dump(const char *who, const X86Fpu *fpu)
     }
 }
 
-/* Last instruction and operand pointers are not compared: some hosts save them only with a pending exception. */
+/* Last instruction and operand pointers are not compared: some hosts save them only with a pending exception.
+ */
 static bool fpu_equal(const X86Fpu *a, const X86Fpu *b, unsigned fsw_ignored)
 {
     for (unsigned i = 0; i < 8; i++) {
@@ -89,7 +90,7 @@ static void fpu_random_state(TestRandom *random, X86Fpu *fpu)
     fpu->ftw = test_random_below(random, 3) ? 0xff : (uint8_t)test_random(random);
     if (!test_random_below(random, 3)) {
         /* Room for a push. */
-        fpu->ftw &= (uint8_t)~(1u << ((fpu->top + 7) & 7));
+        fpu->ftw &= (uint8_t) ~(1u << ((fpu->top + 7) & 7));
     }
     fpu->mxcsr = test_random_mxcsr(random);
     for (unsigned i = 0; i < 8; i++) {
@@ -105,7 +106,8 @@ typedef struct SimdRun {
     const X86SimdInsn *insn;
     X86Fpu fpu;
     uint64_t gpr[16], eflags;
-    X86Vec memory, buffer; /* the operand [RAX]; what a function sees of memory or writes for a general register */
+    X86Vec memory,
+        buffer; /* the operand [RAX]; what a function sees of memory or writes for a general register */
     uint8_t imm;
     bool use_memory, rexw;
 } SimdRun;
@@ -163,7 +165,7 @@ static X86SimdFault simd_run(SimdRun *run)
     if (ctx.dst_is_mem) {
         memcpy(&run->memory, &run->buffer, size);
     } else if ((insn->dst == X86_OPD_GPR || insn->dst == X86_OPD_GPR_RM) && !run->rexw) {
-        *(uint64_t *)dst = (uint32_t)*(uint64_t *)dst;
+        *(uint64_t *)dst = (uint32_t) * (uint64_t *)dst;
     }
     if (insn->flags & X86_SIMD_EFLAGS) {
         run->eflags = ctx.eflags;
@@ -210,8 +212,9 @@ static void simd_random(FpuTest *test, SimdRun *run, const X86SimdInsn *insn)
     run->use_memory = only_memory || (!only_register && test_random_below(&test->random, 3) == 0);
     run->rexw = (insn->flags & X86_SIMD_USES_REXW) && test_random_below(&test->random, 2);
     for (unsigned i = 0; i < 3; i++) {
-        run->gpr[i] = test_random_below(&test->random, 2) ? test_random_int(&test->random)
-                                                          : (uint64_t)(int64_t)((int)test_random_below(&test->random, 40) - 20);
+        run->gpr[i] = test_random_below(&test->random, 2)
+                          ? test_random_int(&test->random)
+                          : (uint64_t)(int64_t)((int)test_random_below(&test->random, 40) - 20);
     }
     if (run->use_memory) {
         run->gpr[0] = (uintptr_t)test->mem;
@@ -309,9 +312,10 @@ static unsigned x87_undefined_fsw(const X86FpuInsn *insn, const X86Fpu *after)
         unsigned fsw;
         bool when_unmasked;
     } undefined[] = {
-        {"fcom", FSW_CC, true},     {"fucom", FSW_CC, true},     {"ficom", FSW_CC, true}, {"ftst", FSW_CC, true},
-        {"fcomi", FSW_C1, false},   {"fucomi", FSW_C1, false},   {"ffree", FSW_CC, false}, {"fcmov", FSW_C1, false},
-        {"fprem", FSW_CC, true},    {"fsin", FSW_CC, true},      {"fptan", FSW_CC, true}, {"fcos", FSW_CC, true},
+        {"fcom", FSW_CC, true},   {"fucom", FSW_CC, true},  {"ficom", FSW_CC, true},
+        {"ftst", FSW_CC, true},   {"fcomi", FSW_C1, false}, {"fucomi", FSW_C1, false},
+        {"ffree", FSW_CC, false}, {"fcmov", FSW_C1, false}, {"fprem", FSW_CC, true},
+        {"fsin", FSW_CC, true},   {"fptan", FSW_CC, true},  {"fcos", FSW_CC, true},
     };
     unsigned bits = 0;
 
@@ -367,9 +371,9 @@ static bool x87_case(FpuTest *test, uint8_t opcode, uint8_t modrm, const X86FpuI
                 !((ctx.eflags ^ native.rflags) & 0x8d5) && ax == (native.gpr[0] & 0xffff) &&
                 fpu_equal(&fpu, &expected, x87_undefined_fsw(insn, &expected));
     if (!same) {
-        fprintf(stderr, "%s (%02x %02x): vector %u, eflags %llx, host %llx, ax %x, host %llx\n", insn->name, opcode,
-                modrm, native.vector, (unsigned long long)ctx.eflags, (unsigned long long)native.rflags, ax,
-                (unsigned long long)native.gpr[0]);
+        fprintf(stderr, "%s (%02x %02x): vector %u, eflags %llx, host %llx, ax %x, host %llx\n", insn->name,
+                opcode, modrm, native.vector, (unsigned long long)ctx.eflags,
+                (unsigned long long)native.rflags, ax, (unsigned long long)native.gpr[0]);
         fpu_dump("before", &before);
         fpu_dump("ours", &fpu);
         fpu_dump("host", &expected);
@@ -505,14 +509,10 @@ static void test_absent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fxsave_image),
-        cmocka_unit_test(test_fxrstor_reserved),
-        cmocka_unit_test(test_fxsave_count),
-        cmocka_unit_test(test_pending),
-        cmocka_unit_test(test_real_mode_environment),
-        cmocka_unit_test(test_absent),
-        cmocka_unit_test(test_simd_functions),
-        cmocka_unit_test(test_x87_functions),
+        cmocka_unit_test(test_fxsave_image),          cmocka_unit_test(test_fxrstor_reserved),
+        cmocka_unit_test(test_fxsave_count),          cmocka_unit_test(test_pending),
+        cmocka_unit_test(test_real_mode_environment), cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_simd_functions),        cmocka_unit_test(test_x87_functions),
     };
 
     return cmocka_run_group_tests(tests, fpu_setup, NULL);

@@ -4,14 +4,14 @@
  */
 #include "accel/tcg/fpu/fpu-internal.h"
 
-#define AES_INSN(name)                                                                                         \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        __m128i d = x86_vec_load(dst);                                                                         \
-                                                                                                               \
-        __asm__(#name " %1, %0" : "+x"(d) : "x"(x86_vec_load(src)));                                           \
-        x86_vec_store(dst, d);                                                                                 \
-        return X86_SIMD_OK;                                                                                    \
+#define AES_INSN(name)                                                                                       \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        __m128i d = x86_vec_load(dst);                                                                       \
+                                                                                                             \
+        __asm__(#name " %1, %0" : "+x"(d) : "x"(x86_vec_load(src)));                                         \
+        x86_vec_store(dst, d);                                                                               \
+        return X86_SIMD_OK;                                                                                  \
     }
 
 AES_INSN(aesimc)

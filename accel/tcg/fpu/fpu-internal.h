@@ -83,7 +83,8 @@ static inline void x86_mmx_store(const X86SimdCtx *ctx, void *p, __m128i v)
     }
 }
 
-/* The host's MXCSR for one guest operation: everything masked, no flags, the guest's rounding, DAZ and FTZ. */
+/* The host's MXCSR for one guest operation: everything masked, no flags, the guest's rounding, DAZ and FTZ.
+ */
 static inline uint32_t x86_mxcsr_enter(const X86Fpu *fpu)
 {
     uint32_t host = (fpu->mxcsr & ~(uint32_t)X86_MXCSR_FLAGS) | X86_MXCSR_MASKS;
@@ -119,7 +120,7 @@ void x86_fpu_update_es(X86Fpu *fpu);
 
 /* Declares every function of the instruction list. */
 #define X86_INSN(map, pfx, op, name, fn, dst, src, mem, flags, feat) X86SimdFn fn;
-#define X86_SHIFT_INSN(op, pfx, reg, name, fn, dst, feat) X86SimdFn fn;
+#define X86_SHIFT_INSN(op, pfx, reg, name, fn, dst, feat)            X86SimdFn fn;
 #include "accel/tcg/fpu/simd-insns.h"
 #undef X86_INSN
 #undef X86_SHIFT_INSN

@@ -9,15 +9,15 @@
 
 enum { SIMD_MAP_COUNT = 3, SIMD_PREFIX_COUNT = 4 };
 
-#define X86_INSN(map_, pfx_, op_, name_, fn_, dst_, src_, mem_, flags_, feat_)                                 \
-    [X86_MAP_##map_][X86_PFX_##pfx_][op_] = {                                                                  \
-        .name = name_,                                                                                         \
-        .fn = fn_,                                                                                             \
-        .dst = X86_OPD_##dst_,                                                                                 \
-        .src = X86_OPD_##src_,                                                                                 \
-        .mem_size = mem_,                                                                                      \
-        .flags = flags_,                                                                                       \
-        .feature = X86_SIMD_FEAT_##feat_,                                                                      \
+#define X86_INSN(map_, pfx_, op_, name_, fn_, dst_, src_, mem_, flags_, feat_)                               \
+    [X86_MAP_##map_][X86_PFX_##pfx_][op_] = {                                                                \
+        .name = name_,                                                                                       \
+        .fn = fn_,                                                                                           \
+        .dst = X86_OPD_##dst_,                                                                               \
+        .src = X86_OPD_##src_,                                                                               \
+        .mem_size = mem_,                                                                                    \
+        .flags = flags_,                                                                                     \
+        .feature = X86_SIMD_FEAT_##feat_,                                                                    \
     },
 #define X86_SHIFT_INSN(op, pfx, reg, name, fn, dst, feat)
 
@@ -28,14 +28,14 @@ static const X86SimdInsn simd_insns[SIMD_MAP_COUNT][SIMD_PREFIX_COUNT][256] = {
 #undef X86_INSN
 #undef X86_SHIFT_INSN
 #define X86_INSN(map, pfx, op, name, fn, dst, src, mem, flags, feat)
-#define X86_SHIFT_INSN(op_, pfx_, reg_, name_, fn_, dst_, feat_)                                               \
-    [(op_)-0x71][X86_PFX_##pfx_][reg_] = {                                                                     \
-        .name = name_,                                                                                         \
-        .fn = fn_,                                                                                             \
-        .dst = X86_OPD_##dst_,                                                                                 \
-        .src = X86_OPD_NONE,                                                                                   \
-        .flags = X86_SIMD_IMM8 | (X86_PFX_##pfx_ == X86_PFX_NONE ? X86_SIMD_MMX_STATE : 0),                    \
-        .feature = X86_SIMD_FEAT_##feat_,                                                                      \
+#define X86_SHIFT_INSN(op_, pfx_, reg_, name_, fn_, dst_, feat_)                                             \
+    [(op_)-0x71][X86_PFX_##pfx_][reg_] = {                                                                   \
+        .name = name_,                                                                                       \
+        .fn = fn_,                                                                                           \
+        .dst = X86_OPD_##dst_,                                                                               \
+        .src = X86_OPD_NONE,                                                                                 \
+        .flags = X86_SIMD_IMM8 | (X86_PFX_##pfx_ == X86_PFX_NONE ? X86_SIMD_MMX_STATE : 0),                  \
+        .feature = X86_SIMD_FEAT_##feat_,                                                                    \
     },
 
 static const X86SimdInsn simd_shift_insns[3][SIMD_PREFIX_COUNT][8] = {

@@ -7,46 +7,46 @@
 #include "accel/tcg/fpu/fpu-internal.h"
 
 /* The low half of the XMM result is the MMX result. */
-#define MMX_INT(name)                                                                                          \
-    X86SimdFault x86_mmx_##name(X86SimdCtx *ctx, void *dst, const void *src)                                   \
-    {                                                                                                          \
-        __m128i d = x86_mmx_load(dst);                                                                         \
-                                                                                                               \
-        __asm__(#name " %1, %0" : "+x"(d) : "x"(x86_mmx_load(src)));                                           \
-        x86_mmx_store(ctx, dst, d);                                                                            \
-        return X86_SIMD_OK;                                                                                    \
+#define MMX_INT(name)                                                                                        \
+    X86SimdFault x86_mmx_##name(X86SimdCtx *ctx, void *dst, const void *src)                                 \
+    {                                                                                                        \
+        __m128i d = x86_mmx_load(dst);                                                                       \
+                                                                                                             \
+        __asm__(#name " %1, %0" : "+x"(d) : "x"(x86_mmx_load(src)));                                         \
+        x86_mmx_store(ctx, dst, d);                                                                          \
+        return X86_SIMD_OK;                                                                                  \
     }
 
 /* Both operands side by side in one register: packs and horizontal operations. */
-#define MMX_PAIR(name)                                                                                         \
-    X86SimdFault x86_mmx_##name(X86SimdCtx *ctx, void *dst, const void *src)                                   \
-    {                                                                                                          \
-        __m128i d = _mm_unpacklo_epi64(x86_mmx_load(dst), x86_mmx_load(src));                                  \
-                                                                                                               \
-        __asm__(#name " %0, %0" : "+x"(d));                                                                    \
-        x86_mmx_store(ctx, dst, d);                                                                            \
-        return X86_SIMD_OK;                                                                                    \
+#define MMX_PAIR(name)                                                                                       \
+    X86SimdFault x86_mmx_##name(X86SimdCtx *ctx, void *dst, const void *src)                                 \
+    {                                                                                                        \
+        __m128i d = _mm_unpacklo_epi64(x86_mmx_load(dst), x86_mmx_load(src));                                \
+                                                                                                             \
+        __asm__(#name " %0, %0" : "+x"(d));                                                                  \
+        x86_mmx_store(ctx, dst, d);                                                                          \
+        return X86_SIMD_OK;                                                                                  \
     }
 
 /* Interleaving the upper halves is the upper half of interleaving everything. */
-#define MMX_UNPACK_HIGH(name, low)                                                                             \
-    X86SimdFault x86_mmx_##name(X86SimdCtx *ctx, void *dst, const void *src)                                   \
-    {                                                                                                          \
-        __m128i d = x86_mmx_load(dst);                                                                         \
-                                                                                                               \
-        __asm__(#low " %1, %0" : "+x"(d) : "x"(x86_mmx_load(src)));                                            \
-        x86_mmx_store(ctx, dst, _mm_unpackhi_epi64(d, d));                                                     \
-        return X86_SIMD_OK;                                                                                    \
+#define MMX_UNPACK_HIGH(name, low)                                                                           \
+    X86SimdFault x86_mmx_##name(X86SimdCtx *ctx, void *dst, const void *src)                                 \
+    {                                                                                                        \
+        __m128i d = x86_mmx_load(dst);                                                                       \
+                                                                                                             \
+        __asm__(#low " %1, %0" : "+x"(d) : "x"(x86_mmx_load(src)));                                          \
+        x86_mmx_store(ctx, dst, _mm_unpackhi_epi64(d, d));                                                   \
+        return X86_SIMD_OK;                                                                                  \
     }
 
-#define MMX_SHIFT_IMM(name)                                                                                    \
-    X86SimdFault x86_mmx_##name##_imm(X86SimdCtx *ctx, void *dst, const void *src)                             \
-    {                                                                                                          \
-        __m128i d = x86_mmx_load(dst);                                                                         \
-                                                                                                               \
-        __asm__(#name " %1, %0" : "+x"(d) : "x"(_mm_cvtsi32_si128(ctx->imm)));                                 \
-        x86_mmx_store(ctx, dst, d);                                                                            \
-        return X86_SIMD_OK;                                                                                    \
+#define MMX_SHIFT_IMM(name)                                                                                  \
+    X86SimdFault x86_mmx_##name##_imm(X86SimdCtx *ctx, void *dst, const void *src)                           \
+    {                                                                                                        \
+        __m128i d = x86_mmx_load(dst);                                                                       \
+                                                                                                             \
+        __asm__(#name " %1, %0" : "+x"(d) : "x"(_mm_cvtsi32_si128(ctx->imm)));                               \
+        x86_mmx_store(ctx, dst, d);                                                                          \
+        return X86_SIMD_OK;                                                                                  \
     }
 
 MMX_INT(punpcklbw)

@@ -47,36 +47,36 @@ X86SimdFault x86_mxcsr_leave_unmasked(X86Fpu *fpu, uint32_t flags, __m128i resul
 }
 
 /* One instruction between two loads of MXCSR. */
-#define FP_RUN(insn, d, s, in, out)                                                                            \
-    __asm__ volatile("ldmxcsr %[in_]\n\t" insn " %[s_], %[d_]\n\tstmxcsr %[out_]"                              \
-                     : [d_] "+x"(d), [out_] "=m"(out)                                                          \
+#define FP_RUN(insn, d, s, in, out)                                                                          \
+    __asm__ volatile("ldmxcsr %[in_]\n\t" insn " %[s_], %[d_]\n\tstmxcsr %[out_]"                            \
+                     : [d_] "+x"(d), [out_] "=m"(out)                                                        \
                      : [s_] "x"(s), [in_] "m"(in))
 
-#define FP_INSN(name, result)                                                                                  \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        __m128i d = x86_vec_load(dst);                                                                         \
-        uint32_t in = x86_mxcsr_enter(ctx->fpu), out;                                                          \
-                                                                                                               \
-        FP_RUN(#name, d, x86_vec_load(src), in, out);                                                          \
-        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, result);                                    \
-        if (fault == X86_SIMD_OK) {                                                                            \
-            x86_vec_store(dst, d);                                                                             \
-        }                                                                                                      \
-        return fault;                                                                                          \
+#define FP_INSN(name, result)                                                                                \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        __m128i d = x86_vec_load(dst);                                                                       \
+        uint32_t in = x86_mxcsr_enter(ctx->fpu), out;                                                        \
+                                                                                                             \
+        FP_RUN(#name, d, x86_vec_load(src), in, out);                                                        \
+        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, result);                                  \
+        if (fault == X86_SIMD_OK) {                                                                          \
+            x86_vec_store(dst, d);                                                                           \
+        }                                                                                                    \
+        return fault;                                                                                        \
     }
 
-#define FP_INSN_4(name)                                                                                        \
-    FP_INSN(name##ps, X86_FP_PS)                                                                               \
-    FP_INSN(name##pd, X86_FP_PD)                                                                               \
-    FP_INSN(name##ss, X86_FP_SS)                                                                               \
+#define FP_INSN_4(name)                                                                                      \
+    FP_INSN(name##ps, X86_FP_PS)                                                                             \
+    FP_INSN(name##pd, X86_FP_PD)                                                                             \
+    FP_INSN(name##ss, X86_FP_SS)                                                                             \
     FP_INSN(name##sd, X86_FP_SD)
 
 /* These return one of their operands or a number that cannot be tiny. */
-#define FP_INSN_4_NORMAL(name)                                                                                 \
-    FP_INSN(name##ps, X86_FP_NO_UNDERFLOW)                                                                     \
-    FP_INSN(name##pd, X86_FP_NO_UNDERFLOW)                                                                     \
-    FP_INSN(name##ss, X86_FP_NO_UNDERFLOW)                                                                     \
+#define FP_INSN_4_NORMAL(name)                                                                               \
+    FP_INSN(name##ps, X86_FP_NO_UNDERFLOW)                                                                   \
+    FP_INSN(name##pd, X86_FP_NO_UNDERFLOW)                                                                   \
+    FP_INSN(name##ss, X86_FP_NO_UNDERFLOW)                                                                   \
     FP_INSN(name##sd, X86_FP_NO_UNDERFLOW)
 
 FP_INSN_4(add)
@@ -106,32 +106,32 @@ FP_INSN(cvttpd2dq, X86_FP_NO_UNDERFLOW)
 FP_INSN(cvtdq2pd, X86_FP_NO_UNDERFLOW)
 
 /* One host instruction per predicate: bits 2..0 of the immediate, the others are ignored without VEX. */
-#define FP_COMPARE_CASE(name, predicate, d, s, in, out)                                                        \
-    case predicate:                                                                                            \
-        FP_RUN(#name " $" #predicate ",", d, s, in, out);                                                      \
+#define FP_COMPARE_CASE(name, predicate, d, s, in, out)                                                      \
+    case predicate:                                                                                          \
+        FP_RUN(#name " $" #predicate ",", d, s, in, out);                                                    \
         break;
 
-#define FP_COMPARE(name)                                                                                       \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        __m128i d = x86_vec_load(dst), s = x86_vec_load(src);                                                  \
-        uint32_t in = x86_mxcsr_enter(ctx->fpu), out = in;                                                     \
-                                                                                                               \
-        switch (ctx->imm & 7) {                                                                                \
-            FP_COMPARE_CASE(name, 0, d, s, in, out)                                                            \
-            FP_COMPARE_CASE(name, 1, d, s, in, out)                                                            \
-            FP_COMPARE_CASE(name, 2, d, s, in, out)                                                            \
-            FP_COMPARE_CASE(name, 3, d, s, in, out)                                                            \
-            FP_COMPARE_CASE(name, 4, d, s, in, out)                                                            \
-            FP_COMPARE_CASE(name, 5, d, s, in, out)                                                            \
-            FP_COMPARE_CASE(name, 6, d, s, in, out)                                                            \
-            FP_COMPARE_CASE(name, 7, d, s, in, out)                                                            \
-        }                                                                                                      \
-        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);                       \
-        if (fault == X86_SIMD_OK) {                                                                            \
-            x86_vec_store(dst, d);                                                                             \
-        }                                                                                                      \
-        return fault;                                                                                          \
+#define FP_COMPARE(name)                                                                                     \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        __m128i d = x86_vec_load(dst), s = x86_vec_load(src);                                                \
+        uint32_t in = x86_mxcsr_enter(ctx->fpu), out = in;                                                   \
+                                                                                                             \
+        switch (ctx->imm & 7) {                                                                              \
+            FP_COMPARE_CASE(name, 0, d, s, in, out)                                                          \
+            FP_COMPARE_CASE(name, 1, d, s, in, out)                                                          \
+            FP_COMPARE_CASE(name, 2, d, s, in, out)                                                          \
+            FP_COMPARE_CASE(name, 3, d, s, in, out)                                                          \
+            FP_COMPARE_CASE(name, 4, d, s, in, out)                                                          \
+            FP_COMPARE_CASE(name, 5, d, s, in, out)                                                          \
+            FP_COMPARE_CASE(name, 6, d, s, in, out)                                                          \
+            FP_COMPARE_CASE(name, 7, d, s, in, out)                                                          \
+        }                                                                                                    \
+        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);                     \
+        if (fault == X86_SIMD_OK) {                                                                          \
+            x86_vec_store(dst, d);                                                                           \
+        }                                                                                                    \
+        return fault;                                                                                        \
     }
 
 FP_COMPARE(cmpps)
@@ -140,18 +140,18 @@ FP_COMPARE(cmpss)
 FP_COMPARE(cmpsd)
 
 /* To and from MMX registers: the XMM form of the conversion with the unused half zero. */
-#define FP_TO_MMX(name, host, load)                                                                            \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        __m128i d = _mm_setzero_si128();                                                                       \
-        uint32_t in = x86_mxcsr_enter(ctx->fpu), out;                                                          \
-                                                                                                               \
-        FP_RUN(#host, d, load(src), in, out);                                                                  \
-        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);                       \
-        if (fault == X86_SIMD_OK) {                                                                            \
-            x86_mmx_store(ctx, dst, d);                                                                        \
-        }                                                                                                      \
-        return fault;                                                                                          \
+#define FP_TO_MMX(name, host, load)                                                                          \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        __m128i d = _mm_setzero_si128();                                                                     \
+        uint32_t in = x86_mxcsr_enter(ctx->fpu), out;                                                        \
+                                                                                                             \
+        FP_RUN(#host, d, load(src), in, out);                                                                \
+        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);                     \
+        if (fault == X86_SIMD_OK) {                                                                          \
+            x86_mmx_store(ctx, dst, d);                                                                      \
+        }                                                                                                    \
+        return fault;                                                                                        \
     }
 
 FP_TO_MMX(cvtps2pi, cvtps2dq, x86_mmx_load)

@@ -47,14 +47,14 @@ X86SimdFault x86_simd_movq2dq(X86SimdCtx *ctx, void *dst, const void *src)
     return X86_SIMD_OK;
 }
 
-#define GPR_MASK(name)                                                                                         \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        uint32_t mask;                                                                                         \
-                                                                                                               \
-        __asm__(#name " %1, %0" : "=r"(mask) : "x"(x86_vec_load(src)));                                        \
-        gpr_set(dst, mask);                                                                                    \
-        return X86_SIMD_OK;                                                                                    \
+#define GPR_MASK(name)                                                                                       \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        uint32_t mask;                                                                                       \
+                                                                                                             \
+        __asm__(#name " %1, %0" : "=r"(mask) : "x"(x86_vec_load(src)));                                      \
+        gpr_set(dst, mask);                                                                                  \
+        return X86_SIMD_OK;                                                                                  \
     }
 
 GPR_MASK(movmskps)
@@ -136,56 +136,56 @@ X86SimdFault x86_simd_pinsrd(X86SimdCtx *ctx, void *dst, const void *src)
 }
 
 /* Integer to scalar: inexact is the only exception. */
-#define GPR_TO_FP(name)                                                                                        \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        __m128i d = x86_vec_load(dst);                                                                         \
-        uint32_t in = x86_mxcsr_enter(ctx->fpu), out, val32;                                                   \
-        uint64_t val64;                                                                                        \
-                                                                                                               \
-        if (ctx->rexw) {                                                                                       \
-            memcpy(&val64, src, sizeof(val64));                                                                \
-            __asm__ volatile("ldmxcsr %[in]\n\t" #name "q %[s], %[d]\n\tstmxcsr %[out]"                        \
-                             : [d] "+x"(d), [out] "=m"(out)                                                    \
-                             : [s] "r"(val64), [in] "m"(in));                                                  \
-        } else {                                                                                               \
-            memcpy(&val32, src, sizeof(val32));                                                                \
-            __asm__ volatile("ldmxcsr %[in]\n\t" #name "l %[s], %[d]\n\tstmxcsr %[out]"                        \
-                             : [d] "+x"(d), [out] "=m"(out)                                                    \
-                             : [s] "r"(val32), [in] "m"(in));                                                  \
-        }                                                                                                      \
-        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);                       \
-        if (fault == X86_SIMD_OK) {                                                                            \
-            x86_vec_store(dst, d);                                                                             \
-        }                                                                                                      \
-        return fault;                                                                                          \
+#define GPR_TO_FP(name)                                                                                      \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        __m128i d = x86_vec_load(dst);                                                                       \
+        uint32_t in = x86_mxcsr_enter(ctx->fpu), out, val32;                                                 \
+        uint64_t val64;                                                                                      \
+                                                                                                             \
+        if (ctx->rexw) {                                                                                     \
+            memcpy(&val64, src, sizeof(val64));                                                              \
+            __asm__ volatile("ldmxcsr %[in]\n\t" #name "q %[s], %[d]\n\tstmxcsr %[out]"                      \
+                             : [d] "+x"(d), [out] "=m"(out)                                                  \
+                             : [s] "r"(val64), [in] "m"(in));                                                \
+        } else {                                                                                             \
+            memcpy(&val32, src, sizeof(val32));                                                              \
+            __asm__ volatile("ldmxcsr %[in]\n\t" #name "l %[s], %[d]\n\tstmxcsr %[out]"                      \
+                             : [d] "+x"(d), [out] "=m"(out)                                                  \
+                             : [s] "r"(val32), [in] "m"(in));                                                \
+        }                                                                                                    \
+        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);                     \
+        if (fault == X86_SIMD_OK) {                                                                          \
+            x86_vec_store(dst, d);                                                                           \
+        }                                                                                                    \
+        return fault;                                                                                        \
     }
 
 GPR_TO_FP(cvtsi2ss)
 GPR_TO_FP(cvtsi2sd)
 
-#define GPR_FROM_FP(name)                                                                                      \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        __m128i s = x86_vec_load(src);                                                                         \
-        uint32_t in = x86_mxcsr_enter(ctx->fpu), out, val32;                                                   \
-        uint64_t val;                                                                                          \
-                                                                                                               \
-        if (ctx->rexw) {                                                                                       \
-            __asm__ volatile("ldmxcsr %[in]\n\t" #name " %[s], %q[d]\n\tstmxcsr %[out]"                        \
-                             : [d] "=r"(val), [out] "=m"(out)                                                  \
-                             : [s] "x"(s), [in] "m"(in));                                                      \
-        } else {                                                                                               \
-            __asm__ volatile("ldmxcsr %[in]\n\t" #name " %[s], %k[d]\n\tstmxcsr %[out]"                        \
-                             : [d] "=r"(val32), [out] "=m"(out)                                                \
-                             : [s] "x"(s), [in] "m"(in));                                                      \
-            val = val32;                                                                                       \
-        }                                                                                                      \
-        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, s, X86_FP_NO_UNDERFLOW);                       \
-        if (fault == X86_SIMD_OK) {                                                                            \
-            gpr_set(dst, val);                                                                                 \
-        }                                                                                                      \
-        return fault;                                                                                          \
+#define GPR_FROM_FP(name)                                                                                    \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        __m128i s = x86_vec_load(src);                                                                       \
+        uint32_t in = x86_mxcsr_enter(ctx->fpu), out, val32;                                                 \
+        uint64_t val;                                                                                        \
+                                                                                                             \
+        if (ctx->rexw) {                                                                                     \
+            __asm__ volatile("ldmxcsr %[in]\n\t" #name " %[s], %q[d]\n\tstmxcsr %[out]"                      \
+                             : [d] "=r"(val), [out] "=m"(out)                                                \
+                             : [s] "x"(s), [in] "m"(in));                                                    \
+        } else {                                                                                             \
+            __asm__ volatile("ldmxcsr %[in]\n\t" #name " %[s], %k[d]\n\tstmxcsr %[out]"                      \
+                             : [d] "=r"(val32), [out] "=m"(out)                                              \
+                             : [s] "x"(s), [in] "m"(in));                                                    \
+            val = val32;                                                                                     \
+        }                                                                                                    \
+        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, s, X86_FP_NO_UNDERFLOW);                     \
+        if (fault == X86_SIMD_OK) {                                                                          \
+            gpr_set(dst, val);                                                                               \
+        }                                                                                                    \
+        return fault;                                                                                        \
     }
 
 GPR_FROM_FP(cvttss2si)
@@ -193,24 +193,24 @@ GPR_FROM_FP(cvttsd2si)
 GPR_FROM_FP(cvtss2si)
 GPR_FROM_FP(cvtsd2si)
 
-#define GPR_COMPARE(name)                                                                                      \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        __m128i d = x86_vec_load(dst);                                                                         \
-        uint32_t in = x86_mxcsr_enter(ctx->fpu), out;                                                          \
-        uint8_t cf, pf, zf;                                                                                    \
-                                                                                                               \
-        __asm__ volatile("ldmxcsr %[in]\n\t" #name " %[s], %[d]\n\t"                                           \
-                         "setc %[cf]\n\tsetp %[pf]\n\tsetz %[zf]\n\tstmxcsr %[out]"                            \
-                         : [cf] "=&q"(cf), [pf] "=&q"(pf), [zf] "=&q"(zf), [out] "=m"(out)                     \
-                         : [d] "x"(d), [s] "x"(x86_vec_load(src)), [in] "m"(in)                                \
-                         : "cc");                                                                              \
-        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);                       \
-        if (fault == X86_SIMD_OK) {                                                                            \
-            ctx->eflags &= ~(uint64_t)EFLAGS_ARITHMETIC;                                                       \
-            ctx->eflags |= (cf ? EFLAGS_CF : 0) | (pf ? EFLAGS_PF : 0) | (zf ? EFLAGS_ZF : 0);                 \
-        }                                                                                                      \
-        return fault;                                                                                          \
+#define GPR_COMPARE(name)                                                                                    \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        __m128i d = x86_vec_load(dst);                                                                       \
+        uint32_t in = x86_mxcsr_enter(ctx->fpu), out;                                                        \
+        uint8_t cf, pf, zf;                                                                                  \
+                                                                                                             \
+        __asm__ volatile("ldmxcsr %[in]\n\t" #name " %[s], %[d]\n\t"                                         \
+                         "setc %[cf]\n\tsetp %[pf]\n\tsetz %[zf]\n\tstmxcsr %[out]"                          \
+                         : [cf] "=&q"(cf), [pf] "=&q"(pf), [zf] "=&q"(zf), [out] "=m"(out)                   \
+                         : [d] "x"(d), [s] "x"(x86_vec_load(src)), [in] "m"(in)                              \
+                         : "cc");                                                                            \
+        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);                     \
+        if (fault == X86_SIMD_OK) {                                                                          \
+            ctx->eflags &= ~(uint64_t)EFLAGS_ARITHMETIC;                                                     \
+            ctx->eflags |= (cf ? EFLAGS_CF : 0) | (pf ? EFLAGS_PF : 0) | (zf ? EFLAGS_ZF : 0);               \
+        }                                                                                                    \
+        return fault;                                                                                        \
     }
 
 GPR_COMPARE(ucomiss)

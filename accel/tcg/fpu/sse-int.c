@@ -6,24 +6,24 @@
  */
 #include "accel/tcg/fpu/fpu-internal.h"
 
-#define SSE_INT(name)                                                                                          \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        __m128i d = x86_vec_load(dst);                                                                         \
-                                                                                                               \
-        __asm__(#name " %1, %0" : "+x"(d) : "x"(x86_vec_load(src)));                                           \
-        x86_vec_store(dst, d);                                                                                 \
-        return X86_SIMD_OK;                                                                                    \
+#define SSE_INT(name)                                                                                        \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        __m128i d = x86_vec_load(dst);                                                                       \
+                                                                                                             \
+        __asm__(#name " %1, %0" : "+x"(d) : "x"(x86_vec_load(src)));                                         \
+        x86_vec_store(dst, d);                                                                               \
+        return X86_SIMD_OK;                                                                                  \
     }
 
-#define SSE_SHIFT_IMM(name)                                                                                    \
-    X86SimdFault x86_simd_##name##_imm(X86SimdCtx *ctx, void *dst, const void *src)                            \
-    {                                                                                                          \
-        __m128i d = x86_vec_load(dst);                                                                         \
-                                                                                                               \
-        __asm__(#name " %1, %0" : "+x"(d) : "x"(_mm_cvtsi32_si128(ctx->imm)));                                 \
-        x86_vec_store(dst, d);                                                                                 \
-        return X86_SIMD_OK;                                                                                    \
+#define SSE_SHIFT_IMM(name)                                                                                  \
+    X86SimdFault x86_simd_##name##_imm(X86SimdCtx *ctx, void *dst, const void *src)                          \
+    {                                                                                                        \
+        __m128i d = x86_vec_load(dst);                                                                       \
+                                                                                                             \
+        __asm__(#name " %1, %0" : "+x"(d) : "x"(_mm_cvtsi32_si128(ctx->imm)));                               \
+        x86_vec_store(dst, d);                                                                               \
+        return X86_SIMD_OK;                                                                                  \
     }
 
 SSE_INT(punpcklbw)

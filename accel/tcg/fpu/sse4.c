@@ -7,14 +7,16 @@
 #include "accel/tcg/fpu/fpu-internal.h"
 
 /* Blends by a mask in XMM0. */
-#define SSE4_BLENDV(name)                                                                                      \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        __m128i d = x86_vec_load(dst);                                                                         \
-                                                                                                               \
-        __asm__(#name " %%xmm0, %1, %0" : "+x"(d) : "x"(x86_vec_load(src)), "Yz"(x86_vec_load(&ctx->fpu->xmm[0]))); \
-        x86_vec_store(dst, d);                                                                                 \
-        return X86_SIMD_OK;                                                                                    \
+#define SSE4_BLENDV(name)                                                                                    \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        __m128i d = x86_vec_load(dst);                                                                       \
+                                                                                                             \
+        __asm__(#name " %%xmm0, %1, %0"                                                                      \
+                : "+x"(d)                                                                                    \
+                : "x"(x86_vec_load(src)), "Yz"(x86_vec_load(&ctx->fpu->xmm[0])));                            \
+        x86_vec_store(dst, d);                                                                               \
+        return X86_SIMD_OK;                                                                                  \
     }
 
 SSE4_BLENDV(pblendvb)
@@ -114,15 +116,15 @@ static __m128i sse4_mask(unsigned bits, unsigned bytes)
 }
 
 /* One step of a dot product on its own, for its exceptions. */
-#define SSE4_STAGE(name, result)                                                                               \
-    static X86SimdFault sse4_stage_##name(X86Fpu *fpu, __m128i *d, __m128i s)                                  \
-    {                                                                                                          \
-        uint32_t in = x86_mxcsr_enter(fpu), out;                                                               \
-                                                                                                               \
-        __asm__ volatile("ldmxcsr %[in]\n\t" #name " %[s], %[d]\n\tstmxcsr %[out]"                             \
-                         : [d] "+x"(*d), [out] "=m"(out)                                                       \
-                         : [s] "x"(s), [in] "m"(in));                                                          \
-        return x86_mxcsr_leave(fpu, in, out, *d, result);                                                      \
+#define SSE4_STAGE(name, result)                                                                             \
+    static X86SimdFault sse4_stage_##name(X86Fpu *fpu, __m128i *d, __m128i s)                                \
+    {                                                                                                        \
+        uint32_t in = x86_mxcsr_enter(fpu), out;                                                             \
+                                                                                                             \
+        __asm__ volatile("ldmxcsr %[in]\n\t" #name " %[s], %[d]\n\tstmxcsr %[out]"                           \
+                         : [d] "+x"(*d), [out] "=m"(out)                                                     \
+                         : [s] "x"(s), [in] "m"(in));                                                        \
+        return x86_mxcsr_leave(fpu, in, out, *d, result);                                                    \
     }
 
 SSE4_STAGE(mulps, X86_FP_PS)
@@ -146,28 +148,28 @@ static X86SimdFault sse4_stages_dppd(X86Fpu *fpu, __m128i d, __m128i s)
  * Dot products.  A product that is not selected counts as +0, which is what a
  * product of two zeroes gives without raising a flag.
  */
-#define SSE4_DOT(name, full, bytes, result)                                                                    \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        const __m128i in_mask = sse4_mask(ctx->imm >> 4, bytes), out_mask = sse4_mask(ctx->imm & 15, bytes);   \
-        __m128i d = _mm_and_si128(x86_vec_load(dst), in_mask);                                                 \
-        __m128i s = _mm_and_si128(x86_vec_load(src), in_mask);                                                 \
-        uint32_t in = x86_mxcsr_enter(ctx->fpu), out;                                                          \
-                                                                                                               \
-        if ((ctx->fpu->mxcsr & X86_MXCSR_MASKS) != X86_MXCSR_MASKS) {                                          \
-            X86SimdFault staged = sse4_stages_##name(ctx->fpu, d, s);                                          \
-            if (staged != X86_SIMD_OK) {                                                                       \
-                return staged;                                                                                 \
-            }                                                                                                  \
-        }                                                                                                      \
-        __asm__ volatile("ldmxcsr %[in]\n\t" #name " $" #full ", %[s], %[d]\n\tstmxcsr %[out]"                 \
-                         : [d] "+x"(d), [out] "=m"(out)                                                        \
-                         : [s] "x"(s), [in] "m"(in));                                                          \
-        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, result);                                    \
-        if (fault == X86_SIMD_OK) {                                                                            \
-            x86_vec_store(dst, _mm_and_si128(d, out_mask));                                                    \
-        }                                                                                                      \
-        return fault;                                                                                          \
+#define SSE4_DOT(name, full, bytes, result)                                                                  \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        const __m128i in_mask = sse4_mask(ctx->imm >> 4, bytes), out_mask = sse4_mask(ctx->imm & 15, bytes); \
+        __m128i d = _mm_and_si128(x86_vec_load(dst), in_mask);                                               \
+        __m128i s = _mm_and_si128(x86_vec_load(src), in_mask);                                               \
+        uint32_t in = x86_mxcsr_enter(ctx->fpu), out;                                                        \
+                                                                                                             \
+        if ((ctx->fpu->mxcsr & X86_MXCSR_MASKS) != X86_MXCSR_MASKS) {                                        \
+            X86SimdFault staged = sse4_stages_##name(ctx->fpu, d, s);                                        \
+            if (staged != X86_SIMD_OK) {                                                                     \
+                return staged;                                                                               \
+            }                                                                                                \
+        }                                                                                                    \
+        __asm__ volatile("ldmxcsr %[in]\n\t" #name " $" #full ", %[s], %[d]\n\tstmxcsr %[out]"               \
+                         : [d] "+x"(d), [out] "=m"(out)                                                      \
+                         : [s] "x"(s), [in] "m"(in));                                                        \
+        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, result);                                  \
+        if (fault == X86_SIMD_OK) {                                                                          \
+            x86_vec_store(dst, _mm_and_si128(d, out_mask));                                                  \
+        }                                                                                                    \
+        return fault;                                                                                        \
     }
 
 SSE4_DOT(dpps, 0xff, 4, X86_FP_PS)
@@ -184,23 +186,23 @@ static uint32_t sse4_round_enter(const X86SimdCtx *ctx)
     return in;
 }
 
-#define SSE4_ROUND(name)                                                                                       \
-    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                  \
-    {                                                                                                          \
-        __m128i d = x86_vec_load(dst);                                                                         \
-        uint32_t in = sse4_round_enter(ctx), out;                                                              \
-                                                                                                               \
-        __asm__ volatile("ldmxcsr %[in]\n\t" #name " $4, %[s], %[d]\n\tstmxcsr %[out]"                         \
-                         : [d] "+x"(d), [out] "=m"(out)                                                        \
-                         : [s] "x"(x86_vec_load(src)), [in] "m"(in));                                          \
-        if (ctx->imm & 8) {                                                                                    \
-            out &= ~(uint32_t)X86_MXCSR_PE;                                                                    \
-        }                                                                                                      \
-        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);                       \
-        if (fault == X86_SIMD_OK) {                                                                            \
-            x86_vec_store(dst, d);                                                                             \
-        }                                                                                                      \
-        return fault;                                                                                          \
+#define SSE4_ROUND(name)                                                                                     \
+    X86SimdFault x86_simd_##name(X86SimdCtx *ctx, void *dst, const void *src)                                \
+    {                                                                                                        \
+        __m128i d = x86_vec_load(dst);                                                                       \
+        uint32_t in = sse4_round_enter(ctx), out;                                                            \
+                                                                                                             \
+        __asm__ volatile("ldmxcsr %[in]\n\t" #name " $4, %[s], %[d]\n\tstmxcsr %[out]"                       \
+                         : [d] "+x"(d), [out] "=m"(out)                                                      \
+                         : [s] "x"(x86_vec_load(src)), [in] "m"(in));                                        \
+        if (ctx->imm & 8) {                                                                                  \
+            out &= ~(uint32_t)X86_MXCSR_PE;                                                                  \
+        }                                                                                                    \
+        X86SimdFault fault = x86_mxcsr_leave(ctx->fpu, in, out, d, X86_FP_NO_UNDERFLOW);                     \
+        if (fault == X86_SIMD_OK) {                                                                          \
+            x86_vec_store(dst, d);                                                                           \
+        }                                                                                                    \
+        return fault;                                                                                        \
     }
 
 SSE4_ROUND(roundps)

@@ -9,18 +9,19 @@ typedef uint16_t X87HostFn(const X86Fpu *fpu, const void *a, const void *b, void
 enum { ARITH_COM = 2, ARITH_COMP = 3 };
 
 /* The eight operations in the order of their /digit. */
-#define ARITH_ALL(kind, suffix, maker, operands, i)                                                            \
-    maker(host_add_##kind, "f" i "add" suffix operands)                                                        \
-    maker(host_mul_##kind, "f" i "mul" suffix operands)                                                        \
-    maker(host_com_##kind, "f" i "com" suffix operands)                                                        \
-    maker(host_sub_##kind, "f" i "sub" suffix operands)                                                        \
-    maker(host_subr_##kind, "f" i "subr" suffix operands)                                                      \
-    maker(host_div_##kind, "f" i "div" suffix operands)                                                        \
-    maker(host_divr_##kind, "f" i "divr" suffix operands)
+#define ARITH_ALL(kind, suffix, maker, operands, i)                                                          \
+    maker(host_add_##kind, "f" i "add" suffix operands) maker(host_mul_##kind, "f" i "mul" suffix operands)  \
+        maker(host_com_##kind, "f" i "com" suffix operands)                                                  \
+            maker(host_sub_##kind, "f" i "sub" suffix operands)                                              \
+                maker(host_subr_##kind, "f" i "subr" suffix operands)                                        \
+                    maker(host_div_##kind, "f" i "div" suffix operands)                                      \
+                        maker(host_divr_##kind, "f" i "divr" suffix operands)
 
-#define ARITH_TABLE(kind)                                                                                      \
-    {host_add_##kind, host_mul_##kind,  host_com_##kind, host_com_##kind,                                      \
-     host_sub_##kind, host_subr_##kind, host_div_##kind, host_divr_##kind}
+#define ARITH_TABLE(kind)                                                                                    \
+    {                                                                                                        \
+        host_add_##kind, host_mul_##kind, host_com_##kind, host_com_##kind, host_sub_##kind,                 \
+            host_subr_##kind, host_div_##kind, host_divr_##kind                                              \
+    }
 
 X87_HOST_REG(host_add_reg, "fadd %%st(1), %%st")
 X87_HOST_REG(host_mul_reg, "fmul %%st(1), %%st")
@@ -57,7 +58,8 @@ static void arith_pop(X86Fpu *fpu, unsigned count)
     }
 }
 
-/* Ends a compare with the condition codes of `sw`.  They are set even when an unmasked exception keeps the operands. */
+/* Ends a compare with the condition codes of `sw`.  They are set even when an unmasked exception keeps the
+ * operands. */
 static X86SimdFault arith_end_compare(X86Fpu *fpu, unsigned sw, unsigned pops)
 {
     fpu->fsw = (uint16_t)((fpu->fsw & ~X87_CC_COMPARE) | (sw & X87_CC_COMPARE));
@@ -114,7 +116,8 @@ X86SimdFault x87_arith_mem(X86FpuCtx *ctx, void *mem)
     return X86_SIMD_OK;
 }
 
-/* D8: ST(0) = ST(0) op ST(i).  DC: into ST(i).  DE: into ST(i), then pop.  The digit names the operation on ST(0). */
+/* D8: ST(0) = ST(0) op ST(i).  DC: into ST(i).  DE: into ST(i), then pop.  The digit names the operation on
+ * ST(0). */
 X86SimdFault x87_arith_reg(X86FpuCtx *ctx, void *mem)
 {
     X86Fpu *fpu = x87_begin(ctx);

@@ -53,7 +53,7 @@ static inline void x87_set_indefinite(X86Fpu *fpu, unsigned i)
 
 static inline void x87_pop(X86Fpu *fpu)
 {
-    fpu->ftw &= (uint8_t)~(1u << fpu->top);
+    fpu->ftw &= (uint8_t) ~(1u << fpu->top);
     fpu->top = (fpu->top + 1) & 7;
 }
 
@@ -74,7 +74,8 @@ static inline bool x87_raise(X86Fpu *fpu, unsigned flags, unsigned stop)
     return false;
 }
 
-/* Takes over flags and C1 of an operation on the host; true when an unmasked one of `stop` suppresses its result. */
+/* Takes over flags and C1 of an operation on the host; true when an unmasked one of `stop` suppresses its
+ * result. */
 static inline bool x87_commit(X86Fpu *fpu, unsigned sw, unsigned stop)
 {
     fpu->fsw = (uint16_t)((fpu->fsw & ~X86_FSW_C1) | (sw & X86_FSW_C1));

@@ -14,7 +14,7 @@ enum { FP80_BIAS = 16383, FP80_EXP_MAX = 0x7fff, FP32_BIAS = 127, FP64_BIAS = 10
 
 void x86_fpu_update_es(X86Fpu *fpu)
 {
-    fpu->fsw &= (uint16_t)~(X86_FSW_ES | X86_FSW_B | X86_FSW_TOP);
+    fpu->fsw &= (uint16_t) ~(X86_FSW_ES | X86_FSW_B | X86_FSW_TOP);
     if (fpu->fsw & ~fpu->fcw & X86_FSW_FLAGS) {
         fpu->fsw |= X86_FSW_ES | X86_FSW_B;
     }
@@ -78,13 +78,15 @@ static X86SimdFault x87_load_float(X86Fpu *fpu, bool sign, unsigned exp, unsigne
         return x87_load(fpu, sign_bit | FP80_EXP_MAX, FP80_INTEGER_BIT | fraction, flags);
     }
     if (exp) {
-        return x87_load(fpu, (uint16_t)(sign_bit | ((int)exp - bias + FP80_BIAS)), FP80_INTEGER_BIT | fraction, 0);
+        return x87_load(fpu, (uint16_t)(sign_bit | ((int)exp - bias + FP80_BIAS)),
+                        FP80_INTEGER_BIT | fraction, 0);
     }
     if (!fraction) {
         return x87_load(fpu, sign_bit, 0, 0);
     }
     int shift = __builtin_clzll(fraction);
-    return x87_load(fpu, (uint16_t)(sign_bit | (1 - bias + FP80_BIAS - shift)), fraction << shift, X86_FSW_DE);
+    return x87_load(fpu, (uint16_t)(sign_bit | (1 - bias + FP80_BIAS - shift)), fraction << shift,
+                    X86_FSW_DE);
 }
 
 X86SimdFault x87_fld_f32(X86FpuCtx *ctx, void *mem)
@@ -183,21 +185,45 @@ X87_HOST_STORE(host_truncate_i16, "fisttps")
 X87_HOST_STORE(host_truncate_i32, "fisttpl")
 X87_HOST_STORE(host_truncate_i64, "fisttpll")
 
-#define INDEFINITE_F32 {0, 0, 0xc0, 0xff}
-#define INDEFINITE_F64 {0, 0, 0, 0, 0, 0, 0xf8, 0xff}
-#define INDEFINITE_I16 {0, 0x80}
-#define INDEFINITE_I32 {0, 0, 0, 0x80}
-#define INDEFINITE_I64 {0, 0, 0, 0, 0, 0, 0, 0x80}
-#define INDEFINITE_BCD {0, 0, 0, 0, 0, 0, 0, 0xc0, 0xff, 0xff}
+#define INDEFINITE_F32                                                                                       \
+    {                                                                                                        \
+        0, 0, 0xc0, 0xff                                                                                     \
+    }
+#define INDEFINITE_F64                                                                                       \
+    {                                                                                                        \
+        0, 0, 0, 0, 0, 0, 0xf8, 0xff                                                                         \
+    }
+#define INDEFINITE_I16                                                                                       \
+    {                                                                                                        \
+        0, 0x80                                                                                              \
+    }
+#define INDEFINITE_I32                                                                                       \
+    {                                                                                                        \
+        0, 0, 0, 0x80                                                                                        \
+    }
+#define INDEFINITE_I64                                                                                       \
+    {                                                                                                        \
+        0, 0, 0, 0, 0, 0, 0, 0x80                                                                            \
+    }
+#define INDEFINITE_BCD                                                                                       \
+    {                                                                                                        \
+        0, 0, 0, 0, 0, 0, 0, 0xc0, 0xff, 0xff                                                                \
+    }
 
 /* By opcode D9, DB, DD, DF and /digit. */
 static const X87Store stores[4][8] = {
-    [0][2] = {host_store_f32, 4, false, INDEFINITE_F32},  [0][3] = {host_store_f32, 4, true, INDEFINITE_F32},
-    [1][1] = {host_truncate_i32, 4, true, INDEFINITE_I32}, [1][2] = {host_store_i32, 4, false, INDEFINITE_I32},
-    [1][3] = {host_store_i32, 4, true, INDEFINITE_I32},   [2][1] = {host_truncate_i64, 8, true, INDEFINITE_I64},
-    [2][2] = {host_store_f64, 8, false, INDEFINITE_F64},  [2][3] = {host_store_f64, 8, true, INDEFINITE_F64},
-    [3][1] = {host_truncate_i16, 2, true, INDEFINITE_I16}, [3][2] = {host_store_i16, 2, false, INDEFINITE_I16},
-    [3][3] = {host_store_i16, 2, true, INDEFINITE_I16},   [3][6] = {host_store_bcd, 10, true, INDEFINITE_BCD},
+    [0][2] = {host_store_f32, 4, false, INDEFINITE_F32},
+    [0][3] = {host_store_f32, 4, true, INDEFINITE_F32},
+    [1][1] = {host_truncate_i32, 4, true, INDEFINITE_I32},
+    [1][2] = {host_store_i32, 4, false, INDEFINITE_I32},
+    [1][3] = {host_store_i32, 4, true, INDEFINITE_I32},
+    [2][1] = {host_truncate_i64, 8, true, INDEFINITE_I64},
+    [2][2] = {host_store_f64, 8, false, INDEFINITE_F64},
+    [2][3] = {host_store_f64, 8, true, INDEFINITE_F64},
+    [3][1] = {host_truncate_i16, 2, true, INDEFINITE_I16},
+    [3][2] = {host_store_i16, 2, false, INDEFINITE_I16},
+    [3][3] = {host_store_i16, 2, true, INDEFINITE_I16},
+    [3][6] = {host_store_bcd, 10, true, INDEFINITE_BCD},
     [3][7] = {host_store_i64, 8, true, INDEFINITE_I64},
 };
 
@@ -427,7 +453,7 @@ X86SimdFault x87_ffree(X86FpuCtx *ctx, void *mem)
     X86Fpu *fpu = x87_begin(ctx);
 
     x87_clear_c1(fpu);
-    fpu->ftw &= (uint8_t)~(1u << ((fpu->top + ctx->modrm) & 7));
+    fpu->ftw &= (uint8_t) ~(1u << ((fpu->top + ctx->modrm) & 7));
     return X86_SIMD_OK;
 }
 
@@ -482,7 +508,7 @@ X86SimdFault x87_fnstsw_ax(X86FpuCtx *ctx, void *mem)
 
 X86SimdFault x87_fnclex(X86FpuCtx *ctx, void *mem)
 {
-    ctx->fpu->fsw &= (uint16_t)~(X86_FSW_FLAGS | X86_FSW_SF | X86_FSW_ES | X86_FSW_B);
+    ctx->fpu->fsw &= (uint16_t) ~(X86_FSW_FLAGS | X86_FSW_SF | X86_FSW_ES | X86_FSW_B);
     return X86_SIMD_OK;
 }
 
