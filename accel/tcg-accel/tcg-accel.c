@@ -20,6 +20,8 @@
 /* One tick of the time stamp counter is one nanosecond of guest time. */
 #define TCG_TSC_HZ    UINT64_C(1000000000)
 #define TCG_PAGE_SIZE 4096
+/* How soon to look again whether all CPUs have let go of unmapped RAM, in nanoseconds. */
+#define TCG_REAP_INTERVAL 1000000
 
 /* Where a part of guest RAM is seen by the CPUs. */
 typedef struct TcgRamSection {
@@ -33,7 +35,9 @@ typedef struct TcgAccel {
     Accel accel;
     MemListener listener;
     GRWLock sections_lock;
-    GArray *sections; /* of TcgRamSection */
+    GArray *sections;   /* of TcgRamSection */
+    GPtrArray *retired; /* of MemRegion *, referenced: left the view, a CPU may still be using its pages */
+    Timer *reap_timer;
 } TcgAccel;
 
 typedef struct TcgVcpu {
@@ -50,6 +54,8 @@ typedef struct TcgVcpu {
     bool halted;          /* x86_cpu_run() said there is nothing to do */
     bool dead;            /* triple fault: only reset helps */
     atomic_bool sleeping; /* wakers need not take the lock while false */
+    atomic_ulong passes;  /* how often x86_cpu_run() came back */
+    unsigned long mark;   /* passes when the last region was retired */
     atomic_int a20;       /* -1: no change is waiting */
 } TcgVcpu;
 
@@ -253,6 +259,7 @@ static void *tcg_vcpu_thread(void *opaque)
 
         tcg_vcpu_apply_a20(v);
         why = x86_cpu_run(v->cpu);
+        atomic_fetch_add(&v->passes, 1);
         v->halted = why == X86_EXIT_HALTED;
         v->dead = why == X86_EXIT_TRIPLE;
     }
@@ -290,6 +297,27 @@ static void tcg_listener_del(MemListener *l, const MemSection *section)
         }
     }
     g_rw_lock_writer_unlock(&tcg->sections_lock);
+    g_ptr_array_add(tcg->retired, mem_region_ref(section->region));
+}
+
+/* A CPU that sleeps, or has been outside since, looks pages up anew before it uses one. */
+static bool tcg_vcpu_has_let_go(TcgVcpu *v)
+{
+    return atomic_load(&v->sleeping) || atomic_load(&v->passes) != v->mark;
+}
+
+static void tcg_reap(void *opaque)
+{
+    TcgAccel *tcg = opaque;
+
+    for (guint i = 0; i < tcg->accel.vcpus->len; i++) {
+        if (!tcg_vcpu_has_let_go(g_ptr_array_index(tcg->accel.vcpus, i))) {
+            timer_set(tcg->reap_timer,
+                      clock_now(tcg->accel.machine->clocks, CLOCK_KIND_REALTIME) + TCG_REAP_INTERVAL);
+            return;
+        }
+    }
+    g_ptr_array_set_size(tcg->retired, 0);
 }
 
 static bool tcg_listener_commit(MemListener *l, GError **error)
@@ -297,7 +325,17 @@ static bool tcg_listener_commit(MemListener *l, GError **error)
     TcgAccel *tcg = (TcgAccel *)((char *)l - offsetof(TcgAccel, listener));
 
     for (guint i = 0; i < tcg->accel.vcpus->len; i++) {
-        x86_cpu_flush_bus(tcg_vcpu(g_ptr_array_index(tcg->accel.vcpus, i))->cpu);
+        TcgVcpu *v = g_ptr_array_index(tcg->accel.vcpus, i);
+
+        x86_cpu_flush_bus(v->cpu);
+        if (tcg->retired->len) {
+            v->mark = atomic_load(&v->passes);
+            x86_cpu_kick(v->cpu);
+        }
+    }
+    if (tcg->retired->len) {
+        timer_set(tcg->reap_timer,
+                  clock_now(tcg->accel.machine->clocks, CLOCK_KIND_REALTIME) + TCG_REAP_INTERVAL);
     }
     return true;
 }
@@ -333,6 +371,8 @@ static bool tcg_start(Accel *accel, GError **error)
 
     g_rw_lock_init(&tcg->sections_lock);
     tcg->sections = g_array_new(FALSE, FALSE, sizeof(TcgRamSection));
+    tcg->retired = g_ptr_array_new_with_free_func((GDestroyNotify)mem_region_unref);
+    tcg->reap_timer = timer_new(accel->machine->main_loop, CLOCK_KIND_REALTIME, tcg_reap, tcg);
     tcg->listener = (MemListener){
         .name = "tcg",
         .add = tcg_listener_add,
@@ -340,6 +380,8 @@ static bool tcg_start(Accel *accel, GError **error)
         .commit = tcg_listener_commit,
     };
     if (!mem_listener_register(&tcg->listener, accel->machine->memory, error)) {
+        timer_free(tcg->reap_timer);
+        g_ptr_array_free(tcg->retired, TRUE);
         g_array_free(tcg->sections, TRUE);
         g_rw_lock_clear(&tcg->sections_lock);
         return false;
@@ -454,6 +496,8 @@ static void tcg_stop(Accel *accel)
     }
     mem_topology_set_write_hook(accel->machine->topo, NULL, NULL);
     mem_listener_unregister(&tcg->listener);
+    timer_free(tcg->reap_timer);
+    g_ptr_array_free(tcg->retired, TRUE);
     g_array_free(tcg->sections, TRUE);
     g_rw_lock_clear(&tcg->sections_lock);
 }
