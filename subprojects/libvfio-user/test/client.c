@@ -37,6 +37,11 @@ void client_attach(Client *c, const char *json)
     assert_int_equal(vfu_attach_ctx(c->ctx), 0);
     assert_int_equal(wire_stream_receive(c->stream, &m, WIRE_STREAM_WAIT), 0);
     assert_int_equal(wire_header_error(&m.header), 0);
+    if (m.fd_count) {
+        assert_non_null(strstr((char *)m.body + WIRE_VERSION_SIZE, "\"fd_index\":0"));
+        c->twin = wire_stream_new(m.fds[0], WIRE_MAX_MESSAGE, 1u << 20);
+        m.fds[0] = -1;
+    }
     wire_message_clear(&m);
 }
 
@@ -44,6 +49,8 @@ void client_hang_up(Client *c)
 {
     wire_stream_free(c->stream);
     c->stream = NULL;
+    wire_stream_free(c->twin);
+    c->twin = NULL;
 }
 
 void client_close(Client *c)

@@ -26,6 +26,7 @@
 typedef struct Client {
     vfu_ctx_t *ctx;
     WireStream *stream;
+    WireStream *twin;           /* if it was negotiated */
     char path[64];
     void *device;               /* the test's own */
 } Client;

@@ -153,6 +153,7 @@ typedef struct Responder {
 static void *respond(void *opaque)
 {
     Responder *r = opaque;
+    WireStream *dma = r->c->twin ? r->c->twin : r->c->stream;
     WireHeader reset = { .id = 99, .command = WIRE_RESET };
 
     wire_stream_send(r->c->stream, &reset, NULL, 0, NULL, 0, WIRE_STREAM_WAIT);
@@ -163,7 +164,7 @@ static void *respond(void *opaque)
         WireMessage m;
         WireHeader h;
 
-        wire_stream_receive(r->c->stream, &m, WIRE_STREAM_WAIT);
+        wire_stream_receive(dma, &m, WIRE_STREAM_WAIT);
         h = (WireHeader){ .id = m.header.id, .command = m.header.command, .flags = WIRE_TYPE_REPLY };
         if (m.header.command == WIRE_DMA_READ) {
             wire_dma_read_decode(&a, m.body, m.len, sizeof(r->memory));
@@ -179,7 +180,7 @@ static void *respond(void *opaque)
             h.flags |= WIRE_ERROR;
             h.error = (uint32_t)r->error;
         }
-        wire_stream_send(r->c->stream, &h, iov, r->error ? 0 : 2, NULL, 0, WIRE_STREAM_WAIT);
+        wire_stream_send(dma, &h, iov, r->error ? 0 : 2, NULL, 0, WIRE_STREAM_WAIT);
         wire_message_clear(&m);
     }
     return NULL;
@@ -228,6 +229,33 @@ static void test_messages(void **state)
     client_hang_up(&c);
     assert_int_equal(vfu_sgl_read(c.ctx, sg, 1, data, 0), -1);
     assert_int_equal(errno, ENOTCONN);
+    free(sg);
+    free(r);
+    client_close(&c);
+}
+
+static void test_twin_socket(void **state)
+{
+    Responder *r = calloc(1, sizeof(*r));
+    dma_sg_t *sg = calloc(1, dma_sg_size());
+    pthread_t thread;
+    char data[8];
+    Client c;
+
+    open_device(&c, "{\"capabilities\":{\"max_msg_fds\":1,\"twin_socket\":{\"supported\":true}}}");
+    assert_non_null(c.twin);
+    assert_int_equal(client_map(&c, 0, 0x4000, 3, -1, 0), 0);
+    assert_int_equal(vfu_addr_to_sgl(c.ctx, at(0x100), 8, sg, 1, PROT_READ), 1);
+    r->c = &c;
+    r->replies = 1;
+    memcpy(r->memory + 0x100, "twinned", 8);
+    pthread_create(&thread, NULL, respond, r);
+    assert_int_equal(vfu_sgl_read(c.ctx, sg, 1, data, 0), 0);
+    pthread_join(thread, NULL);
+    assert_string_equal(data, "twinned");
+    assert_int_equal(vfu_run_ctx(c.ctx), 1);
+    assert_int_equal(vfu_sgl_write(c.ctx, sg, 1, data, 0), -1);
+    assert_int_equal(errno, EPERM);
     free(sg);
     free(r);
     client_close(&c);
@@ -380,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_map),
         cmocka_unit_test(test_many_regions),
         cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_twin_socket),
         cmocka_unit_test(test_truncated_file),
         cmocka_unit_test(test_dirty_pages),
         cmocka_unit_test(test_states),
