@@ -358,6 +358,22 @@ static void transfer_io(Transfer *t, MemRegion *r, HwAddr offset, uint8_t *buf, 
     }
 }
 
+/* A range of memory that is reached by messages; the region was entered and the section left. */
+static void transfer_bulk(Transfer *t, MemRegion *r, HwAddr offset, uint8_t *buf, uint64_t len)
+{
+    MemResult result = MEM_DECODE_ERROR;
+
+    if (!__atomic_load_n(&r->retired, __ATOMIC_SEQ_CST)) {
+        result = t->write ? r->ops->write_bulk(r->opaque, offset, buf, len, t->attrs)
+                          : r->ops->read_bulk(r->opaque, offset, buf, len, t->attrs);
+    }
+    if (result && !t->write) {
+        memset(buf, 0xff, len);
+    }
+    t->result |= result;
+    mem_region_leave(r);
+}
+
 /* Carries out the beginning of a transfer; returns its length. */
 static uint64_t transfer_step(Transfer *t, HwAddr addr, uint8_t *buf, uint64_t len)
 {
@@ -389,6 +405,12 @@ static uint64_t transfer_step(Transfer *t, HwAddr addr, uint8_t *buf, uint64_t l
     if (t->write && range->readonly && r->kind != MEM_ROM) {
         rcu_read_unlock();
         t->result |= MEM_ACCESS_ERROR;
+        return len;
+    }
+    if (t->write ? r->ops->write_bulk != NULL : r->ops->read_bulk != NULL) {
+        mem_region_enter(r);
+        rcu_read_unlock();
+        transfer_bulk(t, r, offset, buf, len);
         return len;
     }
     len = io_chunk(r, offset, len);
@@ -471,6 +493,11 @@ void as_unmap(AddressSpace *as, MemRegion *region, void *host, uint64_t len, boo
         rcu_read_unlock();
     }
     mem_region_leave(region);
+}
+
+unsigned mem_region_pins(const MemRegion *region)
+{
+    return (unsigned)__atomic_load_n(&region->in_flight, __ATOMIC_SEQ_CST);
 }
 
 bool as_lookup(AddressSpace *as, HwAddr addr, MemSection *out)

@@ -72,7 +72,7 @@ static void dma_register(vfu_ctx_t *ctx, vfu_dma_info_t *info)
     if (info->vaddr) {
         r->region = mem_region_new_ram(topo, "client RAM", r->size, info->vaddr, -1, 0, !(info->prot & PROT_WRITE));
     } else {
-        r->region = mem_region_new_io(topo, "client memory", r->size, &dma_message_ops, r, s->dev->dev.home);
+        r->region = mem_region_new_io(topo, "client memory", r->size, &dma_message_ops, r, NULL);
     }
     mem_region_add(s->slot->dma_root, r->iova, r->region);
     g_hash_table_insert(s->dma_regions, &r->iova, r);

@@ -15,6 +15,7 @@
 
 #define REQUESTS_PER_WAKEUP 64
 #define QUIESCE_POLL_NS 200000
+#define VFU_SERVER_LOG_LEVEL 7 /* syslog's debug: what is shown is decided by -trace */
 
 extern TraceEvent vfu_server_trace[];
 enum { TRACE_ATTACHED, TRACE_HANGUP, TRACE_LOG };
@@ -228,7 +229,7 @@ static bool server_create_ctx(VfuServer *s, const char *path, GError **error)
         error_set_errno(error, errno, "x-vfio-user-server %s: path=%s: cannot listen", s->obj.id, path);
         return false;
     }
-    vfu_setup_log(s->ctx, server_log, LOG_DEBUG_LEVEL);
+    vfu_setup_log(s->ctx, server_log, VFU_SERVER_LOG_LEVEL);
     vfu_setup_device_quiesce_cb(s->ctx, server_quiesce);
     if (!vfu_server_device_init(s, error) || !vfu_server_dma_init(s, error)) {
         return false;

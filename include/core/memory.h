@@ -145,7 +145,7 @@ MemResult as_store(AddressSpace *as, HwAddr addr, unsigned size, uint64_t val, M
  */
 void *as_map(AddressSpace *as, HwAddr addr, uint64_t *len, bool is_write, MemRegion **region);
 void as_unmap(AddressSpace *as, MemRegion *region, void *host, uint64_t len, bool is_write);
-/* Number of as_map() of this region without their as_unmap() yet.  Any thread. */
+/* as_map()s of this region without their as_unmap() yet, and accesses in progress.  Any thread. */
 unsigned mem_region_pins(const MemRegion *region);
 
 /* What is at addr, for accelerators: fills *out from the current flat view.  False: nothing mapped.  Any thread. */

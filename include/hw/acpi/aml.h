@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A writer of ACPI Machine Language (ACPI 6.3, chapter 20) and of resource
+ * descriptors (chapter 6.4).  Terms are appended to a byte array in order; a term
+ * with a body is opened with a *_begin function, which returns a mark, and closed
+ * with aml_end() on that mark.  Any thread; no state but the array.
+ */
+#ifndef HW_ACPI_AML_H
+#define HW_ACPI_AML_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Paths are as in ASL: optional '\' or '^', segments of 1 to 4 characters separated by '.'. */
+size_t aml_scope_begin(GByteArray *b, const char *path);
+size_t aml_device_begin(GByteArray *b, const char *name);
+/* args 0..7; not serialized. */
+size_t aml_method_begin(GByteArray *b, const char *name, unsigned args);
+/* `count` elements follow. */
+size_t aml_package_begin(GByteArray *b, unsigned count);
+void aml_end(GByteArray *b, size_t mark);
+
+/* Name(name, ...): the object follows. */
+void aml_name(GByteArray *b, const char *name);
+void aml_name_int(GByteArray *b, const char *name, uint64_t val);
+/* _HID and _CID of the form "PNP0A08". */
+void aml_name_eisaid(GByteArray *b, const char *name, const char *id);
+void aml_int(GByteArray *b, uint64_t val);
+/* Return(Argn) in a method, n 0..6. */
+void aml_return_arg(GByteArray *b, unsigned n);
+
+/* Name(_CRS, ResourceTemplate() {descriptors}). */
+size_t aml_crs_begin(GByteArray *b);
+void aml_crs_end(GByteArray *b, size_t mark);
+void aml_res_io(GByteArray *b, uint16_t base, uint8_t len);
+void aml_res_irq(GByteArray *b, unsigned irq); /* edge, active high, exclusive */
+void aml_res_memory32(GByteArray *b, uint32_t base, uint32_t len);
+void aml_res_bus_range(GByteArray *b, uint16_t first, uint16_t last);
+/* Address spaces a bridge passes on; last is inclusive. */
+void aml_res_io_window(GByteArray *b, uint16_t first, uint16_t last);
+void aml_res_memory_window(GByteArray *b, uint32_t first, uint32_t last);
+void aml_res_memory_window64(GByteArray *b, uint64_t first, uint64_t last);
+
+#endif
