@@ -242,6 +242,11 @@ static bool system_add_serial(System *s, unsigned n, const char *text, GError **
         g_prefix_error(error, "-serial %s: ", text);
         return false;
     }
+    /* The port came first: it has the terminal until Ctrl-A c. */
+    if (chr && g_str_has_prefix(text, "mon:") && !monitor_open(s->machine, chr, false, error)) {
+        g_prefix_error(error, "-serial %s: ", text);
+        return false;
+    }
     return true;
 }
 
@@ -316,35 +321,27 @@ static bool system_add_mon(System *s, CmdlineItem *item, GError **error)
     return true;
 }
 
-/* The monitor that shares the terminal, or has it alone when the serial port went elsewhere. */
-static bool system_add_default_monitor(System *s, GError **error)
+static bool system_terminal_taken(const System *s)
 {
-    const Cmdline *c = s->cmdline;
-    Chardev *serial = chardev_find(s->machine, "serial0");
+    Object *all = object_container(s->machine->root, "chardevs");
 
-    for (guint i = 0; i < c->monitors->len; i++) {
-        if (strcmp(((CmdlineItem *)g_ptr_array_index(c->monitors, i))->option, "-monitor") == 0) {
+    for (guint i = 0; i < all->children->len; i++) {
+        if (strcmp(chardev_filename(g_ptr_array_index(all->children, i)), "stdio") == 0) {
             return true;
         }
     }
-    for (guint i = 0; i < c->serials->len; i++) {
-        CmdlineItem *item = g_ptr_array_index(c->serials, i);
+    return false;
+}
 
-        if (g_str_has_prefix(item->text, "mon:")) {
-            g_autofree char *label = g_strdup_printf("serial%u", i);
+/* -nographic: the monitor has the terminal when the serial port went elsewhere. */
+static bool system_add_default_monitor(System *s, GError **error)
+{
+    const Cmdline *c = s->cmdline;
 
-            return monitor_open(s->machine, chardev_find(s->machine, label), false, error);
-        }
-    }
-    if (!c->nographic || c->nodefaults || c->mons->len) {
+    if (!c->nographic || c->nodefaults || c->monitors->len || c->mons->len || system_terminal_taken(s)) {
         return true;
     }
-    if (serial && !c->serials->len && !c->monitors->len) {
-        return monitor_open(s->machine, serial, false, error);
-    }
-    return c->serials->len || c->monitors->len
-               ? true
-               : system_open_monitor(s, "-monitor", "compat_monitor0", "stdio", false, error);
+    return system_open_monitor(s, "-monitor", "compat_monitor0", "stdio", false, error);
 }
 
 static bool system_add_monitors(System *s, GError **error)
