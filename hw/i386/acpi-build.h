@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The ACPI tables of a q35 machine.  Pure: bytes from a description. */
+#ifndef HW_I386_ACPI_BUILD_H
+#define HW_I386_ACPI_BUILD_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ACPI_RSDP_SIZE 36
+
+typedef struct AcpiConfig {
+    uint64_t base;             /* guest address the tables will be at, 64-byte aligned, below 4 GiB */
+    unsigned cpus;             /* APIC ids 0..cpus-1 */
+    bool hpet;
+    unsigned com_ports;        /* bit n: COMn+1 exists at its usual port */
+    uint64_t pci32_first, pci32_last; /* memory windows of the root bus */
+    uint64_t pci64_first, pci64_last;
+} AcpiConfig;
+
+/* A port and interrupt of COM1..COM4. */
+typedef struct AcpiComPort {
+    uint16_t port;
+    uint8_t irq;
+} AcpiComPort;
+extern const AcpiComPort acpi_com_ports[4];
+
+/*
+ * FACS, DSDT, FADT, MADT, MCFG, HPET and XSDT for guest address config->base, and
+ * the RSDP that points to them.  The caller unrefs the array.
+ */
+GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_SIZE]);
+
+#endif

@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The q35 machine: what a Linux kernel needs of a PC when it is booted without
+ * firmware.  RAM fills the first 2 GiB (but for the legacy hole at A0000h) and
+ * continues at 4 GiB; PCI memory, IO-APIC, HPET and local APICs lie between, as
+ * the Q35 and ICH9 data sheets have it.
+ */
+#include "hw/i386/pc.h"
+
+#include <string.h>
+
+#include "acpi-build.h"
+#include "hw/acpi/ich9-pm.h"
+#include "hw/char/serial.h"
+#include "hw/intc/i8259.h"
+#include "hw/intc/ioapic.h"
+#include "hw/isa/chipset-ports.h"
+#include "hw/isa/i8042.h"
+#include "hw/isa/ich9-lpc.h"
+#include "hw/isa/isa.h"
+#include "hw/pci-host/q35.h"
+#include "hw/rtc/mc146818.h"
+#include "hw/timer/hpet.h"
+#include "hw/timer/i8254.h"
+#include "linux-boot.h"
+
+#define PC_RAM_LOW_MAX   0x80000000ull
+#define PC_RAM_HIGH_BASE 0x100000000ull
+#define PC_RAM_MIN       0x200000ull
+#define PC_BASE_MEM_END  0x9fc00ull
+#define PC_HOLE_START    0xa0000ull
+#define PC_HOLE_END      0xc0000ull
+#define PC_RSDP_ADDR     0xf0000ull
+#define PC_ACPI_SIZE     0x20000ull /* at the end of low RAM */
+#define PC_PCI32_FIRST   0xc0000000ull
+#define PC_PCI32_LAST    0xfebfffffull
+#define PC_PCI64_ALIGN   0x800000000ull /* 32 GiB: also the least base and the size */
+#define PC_MAX_CPUS      255
+#define PC_GSI_COUNT     24
+#define PC_SCI_IRQ       9
+#define PC_RTC_IRQ       8
+
+/* Who can drive an interrupt input. */
+typedef enum PcIrqSource { PC_SOURCE_LINE, PC_SOURCE_PIRQ, PC_SOURCE_HPET, PC_SOURCE_COUNT } PcIrqSource;
+
+typedef struct PcMachine {
+    Machine m;
+    bool hpet_on;              /* property */
+
+    uint64_t ram_low, ram_high; /* bytes below and above 4 GiB */
+    MemRegion *ram_alias[3];
+    MemRegion *pci_memory, *apic_region;
+    IsaBus *isa;
+    PicPair *pic;
+    IoApic *ioapic;
+    Pit *pit;
+    Hpet *hpet;
+    Rtc *rtc;
+    I8042 *i8042;
+    ChipsetPorts *ports;
+    Ich9Pm *pm;
+    Q35Host *host;
+    Ich9Lpc *lpc;
+    Apic **apics;
+    ApicBus apic_bus;
+    IrqLine **isa_irqs;        /* 16 ISA interrupts, as devices drive them */
+    IrqLine **hpet_irqs;       /* 24 IO-APIC pins, as the HPET drives them */
+    IrqLine **pic_output;      /* INT of the master 8259 */
+    uint32_t levels[PC_SOURCE_COUNT]; /* by source, one bit an interrupt */
+    Serial *serial[4];
+    LinuxBoot *boot;
+    LinuxBootInfo boot_info;
+} PcMachine;
+
+/* --- interrupts --- */
+
+/* The IO-APIC pin of an ISA interrupt: the timer's is 2 (the MADT says so). */
+static unsigned pc_ioapic_pin(unsigned irq)
+{
+    return irq == 0 ? 2 : irq;
+}
+
+static void pc_update_gsi(PcMachine *pc, unsigned gsi)
+{
+    uint32_t any = 0;
+    for (unsigned i = 0; i < PC_SOURCE_COUNT; i++) {
+        any |= pc->levels[i];
+    }
+    ioapic_set_irq(pc->ioapic, pc_ioapic_pin(gsi), any >> gsi & 1);
+}
+
+/* The 8259 input: the ISA line or any PIRQ routed to it. */
+static void pc_update_pic(PcMachine *pc, unsigned irq)
+{
+    int level = pc->levels[PC_SOURCE_LINE] >> irq & 1;
+    uint8_t pirqs = pc->lpc ? ich9_lpc_pirq_levels(pc->lpc) : 0;
+    for (unsigned n = 0; n < ICH9_PIRQ_COUNT; n++) {
+        if ((pirqs >> n & 1) && ich9_lpc_pirq_route(pc->lpc, n) == (int)irq) {
+            level = 1;
+        }
+    }
+    i8259_set_irq(pc->pic, irq, level);
+}
+
+static void pc_isa_irq(void *opaque, int n, int level)
+{
+    PcMachine *pc = opaque;
+    uint32_t bit = 1u << n, *levels = &pc->levels[PC_SOURCE_LINE];
+    *levels = level ? *levels | bit : *levels & ~bit;
+    pc_update_pic(pc, (unsigned)n);
+    pc_update_gsi(pc, (unsigned)n);
+}
+
+static void pc_hpet_irq(void *opaque, int n, int level)
+{
+    PcMachine *pc = opaque;
+    uint32_t bit = 1u << n, *levels = &pc->levels[PC_SOURCE_HPET];
+    *levels = level ? *levels | bit : *levels & ~bit;
+    pc_update_gsi(pc, (unsigned)n);
+}
+
+static void pc_pirq_changed(void *opaque)
+{
+    PcMachine *pc = opaque;
+    uint32_t now = (uint32_t)ich9_lpc_pirq_levels(pc->lpc) << 16;
+    uint32_t changed = now ^ pc->levels[PC_SOURCE_PIRQ];
+    pc->levels[PC_SOURCE_PIRQ] = now;
+    for (unsigned gsi = 16; gsi < PC_GSI_COUNT; gsi++) {
+        if (changed >> gsi & 1) {
+            pc_update_gsi(pc, gsi);
+        }
+    }
+    for (unsigned irq = 0; irq < ISA_IRQ_COUNT; irq++) {
+        pc_update_pic(pc, irq);
+    }
+}
+
+static void pc_pic_output(void *opaque, int n, int level)
+{
+    PcMachine *pc = opaque;
+    if (pc->apic_bus.count) {
+        apic_set_extint(pc->apics[0], level);
+    }
+}
+
+static void pc_hpet_legacy(void *opaque, bool on)
+{
+    PcMachine *pc = opaque;
+    i8254_disable_irq(pc->pit, on);
+    pc->rtc->irq = on ? NULL : pc->isa_irqs[PC_RTC_IRQ];
+}
+
+static void pc_apic_eoi(void *opaque, uint8_t vector)
+{
+    PcMachine *pc = opaque;
+    loop_lock(pc->m.main_loop);
+    ioapic_eoi(pc->ioapic, vector);
+    loop_unlock(pc->m.main_loop);
+}
+
+static int pc_extint_ack(void *opaque)
+{
+    PcMachine *pc = opaque;
+    loop_lock(pc->m.main_loop);
+    int vector = i8259_pending(pc->pic) ? i8259_ack(pc->pic) : -1;
+    loop_unlock(pc->m.main_loop);
+    return vector;
+}
+
+static const ApicBusOps pc_apic_bus_ops = {.eoi = pc_apic_eoi, .extint_ack = pc_extint_ack};
+
+/* --- the root bus --- */
+
+static void pc_bus_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)
+{
+    PcMachine *pc = bus->opaque;
+    PciDevice *top = dev;
+    while (top->bus->parent) {
+        top = top->bus->parent;
+    }
+    unsigned root_pin = top == dev ? pin : pci_swizzle_to_root(dev, pin);
+    if (pc->lpc) {
+        ich9_lpc_set_pirq(pc->lpc, (PCI_SLOT(top->devfn) + root_pin) % ICH9_PIRQ_COUNT, level);
+    }
+}
+
+static void pc_bus_send_msi(PciBus *bus, PciDevice *dev, unsigned vector, MsiMessage msg)
+{
+    const MemAttrs attrs = {.requester_id = (uint16_t)(dev->bus->number << 8 | dev->devfn)};
+    as_store(bus->machine->memory, msg.address, 4, msg.data, attrs);
+}
+
+static const PciBusOps pc_bus_ops = {.set_intx = pc_bus_set_intx, .send_msi = pc_bus_send_msi};
+
+/* --- construction --- */
+
+static MemRegion *pc_alias_ram(PcMachine *pc, const char *name, uint64_t offset, uint64_t size, uint64_t at)
+{
+    MemRegion *alias = mem_region_new_alias(pc->m.topo, name, pc->m.ram, offset, size);
+    mem_region_add(pc->m.system_memory, at, alias);
+    return alias;
+}
+
+static bool pc_build_memory(PcMachine *pc, GError **error)
+{
+    Machine *m = &pc->m;
+    if (m->ram_size < PC_RAM_MIN || m->ram_size > (1ull << 39)) {
+        error_set(error, "-m: bad size for q35 (%" G_GUINT64_FORMAT " bytes, allowed 2M..512G)", m->ram_size);
+        return false;
+    }
+    if (!machine_ram_setup(m, error)) {
+        return false;
+    }
+    pc->ram_low = MIN(m->ram_size, PC_RAM_LOW_MAX);
+    pc->ram_high = m->ram_size - pc->ram_low;
+    pc->ram_alias[0] = pc_alias_ram(pc, "ram-base", 0, PC_HOLE_START, 0);
+    pc->ram_alias[1] = pc_alias_ram(pc, "ram-below-4g", PC_HOLE_END, pc->ram_low - PC_HOLE_END, PC_HOLE_END);
+    if (pc->ram_high) {
+        pc->ram_alias[2] = pc_alias_ram(pc, "ram-above-4g", pc->ram_low, pc->ram_high, PC_RAM_HIGH_BASE);
+    }
+    pc->pci_memory = mem_region_new_container(m->topo, "pci", UINT64_MAX);
+    mem_region_add_overlap(m->system_memory, 0, pc->pci_memory, -1);
+    return true;
+}
+
+/* A board device, not started: the caller sets its wiring. */
+static void *pc_new(PcMachine *pc, const DeviceModel *model, GError **error)
+{
+    Object *parent = object_container(&pc->m.obj, "unattached");
+    return object_new(&model->model, &pc->m, parent, NULL, error);
+}
+
+static bool pc_start_device(void *dev, GError **error)
+{
+    if (device_start(dev, error)) {
+        return true;
+    }
+    object_free(dev);
+    return false;
+}
+
+static bool pc_build_interrupts(PcMachine *pc, GError **error)
+{
+    Machine *m = &pc->m;
+    pc->pic_output = irq_new_array(pc_pic_output, pc, 1);
+    pc->isa_irqs = irq_new_array(pc_isa_irq, pc, ISA_IRQ_COUNT);
+    pc->hpet_irqs = irq_new_array(pc_hpet_irq, pc, PC_GSI_COUNT);
+    pc->apic_region = apic_bus_new_region(&pc->apic_bus, m);
+    mem_region_add(m->system_memory, APIC_DEFAULT_BASE, pc->apic_region);
+    pc->isa = isa_bus_new(m, m->system_io, error);
+    if (!pc->isa) {
+        return false;
+    }
+    memcpy(pc->isa->irq, pc->isa_irqs, sizeof(pc->isa->irq));
+    IoApic *ioapic = pc_new(pc, &ioapic_model, error);
+    if (!ioapic) {
+        return false;
+    }
+    ioapic->memory = m->system_memory;
+    ioapic->bus = &pc->apic_bus;
+    if (!pc_start_device(ioapic, error)) {
+        return false;
+    }
+    pc->ioapic = ioapic;
+    PicPair *pic = pc_new(pc, &i8259_model, error);
+    if (!pic) {
+        return false;
+    }
+    pic->io = m->system_io;
+    pic->intr = pc->pic_output[0];
+    if (!pc_start_device(pic, error)) {
+        return false;
+    }
+    pc->pic = pic;
+    return true;
+}
+
+static bool pc_build_cpu(PcMachine *pc, unsigned index, GError **error)
+{
+    Machine *m = &pc->m;
+    Apic *apic = pc_new(pc, &apic_model, error);
+    if (!apic) {
+        return false;
+    }
+    apic->bus = &pc->apic_bus;
+    apic->index = index;
+    if (!pc_start_device(apic, error)) {
+        return false;
+    }
+    if (m->accel) {
+        apic->vcpu = m->accel->ops->vcpu_new(m->accel, index, &apic_vcpu_ops, apic, error);
+        if (!apic->vcpu) {
+            return false;
+        }
+    }
+    pc->apics[index] = apic;
+    pc->apic_bus.count = index + 1;
+    return true;
+}
+
+static bool pc_build_cpus(PcMachine *pc, GError **error)
+{
+    unsigned n = MAX(pc->m.smp_cpus, 1);
+    pc->apics = g_new0(Apic *, n);
+    pc->apic_bus.apics = pc->apics;
+    pc->apic_bus.ops = &pc_apic_bus_ops;
+    pc->apic_bus.opaque = pc;
+    for (unsigned i = 0; i < n; i++) {
+        if (!pc_build_cpu(pc, i, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool pc_build_hpet(PcMachine *pc, GError **error)
+{
+    Hpet *hpet = pc_new(pc, &hpet_model, error);
+    if (!hpet) {
+        return false;
+    }
+    hpet->memory = pc->m.system_memory;
+    memcpy(hpet->pins, pc->hpet_irqs, sizeof(hpet->pins));
+    hpet->legacy[0] = pc->isa_irqs[0];
+    hpet->legacy[1] = pc->isa_irqs[PC_RTC_IRQ];
+    hpet->legacy_changed = pc_hpet_legacy;
+    hpet->opaque = pc;
+    if (!pc_start_device(hpet, error)) {
+        return false;
+    }
+    pc->hpet = hpet;
+    return true;
+}
+
+static bool pc_build_timers(PcMachine *pc, GError **error)
+{
+    Pit *pit = pc_new(pc, &i8254_model, error);
+    if (!pit) {
+        return false;
+    }
+    pit->io = pc->m.system_io;
+    pit->irq = pc->isa_irqs[0];
+    if (!pc_start_device(pit, error)) {
+        return false;
+    }
+    pc->pit = pit;
+    Rtc *rtc = pc_new(pc, &mc146818_model, error);
+    if (!rtc) {
+        return false;
+    }
+    rtc->io = pc->m.system_io;
+    rtc->irq = pc->isa_irqs[PC_RTC_IRQ];
+    rtc->ram_low = pc->ram_low;
+    rtc->ram_high = pc->ram_high;
+    if (!pc_start_device(rtc, error)) {
+        return false;
+    }
+    pc->rtc = rtc;
+    return !pc->hpet_on || pc_build_hpet(pc, error);
+}
+
+static bool pc_build_legacy(PcMachine *pc, GError **error)
+{
+    I8042 *kbd = pc_new(pc, &i8042_model, error);
+    if (!kbd) {
+        return false;
+    }
+    kbd->io = pc->m.system_io;
+    kbd->kbd_irq = pc->isa_irqs[1];
+    kbd->aux_irq = pc->isa_irqs[12];
+    if (!pc_start_device(kbd, error)) {
+        return false;
+    }
+    pc->i8042 = kbd;
+    ChipsetPorts *ports = pc_new(pc, &chipset_ports_model, error);
+    if (!ports) {
+        return false;
+    }
+    ports->io = pc->m.system_io;
+    ports->pit = pc->pit;
+    if (!pc_start_device(ports, error)) {
+        return false;
+    }
+    pc->ports = ports;
+    Ich9Pm *pm = pc_new(pc, &ich9_pm_model, error);
+    if (!pm) {
+        return false;
+    }
+    pm->sci = pc->isa_irqs[PC_SCI_IRQ];
+    if (!pc_start_device(pm, error)) {
+        return false;
+    }
+    pc->pm = pm;
+    return true;
+}
+
+static bool pc_build_pci(PcMachine *pc, GError **error)
+{
+    Machine *m = &pc->m;
+    machine_set_kind_ops(m, MODEL_PCI, &pci_kind_ops);
+    m->pci_bus = pci_bus_new(m, "pcie.0", &pc_bus_ops, pc, true, pc->pci_memory, m->system_io, m->memory);
+    Q35Host *host = pc_new(pc, &q35_host_model, error);
+    if (!host) {
+        return false;
+    }
+    m->pci_bus->owner = &host->dev.obj;
+    host->memory = m->system_memory;
+    host->io = m->system_io;
+    host->bus = m->pci_bus;
+    host->ports = pc->ports;
+    if (!pc_start_device(host, error)) {
+        return false;
+    }
+    pc->host = host;
+    Q35Mch *mch = (Q35Mch *)pci_create(m->pci_bus, PCI_DEVFN(0, 0), &q35_mch_model, NULL, error, NULL);
+    if (!mch) {
+        return false;
+    }
+    q35_mch_connect(mch, host);
+    Ich9Lpc *lpc = (Ich9Lpc *)pci_create(m->pci_bus, PCI_DEVFN(0x1f, 0), &ich9_lpc_model, NULL, error, NULL);
+    if (!lpc) {
+        return false;
+    }
+    pc->lpc = lpc;
+    ich9_lpc_connect(lpc, pc->pm, pc_pirq_changed, pc);
+    return true;
+}
+
+/* --- boot --- */
+
+static void pc_add_e820(PcMachine *pc, uint64_t addr, uint64_t end, E820Type type)
+{
+    if (end > addr) {
+        pc->boot_info.e820[pc->boot_info.e820_count++] = (E820Entry){addr, end - addr, type};
+    }
+}
+
+static uint64_t pc_acpi_base(const PcMachine *pc)
+{
+    return pc->ram_low - PC_ACPI_SIZE;
+}
+
+static void pc_describe_memory(PcMachine *pc)
+{
+    uint64_t acpi = pc_acpi_base(pc);
+    pc->boot_info.ram_low = acpi;
+    pc->boot_info.rsdp = PC_RSDP_ADDR;
+    pc_add_e820(pc, 0, PC_BASE_MEM_END, E820_RAM);
+    pc_add_e820(pc, PC_BASE_MEM_END, PC_HOLE_START, E820_RESERVED);
+    pc_add_e820(pc, PC_RSDP_ADDR, 0x100000, E820_RESERVED);
+    pc_add_e820(pc, 0x100000, acpi, E820_RAM);
+    pc_add_e820(pc, acpi, pc->ram_low, E820_ACPI);
+    pc_add_e820(pc, Q35_ECAM_BASE, Q35_ECAM_BASE + Q35_ECAM_SIZE, E820_RESERVED);
+    pc_add_e820(pc, PC_RAM_HIGH_BASE, PC_RAM_HIGH_BASE + pc->ram_high, E820_RAM);
+}
+
+static bool pc_prepare_boot(PcMachine *pc, GError **error)
+{
+    Machine *m = &pc->m;
+    if (m->boot.bios) {
+        error_set(error, "-bios: q35 runs no firmware (%s); boot a Linux kernel with -kernel", m->boot.bios);
+        return false;
+    }
+    pc_describe_memory(pc);
+    if (m->boot.kernel) {
+        pc->boot = linux_boot_new(&m->boot, &pc->boot_info, error);
+        return pc->boot;
+    }
+    return true;
+}
+
+static void pc_write_acpi(PcMachine *pc)
+{
+    uint8_t rsdp[ACPI_RSDP_SIZE];
+    uint64_t ram_end = PC_RAM_HIGH_BASE + pc->ram_high;
+    uint64_t pci64 = (ram_end + PC_PCI64_ALIGN - 1) / PC_PCI64_ALIGN * PC_PCI64_ALIGN;
+    AcpiConfig config = {
+        .base = pc_acpi_base(pc),
+        .cpus = pc->apic_bus.count,
+        .hpet = pc->hpet != NULL,
+        .pci32_first = PC_PCI32_FIRST,
+        .pci32_last = PC_PCI32_LAST,
+        .pci64_first = pci64,
+        .pci64_last = pci64 + PC_PCI64_ALIGN - 1,
+    };
+    for (unsigned i = 0; i < 4; i++) {
+        config.com_ports |= (unsigned)(pc->serial[i] != NULL) << i;
+    }
+    GByteArray *tables = acpi_build_tables(&config, rsdp);
+    g_assert(tables->len <= PC_ACPI_SIZE);
+    as_write(pc->m.memory, config.base, tables->data, tables->len, MEM_ATTRS_CPU);
+    as_write(pc->m.memory, PC_RSDP_ADDR, rsdp, sizeof(rsdp), MEM_ATTRS_CPU);
+    g_byte_array_unref(tables);
+}
+
+/* Without a kernel there is nothing at the reset vector: the boot CPU sleeps instead of faulting for ever. */
+static void pc_halt_boot_cpu(PcMachine *pc)
+{
+    Vcpu *vcpu = pc->apics[0]->vcpu;
+    X86CpuState state;
+    if (vcpu->accel->ops->get_state(vcpu, &state)) {
+        state.halted = 1;
+        vcpu->accel->ops->set_state(vcpu, &state);
+    }
+}
+
+static void pc_reset(Machine *m)
+{
+    PcMachine *pc = (PcMachine *)m;
+    GError *error = NULL;
+    for (unsigned i = 0; m->accel && i < pc->apic_bus.count; i++) {
+        m->accel->ops->vcpu_reset(pc->apics[i]->vcpu);
+    }
+    if (!m->accel || !pc->boot) {
+        if (m->accel) {
+            pc_halt_boot_cpu(pc);
+        }
+        return;
+    }
+    pc_write_acpi(pc);
+    apic_setup_virtual_wire(pc->apics[0]);
+    if (!linux_boot_load(pc->boot, m->memory, &error) ||
+        !linux_boot_set_cpu(pc->boot, pc->apics[0]->vcpu, &error)) {
+        g_printerr("%s\n", error->message);
+        g_clear_error(&error);
+        machine_vm_stop(m, RUN_STATE_INTERNAL_ERROR);
+    }
+}
+
+static void pc_powerdown(Machine *m)
+{
+    ich9_pm_power_button(((PcMachine *)m)->pm);
+}
+
+/* --- the machine --- */
+
+static bool pc_start(Machine *m, GError **error)
+{
+    PcMachine *pc = (PcMachine *)m;
+    return pc_build_memory(pc, error) && pc_build_interrupts(pc, error) && pc_build_cpus(pc, error) &&
+           pc_build_timers(pc, error) && pc_build_legacy(pc, error) && pc_build_pci(pc, error) &&
+           pc_prepare_boot(pc, error);
+}
+
+static void pc_drop_region(MemRegion *parent, MemRegion **region)
+{
+    if (*region) {
+        mem_region_del(parent, *region);
+        mem_region_unref(*region);
+        *region = NULL;
+    }
+}
+
+static void pc_stop(Machine *m)
+{
+    PcMachine *pc = (PcMachine *)m;
+    linux_boot_free(pc->boot);
+    if (m->pci_bus) {
+        pci_bus_free(m->pci_bus);
+        m->pci_bus = NULL;
+    }
+    pc_drop_region(m->system_memory, &pc->pci_memory);
+    if (pc->apic_region) {
+        mem_region_del(m->system_memory, pc->apic_region);
+        mem_region_retire(pc->apic_region);
+        mem_region_unref(pc->apic_region);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(pc->ram_alias); i++) {
+        pc_drop_region(m->system_memory, &pc->ram_alias[i]);
+    }
+    irq_free_array(pc->isa_irqs, ISA_IRQ_COUNT);
+    irq_free_array(pc->hpet_irqs, PC_GSI_COUNT);
+    irq_free_array(pc->pic_output, 1);
+    g_free(pc->apics);
+}
+
+bool pc_add_serial(Machine *m, Chardev *chr, GError **error)
+{
+    if (m->obj.model != &pc_q35_model.model) {
+        error_set(error, "-serial: machine %s has no serial ports", m->obj.model->name);
+        return false;
+    }
+    PcMachine *pc = (PcMachine *)m;
+    unsigned n = 0;
+    while (n < 4 && pc->serial[n]) {
+        n++;
+    }
+    if (n == 4) {
+        error_set(error, "-serial: a PC has four serial ports and all are taken");
+        return false;
+    }
+    Serial *s = pc_new(pc, &isa_serial_model, error);
+    if (!s) {
+        return false;
+    }
+    s->chr = chr;
+    s->index = n;
+    if (!pc_start_device(s, error)) {
+        return false;
+    }
+    pc->serial[n] = s;
+    return true;
+}
+
+static const Prop pc_props[] = {
+    PROP_BOOL("hpet", PcMachine, hpet_on, true, "high precision event timers"),
+    PROP_END,
+};
+
+const MachineModel pc_q35_model = {
+    .model = {.name = "q35",
+              .alias = "pc-q35-7.2",
+              .doc = "Standard PC with Q35 and ICH9 chip sets, direct kernel boot.",
+              .kind = MODEL_MACHINE,
+              .size = sizeof(PcMachine),
+              .props = pc_props,
+              .state = &state_none},
+    .default_cpu = "qemu64",
+    .default_ram = 128ull << 20,
+    .max_cpus = PC_MAX_CPUS,
+    .start = pc_start,
+    .reset = pc_reset,
+    .powerdown = pc_powerdown,
+    .stop = pc_stop,
+};
