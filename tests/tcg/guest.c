@@ -12,19 +12,20 @@
 
 #include "accel/tcg-cpu.h"
 
-/* Supervisor memory, identity mapped from zero. */
+/* Supervisor memory, identity mapped away from the small addresses that random pointers hit. */
 enum {
-    SYS_PML4 = 0x1000,
-    SYS_PDPT = 0x2000,
-    SYS_PD = 0x3000,
-    SYS_PT_SYS = 0x4000,
-    SYS_PT_CODE = 0x5000,
-    SYS_PT_DATA = 0x6000,
-    SYS_GDT = 0x7000,
-    SYS_IDT = 0x8000,
-    SYS_TSS = 0x9000,
-    SYS_STACK_TOP = 0xb000,
-    SYS_STUBS = 0xc000,
+    SYS_BASE = 0x30000000,
+    SYS_PML4 = SYS_BASE + 0x1000,
+    SYS_PDPT = SYS_BASE + 0x2000,
+    SYS_PD = SYS_BASE + 0x3000,
+    SYS_PT_SYS = SYS_BASE + 0x4000,
+    SYS_PT_CODE = SYS_BASE + 0x5000,
+    SYS_PT_DATA = SYS_BASE + 0x6000,
+    SYS_GDT = SYS_BASE + 0x7000,
+    SYS_IDT = SYS_BASE + 0x8000,
+    SYS_TSS = SYS_BASE + 0x9000,
+    SYS_STACK_TOP = SYS_BASE + 0xb000,
+    SYS_STUBS = SYS_BASE + 0xc000,
     SYS_STUB_BYTES = 16,
     SYS_BYTES = 0x10000,
 };
@@ -46,15 +47,15 @@ static struct {
 
 static void put64(uint64_t address, uint64_t val)
 {
-    memcpy(guest.sys + address, &val, sizeof(val));
+    memcpy(guest.sys + (address - SYS_BASE), &val, sizeof(val));
 }
 
 static uint64_t get64(uint64_t address)
 {
     uint64_t val = 0;
 
-    if (address <= SYS_BYTES - sizeof(val)) {
-        memcpy(&val, guest.sys + address, sizeof(val));
+    if (address >= SYS_BASE && address <= SYS_BASE + SYS_BYTES - sizeof(val)) {
+        memcpy(&val, guest.sys + (address - SYS_BASE), sizeof(val));
     }
     return val;
 }
@@ -63,8 +64,8 @@ static void bus_map_page(void *opaque, uint64_t gpa, X86BusPage *page)
 {
     page->host = NULL;
     page->writable = true;
-    if (gpa < SYS_BYTES) {
-        page->host = guest.sys + gpa;
+    if (gpa >= SYS_BASE && gpa < SYS_BASE + SYS_BYTES) {
+        page->host = guest.sys + (gpa - SYS_BASE);
     } else if (gpa >= GUEST_CODE && gpa < GUEST_CODE + GUEST_BYTES) {
         page->host = guest.code + (gpa - GUEST_CODE);
     } else if (gpa >= GUEST_DATA && gpa < GUEST_DATA + GUEST_BYTES) {
@@ -159,11 +160,11 @@ static void guest_make_page_tables(void)
 {
     put64(SYS_PML4, SYS_PDPT | PTE_USER_RW);
     put64(SYS_PDPT, SYS_PD | PTE_USER_RW);
-    put64(SYS_PD, SYS_PT_SYS | PTE_USER_RW);
+    put64(SYS_PD + (SYS_BASE >> 21) * 8, SYS_PT_SYS | PTE_USER_RW);
     put64(SYS_PD + (GUEST_CODE >> 21) * 8, SYS_PT_CODE | PTE_USER_RW);
     put64(SYS_PD + (GUEST_DATA >> 21) * 8, SYS_PT_DATA | PTE_USER_RW);
     for (uint64_t i = 0; i < SYS_BYTES / GUEST_PAGE; i++) {
-        put64(SYS_PT_SYS + i * 8, i * GUEST_PAGE | PTE_SYS_RW);
+        put64(SYS_PT_SYS + i * 8, (SYS_BASE + i * GUEST_PAGE) | PTE_SYS_RW);
     }
     for (uint64_t i = 0; i < GUEST_PAGES; i++) {
         put64(SYS_PT_CODE + i * 8, (GUEST_CODE + i * GUEST_PAGE) | PTE_USER_RW);
@@ -174,16 +175,18 @@ static void guest_make_page_tables(void)
 static void guest_make_tables(void)
 {
     put64(SYS_GDT + SEL_KERNEL_CS, UINT64_C(0x00af9b000000ffff));
-    put64(SYS_GDT + SEL_TSS, UINT64_C(0x00008b0000000067) | (uint64_t)SYS_TSS << 16);
+    put64(SYS_GDT + SEL_TSS, UINT64_C(0x00008b0000000067) | (uint64_t)(SYS_TSS & 0xffffff) << 16 |
+                                 (uint64_t)SYS_TSS >> 24 << 56);
     put64(SYS_GDT + (SEL_USER_SS & ~7), UINT64_C(0x00cff3000000ffff));
     put64(SYS_GDT + (SEL_USER_CS & ~7), UINT64_C(0x00affb000000ffff));
-    put64(SYS_TSS + 4, SYS_STACK_TOP);           /* RSP0 */
-    memset(guest.sys + SYS_TSS + 0x66, 0xff, 2); /* no I/O permission bitmap */
+    put64(SYS_TSS + 4, SYS_STACK_TOP);                        /* RSP0 */
+    memset(guest.sys + (SYS_TSS - SYS_BASE) + 0x66, 0xff, 2); /* no I/O permission bitmap */
     for (uint64_t vector = 0; vector < 256; vector++) {
         const uint64_t stub = SYS_STUBS + vector * SYS_STUB_BYTES;
         const uint64_t present_dpl3_interrupt_gate = UINT64_C(0xee) << 40;
-        guest.sys[stub] = 0xf4; /* HLT */
-        put64(SYS_IDT + vector * 16, (stub & 0xffff) | SEL_KERNEL_CS << 16 | present_dpl3_interrupt_gate);
+        guest.sys[stub - SYS_BASE] = 0xf4; /* HLT */
+        put64(SYS_IDT + vector * 16,
+              (stub & 0xffff) | SEL_KERNEL_CS << 16 | present_dpl3_interrupt_gate | stub >> 16 << 48);
     }
 }
 

@@ -339,8 +339,13 @@ X86CpuExit x86_cpu_run(X86Cpu *cpu)
 
 /* --- architectural state --- */
 
+/* XSTATE_BV in the header of an XSAVE area (SDM vol. 1, 13.4.2). */
+enum { XSTATE_BV_OFFSET = 512, XSTATE_X87_SSE = 3 };
+
 void x86_cpu_get_state(X86Cpu *cpu, X86CpuState *s)
 {
+    const uint64_t xstate = XSTATE_X87_SSE;
+
     memset(s, 0, sizeof(*s));
     memcpy(s->gpr, cpu->gpr, sizeof(s->gpr));
     s->rip = cpu->rip;
@@ -371,6 +376,7 @@ void x86_cpu_get_state(X86Cpu *cpu, X86CpuState *s)
     memcpy(s->mtrr_fixed, cpu->mtrr_fixed, sizeof(s->mtrr_fixed));
     memcpy(s->mtrr_var, cpu->mtrr_var, sizeof(s->mtrr_var));
     x86_fpu_fxsave(&cpu->fpu, s->xsave, true, 16);
+    memcpy(s->xsave + XSTATE_BV_OFFSET, &xstate, sizeof(xstate));
     s->halted = cpu->halted;
     s->wait_sipi = cpu->wait_sipi;
     s->nmi_blocked = cpu->nmi_blocked;
@@ -388,8 +394,17 @@ static bool state_valid(const X86CpuState *s)
 
 bool x86_cpu_set_state(X86Cpu *cpu, const X86CpuState *s)
 {
-    uint32_t mxcsr;
+    X86Fpu fpu = cpu->fpu;
+    uint64_t xstate;
 
+    memcpy(&xstate, s->xsave + XSTATE_BV_OFFSET, sizeof(xstate));
+    if (xstate & XSTATE_X87_SSE) {
+        if (x86_fpu_fxrstor(&fpu, s->xsave, true, 16) != X86_SIMD_OK) {
+            return false;
+        }
+    } else {
+        x86_fpu_reset(&fpu); /* an empty area, as loaders give it */
+    }
     if (!state_valid(s)) {
         return false;
     }
@@ -421,12 +436,7 @@ bool x86_cpu_set_state(X86Cpu *cpu, const X86CpuState *s)
     cpu->mtrr_def_type = s->mtrr_def_type;
     memcpy(cpu->mtrr_fixed, s->mtrr_fixed, sizeof(s->mtrr_fixed));
     memcpy(cpu->mtrr_var, s->mtrr_var, sizeof(s->mtrr_var));
-    memcpy(&mxcsr, s->xsave + 24, 4);
-    if (mxcsr) {
-        x86_fpu_fxrstor(&cpu->fpu, s->xsave, true, 16);
-    } else {
-        x86_fpu_reset(&cpu->fpu); /* an empty area, as loaders give it */
-    }
+    cpu->fpu = fpu;
     cpu->halted = s->halted;
     cpu->wait_sipi = s->wait_sipi;
     cpu->nmi_blocked = s->nmi_blocked;

@@ -826,6 +826,7 @@ static const Entry two_byte[256] = {
     [0x30] = ENDS(msr, OPD_NONE), [0x31] = CALL(sysinfo, OPD_NONE), [0x32] = ENDS(msr, OPD_NONE), [0x33] = CALL(sysinfo, OPD_NONE),
     [0x34] = ENDS(syscall, OPD_NONE), [0x35] = ENDS(syscall, OPD_NONE),
     [0x40 ... 0x4f] = FN(dec_cmov),
+    [0x77] = CALL(fpu, OPD_NONE), /* EMMS */
     [0x80 ... 0x8f] = FN(dec_jcc), [0x90 ... 0x9f] = FN(dec_setcc),
     [0xa0 ... 0xa1] = FN(dec_push_pop_fsgs), [0xa8 ... 0xa9] = FN(dec_push_pop_fsgs),
     [0xa2] = CALL(cpuid_op, OPD_NONE),

@@ -16,9 +16,9 @@
 #define WR_64(off, v) (GPR(uint64_t, off) = (uint64_t)(v))
 
 typedef int8_t I_8;
-typedef int16_t I_16;
-typedef int32_t I_32;
-typedef int64_t I_64;
+typedef int16_t I_16 __attribute__((aligned(1)));
+typedef int32_t I_32 __attribute__((aligned(1)));
+typedef int64_t I_64 __attribute__((aligned(1)));
 
 static inline uint64_t op_ea(const X86Cpu *cpu, const Op *op)
 {

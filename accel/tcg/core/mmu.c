@@ -376,7 +376,7 @@ static void store_any(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size,
     bool writable;
 
     translate(cpu, linear, ACCESS_WRITE, user, &writable);
-    translate(cpu, linear + size - 1, ACCESS_WRITE, user, &writable);
+    translate(cpu, (linear + size - 1) & X86_PAGE_MASK, ACCESS_WRITE, user, &writable);
     for (unsigned i = 0; i < size; i++) {
         store_at(cpu, linear + i, val >> (8 * i) & 0xff, 1, user);
     }
@@ -408,7 +408,7 @@ void x86_probe_write(X86Cpu *cpu, uint64_t linear, unsigned size)
 
     translate(cpu, linear, ACCESS_WRITE, cpu->cpl == 3, &writable);
     if (crosses(linear, size)) {
-        translate(cpu, linear + size - 1, ACCESS_WRITE, cpu->cpl == 3, &writable);
+        translate(cpu, (linear + size - 1) & X86_PAGE_MASK, ACCESS_WRITE, cpu->cpl == 3, &writable);
     }
 }
 

@@ -62,6 +62,15 @@ static void check_state(X86Cpu *cpu, const X86SimdInsn *insn)
     }
 }
 
+/* MMX instructions leave the register stack at its beginning, all registers valid (SDM vol. 1, 9.5). */
+static void enter_mmx(X86Cpu *cpu, const X86SimdInsn *insn)
+{
+    if (insn->flags & X86_SIMD_MMX_STATE) {
+        cpu->fpu.top = 0;
+        cpu->fpu.ftw = 0xff;
+    }
+}
+
 static void maskmov(X86Cpu *cpu, const Op *op, const uint8_t *data, const uint8_t *mask, unsigned n)
 {
     uint64_t linear = insn_di_ea(cpu, op);
@@ -107,6 +116,7 @@ void x86_fn_simd(X86Cpu *cpu, const Op *op)
         const void *data = register_operand(cpu, op, insn->dst);
 
         maskmov(cpu, op, data, src, is_mmx_kind(insn->src) ? 8 : 16);
+        enter_mmx(cpu, insn);
         return;
     }
     if (insn->flags & X86_SIMD_EFLAGS) {
@@ -125,6 +135,10 @@ void x86_fn_simd(X86Cpu *cpu, const Op *op)
             dst = &dst_buffer;
         }
     }
+    if (dst_mem && (insn->flags & X86_SIMD_MMX_STATE)) {
+        x86_probe_write(cpu, linear, size);
+    }
+    enter_mmx(cpu, insn); /* even when the conversion then raises #XM */
     raise_simd_fault(cpu, insn->fn(&ctx, dst, src));
     if (insn->flags & X86_SIMD_EFLAGS) {
         cc_raw(cpu, (uint32_t)ctx.eflags);
@@ -139,15 +153,21 @@ void x86_fn_simd(X86Cpu *cpu, const Op *op)
 
         *reg = op->rexw ? dst_buffer.u64[0] : dst_buffer.u32[0];
     }
-    if (insn->flags & X86_SIMD_MMX_STATE) {
-        cpu->fpu.top = 0;
-        cpu->fpu.ftw = 0xff;
-        if (!op->mem || is_mmx_kind(insn->dst)) {
-            if (is_mmx_kind(insn->dst) && !dst_mem) {
-                ((X86Fp80 *)register_operand(cpu, op, insn->dst))->f.sign_exp = 0xffff;
-            }
-        }
+}
+
+static void emms(X86Cpu *cpu)
+{
+    if (cpu->cr0 & X86_CR0_EM) {
+        x86_raise_ud(cpu);
     }
+    if (cpu->cr0 & X86_CR0_TS) {
+        x86_raise(cpu, X86_EXC_NM, -1);
+    }
+    if (x86_fpu_pending(&cpu->fpu)) {
+        x86_raise(cpu, X86_EXC_MF, -1);
+    }
+    cpu->fpu.top = 0;
+    cpu->fpu.ftw = 0;
 }
 
 void x86_fn_fpu(X86Cpu *cpu, const Op *op)
@@ -158,6 +178,10 @@ void x86_fn_fpu(X86Cpu *cpu, const Op *op)
     unsigned rd, wr;
     X86FpuCtx ctx;
 
+    if (op->aux == 0x77) { /* EMMS */
+        emms(cpu);
+        return;
+    }
     if (op->aux == 0x9b) { /* FWAIT */
         if ((cpu->cr0 & (X86_CR0_MP | X86_CR0_TS)) == (X86_CR0_MP | X86_CR0_TS)) {
             x86_raise(cpu, X86_EXC_NM, -1);
@@ -199,7 +223,7 @@ void x86_fn_fpu(X86Cpu *cpu, const Op *op)
                       .eflags = x86_get_rflags(cpu), .ax = (uint16_t *)&cpu->gpr[X86_RAX],
                       .cr0_ne = cpu->cr0 & X86_CR0_NE};
     raise_simd_fault(cpu, insn->fn(&ctx, buffer));
-    if (wr) {
+    if (wr && !ctx.skip_write) {
         x86_store_bytes(cpu, linear, buffer, wr);
     }
     if (insn->writes_eflags) {
