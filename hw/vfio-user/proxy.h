@@ -1,62 +1,90 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One vfio-user connection of a client.
+ * The client's end of one vfio-user connection: requests with their replies, and the server's requests.
  *
- * A thread that waits for a reply reads the socket itself (the leader; others
- * that wait sleep until it hands them their reply or the lead), so a register
- * read costs two context switches.  When nobody waits, the proxy's own thread
- * reads.  The server's requests (DMA_READ, DMA_WRITE) are served by whoever reads.
- *
- * Functions may be called from any thread; results are 0 or a negative errno:
- * -ETIMEDOUT (the reply is dropped when it comes), -ENOTCONN (the server is
- * gone), or what the server answered.
+ * A thread that waits for a reply reads the socket itself when nobody else does, and hands other threads their
+ * replies; while nobody waits, the proxy's own thread reads.  No lock of the proxy is held during I/O waits or
+ * while the server's requests are carried out.  Functions are for any thread unless said otherwise; results are 0 or a positive errno:
+ * the server's own, or ETIMEDOUT, ENOTCONN (the connection is gone), EPROTO (a reply that makes no sense), EBUSY (no free id).
  */
 #ifndef HW_VFIO_USER_PROXY_H
 #define HW_VFIO_USER_PROXY_H
 
-#include "core/device.h"
-#include "io.h"
+#include <glib.h>
+#include <io.h>
+#include <stdbool.h>
+#include <wire.h>
 
-typedef struct VfioUserProxy VfioUserProxy;
+#include "core/trace.h"
 
-typedef struct ProxyOps {
-    /* A request of the server: answer in place.  Runs on whichever thread reads. */
-    MemResult (*dma)(void *opaque, uint64_t address, void *buf, uint64_t count, bool is_write);
-    /* The connection is gone; called once, on any thread. */
+typedef struct Proxy Proxy;
+
+typedef struct ProxyClient {
+    /* A request of the server; answer with proxy_reply().  By whoever reads, no lock of the proxy held; must not wait for the server. */
+    void (*request)(void *opaque, Proxy *p, const WireMessage *m);
+    /* The connection broke; once, by any thread.  Not called after proxy_shutdown(). */
     void (*lost)(void *opaque, const char *reason);
-} ProxyOps;
+    void *opaque;
+} ProxyClient;
 
-typedef struct ProxyStats {
-    uint64_t sent, received; /* messages; atomic */
-} ProxyStats;
-
-/* A request in flight; the caller's storage until proxy_wait() returned. */
 typedef struct ProxyRequest {
-    uint16_t id;
-    bool done;
-    int result;
-    GCond cond;
-    WireMessage reply;
+    uint16_t command;
+    const struct iovec *iov; /* payload */
+    unsigned iov_count;
+    const int *fds;
+    unsigned fd_count;
 } ProxyRequest;
 
-/* Connects to the UNIX socket and negotiates.  NULL with *error. */
-VfioUserProxy *proxy_connect(const char *path, unsigned timeout_ms, const ProxyOps *ops, void *opaque,
-                             ProxyStats *stats, GError **error);
-/* Ends the connection and the thread; no callback runs afterwards. */
-void proxy_free(VfioUserProxy *p);
-const WireCaps *proxy_caps(const VfioUserProxy *p);
-/* Asks the server's requests to be served from now on. */
-void proxy_start(VfioUserProxy *p);
+/* Requests that are waited for together. */
+typedef struct ProxyBatch {
+    GCond cond;
+    unsigned outstanding;
+    int error;               /* first */
+    gint64 deadline;         /* of the present wait, g_get_monotonic_time() */
+    WireMessage *reply;      /* where the (only) reply goes, or NULL */
+    uint16_t command;
+    bool waiting;
+} ProxyBatch;
 
-/* Sends; the reply is collected with proxy_wait().  A nonzero result means that there is nothing to wait for. */
-int proxy_send(VfioUserProxy *p, ProxyRequest *req, unsigned command, const struct iovec *iov, unsigned iov_count,
-               const int *fds, unsigned fd_count);
-/* Waits; on 0 req->reply holds the answer, to be freed with wire_message_clear(). */
-int proxy_wait(VfioUserProxy *p, ProxyRequest *req);
-/* Both. */
-int proxy_call(VfioUserProxy *p, ProxyRequest *req, unsigned command, const struct iovec *iov, unsigned iov_count,
-               const int *fds, unsigned fd_count);
-/* Sends with no-reply set. */
-int proxy_post(VfioUserProxy *p, unsigned command, const struct iovec *iov, unsigned iov_count);
+typedef struct ProxyCounters {
+    uint64_t sent, received, dma_served; /* messages; atomic */
+} ProxyCounters;
+
+/* Connects and exchanges VERSION; NULL with *error, which says `name` first.  timeout_ms: of each request. */
+Proxy *proxy_new(const char *name, const char *path, unsigned timeout_ms, const ProxyClient *client, ProxyCounters *counters,
+                 GError **error);
+/* Every request, present and future, ends with ENOTCONN. */
+void proxy_shutdown(Proxy *p);
+/* Nobody uses it any more.  NULL is fine. */
+void proxy_free(Proxy *p);
+bool proxy_broken(Proxy *p);
+/* What the server announced. */
+const WireCaps *proxy_caps(const Proxy *p);
+
+/* Sends and waits.  On 0 *reply (may be NULL) is the caller's. */
+int proxy_call(Proxy *p, const ProxyRequest *req, WireMessage *reply);
+/* Sends without asking for a reply; waits only while too much is queued. */
+int proxy_post(Proxy *p, const ProxyRequest *req);
+/* Answers a request of the server; error 0 is success, then the payload follows. */
+void proxy_reply(Proxy *p, const WireHeader *request, int error, const struct iovec *iov, unsigned iov_count);
+
+void proxy_batch_init(ProxyBatch *b);
+/* One request of the batch; its error counts for the batch. */
+void proxy_batch_add(Proxy *p, ProxyBatch *b, const ProxyRequest *req);
+/* Waits for all; the first error.  The batch can be used again. */
+int proxy_batch_wait(Proxy *p, ProxyBatch *b);
+
+/* The largest data of one REGION_READ, REGION_WRITE. */
+#define PROXY_MAX_DATA WIRE_MAX_DATA
+
+extern TraceEvent vfio_user_trace[];
+enum {
+    VFIO_USER_TRACE_SEND,
+    VFIO_USER_TRACE_RECV,
+    VFIO_USER_TRACE_LATE,
+    VFIO_USER_TRACE_TIMEOUT,
+    VFIO_USER_TRACE_LOST,
+    VFIO_USER_TRACE_DMA
+};
 
 #endif

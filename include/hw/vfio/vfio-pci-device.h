@@ -10,8 +10,24 @@
 #include "hw/vfio/vfio.h"
 
 typedef struct VfioPciDevice VfioPciDevice;
-typedef struct VfioIrqVector VfioIrqVector;
-typedef struct VfioBar VfioBar;
+
+/* One BAR: accesses that no mapping takes go to `trap`. */
+typedef struct VfioBar {
+    VfioPciDevice *dev;
+    unsigned index;
+    PciBarKind kind;
+    uint64_t size;            /* bytes the far side answers; the BAR is the next power of two */
+    MemRegion *trap;
+    struct VfioMapping *maps; /* mapped areas */
+    unsigned map_count;
+} VfioBar;
+
+typedef struct VfioIrqVector {
+    VfioPciDevice *dev;
+    unsigned index;
+    int fd;                   /* eventfd the far side signals; -1: not used yet */
+    LoopFd *watch;
+} VfioIrqVector;
 
 struct VfioPciDevice {
     PciDevice pci;
@@ -19,18 +35,16 @@ struct VfioPciDevice {
     /* properties */
     uint32_t vendor_id, device_id, sub_vendor_id, sub_device_id; /* UINT32_MAX: the device's own */
     bool no_mmap;
-    /* emulated_bits: 1 = answered from our config space, 0 = from the device */
-    uint8_t *emulated_bits;
-    VfioBar *bars;            /* PCI_REGION_COUNT */
-    VfioIrqVector *vectors;   /* MSI or MSI-X in use */
+    uint8_t *emulated_bits;   /* config_size; 1 = answered from our config space, 0 = from the device */
+    uint32_t config_region;   /* bytes of config space the far side has */
+    VfioBar bars[PCI_BAR_COUNT];
+    bool maps_enabled;        /* mapped areas of BARs are seen; not while an INTx has to be ended by an access */
+    uint32_t irq_counts[VFIO_PCI_NUM_IRQS];
+    VfioIrqVector *vectors;   /* of the mode in use; INTx has one */
     unsigned vector_count;
     int interrupt_mode;       /* VFIO_PCI_INTX_IRQ_INDEX, _MSI_, _MSIX_, or -1 */
-    int intx_fd, intx_unmask_fd;
-    LoopFd *intx_watch, *err_watch, *req_watch;
-    int err_fd, req_fd;
-    bool intx_pending;
-    MemRegion *intx_eoi;      /* BAR accesses end an INTx: see vfio-intx.c */
-    LoopBh *lost;
+    bool intx_pending;        /* raised and not ended yet; atomic */
+    bool in_config_write;     /* vectors that become unmasked are set up together afterwards */
 };
 
 /* Props every VFIO PCI device has (x-pci-vendor-id, x-pci-device-id, x-no-mmap, ...), to be listed in derived tables. */
@@ -46,9 +60,10 @@ struct VfioPciDevice {
 /* vdev.ops, name are set and the back end is connected.  On false nothing of it is left; the caller closes the back end. */
 bool vfio_pci_start(VfioPciDevice *dev, GError **error);
 void vfio_pci_reset(VfioPciDevice *dev);
+/* The back end should be closed or answer at once: what is in flight ends first. */
 void vfio_pci_stop(VfioPciDevice *dev);
-/* The far side is gone; any thread.  Marks the device; waiters return; later accesses answer all ones. */
-void vfio_pci_lost(VfioPciDevice *dev, const char *reason);
+/* The far side is gone; any thread.  Marks the device: reads are all ones, writes are dropped. */
+void vfio_pci_lost(VfioPciDevice *dev);
 /* For the derived PciModel tables. */
 uint32_t vfio_pci_config_read(PciDevice *dev, uint16_t offset, unsigned size);
 void vfio_pci_config_write(PciDevice *dev, uint16_t offset, uint32_t val, unsigned size);

@@ -97,6 +97,7 @@ struct VfioContainer {
     uint64_t map_count;
     bool message_dma;       /* the far side can reach memory without an fd (vfio-user); otherwise RAM must have one */
     int error;              /* first -errno of the transaction */
+    bool started;           /* follows `as` */
 };
 
 /* Starts following `as` with DMA maps: every RAM section is mapped now and at each commit. */

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* VfioContainerOps as vfio-user messages: the maps of a transaction are all sent, then all awaited. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "hw/vfio-user/vfio-user.h"
+
+static VfioUserPci *of_container(VfioContainer *c)
+{
+    return (VfioUserPci *)((char *)c - offsetof(VfioUserPci, container));
+}
+
+static void user_begin(VfioContainer *c)
+{
+}
+
+static int user_commit(VfioContainer *c)
+{
+    VfioUserPci *dev = of_container(c);
+
+    return -proxy_batch_wait(dev->proxy, &dev->dma_batch);
+}
+
+static bool on_page_borders(const VfioContainer *c, const VfioDmaMap *map)
+{
+    uint64_t page = c->pgsizes & -c->pgsizes;
+
+    return !((map->iova | map->size | map->fd_offset) & (page - 1));
+}
+
+static int user_dma_map(VfioContainer *c, const VfioDmaMap *map)
+{
+    VfioUserPci *dev = of_container(c);
+    bool direct = map->fd >= 0 && !dev->no_direct_dma && on_page_borders(c, map) && proxy_caps(dev->proxy)->max_msg_fds;
+    WireDmaMap wire = {.flags = WIRE_DMA_READABLE | (map->readonly ? 0 : WIRE_DMA_WRITEABLE),
+                       .fd_offset = direct ? map->fd_offset : 0,
+                       .address = map->iova,
+                       .size = map->size};
+    uint8_t body[WIRE_DMA_MAP_SIZE];
+    struct iovec iov = {body, wire_dma_map_encode(body, &wire)};
+
+    if (map->size > WIRE_MAX_DMA_SIZE) {
+        return -ENOSPC;
+    }
+    proxy_batch_add(dev->proxy, &dev->dma_batch,
+                    &(ProxyRequest){.command = WIRE_DMA_MAP, .iov = &iov, .iov_count = 1, .fds = &map->fd, .fd_count = direct});
+    return 0;
+}
+
+static int user_dma_unmap(VfioContainer *c, uint64_t iova, uint64_t size)
+{
+    VfioUserPci *dev = of_container(c);
+    WireDmaUnmap wire = {.address = iova, .size = size};
+    uint8_t body[WIRE_DMA_UNMAP_SIZE];
+    struct iovec iov = {body, wire_dma_unmap_encode(body, &wire)};
+
+    proxy_batch_add(dev->proxy, &dev->dma_batch, &(ProxyRequest){.command = WIRE_DMA_UNMAP, .iov = &iov, .iov_count = 1});
+    return 0;
+}
+
+static int user_unmap_all(VfioContainer *c)
+{
+    VfioUserPci *dev = of_container(c);
+    WireDmaUnmap wire = {.flags = WIRE_UNMAP_ALL};
+    uint8_t body[WIRE_DMA_UNMAP_SIZE];
+    struct iovec iov = {body, wire_dma_unmap_encode(body, &wire)};
+
+    return -proxy_call(dev->proxy, &(ProxyRequest){.command = WIRE_DMA_UNMAP, .iov = &iov, .iov_count = 1}, NULL);
+}
+
+const VfioContainerOps vfio_user_container_ops = {
+    .begin = user_begin,
+    .commit = user_commit,
+    .dma_map = user_dma_map,
+    .dma_unmap = user_dma_unmap,
+    .unmap_all = user_unmap_all,
+};

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* VfioDeviceOps as vfio-user messages: every reply is checked by the codec before it is believed. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hw/vfio-user/vfio-user.h"
+
+#define REGION_INFO_FIRST_ARGSZ 1024u
+
+static int call(VfioUserPci *dev, uint16_t command, const void *body, size_t len, WireMessage *reply)
+{
+    struct iovec iov = {(void *)body, len};
+
+    return proxy_call(dev->proxy, &(ProxyRequest){.command = command, .iov = &iov, .iov_count = len ? 1 : 0}, reply);
+}
+
+static int user_get_info(VfioDevice *vdev, struct vfio_device_info *info)
+{
+    VfioUserPci *dev = vfio_user_of_device(vdev);
+    uint8_t body[WIRE_INFO_SIZE];
+    WireInfo wire = {0};
+    WireMessage reply;
+    int err = call(dev, WIRE_GET_INFO, body, wire_info_encode(body, &wire), &reply);
+
+    if (err) {
+        return -err;
+    }
+    err = wire_info_decode_reply(&wire, reply.body, reply.len);
+    wire_message_clear(&reply);
+    info->flags = wire.flags;
+    info->num_regions = wire.num_regions;
+    info->num_irqs = wire.num_irqs;
+    return err ? -EPROTO : 0;
+}
+
+/* --- regions --- */
+
+static int region_areas(const WireRegionInfo *wire, const WireMessage *reply, VfioRegionInfo *info)
+{
+    g_autofree WireArea *areas = g_new(WireArea, WIRE_MAX_AREAS);
+    uint32_t count = WIRE_MAX_AREAS;
+    bool found = false;
+
+    if (wire_region_sparse_decode(wire, reply->body, reply->len, areas, &count, &found)) {
+        return EPROTO;
+    }
+    if (!found) {
+        return 0;
+    }
+    info->areas = g_new(VfioMmapArea, count + 1);
+    info->area_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        info->areas[i] = (VfioMmapArea){areas[i].offset, areas[i].size};
+    }
+    return 0;
+}
+
+/* Asks with room for `argsz` bytes; *needed is what a full reply takes. */
+static int ask_region_info(VfioUserPci *dev, unsigned index, uint32_t argsz, WireRegionInfo *wire, WireMessage *reply)
+{
+    uint8_t body[WIRE_REGION_INFO_SIZE];
+    int err;
+
+    *wire = (WireRegionInfo){.argsz = argsz, .index = index};
+    err = call(dev, WIRE_GET_REGION_INFO, body, wire_region_info_encode(body, wire), reply);
+    if (err) {
+        return err;
+    }
+    if (wire_region_info_decode(wire, reply->body, reply->len) || wire->index != index) {
+        wire_message_clear(reply);
+        return EPROTO;
+    }
+    return 0;
+}
+
+static int user_get_region_info(VfioDevice *vdev, unsigned index, VfioRegionInfo *info)
+{
+    VfioUserPci *dev = vfio_user_of_device(vdev);
+    uint32_t limit = (uint32_t)wire_region_info_sparse_size(WIRE_MAX_AREAS);
+    WireRegionInfo wire;
+    WireMessage reply;
+    int err = ask_region_info(dev, index, REGION_INFO_FIRST_ARGSZ, &wire, &reply);
+
+    if (!err && wire.argsz > REGION_INFO_FIRST_ARGSZ) {
+        uint32_t needed = wire.argsz;
+
+        wire_message_clear(&reply);
+        err = needed > limit ? EPROTO : ask_region_info(dev, index, needed, &wire, &reply);
+    }
+    if (err) {
+        return -err;
+    }
+    *info = (VfioRegionInfo){.flags = wire.flags, .size = wire.size, .fd_offset = wire.offset, .fd = -1};
+    err = region_areas(&wire, &reply, info);
+    if (!err && (wire.flags & WIRE_REGION_MMAP) && reply.fd_count) {
+        info->fd = reply.fds[0];
+        reply.fds[0] = -1;
+        g_ptr_array_add(dev->region_fds, GINT_TO_POINTER(info->fd));
+        dev->mappable = true;
+    }
+    wire_message_clear(&reply);
+    return -err;
+}
+
+static ssize_t read_part(VfioUserPci *dev, WireRegionAccess *access, uint8_t *data)
+{
+    uint8_t body[WIRE_REGION_ACCESS_SIZE];
+    WireRegionAccess got;
+    WireMessage reply;
+    int err = call(dev, WIRE_REGION_READ, body, wire_region_access_encode(body, access), &reply);
+
+    if (err) {
+        return -err;
+    }
+    if (wire_region_read_decode_reply(&got, reply.body, reply.len, access)) {
+        err = EPROTO;
+    } else if (got.data) {
+        memcpy(data, got.data, access->count);
+    }
+    wire_message_clear(&reply);
+    return err ? -err : (ssize_t)access->count;
+}
+
+static uint32_t max_data(const VfioUserPci *dev)
+{
+    return (uint32_t)MIN(proxy_caps(dev->proxy)->max_data_xfer_size, PROXY_MAX_DATA);
+}
+
+static ssize_t user_region_read(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size, void *data)
+{
+    VfioUserPci *dev = vfio_user_of_device(vdev);
+    uint32_t done = 0;
+
+    while (done < size) {
+        WireRegionAccess access = {offset + done, index, MIN(size - done, max_data(dev)), NULL};
+        ssize_t got = read_part(dev, &access, (uint8_t *)data + done);
+
+        if (got < 0) {
+            return got;
+        }
+        done += access.count;
+    }
+    return (ssize_t)done;
+}
+
+static int write_part(VfioUserPci *dev, const WireRegionAccess *access, bool posted)
+{
+    uint8_t body[WIRE_REGION_ACCESS_SIZE];
+    struct iovec iov[] = {{body, wire_region_access_encode(body, access)}, {(void *)access->data, access->count}};
+    ProxyRequest req = {.command = WIRE_REGION_WRITE, .iov = iov, .iov_count = 2};
+    WireRegionAccess got;
+    WireMessage reply;
+    int err;
+
+    if (posted) {
+        return proxy_post(dev->proxy, &req);
+    }
+    err = proxy_call(dev->proxy, &req, &reply);
+    if (!err) {
+        err = wire_region_write_decode_reply(&got, reply.body, reply.len, access) ? EPROTO : 0;
+        wire_message_clear(&reply);
+    }
+    return err;
+}
+
+static ssize_t user_region_write(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size, const void *data,
+                                 bool posted)
+{
+    VfioUserPci *dev = vfio_user_of_device(vdev);
+    uint32_t done = 0;
+
+    posted = posted && !dev->no_posted_writes && !dev->mappable;
+    while (done < size) {
+        WireRegionAccess access = {offset + done, index, MIN(size - done, max_data(dev)), (const uint8_t *)data + done};
+        int err = write_part(dev, &access, posted);
+
+        if (err) {
+            return -err;
+        }
+        done += access.count;
+    }
+    return (ssize_t)done;
+}
+
+/* --- interrupts --- */
+
+static int user_get_irq_info(VfioDevice *vdev, struct vfio_irq_info *info)
+{
+    uint8_t body[WIRE_IRQ_INFO_SIZE];
+    WireIrqInfo wire = {.index = info->index};
+    WireMessage reply;
+    int err = call(vfio_user_of_device(vdev), WIRE_GET_IRQ_INFO, body, wire_irq_info_encode(body, &wire), &reply);
+
+    if (err) {
+        return -err;
+    }
+    err = wire_irq_info_decode(&wire, reply.body, reply.len) || wire.index != info->index ? EPROTO : 0;
+    wire_message_clear(&reply);
+    info->flags = wire.flags;
+    info->count = wire.count;
+    return -err;
+}
+
+static int send_set_irqs(VfioUserPci *dev, const WireSetIrqs *wire, const int *fds, unsigned fd_count)
+{
+    g_autofree uint8_t *body = g_malloc(WIRE_SET_IRQS_SIZE + wire->count);
+    struct iovec iov = {body, wire_set_irqs_encode(body, wire)};
+
+    return proxy_call(dev->proxy,
+                      &(ProxyRequest){.command = WIRE_SET_IRQS, .iov = &iov, .iov_count = 1, .fds = fds, .fd_count = fd_count},
+                      NULL);
+}
+
+/* As many messages as the server's limit of fds asks for; valid fds and gaps never share one. */
+static int set_eventfds(VfioUserPci *dev, const struct vfio_irq_set *irqs)
+{
+    g_autofree int *fds = g_new(int, irqs->count);
+    unsigned max_fds = (unsigned)MIN(proxy_caps(dev->proxy)->max_msg_fds, WIRE_MAX_FDS_CLIENT);
+    unsigned done = 0;
+
+    memcpy(fds, irqs->data, irqs->count * sizeof(int32_t));
+    while (done < irqs->count) {
+        bool gap = fds[done] < 0;
+        unsigned run = 1;
+        WireSetIrqs wire = {.flags = irqs->flags, .index = irqs->index, .start = irqs->start + done};
+        int err;
+
+        if (!gap && !max_fds) {
+            return -ENOTSUP;
+        }
+        while (done + run < irqs->count && (gap ? fds[done + run] < 0 : fds[done + run] >= 0 && run < max_fds)) {
+            run++;
+        }
+        wire.count = run;
+        err = send_set_irqs(dev, &wire, gap ? NULL : fds + done, gap ? 0 : run);
+        if (err) {
+            return -err;
+        }
+        done += run;
+    }
+    return 0;
+}
+
+static int user_set_irqs(VfioDevice *vdev, const struct vfio_irq_set *irqs)
+{
+    VfioUserPci *dev = vfio_user_of_device(vdev);
+    WireSetIrqs wire = {.flags = irqs->flags, .index = irqs->index, .start = irqs->start, .count = irqs->count};
+
+    if ((irqs->flags & VFIO_IRQ_SET_DATA_EVENTFD) && irqs->count) {
+        return set_eventfds(dev, irqs);
+    }
+    if (irqs->flags & VFIO_IRQ_SET_DATA_BOOL) {
+        wire.bools = irqs->data;
+    }
+    return -send_set_irqs(dev, &wire, NULL, 0);
+}
+
+static int user_reset(VfioDevice *vdev)
+{
+    return -call(vfio_user_of_device(vdev), WIRE_RESET, NULL, 0, NULL);
+}
+
+const VfioDeviceOps vfio_user_device_ops = {
+    .get_info = user_get_info,
+    .get_region_info = user_get_region_info,
+    .get_irq_info = user_get_irq_info,
+    .set_irqs = user_set_irqs,
+    .region_read = user_region_read,
+    .region_write = user_region_write,
+    .reset = user_reset,
+};

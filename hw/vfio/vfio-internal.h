@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of hw/vfio share. */
+#ifndef HW_VFIO_VFIO_INTERNAL_H
+#define HW_VFIO_VFIO_INTERNAL_H
+
+#include "core/trace.h"
+#include "hw/vfio/vfio-pci-device.h"
+
+extern TraceEvent vfio_trace[];
+enum { VFIO_TRACE_MAP, VFIO_TRACE_UNMAP, VFIO_TRACE_IRQ_MODE, VFIO_TRACE_VECTOR, VFIO_TRACE_RESET, VFIO_TRACE_ERROR };
+
+static inline bool vfio_broken(const VfioDevice *vdev)
+{
+    return __atomic_load_n(&vdev->broken, __ATOMIC_RELAXED);
+}
+
+/* All `size` bytes, or false. */
+bool vfio_region_read(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size, void *data);
+bool vfio_region_write(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size, const void *data, bool posted);
+
+/* hw/vfio/vfio-config.c */
+bool vfio_config_start(VfioPciDevice *dev, GError **error);
+void vfio_config_stop(VfioPciDevice *dev);
+/* Capabilities, once the BARs are there. */
+bool vfio_config_capabilities(VfioPciDevice *dev, GError **error);
+
+/* hw/vfio/vfio-bar.c; main loop */
+bool vfio_bars_start(VfioPciDevice *dev, GError **error);
+void vfio_bars_stop(VfioPciDevice *dev);
+/* Mapped areas of BARs are used, or everything traps. */
+void vfio_bars_enable_maps(VfioPciDevice *dev, bool on);
+
+/* hw/vfio/vfio-irq.c; home loop, except as noted */
+bool vfio_irq_start(VfioPciDevice *dev, GError **error);
+void vfio_irq_stop(VfioPciDevice *dev);
+/* Follows the guest's MSI and MSI-X enable bits. */
+void vfio_irq_update(VfioPciDevice *dev);
+void vfio_irq_reset_begin(VfioPciDevice *dev);
+void vfio_irq_reset_end(VfioPciDevice *dev);
+/* A register of the device was accessed, which is how an INTx ends.  Any thread, no lock held. */
+void vfio_irq_intx_eoi(VfioPciDevice *dev);
+
+#endif

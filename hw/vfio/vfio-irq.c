@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * INTx, MSI and MSI-X over eventfds (VFIO_DEVICE_SET_IRQS).  Masks and pending bits of messages are those of hw/pci:
+ * the far side signals a vector from the time it was given an eventfd, which is when the guest first unmasks it.
+ * An INTx is masked by its delivery; the guest's next access to a BAR ends it and unmasks the line,
+ * and a device that still asserts it signals again.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "hw/vfio/vfio-internal.h"
+
+static int set_irqs(VfioPciDevice *dev, uint32_t flags, unsigned index, unsigned start, unsigned count, const int32_t *fds)
+{
+    size_t data = fds ? count * sizeof(int32_t) : 0;
+    g_autofree struct vfio_irq_set *set = g_malloc0(sizeof(*set) + data);
+
+    if (vfio_broken(&dev->vdev)) {
+        return -ENOTCONN;
+    }
+    *set = (struct vfio_irq_set){
+        .argsz = (uint32_t)(sizeof(*set) + data), .flags = flags, .index = index, .start = start, .count = count};
+    if (data) {
+        memcpy(set->data, fds, data);
+    }
+    return dev->vdev.ops->set_irqs(&dev->vdev, set);
+}
+
+static int set_eventfds(VfioPciDevice *dev, unsigned start, unsigned count)
+{
+    g_autofree int32_t *fds = g_new(int32_t, count);
+    int err;
+
+    for (unsigned i = 0; i < count; i++) {
+        fds[i] = dev->vectors[start + i].fd;
+    }
+    err = set_irqs(dev, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, (unsigned)dev->interrupt_mode, start,
+                   count, fds);
+    TRACE(&vfio_trace[VFIO_TRACE_VECTOR], "%s: vectors %u..%u of mode %d: %s", dev->vdev.name, start, start + count - 1,
+          dev->interrupt_mode, err ? g_strerror(-err) : "set");
+    return err;
+}
+
+/* --- what the far side signals --- */
+
+static void vector_signalled(void *opaque)
+{
+    VfioIrqVector *vector = opaque;
+    VfioPciDevice *dev = vector->dev;
+    uint64_t count;
+
+    if (read(vector->fd, &count, sizeof(count)) != sizeof(count)) {
+        return;
+    }
+    switch (dev->interrupt_mode) {
+    case VFIO_PCI_MSIX_IRQ_INDEX:
+        msix_notify(&dev->pci, vector->index);
+        break;
+    case VFIO_PCI_MSI_IRQ_INDEX:
+        msi_notify(&dev->pci, vector->index);
+        break;
+    default:
+        /* Accesses to mapped BARs would not be noticed. */
+        vfio_bars_enable_maps(dev, false);
+        __atomic_store_n(&dev->intx_pending, true, __ATOMIC_SEQ_CST);
+        pci_set_irq(&dev->pci, 1);
+        break;
+    }
+}
+
+void vfio_irq_intx_eoi(VfioPciDevice *dev)
+{
+    EventLoop *home = dev->pci.dev.home;
+    bool ended;
+
+    if (!__atomic_load_n(&dev->intx_pending, __ATOMIC_RELAXED)) {
+        return;
+    }
+    loop_lock(home);
+    ended = __atomic_exchange_n(&dev->intx_pending, false, __ATOMIC_SEQ_CST);
+    if (ended) {
+        pci_set_irq(&dev->pci, 0);
+    }
+    loop_unlock(home);
+    if (ended) {
+        set_irqs(dev, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, VFIO_PCI_INTX_IRQ_INDEX, 0, 1, NULL);
+    }
+}
+
+/* --- vectors --- */
+
+static bool vector_open(VfioIrqVector *vector)
+{
+    vector->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (vector->fd < 0) {
+        guest_error(&vector->dev->pci.dev, "interrupt vector %u: cannot create an eventfd: %s", vector->index,
+                    g_strerror(errno));
+        return false;
+    }
+    vector->watch = loop_add_fd(vector->dev->pci.dev.home, vector->fd, vector_signalled, NULL, vector);
+    return true;
+}
+
+static bool vector_wanted(const VfioPciDevice *dev, unsigned vector)
+{
+    return dev->interrupt_mode != VFIO_PCI_MSIX_IRQ_INDEX || !msix_masked(&dev->pci, vector);
+}
+
+/* Sets up the vectors that are wanted and have no eventfd yet, in runs. */
+static void vectors_use(VfioPciDevice *dev, unsigned start, unsigned count)
+{
+    unsigned run = 0;
+
+    for (unsigned v = start; v <= start + count; v++) {
+        bool fresh = v < start + count && dev->vectors[v].fd < 0 && vector_wanted(dev, v) && vector_open(&dev->vectors[v]);
+
+        if (fresh) {
+            run++;
+        } else if (run) {
+            set_eventfds(dev, v - run, run);
+            run = 0;
+        }
+    }
+}
+
+static void vector_changed(PciDevice *pci, unsigned vector, bool masked)
+{
+    VfioPciDevice *dev = (VfioPciDevice *)pci;
+
+    if (dev->interrupt_mode == VFIO_PCI_MSIX_IRQ_INDEX && !masked && !dev->in_config_write && vector < dev->vector_count) {
+        vectors_use(dev, vector, 1);
+    }
+}
+
+static void mode_leave(VfioPciDevice *dev)
+{
+    VfioIrqVector *vectors = dev->vectors;
+
+    if (dev->interrupt_mode < 0) {
+        return;
+    }
+    set_irqs(dev, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, (unsigned)dev->interrupt_mode, 0, 0, NULL);
+    dev->vectors = NULL;
+    for (unsigned v = 0; v < dev->vector_count; v++) {
+        if (vectors[v].fd >= 0) {
+            loop_remove_fd(vectors[v].watch);
+            close(vectors[v].fd);
+        }
+    }
+    g_free(vectors);
+    dev->vector_count = 0;
+    if (dev->interrupt_mode == VFIO_PCI_INTX_IRQ_INDEX) {
+        __atomic_store_n(&dev->intx_pending, false, __ATOMIC_SEQ_CST);
+        pci_set_irq(&dev->pci, 0);
+        vfio_bars_enable_maps(dev, true);
+    }
+    dev->interrupt_mode = -1;
+}
+
+static unsigned mode_vectors(const VfioPciDevice *dev, int mode)
+{
+    unsigned limit = dev->irq_counts[mode];
+
+    switch (mode) {
+    case VFIO_PCI_MSIX_IRQ_INDEX:
+        return MIN(limit, dev->pci.msix_vectors);
+    case VFIO_PCI_MSI_IRQ_INDEX:
+        return MIN(limit, msi_vectors_allocated(&dev->pci));
+    default:
+        return MIN(limit, 1);
+    }
+}
+
+static void mode_enter(VfioPciDevice *dev, int mode)
+{
+    dev->interrupt_mode = mode;
+    dev->vector_count = mode_vectors(dev, mode);
+    dev->vectors = g_new0(VfioIrqVector, dev->vector_count);
+    for (unsigned v = 0; v < dev->vector_count; v++) {
+        dev->vectors[v] = (VfioIrqVector){.dev = dev, .index = v, .fd = -1};
+    }
+    TRACE(&vfio_trace[VFIO_TRACE_IRQ_MODE], "%s: mode %d, %u vectors", dev->vdev.name, mode, dev->vector_count);
+}
+
+void vfio_irq_update(VfioPciDevice *dev)
+{
+    int mode = msix_enabled(&dev->pci)  ? VFIO_PCI_MSIX_IRQ_INDEX
+               : msi_enabled(&dev->pci) ? VFIO_PCI_MSI_IRQ_INDEX
+                                        : VFIO_PCI_INTX_IRQ_INDEX;
+
+    if (mode == VFIO_PCI_MSI_IRQ_INDEX && dev->interrupt_mode == mode && dev->vector_count != mode_vectors(dev, mode)) {
+        mode_leave(dev);
+    }
+    if (mode != dev->interrupt_mode) {
+        mode_leave(dev);
+        mode_enter(dev, mode);
+    }
+    if (mode == VFIO_PCI_MSIX_IRQ_INDEX || dev->vector_count) {
+        vectors_use(dev, 0, dev->vector_count);
+    }
+}
+
+/* --- start, stop, reset --- */
+
+bool vfio_irq_start(VfioPciDevice *dev, GError **error)
+{
+    for (unsigned i = VFIO_PCI_INTX_IRQ_INDEX; i <= VFIO_PCI_MSIX_IRQ_INDEX; i++) {
+        struct vfio_irq_info info = {.argsz = sizeof(info), .index = i};
+        int err = dev->vdev.ops->get_irq_info(&dev->vdev, &info);
+
+        if (err) {
+            error_set_errno(error, -err, "%s: cannot get the info of interrupt type %u", dev->vdev.name, i);
+            return false;
+        }
+        dev->irq_counts[i] = info.flags & VFIO_IRQ_INFO_EVENTFD ? info.count : 0;
+    }
+    if (!dev->irq_counts[VFIO_PCI_INTX_IRQ_INDEX] || dev->pci.config[PCI_INTERRUPT_PIN] > 4) {
+        dev->pci.config[PCI_INTERRUPT_PIN] = 0;
+    }
+    dev->pci.vector_changed = vector_changed;
+    return true;
+}
+
+void vfio_irq_stop(VfioPciDevice *dev)
+{
+    dev->pci.vector_changed = NULL;
+    mode_leave(dev);
+}
+
+void vfio_irq_reset_begin(VfioPciDevice *dev)
+{
+    mode_leave(dev);
+}
+
+void vfio_irq_reset_end(VfioPciDevice *dev)
+{
+    /* hw/pci clears the enable bits right after: INTx is what a reset function uses. */
+    mode_enter(dev, VFIO_PCI_INTX_IRQ_INDEX);
+    vectors_use(dev, 0, dev->vector_count);
+}
