@@ -171,6 +171,23 @@ typedef uint64_t U_64;
 
 static const void *const *handler_table;
 
+/* True when something is pending that the CPU would take now: a masked interrupt must not stop it. */
+static inline bool attention(const X86Cpu *cpu)
+{
+    unsigned pending = atomic_load_explicit(&cpu->pending, memory_order_relaxed);
+
+    if (__builtin_expect(!pending, 1)) {
+        return false;
+    }
+    if (!(cpu->rflags & X86_FLAG_IF)) {
+        pending &= ~(unsigned)PENDING_HARD;
+    }
+    if (cpu->nmi_blocked) {
+        pending &= ~(unsigned)PENDING_NMI;
+    }
+    return pending & ~(unsigned)PENDING_SMI;
+}
+
 /* Runs blocks from cpu->rip until something is pending; with cpu NULL only publishes the label table. */
 static void run_blocks(X86Cpu *cpu, bool one)
 {
@@ -194,7 +211,7 @@ static void run_blocks(X86Cpu *cpu, bool one)
     }
 
 find:
-    if (!first_only && atomic_load_explicit(&cpu->pending, memory_order_relaxed)) {
+    if (!first_only && attention(cpu)) {
         return;
     }
     {
@@ -227,14 +244,14 @@ jump:
     cpu->rip = target;
     next = block->chain[taken];
     if (next && !next->dead && !block->dead) {
-        if (atomic_load_explicit(&cpu->pending, memory_order_relaxed)) {
+        if (attention(cpu)) {
             return;
         }
         block = next;
         goto enter;
     }
     if (!block->dead && !block->phys2 && !((target ^ cpu->gpr[SLOT_RIP]) & X86_PAGE_MASK) &&
-        !atomic_load_explicit(&cpu->pending, memory_order_relaxed)) {
+        !attention(cpu)) {
         Block *from = block;
 
         block = x86_block_find(cpu, target);
