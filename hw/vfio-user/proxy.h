@@ -11,11 +11,11 @@
 #define HW_VFIO_USER_PROXY_H
 
 #include <glib.h>
-#include <io.h>
 #include <stdbool.h>
-#include <wire.h>
 
 #include "core/trace.h"
+#include "wire/io.h"
+#include "wire/wire.h"
 
 typedef struct Proxy Proxy;
 
