@@ -373,6 +373,7 @@ void x86_fn_hlt(X86Cpu *cpu, const Op *op)
 {
     require_cpl0(cpu);
     cpu->halted = true;
+    cpu->irq_shadow = false; /* the shadow of STI ends with this very instruction: interrupts wake the CPU */
     x86_cpu_kick(cpu);
 }
 
