@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The device behind every back end of the contract test: BAR 0 is memory, BAR 2 is I/O, BAR 4 has the MSI-X table.
+ * Functions take its lock; results are 0 or a negative errno as in hw/vfio/vfio.h.
+ */
+#ifndef TESTS_CONTRACT_DEVICE_H
+#define TESTS_CONTRACT_DEVICE_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CONTRACT_VECTORS 20
+#define CONTRACT_BAR_SIZE 4096
+#define CONTRACT_IO_SIZE 64
+#define CONTRACT_CONFIG 7
+#define CONTRACT_MAX_MAPS 64
+
+typedef struct ContractDevice {
+    GMutex lock;
+    uint8_t config[256], bar0[CONTRACT_BAR_SIZE], bar2[CONTRACT_IO_SIZE], bar4[CONTRACT_BAR_SIZE];
+    int msix_fds[CONTRACT_VECTORS], intx_fd; /* owned; -1: none */
+    bool intx_masked, intx_level;
+    unsigned resets, unmasks, map_count;
+    uint64_t maps[CONTRACT_MAX_MAPS][2]; /* address, size */
+    uint64_t refused_map;                /* a map that holds this address fails with ENOSPC */
+    uint8_t order[256];                  /* low bytes of writes to BAR 0 offset 0x20 */
+    unsigned order_count;
+} ContractDevice;
+
+void contract_device_init(ContractDevice *d);
+void contract_device_cleanup(ContractDevice *d);
+uint64_t contract_region_size(unsigned index);
+unsigned contract_irq_count(unsigned index);
+ssize_t contract_read(ContractDevice *d, unsigned region, uint64_t offset, uint32_t size, void *data);
+ssize_t contract_write(ContractDevice *d, unsigned region, uint64_t offset, uint32_t size, const void *data);
+/* As VFIO_DEVICE_SET_IRQS; fds are duplicated. */
+int contract_set_irqs(ContractDevice *d, uint32_t flags, unsigned index, unsigned start, unsigned count, const int *fds);
+int contract_reset(ContractDevice *d);
+int contract_map(ContractDevice *d, uint64_t address, uint64_t size);
+int contract_unmap(ContractDevice *d, uint64_t address, uint64_t size);
+/* What the device does of its own. */
+bool contract_raise(ContractDevice *d, unsigned vector);
+void contract_set_intx(ContractDevice *d, bool level);
+
+/* contract-server.c: serves the device on a UNIX socket to one client at a time, in a thread. */
+typedef struct ContractServer ContractServer;
+ContractServer *contract_server_new(ContractDevice *d, const char *path);
+/* Breaks the connection. */
+void contract_server_hang_up(ContractServer *s);
+void contract_server_free(ContractServer *s);
+
+/* contract-memory.c: the back end in memory, as a model like vfio-user-pci. */
+struct PciModel;
+extern const struct PciModel contract_memory_model;
+struct VfioPciDevice;
+/* The far side goes away. */
+void contract_memory_lose(struct VfioPciDevice *dev);
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Serves the contract device over a UNIX socket with the wire codec: what a client sees of a correct server. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "contract-device.h"
+#include "wire/io.h"
+#include "wire/wire.h"
+
+struct ContractServer {
+    ContractDevice *device;
+    int listener;
+    GThread *thread;
+    GMutex lock;
+    WireStream *stream; /* with the lock */
+    char *path;
+};
+
+typedef struct Answer {
+    int error; /* positive */
+    uint8_t body[WIRE_VERSION_SIZE + 256];
+    size_t len;
+    uint8_t *data;
+    size_t data_len;
+} Answer;
+
+static void answer_version(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    WireVersion v = {0, 0, "{\"capabilities\":{\"max_msg_fds\":8}}", 0};
+
+    a->len = wire_version_encode(a->body, sizeof(a->body), &v);
+}
+
+static void answer_info(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    WireInfo i = {.flags = WIRE_INFO_PCI | WIRE_INFO_RESET, .num_regions = 9, .num_irqs = 5};
+
+    a->len = wire_info_encode(a->body, &i);
+}
+
+static void answer_region_info(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    WireRegionInfo r;
+
+    a->error = wire_region_info_decode(&r, m->body, m->len);
+    r = (WireRegionInfo){.index = r.index, .flags = WIRE_REGION_READ_FLAG | WIRE_REGION_WRITE_FLAG,
+                         .size = contract_region_size(r.index)};
+    a->len = wire_region_info_encode(a->body, &r);
+}
+
+static void answer_irq_info(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    WireIrqInfo i;
+
+    a->error = wire_irq_info_decode(&i, m->body, m->len);
+    i = (WireIrqInfo){.index = i.index, .flags = WIRE_IRQ_EVENTFD, .count = contract_irq_count(i.index)};
+    a->len = wire_irq_info_encode(a->body, &i);
+}
+
+static void answer_set_irqs(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    WireSetIrqs i;
+
+    a->error = wire_set_irqs_decode(&i, m->body, m->len, m->fd_count);
+    if (!a->error && m->fd_count > 8) {
+        a->error = EINVAL;
+    }
+    if (!a->error) {
+        a->error = -contract_set_irqs(s->device, i.flags, i.index, i.start, i.count, m->fd_count ? m->fds : NULL);
+    }
+}
+
+static void answer_read(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    WireRegionAccess r;
+    ssize_t got = -1;
+
+    a->error = wire_region_read_decode(&r, m->body, m->len, WIRE_MAX_DATA);
+    if (!a->error) {
+        a->data = g_malloc(r.count ? r.count : 1);
+        got = contract_read(s->device, r.region, r.offset, r.count, a->data);
+        a->error = got < 0 ? (int)-got : 0;
+        a->data_len = r.count;
+        a->len = wire_region_access_encode(a->body, &r);
+    }
+}
+
+static void answer_write(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    WireRegionAccess r;
+    ssize_t done;
+
+    a->error = wire_region_write_decode(&r, m->body, m->len, WIRE_MAX_DATA);
+    if (!a->error) {
+        done = contract_write(s->device, r.region, r.offset, r.count, r.data);
+        a->error = done < 0 ? (int)-done : 0;
+        a->len = wire_region_access_encode(a->body, &r);
+    }
+}
+
+static void answer_map(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    WireDmaMap map;
+
+    a->error = wire_dma_map_decode(&map, m->body, m->len, m->fd_count);
+    a->error = a->error ? a->error : -contract_map(s->device, map.address, map.size);
+}
+
+static void answer_unmap(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    WireDmaUnmap u;
+
+    a->error = wire_dma_unmap_decode(&u, m->body, m->len);
+    a->error = a->error ? a->error : -contract_unmap(s->device, u.address, u.size);
+    a->len = a->error ? 0 : wire_dma_unmap_encode(a->body, &u);
+}
+
+static void answer_reset(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    a->error = -contract_reset(s->device);
+}
+
+static void answer(ContractServer *s, WireStream *stream, const WireMessage *m)
+{
+    static void (*const table[WIRE_COMMAND_COUNT])(ContractServer *s, const WireMessage *m, Answer *a) = {
+        [WIRE_VERSION] = answer_version,       [WIRE_GET_INFO] = answer_info,       [WIRE_GET_REGION_INFO] = answer_region_info,
+        [WIRE_GET_IRQ_INFO] = answer_irq_info, [WIRE_SET_IRQS] = answer_set_irqs,   [WIRE_REGION_READ] = answer_read,
+        [WIRE_REGION_WRITE] = answer_write,    [WIRE_DMA_MAP] = answer_map,         [WIRE_DMA_UNMAP] = answer_unmap,
+        [WIRE_RESET] = answer_reset,
+    };
+    Answer a = {0};
+    WireHeader h = {.id = m->header.id, .command = m->header.command, .flags = WIRE_TYPE_REPLY};
+    struct iovec iov[2];
+
+    if (m->header.command < WIRE_COMMAND_COUNT && table[m->header.command]) {
+        table[m->header.command](s, m, &a);
+    } else {
+        a.error = EINVAL;
+    }
+    if (!(m->header.flags & WIRE_NO_REPLY)) {
+        h.flags |= a.error ? WIRE_ERROR : 0;
+        h.error = (uint32_t)a.error;
+        iov[0] = (struct iovec){a.body, a.len};
+        iov[1] = (struct iovec){a.data, a.data_len};
+        wire_stream_send(stream, &h, iov, a.error ? 0 : 2, NULL, 0, WIRE_STREAM_WAIT);
+    }
+    g_free(a.data);
+}
+
+static gpointer server_thread(gpointer opaque)
+{
+    ContractServer *s = opaque;
+
+    for (;;) {
+        int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
+        WireStream *stream;
+        WireMessage m;
+
+        if (fd < 0) {
+            return NULL;
+        }
+        stream = wire_stream_new(fd, WIRE_MAX_MESSAGE, 1u << 20);
+        g_mutex_lock(&s->lock);
+        s->stream = stream;
+        g_mutex_unlock(&s->lock);
+        while (!wire_stream_receive(stream, &m, WIRE_STREAM_WAIT)) {
+            answer(s, stream, &m);
+            wire_message_clear(&m);
+        }
+        g_mutex_lock(&s->lock);
+        s->stream = NULL;
+        g_mutex_unlock(&s->lock);
+        wire_stream_free(stream);
+    }
+}
+
+ContractServer *contract_server_new(ContractDevice *d, const char *path)
+{
+    ContractServer *s = g_new0(ContractServer, 1);
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+    s->device = d;
+    s->path = g_strdup(path);
+    g_mutex_init(&s->lock);
+    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_assert(!bind(s->listener, (struct sockaddr *)&addr, sizeof(addr)) && !listen(s->listener, 1));
+    s->thread = g_thread_new("contract server", server_thread, s);
+    return s;
+}
+
+void contract_server_hang_up(ContractServer *s)
+{
+    g_mutex_lock(&s->lock);
+    if (s->stream) {
+        wire_stream_shutdown(s->stream);
+    }
+    g_mutex_unlock(&s->lock);
+}
+
+void contract_server_free(ContractServer *s)
+{
+    shutdown(s->listener, SHUT_RDWR);
+    contract_server_hang_up(s);
+    g_thread_join(s->thread);
+    close(s->listener);
+    unlink(s->path);
+    g_mutex_clear(&s->lock);
+    g_free(s->path);
+    g_free(s);
+}

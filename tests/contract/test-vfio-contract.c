@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One set of cases for every back end of the abstract VFIO PCI device: in memory, and over a vfio-user socket. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "contract-device.h"
+#include "core/trace.h"
+#include "hw/vfio/vfio-pci-device.h"
+
+#define RAM_SIZE (1u << 20)
+#define BAR0 0xe0000000u
+#define BAR2 0xc000u
+#define BAR4 0xe0100000u
+
+extern const PciModel vfio_user_pci_model;
+static const MachineModel bare_model = {
+    .model = {.name = "bare", .kind = MODEL_MACHINE, .size = sizeof(Machine), .state = &state_none}};
+const Model *const model_table[] = {&bare_model.model, NULL};
+TraceEvent *const trace_tables[] = {NULL};
+
+typedef struct Fixture {
+    bool sockets;
+    ContractDevice device;
+    ContractServer *server;
+    char *dir, *path;
+    Machine *m;
+    void *ram;
+    MemRegion *ram_region, *io;
+    AddressSpace *io_space;
+    PciBus *bus;
+    PciDevice *pci;
+    unsigned messages[CONTRACT_VECTORS];
+    int pin;
+} Fixture;
+
+/* --- the bus --- */
+
+static void bus_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)
+{
+    ((Fixture *)bus->opaque)->pin = level;
+}
+
+static void bus_send_msi(PciBus *bus, PciDevice *dev, unsigned vector, MsiMessage msg)
+{
+    assert_int_equal(msg.data, 0x100 + vector);
+    ((Fixture *)bus->opaque)->messages[vector]++;
+}
+
+static const PciBusOps bus_ops = {.set_intx = bus_set_intx, .send_msi = bus_send_msi};
+
+static void plug(Fixture *f, GError **error)
+{
+    g_autofree char *address = g_strdup_printf("%" G_GUINT64_FORMAT, (uint64_t)(uintptr_t)&f->device);
+
+    f->pci = pci_create(f->bus, PCI_DEVFN(3, 0), f->sockets ? &vfio_user_pci_model : &contract_memory_model, "dut", error,
+                        f->sockets ? "socket" : "device", f->sockets ? f->path : address, "x-pci-device-id", "0x4321", NULL);
+}
+
+static int setup(void **state, bool sockets)
+{
+    Fixture *f = g_new0(Fixture, 1);
+
+    f->sockets = sockets;
+    contract_device_init(&f->device);
+    f->dir = g_dir_make_tmp("vfio-contract-XXXXXX", NULL);
+    f->path = g_build_filename(f->dir, "socket", NULL);
+    if (sockets) {
+        f->server = contract_server_new(&f->device, f->path);
+    }
+    f->m = machine_new(&bare_model, NULL);
+    loop_lock(f->m->main_loop);
+    f->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    f->ram_region = mem_region_new_ram(f->m->topo, "ram", RAM_SIZE, f->ram, -1, 0, false);
+    f->io = mem_region_new_container(f->m->topo, "io", 0x10000);
+    f->io_space = as_new(f->m->topo, "io", f->io);
+    mem_region_add(f->m->system_memory, 0, f->ram_region);
+    machine_set_kind_ops(f->m, MODEL_PCI, &pci_kind_ops);
+    f->bus = pci_bus_new(f->m, "pcie.0", &bus_ops, f, true, f->m->system_memory, f->io, f->m->memory);
+    plug(f, NULL);
+    *state = f;
+    return f->pci ? 0 : -1;
+}
+
+static int setup_memory(void **state)
+{
+    return setup(state, false);
+}
+
+static int setup_socket(void **state)
+{
+    return setup(state, true);
+}
+
+static void unplug(Fixture *f)
+{
+    if (f->pci) {
+        device_destroy(&f->pci->dev);
+        f->pci = NULL;
+    }
+}
+
+static int teardown(void **state)
+{
+    Fixture *f = *state;
+
+    unplug(f);
+    pci_bus_free(f->bus);
+    as_free(f->io_space);
+    mem_region_unref(f->io);
+    mem_region_del(f->m->system_memory, f->ram_region);
+    mem_region_retire(f->ram_region);
+    mem_region_unref(f->ram_region);
+    loop_unlock(f->m->main_loop);
+    machine_free(f->m);
+    munmap(f->ram, RAM_SIZE);
+    if (f->server) {
+        contract_server_free(f->server);
+    }
+    contract_device_cleanup(&f->device);
+    rmdir(f->dir);
+    g_free(f->dir);
+    g_free(f->path);
+    g_free(f);
+    return 0;
+}
+
+/* --- what a guest does --- */
+
+static void map_bars(Fixture *f)
+{
+    pci_config_write(f->pci, PCI_BASE_ADDRESS_0, BAR0, 4);
+    pci_config_write(f->pci, PCI_BASE_ADDRESS_2, BAR2, 4);
+    pci_config_write(f->pci, PCI_BASE_ADDRESS_4, BAR4, 4);
+    pci_config_write(f->pci, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+}
+
+static uint64_t load(Fixture *f, uint64_t addr, unsigned size)
+{
+    uint64_t val;
+
+    assert_int_equal(as_load(f->m->memory, addr, size, &val, MEM_ATTRS_CPU), MEM_OK);
+    return val;
+}
+
+static void store(Fixture *f, uint64_t addr, unsigned size, uint64_t val)
+{
+    assert_int_equal(as_store(f->m->memory, addr, size, val, MEM_ATTRS_CPU), MEM_OK);
+}
+
+static void vector_program(Fixture *f, unsigned vector, bool masked)
+{
+    store(f, BAR4 + 16 * vector, 8, 0xfee00000);
+    store(f, BAR4 + 16 * vector + 8, 4, 0x100 + vector);
+    store(f, BAR4 + 16 * vector + 12, 4, masked);
+}
+
+static void run_loop(Fixture *f)
+{
+    for (int i = 0; i < 3; i++) {
+        loop_iterate(f->m->main_loop, false);
+    }
+}
+
+/* --- cases --- */
+
+static void test_config(void **state)
+{
+    Fixture *f = *state;
+
+    assert_int_equal(pci_config_read(f->pci, PCI_VENDOR_ID, 4), 0x43211234);
+    assert_int_equal(pci_get32(f->device.config), 0x56781234);
+    pci_config_write(f->pci, PCI_BASE_ADDRESS_0, UINT32_MAX, 4);
+    assert_int_equal(pci_config_read(f->pci, PCI_BASE_ADDRESS_0, 4), 0xfffff000);
+    pci_config_write(f->pci, PCI_BASE_ADDRESS_0, BAR0, 4);
+    assert_int_equal(pci_get32(f->device.config + PCI_BASE_ADDRESS_0), BAR0);
+    assert_int_equal(pci_config_read(f->pci, PCI_BASE_ADDRESS_1, 4), 0);
+}
+
+static void test_bar_sizes(void **state)
+{
+    Fixture *f = *state;
+    uint64_t val = 0x8877665544332211, got;
+
+    map_bars(f);
+    for (unsigned size = 1; size <= 8; size *= 2) {
+        uint64_t part = size == 8 ? val : val & ((UINT64_C(1) << 8 * size) - 1);
+
+        store(f, BAR0 + 64, size, val);
+        assert_int_equal(load(f, BAR0 + 64, size), part);
+        assert_memory_equal(f->device.bar0 + 64, &val, size);
+        store(f, BAR0 + 129, size, val);
+        assert_int_equal(load(f, BAR0 + 129, size), part);
+    }
+    assert_int_equal(as_store(f->io_space, BAR2 + 4, 2, 0xbeef, MEM_ATTRS_CPU), MEM_OK);
+    assert_int_equal(as_load(f->io_space, BAR2 + 4, 2, &got, MEM_ATTRS_CPU), MEM_OK);
+    assert_int_equal(got, 0xbeef);
+}
+
+static void test_write_order(void **state)
+{
+    Fixture *f = *state;
+
+    map_bars(f);
+    for (unsigned i = 0; i < 200; i++) {
+        store(f, BAR0 + 0x20, 4, i);
+    }
+    assert_int_equal(load(f, BAR0 + 0x20, 4), 199);
+    assert_int_equal(f->device.order_count, 200);
+    for (unsigned i = 0; i < 200; i++) {
+        assert_int_equal(f->device.order[i], i);
+    }
+}
+
+static void test_msix_first_interrupts(void **state)
+{
+    Fixture *f = *state;
+    const unsigned last = CONTRACT_VECTORS - 1;
+
+    map_bars(f);
+    for (unsigned v = 0; v < CONTRACT_VECTORS; v++) {
+        vector_program(f, v, v != 0 && v != last);
+    }
+    assert_false(contract_raise(&f->device, 0));
+    pci_config_write(f->pci, 0x42, PCI_MSIX_FLAGS_ENABLE, 2);
+    assert_true(contract_raise(&f->device, 0));
+    assert_true(contract_raise(&f->device, last));
+    assert_false(contract_raise(&f->device, 3));
+    run_loop(f);
+    assert_int_equal(f->messages[0], 1);
+    assert_int_equal(f->messages[last], 1);
+    pci_config_write(f->pci, 0x42, 0, 2);
+    assert_false(contract_raise(&f->device, 0));
+}
+
+static void test_msix_mask(void **state)
+{
+    Fixture *f = *state;
+
+    map_bars(f);
+    vector_program(f, 3, false);
+    pci_config_write(f->pci, 0x42, PCI_MSIX_FLAGS_ENABLE, 2);
+    vector_program(f, 3, true);
+    assert_true(contract_raise(&f->device, 3));
+    run_loop(f);
+    assert_int_equal(f->messages[3], 0);
+    assert_int_equal(load(f, BAR4 + 0x800, 8), 1 << 3);
+    vector_program(f, 3, false);
+    assert_int_equal(f->messages[3], 1);
+    assert_int_equal(load(f, BAR4 + 0x800, 8), 0);
+}
+
+static void test_intx_level(void **state)
+{
+    Fixture *f = *state;
+
+    map_bars(f);
+    contract_set_intx(&f->device, true);
+    run_loop(f);
+    assert_int_equal(f->pin, 1);
+    /* The access ends it, but the device still asserts. */
+    load(f, BAR0, 4);
+    run_loop(f);
+    assert_int_equal(f->pin, 1);
+    contract_set_intx(&f->device, false);
+    load(f, BAR0, 4);
+    run_loop(f);
+    assert_int_equal(f->pin, 0);
+    assert_int_equal(f->device.unmasks, 2);
+}
+
+static void test_dma_maps(void **state)
+{
+    Fixture *f = *state;
+    g_autoptr(GError) error = NULL;
+
+    assert_int_equal(f->device.map_count, 1);
+    assert_int_equal(f->device.maps[0][1], RAM_SIZE);
+    mem_begin(f->m->topo);
+    mem_region_set_address(f->ram_region, 0x40000000);
+    assert_true(mem_commit(f->m->topo, &error));
+    assert_int_equal(f->device.map_count, 1);
+    assert_int_equal(f->device.maps[0][0], 0x40000000);
+    f->device.refused_map = 0x1000;
+    mem_begin(f->m->topo);
+    mem_region_set_address(f->ram_region, 0);
+    assert_false(mem_commit(f->m->topo, &error));
+    assert_non_null(error);
+}
+
+static void test_refused_start(void **state)
+{
+    Fixture *f = *state;
+    g_autoptr(GError) error = NULL;
+
+    unplug(f);
+    f->device.refused_map = 0x1000;
+    plug(f, &error);
+    assert_null(f->pci);
+    assert_non_null(error);
+}
+
+static void test_reset(void **state)
+{
+    Fixture *f = *state;
+    unsigned before = f->device.resets;
+
+    map_bars(f);
+    store(f, BAR0, 4, 5);
+    device_reset(&f->pci->dev);
+    assert_int_equal(f->device.resets, before + 1);
+    assert_int_equal(pci_config_read(f->pci, PCI_COMMAND, 2), 0);
+    map_bars(f);
+    assert_int_equal(load(f, BAR0, 4), 0);
+}
+
+static void test_loss(void **state)
+{
+    Fixture *f = *state;
+
+    map_bars(f);
+    if (f->sockets) {
+        contract_server_hang_up(f->server);
+        while (!__atomic_load_n(&((VfioPciDevice *)f->pci)->vdev.broken, __ATOMIC_RELAXED)) {
+            g_usleep(1000);
+        }
+    } else {
+        contract_memory_lose((VfioPciDevice *)f->pci);
+    }
+    assert_int_equal(load(f, BAR0, 4), UINT32_MAX);
+    store(f, BAR0, 4, 1);
+    assert_int_equal(pci_config_read(f->pci, PCI_VENDOR_ID, 4), UINT32_MAX);
+    unplug(f);
+}
+
+static void test_plug_again(void **state)
+{
+    Fixture *f = *state;
+
+    for (unsigned i = 0; i < 20; i++) {
+        map_bars(f);
+        vector_program(f, 1, false);
+        pci_config_write(f->pci, 0x42, PCI_MSIX_FLAGS_ENABLE, 2);
+        unplug(f);
+        f->device.map_count = 0; /* as a server does after a hang-up */
+        plug(f, NULL);
+        assert_non_null(f->pci);
+    }
+}
+
+#define CASE(fn)                                                                                             \
+    {#fn " in memory", fn, setup_memory, teardown, NULL}, {#fn " over a socket", fn, setup_socket, teardown, NULL}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_config),    CASE(test_bar_sizes),  CASE(test_write_order), CASE(test_msix_first_interrupts),
+        CASE(test_msix_mask), CASE(test_intx_level), CASE(test_dma_maps),    CASE(test_refused_start),
+        CASE(test_reset),     CASE(test_loss),       CASE(test_plug_again),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
