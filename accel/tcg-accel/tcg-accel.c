@@ -92,17 +92,23 @@ static void tcg_map_page(void *opaque, uint64_t gpa, X86BusPage *page)
     page->writable = kind == MEM_RAM && !section.readonly;
 }
 
+/* Registers each CPU has of its own (the local APIC's) are told apart by the index. */
+static MemAttrs tcg_attrs(void *opaque)
+{
+    return (MemAttrs){.unspecified = true, .requester_id = (uint16_t)((TcgVcpu *)opaque)->vcpu.index};
+}
+
 static uint64_t tcg_mem_read(void *opaque, uint64_t gpa, unsigned size)
 {
     uint64_t val = UINT64_MAX;
 
-    as_load(tcg_machine(opaque)->memory, gpa, size, &val, MEM_ATTRS_CPU);
+    as_load(tcg_machine(opaque)->memory, gpa, size, &val, tcg_attrs(opaque));
     return val;
 }
 
 static void tcg_mem_write(void *opaque, uint64_t gpa, uint64_t val, unsigned size)
 {
-    as_store(tcg_machine(opaque)->memory, gpa, size, val, MEM_ATTRS_CPU);
+    as_store(tcg_machine(opaque)->memory, gpa, size, val, tcg_attrs(opaque));
 }
 
 static uint32_t tcg_io_read(void *opaque, uint16_t port, unsigned size)

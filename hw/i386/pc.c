@@ -534,14 +534,6 @@ static void pc_powerdown(Machine *m)
 
 /* --- the machine --- */
 
-static bool pc_start(Machine *m, GError **error)
-{
-    PcMachine *pc = (PcMachine *)m;
-    return pc_build_memory(pc, error) && pc_build_interrupts(pc, error) && pc_build_cpus(pc, error) &&
-           pc_build_timers(pc, error) && pc_build_legacy(pc, error) && pc_build_pci(pc, error) &&
-           pc_prepare_boot(pc, error);
-}
-
 static void pc_drop_region(MemRegion *parent, MemRegion **region)
 {
     if (*region) {
@@ -554,7 +546,7 @@ static void pc_drop_region(MemRegion *parent, MemRegion **region)
 static void pc_stop(Machine *m)
 {
     PcMachine *pc = (PcMachine *)m;
-    linux_boot_free(pc->boot);
+    g_clear_pointer(&pc->boot, linux_boot_free);
     if (m->pci_bus) {
         pci_bus_free(m->pci_bus);
         m->pci_bus = NULL;
@@ -568,10 +560,37 @@ static void pc_stop(Machine *m)
     for (unsigned i = 0; i < G_N_ELEMENTS(pc->ram_alias); i++) {
         pc_drop_region(m->system_memory, &pc->ram_alias[i]);
     }
-    irq_free_array(pc->isa_irqs, ISA_IRQ_COUNT);
-    irq_free_array(pc->hpet_irqs, PC_GSI_COUNT);
-    irq_free_array(pc->pic_output, 1);
-    g_free(pc->apics);
+    if (pc->pic_output) {
+        irq_free_array(pc->isa_irqs, ISA_IRQ_COUNT);
+        irq_free_array(pc->hpet_irqs, PC_GSI_COUNT);
+        irq_free_array(pc->pic_output, 1);
+    }
+    g_clear_pointer(&pc->apics, g_free);
+}
+
+/* A start that failed leaves no device behind: latest first. */
+static void pc_destroy_devices(PcMachine *pc)
+{
+    Object *parent = object_container(&pc->m.obj, "unattached");
+    for (guint i = parent->children->len; i-- > 0;) {
+        Object *obj = parent->children->pdata[i];
+        if (obj->started) {
+            device_destroy((Device *)obj);
+        }
+    }
+}
+
+static bool pc_start(Machine *m, GError **error)
+{
+    PcMachine *pc = (PcMachine *)m;
+    bool ok = pc_build_memory(pc, error) && pc_build_interrupts(pc, error) && pc_build_cpus(pc, error) &&
+              pc_build_timers(pc, error) && pc_build_legacy(pc, error) && pc_build_pci(pc, error) &&
+              pc_prepare_boot(pc, error);
+    if (!ok) {
+        pc_destroy_devices(pc);
+        pc_stop(m);
+    }
+    return ok;
 }
 
 bool pc_add_serial(Machine *m, Chardev *chr, GError **error)
