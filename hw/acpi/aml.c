@@ -8,23 +8,23 @@
 #include <string.h>
 
 /* Opcodes. */
-#define AML_ZERO        0x00
-#define AML_ONE         0x01
-#define AML_NAME        0x08
-#define AML_BYTE        0x0a
-#define AML_WORD        0x0b
-#define AML_DWORD       0x0c
-#define AML_QWORD       0x0e
-#define AML_SCOPE       0x10
-#define AML_BUFFER      0x11
-#define AML_PACKAGE     0x12
-#define AML_METHOD      0x14
-#define AML_DUAL_NAME   0x2e
-#define AML_MULTI_NAME  0x2f
-#define AML_EXT         0x5b
-#define AML_EXT_DEVICE  0x82
-#define AML_ARG0        0x68
-#define AML_RETURN      0xa4
+#define AML_ZERO       0x00
+#define AML_ONE        0x01
+#define AML_NAME       0x08
+#define AML_BYTE       0x0a
+#define AML_WORD       0x0b
+#define AML_DWORD      0x0c
+#define AML_QWORD      0x0e
+#define AML_SCOPE      0x10
+#define AML_BUFFER     0x11
+#define AML_PACKAGE    0x12
+#define AML_METHOD     0x14
+#define AML_DUAL_NAME  0x2e
+#define AML_MULTI_NAME 0x2f
+#define AML_EXT        0x5b
+#define AML_EXT_DEVICE 0x82
+#define AML_ARG0       0x68
+#define AML_RETURN     0xa4
 
 /* Resource descriptor tags. */
 #define RES_IRQ_NOFLAGS 0x22
@@ -174,7 +174,8 @@ void aml_name_int(GByteArray *b, const char *name, uint64_t val)
 void aml_name_eisaid(GByteArray *b, const char *name, const char *id)
 {
     g_assert(strlen(id) == 7);
-    uint32_t code = (uint32_t)(id[0] - '@') << 26 | (uint32_t)(id[1] - '@') << 21 | (uint32_t)(id[2] - '@') << 16;
+    uint32_t code =
+        (uint32_t)(id[0] - '@') << 26 | (uint32_t)(id[1] - '@') << 21 | (uint32_t)(id[2] - '@') << 16;
     for (unsigned i = 0; i < 4; i++) {
         code |= (uint32_t)g_ascii_xdigit_value(id[3 + i]) << (12 - 4 * i);
     }
@@ -231,7 +232,8 @@ void aml_res_memory32(GByteArray *b, uint32_t base, uint32_t len)
     put(b, len, 4);
 }
 
-static void res_space(GByteArray *b, unsigned kind, uint8_t flags, uint64_t first, uint64_t last, unsigned width)
+static void res_space(GByteArray *b, unsigned kind, uint8_t flags, uint64_t first, uint64_t last,
+                      unsigned width)
 {
     static const uint8_t tags[9] = {[2] = RES_WORD_SPACE, [4] = RES_DWORD_SPACE, [8] = RES_QWORD_SPACE};
     put(b, tags[width], 1);

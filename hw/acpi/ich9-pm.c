@@ -11,21 +11,29 @@
 #define PM_TIMER_HALF (1u << 23) /* TMROF_STS is set when bit 23 changes */
 #define NS_PER_S      1000000000ll
 
-enum { PM1_STS = 0x00, PM1_EN = 0x02, PM1_CNT = 0x04, PM1_TMR = 0x08, GPE0_STS = 0x20, GPE0_EN = 0x28, SMI_EN = 0x30,
-       SMI_STS = 0x34 };
+enum {
+    PM1_STS = 0x00,
+    PM1_EN = 0x02,
+    PM1_CNT = 0x04,
+    PM1_TMR = 0x08,
+    GPE0_STS = 0x20,
+    GPE0_EN = 0x28,
+    SMI_EN = 0x30,
+    SMI_STS = 0x34
+};
 
-#define TMROF_STS  0x0001
-#define GBL_STS    0x0020
-#define PWRBTN_STS 0x0100
-#define RTC_STS    0x0400
-#define WAK_STS    0x8000
+#define TMROF_STS    0x0001
+#define GBL_STS      0x0020
+#define PWRBTN_STS   0x0100
+#define RTC_STS      0x0400
+#define WAK_STS      0x8000
 #define PM1_STS_BITS (TMROF_STS | 0x0010 | GBL_STS | PWRBTN_STS | RTC_STS | WAK_STS)
 #define PM1_EN_BITS  (TMROF_STS | GBL_STS | PWRBTN_STS | RTC_STS)
 
-#define SCI_EN        0x0001u
-#define SLP_EN        0x2000u
-#define SLP_TYP(v)    ((unsigned)(v) >> 10 & 7)
-#define PM1_CNT_BITS  0x1c07u
+#define SCI_EN       0x0001u
+#define SLP_EN       0x2000u
+#define SLP_TYP(v)   ((unsigned)(v) >> 10 & 7)
+#define PM1_CNT_BITS 0x1c07u
 
 static uint64_t pm_ticks(const Ich9Pm *s)
 {
@@ -117,7 +125,8 @@ static uint32_t pm_read_word(Ich9Pm *s, unsigned word)
     }
 }
 
-/* Bytes with mask 0 keep their register: `val` holds the present value there, but for write-1-to-clear bits. */
+/* Bytes with mask 0 keep their register: `val` holds the present value there, but for write-1-to-clear bits.
+ */
 static void pm_write_word(Ich9Pm *s, unsigned word, uint32_t val, uint32_t mask)
 {
     uint32_t keep = pm_read_word(s, word) & ~mask, set = (val & mask) | keep, clear = val & mask;
@@ -208,11 +217,18 @@ static bool pm_post_load(void *instance, uint32_t version, GError **error)
 }
 
 static const StateField pm_fields[] = {
-    STATE_FIELD_UINT(Ich9Pm, pm1_sts),  STATE_FIELD_UINT(Ich9Pm, pm1_en),  STATE_FIELD_UINT(Ich9Pm, pm1_cnt),
-    STATE_FIELD_UINT(Ich9Pm, gpe0_sts), STATE_FIELD_UINT(Ich9Pm, gpe0_en), STATE_FIELD_UINT(Ich9Pm, smi_en),
-    STATE_FIELD_UINT(Ich9Pm, smi_sts),  STATE_FIELD_UINT(Ich9Pm, overflow_seen), STATE_END,
+    STATE_FIELD_UINT(Ich9Pm, pm1_sts),
+    STATE_FIELD_UINT(Ich9Pm, pm1_en),
+    STATE_FIELD_UINT(Ich9Pm, pm1_cnt),
+    STATE_FIELD_UINT(Ich9Pm, gpe0_sts),
+    STATE_FIELD_UINT(Ich9Pm, gpe0_en),
+    STATE_FIELD_UINT(Ich9Pm, smi_en),
+    STATE_FIELD_UINT(Ich9Pm, smi_sts),
+    STATE_FIELD_UINT(Ich9Pm, overflow_seen),
+    STATE_END,
 };
-static const StateTable pm_state = {.name = "ich9-pm", .version = 1, .fields = pm_fields, .post_load = pm_post_load};
+static const StateTable pm_state = {
+    .name = "ich9-pm", .version = 1, .fields = pm_fields, .post_load = pm_post_load};
 
 const DeviceModel ich9_pm_model = {
     .model = {.name = "ich9-pm",

@@ -35,11 +35,11 @@ enum { REG_RBR_THR_DLL, REG_IER_DLM, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG
 #define MCR_OUT2 0x08
 #define MCR_LOOP 0x10
 
-#define LSR_DR   0x01
-#define LSR_OE   0x02
-#define LSR_BI   0x10
-#define LSR_THRE 0x20
-#define LSR_TEMT 0x40
+#define LSR_DR     0x01
+#define LSR_OE     0x02
+#define LSR_BI     0x10
+#define LSR_THRE   0x20
+#define LSR_TEMT   0x40
 #define LSR_ERRORS 0x1e
 
 #define MSR_DELTAS 0x0f
@@ -89,8 +89,7 @@ static void serial_rearm_timeout(Serial *s)
 {
     s->timeout_ipending = false;
     if (serial_fifo(s) && s->rx_count) {
-        timer_set(s->timeout,
-                  clock_now(s->dev.obj.machine->clocks, CLOCK_KIND_VIRTUAL) + 4 * s->char_ns);
+        timer_set(s->timeout, clock_now(s->dev.obj.machine->clocks, CLOCK_KIND_VIRTUAL) + 4 * s->char_ns);
     } else {
         timer_cancel(s->timeout);
     }
@@ -121,7 +120,7 @@ static uint8_t serial_pop(Serial *s)
     uint8_t byte = s->rx[s->rx_head];
     s->rx_head = (s->rx_head + 1) % SERIAL_FIFO_SIZE;
     if (!--s->rx_count) {
-        s->lsr &= (uint8_t)~(LSR_DR | LSR_BI);
+        s->lsr &= (uint8_t) ~(LSR_DR | LSR_BI);
     }
     serial_rearm_timeout(s);
     serial_update_irq(s);
@@ -134,7 +133,7 @@ static uint8_t serial_pop(Serial *s)
 static void serial_clear_rx(Serial *s)
 {
     s->rx_head = s->rx_count = 0;
-    s->lsr &= (uint8_t)~(LSR_DR | LSR_BI);
+    s->lsr &= (uint8_t) ~(LSR_DR | LSR_BI);
     serial_rearm_timeout(s);
     if (s->chr) {
         chardev_accept_input(s->chr);
@@ -158,14 +157,14 @@ static void serial_update_modem(Serial *s)
 {
     uint8_t now;
     if (s->mcr & MCR_LOOP) {
-        now = (s->mcr & MCR_RTS ? MSR_CTS : 0) | (s->mcr & MCR_DTR ? MSR_DSR : 0) | (s->mcr & MCR_OUT1 ? MSR_RI : 0) |
-              (s->mcr & MCR_OUT2 ? MSR_DCD : 0);
+        now = (s->mcr & MCR_RTS ? MSR_CTS : 0) | (s->mcr & MCR_DTR ? MSR_DSR : 0) |
+              (s->mcr & MCR_OUT1 ? MSR_RI : 0) | (s->mcr & MCR_OUT2 ? MSR_DCD : 0);
     } else {
         now = s->chr && chardev_connected(s->chr) ? MSR_CTS | MSR_DSR | MSR_DCD : 0;
     }
     uint8_t changed = (s->msr ^ now) >> 4;
     if ((changed & (MSR_RI >> 4)) && (now & MSR_RI)) {
-        changed &= (uint8_t)~(MSR_RI >> 4); /* only the trailing edge of RI counts */
+        changed &= (uint8_t) ~(MSR_RI >> 4); /* only the trailing edge of RI counts */
     }
     s->msr = now | (s->msr & MSR_DELTAS) | (changed & MSR_DELTAS);
 }
@@ -316,7 +315,8 @@ static const MemOps serial_ops = {.read = serial_read, .write = serial_write, .m
 static size_t serial_can_receive(void *opaque)
 {
     Serial *s = opaque;
-    return (s->mcr & MCR_LOOP) || s->rx_count >= serial_rx_capacity(s) ? 0 : serial_rx_capacity(s) - s->rx_count;
+    return (s->mcr & MCR_LOOP) || s->rx_count >= serial_rx_capacity(s) ? 0
+                                                                       : serial_rx_capacity(s) - s->rx_count;
 }
 
 static void serial_receive(void *opaque, const uint8_t *buf, size_t len)
@@ -416,8 +416,8 @@ static bool serial_post_load(void *instance, uint32_t version, GError **error)
 {
     Serial *s = instance;
     if (s->rx_head >= SERIAL_FIFO_SIZE || s->rx_count > SERIAL_FIFO_SIZE) {
-        error_set(error, "isa-serial: bad receive FIFO (head %u, count %u, allowed 0..%d)", s->rx_head, s->rx_count,
-                  SERIAL_FIFO_SIZE);
+        error_set(error, "isa-serial: bad receive FIFO (head %u, count %u, allowed 0..%d)", s->rx_head,
+                  s->rx_count, SERIAL_FIFO_SIZE);
         return false;
     }
     serial_update_rate(s);
@@ -427,19 +427,28 @@ static bool serial_post_load(void *instance, uint32_t version, GError **error)
 }
 
 static const StateField serial_fields[] = {
-    STATE_FIELD_UINT(Serial, ier),      STATE_FIELD_UINT(Serial, fcr),
-    STATE_FIELD_UINT(Serial, lcr),      STATE_FIELD_UINT(Serial, mcr),
-    STATE_FIELD_UINT(Serial, lsr),      STATE_FIELD_UINT(Serial, msr),
-    STATE_FIELD_UINT(Serial, scr),      STATE_FIELD_UINT(Serial, divisor),
-    STATE_FIELD_BYTES(Serial, rx),      STATE_FIELD_UINT(Serial, rx_head),
-    STATE_FIELD_UINT(Serial, rx_count), STATE_FIELD_BOOL(Serial, thr_ipending),
+    STATE_FIELD_UINT(Serial, ier),
+    STATE_FIELD_UINT(Serial, fcr),
+    STATE_FIELD_UINT(Serial, lcr),
+    STATE_FIELD_UINT(Serial, mcr),
+    STATE_FIELD_UINT(Serial, lsr),
+    STATE_FIELD_UINT(Serial, msr),
+    STATE_FIELD_UINT(Serial, scr),
+    STATE_FIELD_UINT(Serial, divisor),
+    STATE_FIELD_BYTES(Serial, rx),
+    STATE_FIELD_UINT(Serial, rx_head),
+    STATE_FIELD_UINT(Serial, rx_count),
+    STATE_FIELD_BOOL(Serial, thr_ipending),
     STATE_END,
 };
 static const StateTable serial_state = {
     .name = "isa-serial", .version = 1, .fields = serial_fields, .post_load = serial_post_load};
 
 static const Prop serial_props[] = {
-    {.name = "chardev", .type = &prop_chardev, .offset = offsetof(Serial, chr), .doc = "id of a character device"},
+    {.name = "chardev",
+     .type = &prop_chardev,
+     .offset = offsetof(Serial, chr),
+     .doc = "id of a character device"},
     PROP_U32("index", Serial, index, 0, 0, 3, "which of COM1..COM4 gives port and interrupt"),
     PROP_U32("iobase", Serial, iobase, UINT32_MAX, 0, UINT32_MAX, "first port (default: by index)"),
     PROP_U32("irq", Serial, irq, UINT32_MAX, 0, UINT32_MAX, "ISA interrupt (default: by index)"),

@@ -24,45 +24,45 @@
 enum { GAS_MEMORY, GAS_IO };
 
 /* FADT (5.2.9). */
-#define FADT_SIZE            276
-#define FADT_FIRMWARE_CTRL   36
-#define FADT_DSDT            40
-#define FADT_PROFILE         45
-#define FADT_SCI_INT         46
-#define FADT_PM1A_EVT        56
-#define FADT_PM1A_CNT        64
-#define FADT_PM_TMR          76
-#define FADT_GPE0            80
-#define FADT_PM1_EVT_LEN     88
-#define FADT_PM1_CNT_LEN     89
-#define FADT_PM_TMR_LEN      91
-#define FADT_GPE0_LEN        92
-#define FADT_P_LVL2_LAT      96
-#define FADT_P_LVL3_LAT      98
-#define FADT_CENTURY         108
-#define FADT_BOOT_ARCH       109
-#define FADT_FLAGS           112
-#define FADT_RESET_REG       116
-#define FADT_RESET_VALUE     128
-#define FADT_MINOR           131
-#define FADT_X_DSDT          140
-#define FADT_X_PM1A_EVT      148
-#define FADT_X_PM1A_CNT      172
-#define FADT_X_PM_TMR        208
-#define FADT_X_GPE0          220
+#define FADT_SIZE          276
+#define FADT_FIRMWARE_CTRL 36
+#define FADT_DSDT          40
+#define FADT_PROFILE       45
+#define FADT_SCI_INT       46
+#define FADT_PM1A_EVT      56
+#define FADT_PM1A_CNT      64
+#define FADT_PM_TMR        76
+#define FADT_GPE0          80
+#define FADT_PM1_EVT_LEN   88
+#define FADT_PM1_CNT_LEN   89
+#define FADT_PM_TMR_LEN    91
+#define FADT_GPE0_LEN      92
+#define FADT_P_LVL2_LAT    96
+#define FADT_P_LVL3_LAT    98
+#define FADT_CENTURY       108
+#define FADT_BOOT_ARCH     109
+#define FADT_FLAGS         112
+#define FADT_RESET_REG     116
+#define FADT_RESET_VALUE   128
+#define FADT_MINOR         131
+#define FADT_X_DSDT        140
+#define FADT_X_PM1A_EVT    148
+#define FADT_X_PM1A_CNT    172
+#define FADT_X_PM_TMR      208
+#define FADT_X_GPE0        220
 
-#define PROFILE_DESKTOP      1
-#define BOOT_ARCH_LEGACY     0x0001
-#define BOOT_ARCH_8042       0x0002
-#define BOOT_ARCH_NO_VGA     0x0004
-#define FLAG_WBINVD          (1u << 0)
-#define FLAG_PROC_C1         (1u << 2)
-#define FLAG_NO_SLP_BUTTON   (1u << 5)
-#define FLAG_NO_FIX_RTC      (1u << 6)
-#define FLAG_RESET_REG       (1u << 10)
-#define P_LVL_UNSUPPORTED    0xfff
-#define RESET_PORT           0xcf9
-#define RESET_VALUE          0x06
+#define PROFILE_DESKTOP    1
+#define BOOT_ARCH_LEGACY   0x0001
+#define BOOT_ARCH_8042     0x0002
+#define BOOT_ARCH_NO_VGA   0x0004
+#define FLAG_WBINVD        (1u << 0)
+#define FLAG_PROC_C1       (1u << 2)
+#define FLAG_NO_SLP_BUTTON (1u << 5)
+#define FLAG_NO_FIX_RTC    (1u << 6)
+#define FLAG_RESET_REG     (1u << 10)
+#define P_LVL_UNSUPPORTED  0xfff
+#define RESET_PORT         0xcf9
+#define RESET_VALUE        0x06
 
 /* MADT (5.2.12). */
 enum { MADT_LAPIC, MADT_IOAPIC, MADT_OVERRIDE, MADT_NMI_SOURCE, MADT_LAPIC_NMI };
@@ -295,7 +295,8 @@ static uint64_t build_fadt(GByteArray *b, const AcpiConfig *config, uint64_t fac
     poke(p + FADT_P_LVL3_LAT, P_LVL_UNSUPPORTED, 2);
     p[FADT_CENTURY] = 0x32;
     poke(p + FADT_BOOT_ARCH, BOOT_ARCH_LEGACY | BOOT_ARCH_8042 | BOOT_ARCH_NO_VGA, 2);
-    poke(p + FADT_FLAGS, FLAG_WBINVD | FLAG_PROC_C1 | FLAG_NO_SLP_BUTTON | FLAG_NO_FIX_RTC | FLAG_RESET_REG, 4);
+    poke(p + FADT_FLAGS, FLAG_WBINVD | FLAG_PROC_C1 | FLAG_NO_SLP_BUTTON | FLAG_NO_FIX_RTC | FLAG_RESET_REG,
+         4);
     poke_gas(p + FADT_RESET_REG, GAS_IO, 8, 1, RESET_PORT);
     p[FADT_RESET_VALUE] = RESET_VALUE;
     p[FADT_MINOR] = 3;

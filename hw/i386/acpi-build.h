@@ -10,10 +10,10 @@
 #define ACPI_RSDP_SIZE 36
 
 typedef struct AcpiConfig {
-    uint64_t base;             /* guest address the tables will be at, 64-byte aligned, below 4 GiB */
-    unsigned cpus;             /* APIC ids 0..cpus-1 */
+    uint64_t base; /* guest address the tables will be at, 64-byte aligned, below 4 GiB */
+    unsigned cpus; /* APIC ids 0..cpus-1 */
     bool hpet;
-    unsigned com_ports;        /* bit n: COMn+1 exists at its usual port */
+    unsigned com_ports;               /* bit n: COMn+1 exists at its usual port */
     uint64_t pci32_first, pci32_last; /* memory windows of the root bus */
     uint64_t pci64_first, pci64_last;
 } AcpiConfig;

@@ -29,20 +29,20 @@
 #define HDR_INIT_SIZE       0x260
 #define HDR_END             0x264
 
-#define BOOT_FLAG_MAGIC     0xaa55
-#define HDR_MAGIC_VALUE     0x53726448 /* "HdrS" */
-#define HDR_VERSION_64BIT   0x020c
-#define LOADED_HIGH         0x01
-#define XLF_KERNEL_64       0x0001
-#define LOADER_UNDEFINED    0xff
-#define ENTRY_64_OFFSET     0x200
+#define BOOT_FLAG_MAGIC   0xaa55
+#define HDR_MAGIC_VALUE   0x53726448 /* "HdrS" */
+#define HDR_VERSION_64BIT 0x020c
+#define LOADED_HIGH       0x01
+#define XLF_KERNEL_64     0x0001
+#define LOADER_UNDEFINED  0xff
+#define ENTRY_64_OFFSET   0x200
 
 /* boot_params ("zero page"). */
-#define BP_SIZE             0x1000
-#define BP_ACPI_RSDP        0x070
-#define BP_E820_ENTRIES     0x1e8
-#define BP_E820_TABLE       0x2d0
-#define BP_E820_ENTRY_SIZE  20
+#define BP_SIZE            0x1000
+#define BP_ACPI_RSDP       0x070
+#define BP_E820_ENTRIES    0x1e8
+#define BP_E820_TABLE      0x2d0
+#define BP_E820_ENTRY_SIZE 20
 
 /* Where we put things in low memory. */
 #define GDT_ADDR     0x8000ull
@@ -57,8 +57,8 @@
 #define PAGE_SIZE          0x1000ull
 #define IMAGE_MAX          (1ull << 30)
 
-#define BOOT_CS 0x10
-#define BOOT_DS 0x18
+#define BOOT_CS        0x10
+#define BOOT_DS        0x18
 #define PTE_PRESENT_RW 0x3ull
 #define PTE_LARGE      0x80ull
 
@@ -71,7 +71,7 @@ struct LinuxBoot {
     GMappedFile *kernel, *initrd; /* initrd NULL: none */
     char *cmdline;
     uint64_t kernel_addr, initrd_addr, initrd_size;
-    size_t setup_size;            /* bytes of the image before the protected-mode part */
+    size_t setup_size; /* bytes of the image before the protected-mode part */
     LinuxBootInfo info;
 };
 
@@ -129,20 +129,23 @@ static bool boot_check_format(LinuxBoot *b, const char *path, GError **error)
     size_t len;
     const uint8_t *p = boot_image(b, &len);
     if (len >= 4 && !memcmp(p, "\177ELF", 4)) {
-        error_set(error, "-kernel: %s is an ELF file (vmlinux), which is not supported; give the bzImage (vmlinuz)",
+        error_set(error,
+                  "-kernel: %s is an ELF file (vmlinux), which is not supported; give the bzImage (vmlinuz)",
                   path);
         return false;
     }
-    if (len < HDR_END || get(p + HDR_BOOT_FLAG, 2) != BOOT_FLAG_MAGIC || get(p + HDR_MAGIC, 4) != HDR_MAGIC_VALUE) {
+    if (len < HDR_END || get(p + HDR_BOOT_FLAG, 2) != BOOT_FLAG_MAGIC ||
+        get(p + HDR_MAGIC, 4) != HDR_MAGIC_VALUE) {
         error_set(error, "-kernel: %s is not a Linux kernel image (no boot header); give a bzImage", path);
         return false;
     }
     unsigned version = (unsigned)get(p + HDR_VERSION, 2);
     if (version < HDR_VERSION_64BIT || !(get(p + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64) ||
         !(p[HDR_LOADFLAGS] & LOADED_HIGH)) {
-        error_set(error,
-                  "-kernel: %s has no 64-bit entry point (boot protocol %u.%02u, needed 2.12 and a 64-bit kernel)", path,
-                  version >> 8, version & 0xff);
+        error_set(
+            error,
+            "-kernel: %s has no 64-bit entry point (boot protocol %u.%02u, needed 2.12 and a 64-bit kernel)",
+            path, version >> 8, version & 0xff);
         return false;
     }
     unsigned sectors = p[HDR_SETUP_SECTS] ? p[HDR_SETUP_SECTS] : 4;
@@ -163,13 +166,17 @@ static bool boot_place_kernel(LinuxBoot *b, const char *path, GError **error)
     uint64_t addr = get(p + HDR_PREF_ADDRESS, 8), init_size = get(p + HDR_INIT_SIZE, 4);
     uint64_t need = MAX(init_size, len - b->setup_size);
     if (addr < KERNEL_MIN_ADDRESS || addr % PAGE_SIZE || addr > UINT32_MAX) {
-        error_set(error, "-kernel: %s asks for a bad load address (0x%" PRIx64 ", allowed 0x%llx..0xfffff000)", path,
+        error_set(error,
+                  "-kernel: %s asks for a bad load address (0x%" PRIx64 ", allowed 0x%llx..0xfffff000)", path,
                   addr, KERNEL_MIN_ADDRESS);
         return false;
     }
     if (addr + need > b->info.ram_low) {
-        error_set(error, "-kernel: %s needs memory up to %" PRIu64 " MiB, the machine has %" PRIu64 " MiB below 4 GiB; "
-                  "give a larger -m", path, (addr + need + 0xfffff) >> 20, b->info.ram_low >> 20);
+        error_set(error,
+                  "-kernel: %s needs memory up to %" PRIu64 " MiB, the machine has %" PRIu64
+                  " MiB below 4 GiB; "
+                  "give a larger -m",
+                  path, (addr + need + 0xfffff) >> 20, b->info.ram_low >> 20);
         return false;
     }
     b->kernel_addr = addr;
@@ -186,8 +193,8 @@ static bool boot_place_initrd(LinuxBoot *b, const char *path, GError **error)
     b->initrd_size = g_mapped_file_get_length(b->initrd);
     uint64_t addr = limit > b->initrd_size ? (limit - b->initrd_size) & ~(PAGE_SIZE - 1) : 0;
     if (addr < kernel_end) {
-        error_set(error, "-initrd: %s does not fit (%" PRIu64 " bytes, free %" PRIu64 "); give a larger -m", path,
-                  b->initrd_size, limit > kernel_end ? limit - kernel_end : 0);
+        error_set(error, "-initrd: %s does not fit (%" PRIu64 " bytes, free %" PRIu64 "); give a larger -m",
+                  path, b->initrd_size, limit > kernel_end ? limit - kernel_end : 0);
         return false;
     }
     b->initrd_addr = addr;
@@ -200,8 +207,8 @@ static bool boot_check_cmdline(LinuxBoot *b, GError **error)
     const uint8_t *p = boot_image(b, &len);
     uint64_t max = MIN(get(p + HDR_CMDLINE_SIZE, 4), CMDLINE_MAX);
     if (strlen(b->cmdline) > max) {
-        error_set(error, "-append: too long for this kernel (%zu bytes, allowed 0..%" PRIu64 ")", strlen(b->cmdline),
-                  max);
+        error_set(error, "-append: too long for this kernel (%zu bytes, allowed 0..%" PRIu64 ")",
+                  strlen(b->cmdline), max);
         return false;
     }
     return true;
@@ -213,8 +220,8 @@ LinuxBoot *linux_boot_new(const BootConfig *config, const LinuxBootInfo *info, G
     b->info = *info;
     b->cmdline = g_strdup(config->append ? config->append : "");
     b->kernel = boot_open("-kernel", config->kernel, error);
-    if (!b->kernel || !boot_check_format(b, config->kernel, error) || !boot_place_kernel(b, config->kernel, error) ||
-        !boot_check_cmdline(b, error)) {
+    if (!b->kernel || !boot_check_format(b, config->kernel, error) ||
+        !boot_place_kernel(b, config->kernel, error) || !boot_check_cmdline(b, error)) {
         linux_boot_free(b);
         return NULL;
     }
@@ -299,8 +306,10 @@ bool linux_boot_load(LinuxBoot *b, AddressSpace *memory, GError **error)
         {b->initrd_addr, b->initrd ? g_mapped_file_get_contents(b->initrd) : NULL, b->initrd_size},
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++) {
-        if (parts[i].len && as_write(memory, parts[i].addr, parts[i].data, parts[i].len, MEM_ATTRS_CPU) != MEM_OK) {
-            error_set(error, "-kernel: cannot write to guest memory (address 0x%" PRIx64 ", %" PRIu64 " bytes)",
+        if (parts[i].len &&
+            as_write(memory, parts[i].addr, parts[i].data, parts[i].len, MEM_ATTRS_CPU) != MEM_OK) {
+            error_set(error,
+                      "-kernel: cannot write to guest memory (address 0x%" PRIx64 ", %" PRIu64 " bytes)",
                       parts[i].addr, parts[i].len);
             return false;
         }
@@ -329,8 +338,8 @@ bool linux_boot_set_cpu(const LinuxBoot *b, Vcpu *vcpu, GError **error)
     s.idtr = (X86TableState){0};
     s.cr0 = 0x80000033; /* PG NE ET MP PE */
     s.cr3 = PAGES_ADDR;
-    s.cr4 = 0x20;       /* PAE */
-    s.efer = 0x500;     /* LMA LME */
+    s.cr4 = 0x20;   /* PAE */
+    s.efer = 0x500; /* LMA LME */
     s.halted = s.wait_sipi = 0;
     /* As firmware leaves them: RAM is write-back, what lies behind it below 4 GiB is not cached. */
     s.mtrr_def_type = MTRR_DEF_WB_ENABLED;

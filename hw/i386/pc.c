@@ -45,7 +45,7 @@ typedef enum PcIrqSource { PC_SOURCE_LINE, PC_SOURCE_PIRQ, PC_SOURCE_HPET, PC_SO
 
 typedef struct PcMachine {
     Machine m;
-    bool hpet_on;              /* property */
+    bool hpet_on; /* property */
 
     uint64_t ram_low, ram_high; /* bytes below and above 4 GiB */
     MemRegion *ram_alias[3];
@@ -63,9 +63,9 @@ typedef struct PcMachine {
     Ich9Lpc *lpc;
     Apic **apics;
     ApicBus apic_bus;
-    IrqLine **isa_irqs;        /* 16 ISA interrupts, as devices drive them */
-    IrqLine **hpet_irqs;       /* 24 IO-APIC pins, as the HPET drives them */
-    IrqLine **pic_output;      /* INT of the master 8259 */
+    IrqLine **isa_irqs;               /* 16 ISA interrupts, as devices drive them */
+    IrqLine **hpet_irqs;              /* 24 IO-APIC pins, as the HPET drives them */
+    IrqLine **pic_output;             /* INT of the master 8259 */
     uint32_t levels[PC_SOURCE_COUNT]; /* by source, one bit an interrupt */
     Serial *serial[4];
     LinuxBoot *boot;

@@ -133,7 +133,8 @@ static MemResult apic_bus_write(void *opaque, HwAddr addr, unsigned size, uint64
         return MEM_OK;
     }
     if (addr & 0xf || !apic_reg_write(s, (unsigned)addr >> 4, (uint32_t)val)) {
-        guest_error(&s->dev, "write to a reserved register (offset 0x%" PRIx64 ", value 0x%" PRIx64 ")", addr, val);
+        guest_error(&s->dev, "write to a reserved register (offset 0x%" PRIx64 ", value 0x%" PRIx64 ")", addr,
+                    val);
     }
     return MEM_OK;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the files of the local APIC share (SDM volume 3, chapter 11, "Advanced Programmable Interrupt Controller"). */
+/* What the files of the local APIC share (SDM volume 3, chapter 11, "Advanced Programmable Interrupt
+ * Controller"). */
 #ifndef HW_INTC_APIC_INTERNAL_H
 #define HW_INTC_APIC_INTERNAL_H
 

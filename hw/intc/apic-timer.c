@@ -45,8 +45,9 @@ void apic_timer_load(Apic *s, uint32_t initial)
         return;
     }
     int64_t period = initial * apic_timer_divider(s);
-    apic_timer_arm(s, s->count_start + MAX(period, apic_timer_mode(s) == APIC_TIMER_PERIODIC
-                                                       ? APIC_TIMER_MIN_PERIOD_NS : 0));
+    apic_timer_arm(s,
+                   s->count_start +
+                       MAX(period, apic_timer_mode(s) == APIC_TIMER_PERIODIC ? APIC_TIMER_MIN_PERIOD_NS : 0));
 }
 
 uint32_t apic_timer_current(Apic *s)

@@ -153,7 +153,8 @@ static void apic_eoi(Apic *s)
     }
 }
 
-static const uint32_t apic_lvt_writable[APIC_LVT_COUNT] = {0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff};
+static const uint32_t apic_lvt_writable[APIC_LVT_COUNT] = {0x700ff, 0x107ff, 0x107ff,
+                                                           0x1a7ff, 0x1a7ff, 0x100ff};
 
 static void apic_write_lvt(Apic *s, unsigned n, uint32_t val)
 {
@@ -356,7 +357,8 @@ bool apic_matches(Apic *s, const ApicMessage *msg)
     } else if (s->dfr >> 28 == 0xf) {
         match = msg->dest & (s->ldr >> 24);
     } else {
-        match = (msg->dest >> 4 == s->ldr >> 28 || msg->dest >> 4 == 0xf) && (msg->dest & (s->ldr >> 24) & 0xf);
+        match =
+            (msg->dest >> 4 == s->ldr >> 28 || msg->dest >> 4 == 0xf) && (msg->dest & (s->ldr >> 24) & 0xf);
     }
     g_mutex_unlock(&s->lock);
     return match;
@@ -452,8 +454,10 @@ static bool apic_cpu_set_base(void *opaque, uint64_t val)
     }
     g_mutex_unlock(&s->lock);
     if (ok && (val & APIC_BASE_ADDRESS) != APIC_DEFAULT_BASE) {
-        guest_error(&s->dev, "APIC base moved to 0x%" "llx; registers stay at 0x%llx", val & APIC_BASE_ADDRESS,
-                    APIC_DEFAULT_BASE);
+        guest_error(&s->dev,
+                    "APIC base moved to 0x%"
+                    "llx; registers stay at 0x%llx",
+                    val & APIC_BASE_ADDRESS, APIC_DEFAULT_BASE);
     }
     return ok;
 }

@@ -20,8 +20,16 @@
 #define OCW3_SMM    0x20
 #define OCW3_ESMM   0x40
 
-enum { OCW2_ROTATE_AEOI_CLEAR, OCW2_EOI, OCW2_NOP, OCW2_SPECIFIC_EOI, OCW2_ROTATE_AEOI_SET, OCW2_ROTATE_EOI,
-       OCW2_SET_PRIORITY, OCW2_ROTATE_SPECIFIC_EOI };
+enum {
+    OCW2_ROTATE_AEOI_CLEAR,
+    OCW2_EOI,
+    OCW2_NOP,
+    OCW2_SPECIFIC_EOI,
+    OCW2_ROTATE_AEOI_SET,
+    OCW2_ROTATE_EOI,
+    OCW2_SET_PRIORITY,
+    OCW2_ROTATE_SPECIFIC_EOI
+};
 
 /* The input of `mask` that comes first in the rotated order, or -1. */
 static int pic_first(const PicChip *c, uint8_t mask)
@@ -48,7 +56,7 @@ static int pic_request(const PicChip *c, bool master)
         in_service &= (uint8_t)~c->imr;
     }
     if (master && c->special_nested) {
-        in_service &= (uint8_t)~(1u << PIC_CASCADE_INPUT);
+        in_service &= (uint8_t) ~(1u << PIC_CASCADE_INPUT);
     }
     int n = pic_first(c, c->irr & (uint8_t)~c->imr);
     return n >= 0 && pic_rank(c, n) < pic_rank(c, pic_first(c, in_service)) ? n : -1;
@@ -167,7 +175,7 @@ static void pic_ocw2(PicChip *c, uint8_t val)
     if (n < 0) {
         return;
     }
-    c->isr &= (uint8_t)~(1u << n);
+    c->isr &= (uint8_t) ~(1u << n);
     if (command == OCW2_ROTATE_EOI || command == OCW2_ROTATE_SPECIFIC_EOI) {
         c->lowest = (uint8_t)n;
     }
@@ -296,7 +304,8 @@ static const struct {
 
 static void pic_reset(Device *dev)
 {
-    static const uint8_t elcr_mask[2] = {0xf8, 0xde}; /* timer, keyboard, cascade, RTC, FPU are always edges */
+    static const uint8_t elcr_mask[2] = {0xf8,
+                                         0xde}; /* timer, keyboard, cascade, RTC, FPU are always edges */
     PicPair *p = (PicPair *)dev;
     for (unsigned i = 0; i < 2; i++) {
         uint8_t lines = p->chip[i].lines;
@@ -333,23 +342,32 @@ static bool pic_chip_post_load(void *instance, uint32_t version, GError **error)
 {
     PicChip *c = instance;
     if (c->lowest > 7 || c->init_step > 4 || c->init_step == 1) {
-        error_set(error, "i8259: bad state (lowest %u, allowed 0..7; init_step %u, allowed 0, 2..4)", c->lowest,
-                  c->init_step);
+        error_set(error, "i8259: bad state (lowest %u, allowed 0..7; init_step %u, allowed 0, 2..4)",
+                  c->lowest, c->init_step);
         return false;
     }
     return true;
 }
 
 static const StateField pic_chip_fields[] = {
-    STATE_FIELD_UINT(PicChip, irr),         STATE_FIELD_UINT(PicChip, isr),
-    STATE_FIELD_UINT(PicChip, imr),         STATE_FIELD_UINT(PicChip, lines),
-    STATE_FIELD_UINT(PicChip, elcr),        STATE_FIELD_UINT(PicChip, icw2),
-    STATE_FIELD_UINT(PicChip, icw3),        STATE_FIELD_UINT(PicChip, lowest),
-    STATE_FIELD_UINT(PicChip, init_step),   STATE_FIELD_BOOL(PicChip, icw4_needed),
-    STATE_FIELD_BOOL(PicChip, single),      STATE_FIELD_BOOL(PicChip, auto_eoi),
-    STATE_FIELD_BOOL(PicChip, rotate_auto_eoi), STATE_FIELD_BOOL(PicChip, special_nested),
-    STATE_FIELD_BOOL(PicChip, special_mask), STATE_FIELD_BOOL(PicChip, read_isr),
-    STATE_FIELD_BOOL(PicChip, poll),        STATE_END,
+    STATE_FIELD_UINT(PicChip, irr),
+    STATE_FIELD_UINT(PicChip, isr),
+    STATE_FIELD_UINT(PicChip, imr),
+    STATE_FIELD_UINT(PicChip, lines),
+    STATE_FIELD_UINT(PicChip, elcr),
+    STATE_FIELD_UINT(PicChip, icw2),
+    STATE_FIELD_UINT(PicChip, icw3),
+    STATE_FIELD_UINT(PicChip, lowest),
+    STATE_FIELD_UINT(PicChip, init_step),
+    STATE_FIELD_BOOL(PicChip, icw4_needed),
+    STATE_FIELD_BOOL(PicChip, single),
+    STATE_FIELD_BOOL(PicChip, auto_eoi),
+    STATE_FIELD_BOOL(PicChip, rotate_auto_eoi),
+    STATE_FIELD_BOOL(PicChip, special_nested),
+    STATE_FIELD_BOOL(PicChip, special_mask),
+    STATE_FIELD_BOOL(PicChip, read_isr),
+    STATE_FIELD_BOOL(PicChip, poll),
+    STATE_END,
 };
 static const StateTable pic_chip_state = {
     .name = "i8259-chip", .version = 1, .fields = pic_chip_fields, .post_load = pic_chip_post_load};

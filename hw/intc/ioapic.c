@@ -184,8 +184,11 @@ static void ioapic_stop(Device *dev)
 }
 
 static const StateField ioapic_fields[] = {
-    STATE_FIELD_UINT(IoApic, ioregsel), STATE_FIELD_UINT(IoApic, ioapicid), STATE_FIELD_UINT(IoApic, levels),
-    STATE_FIELD_ARRAY(IoApic, ioredtbl), STATE_END,
+    STATE_FIELD_UINT(IoApic, ioregsel),
+    STATE_FIELD_UINT(IoApic, ioapicid),
+    STATE_FIELD_UINT(IoApic, levels),
+    STATE_FIELD_ARRAY(IoApic, ioredtbl),
+    STATE_END,
 };
 static const StateTable ioapic_state = {.name = "ioapic", .version = 1, .fields = ioapic_fields};
 

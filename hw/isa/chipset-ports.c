@@ -106,8 +106,8 @@ static bool chipset_ports_start(Device *dev, GError **error)
 {
     ChipsetPorts *s = (ChipsetPorts *)dev;
     for (unsigned i = 0; i < CHIPSET_PORT_COUNT; i++) {
-        s->regions[i] = mem_region_new_io(dev->obj.machine->topo, chipset_ports[i].name, 1, &chipset_ports[i].ops, s,
-                                          dev->home);
+        s->regions[i] = mem_region_new_io(dev->obj.machine->topo, chipset_ports[i].name, 1,
+                                          &chipset_ports[i].ops, s, dev->home);
         mem_region_add(s->io, chipset_ports[i].port, s->regions[i]);
     }
     return true;
@@ -124,10 +124,14 @@ static void chipset_ports_stop(Device *dev)
 }
 
 static const StateField chipset_ports_fields[] = {
-    STATE_FIELD_UINT(ChipsetPorts, nmi_sc), STATE_FIELD_UINT(ChipsetPorts, port92),
-    STATE_FIELD_UINT(ChipsetPorts, post), STATE_FIELD_UINT(ChipsetPorts, rst_cnt), STATE_END,
+    STATE_FIELD_UINT(ChipsetPorts, nmi_sc),
+    STATE_FIELD_UINT(ChipsetPorts, port92),
+    STATE_FIELD_UINT(ChipsetPorts, post),
+    STATE_FIELD_UINT(ChipsetPorts, rst_cnt),
+    STATE_END,
 };
-static const StateTable chipset_ports_state = {.name = "chipset-ports", .version = 1, .fields = chipset_ports_fields};
+static const StateTable chipset_ports_state = {
+    .name = "chipset-ports", .version = 1, .fields = chipset_ports_fields};
 
 const DeviceModel chipset_ports_model = {
     .model = {.name = "chipset-ports",

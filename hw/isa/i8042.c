@@ -24,7 +24,7 @@
 #define OUTPORT_RESET 0x01
 #define OUTPORT_A20   0x02
 
-#define I8042_RESEND  0xfe
+#define I8042_RESEND 0xfe
 
 enum {
     CMD_READ_CONFIG = 0x20,
@@ -222,7 +222,7 @@ static void i8042_stop(Device *dev)
 }
 
 static const StateField i8042_fields[] = {
-    STATE_FIELD_UINT(I8042, status), STATE_FIELD_UINT(I8042, config), STATE_FIELD_UINT(I8042, output),
+    STATE_FIELD_UINT(I8042, status),  STATE_FIELD_UINT(I8042, config),  STATE_FIELD_UINT(I8042, output),
     STATE_FIELD_UINT(I8042, command), STATE_FIELD_UINT(I8042, outport), STATE_END,
 };
 static const StateTable i8042_state = {.name = "i8042", .version = 1, .fields = i8042_fields};

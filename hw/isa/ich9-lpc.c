@@ -6,11 +6,11 @@
  */
 #include "hw/isa/ich9-lpc.h"
 
-#define LPC_PMBASE    0x40
-#define LPC_ACPI_CNTL 0x44
+#define LPC_PMBASE     0x40
+#define LPC_ACPI_CNTL  0x44
 #define LPC_PIRQA_ROUT 0x60
 #define LPC_PIRQE_ROUT 0x68
-#define LPC_RCBA      0xf0
+#define LPC_RCBA       0xf0
 
 #define PMBASE_IO      0x01
 #define PMBASE_ADDRESS 0xff80
@@ -133,8 +133,8 @@ static bool lpc_post_load(void *instance, uint32_t version, GError **error)
     return true;
 }
 
-static const StateField lpc_fields[] = {
-    STATE_FIELD_STRUCT(Ich9Lpc, pci, &pci_device_state), STATE_FIELD_ARRAY(Ich9Lpc, pirq_count), STATE_END};
+static const StateField lpc_fields[] = {STATE_FIELD_STRUCT(Ich9Lpc, pci, &pci_device_state),
+                                        STATE_FIELD_ARRAY(Ich9Lpc, pirq_count), STATE_END};
 static const StateTable lpc_state = {
     .name = "ich9-lpc", .version = 1, .fields = lpc_fields, .post_load = lpc_post_load};
 

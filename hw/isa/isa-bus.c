@@ -61,8 +61,8 @@ void isa_release_irq(IsaBus *bus, Device *dev, unsigned irq)
     }
 }
 
-MemRegion *isa_map_ports(IsaBus *bus, Device *dev, const char *name, uint16_t port, unsigned size, const MemOps *ops,
-                         void *opaque)
+MemRegion *isa_map_ports(IsaBus *bus, Device *dev, const char *name, uint16_t port, unsigned size,
+                         const MemOps *ops, void *opaque)
 {
     MemRegion *region = mem_region_new_io(dev->obj.machine->topo, name, size, ops, opaque, dev->home);
     mem_region_add(bus->io, port, region);

@@ -12,10 +12,10 @@
 #define PORT_CONFIG_DATA      0xcfc
 #define RST_CNT_BYTE          1
 
-#define MCH_PCIEXBAR        0x60
-#define PCIEXBAR_EN         0x1ull
-#define PCIEXBAR_LENGTH(v)  ((unsigned)((v) >> 1) & 3) /* 256, 128, 64 MiB */
-#define PCIEXBAR_WRITABLE   0xffc000007ull
+#define MCH_PCIEXBAR       0x60
+#define PCIEXBAR_EN        0x1ull
+#define PCIEXBAR_LENGTH(v) ((unsigned)((v) >> 1) & 3) /* 256, 128, 64 MiB */
+#define PCIEXBAR_WRITABLE  0xffc000007ull
 
 static MemResult host_address_read(void *opaque, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs)
 {
@@ -197,7 +197,8 @@ static bool mch_post_load(void *instance, uint32_t version, GError **error)
 }
 
 static const StateField mch_fields[] = {STATE_FIELD_STRUCT(Q35Mch, pci, &pci_device_state), STATE_END};
-static const StateTable mch_state = {.name = "mch", .version = 1, .fields = mch_fields, .post_load = mch_post_load};
+static const StateTable mch_state = {
+    .name = "mch", .version = 1, .fields = mch_fields, .post_load = mch_post_load};
 
 const PciModel q35_mch_model = {
     .dev = {.name = "mch",

@@ -11,37 +11,51 @@
 
 #define NS_PER_S 1000000000ll
 
-enum { RTC_SECONDS, RTC_SECONDS_ALARM, RTC_MINUTES, RTC_MINUTES_ALARM, RTC_HOURS, RTC_HOURS_ALARM, RTC_DAY_OF_WEEK,
-       RTC_DAY_OF_MONTH, RTC_MONTH, RTC_YEAR, RTC_REG_A, RTC_REG_B, RTC_REG_C, RTC_REG_D };
+enum {
+    RTC_SECONDS,
+    RTC_SECONDS_ALARM,
+    RTC_MINUTES,
+    RTC_MINUTES_ALARM,
+    RTC_HOURS,
+    RTC_HOURS_ALARM,
+    RTC_DAY_OF_WEEK,
+    RTC_DAY_OF_MONTH,
+    RTC_MONTH,
+    RTC_YEAR,
+    RTC_REG_A,
+    RTC_REG_B,
+    RTC_REG_C,
+    RTC_REG_D
+};
 
-#define RTC_CENTURY   0x32
+#define RTC_CENTURY    0x32
 #define CMOS_EQUIPMENT 0x14
-#define CMOS_BASE_KB  0x15
-#define CMOS_EXT_KB   0x17
-#define CMOS_EXT_KB2  0x30
-#define CMOS_EXT_64K  0x34
-#define CMOS_HIGH_64K 0x5b
+#define CMOS_BASE_KB   0x15
+#define CMOS_EXT_KB    0x17
+#define CMOS_EXT_KB2   0x30
+#define CMOS_EXT_64K   0x34
+#define CMOS_HIGH_64K  0x5b
 
-#define REG_A_UIP 0x80
-#define REG_A_DV  0x70
-#define REG_A_RS  0x0f
-#define REG_B_SET 0x80
-#define REG_B_PIE 0x40
-#define REG_B_AIE 0x20
-#define REG_B_UIE 0x10
-#define REG_B_DM  0x04 /* binary */
-#define REG_B_24H 0x02
+#define REG_A_UIP  0x80
+#define REG_A_DV   0x70
+#define REG_A_RS   0x0f
+#define REG_B_SET  0x80
+#define REG_B_PIE  0x40
+#define REG_B_AIE  0x20
+#define REG_B_UIE  0x10
+#define REG_B_DM   0x04 /* binary */
+#define REG_B_24H  0x02
 #define REG_C_IRQF 0x80
-#define REG_C_PF  0x40
-#define REG_C_AF  0x20
-#define REG_C_UF  0x10
-#define REG_D_VRT 0x80
+#define REG_C_PF   0x40
+#define REG_C_AF   0x20
+#define REG_C_UF   0x10
+#define REG_D_VRT  0x80
 
 /* The update takes 1984 us and is announced 244 us before (data sheet, "update cycle"). */
 #define RTC_UIP_NS 2228000
 
-#define RTC_HOURS_PM   0x80
-#define RTC_ALARM_ANY  0xc0
+#define RTC_HOURS_PM  0x80
+#define RTC_ALARM_ANY 0xc0
 
 static int64_t rtc_now(const Rtc *s)
 {
@@ -196,8 +210,8 @@ static void rtc_periodic_expired(void *opaque)
 
 static bool rtc_is_time(unsigned reg)
 {
-    return reg == RTC_SECONDS || reg == RTC_MINUTES || reg == RTC_HOURS || (reg >= RTC_DAY_OF_WEEK && reg <= RTC_YEAR) ||
-           reg == RTC_CENTURY;
+    return reg == RTC_SECONDS || reg == RTC_MINUTES || reg == RTC_HOURS ||
+           (reg >= RTC_DAY_OF_WEEK && reg <= RTC_YEAR) || reg == RTC_CENTURY;
 }
 
 static void rtc_write_b(Rtc *s, uint8_t val)
@@ -312,7 +326,7 @@ static void rtc_reset(Device *dev)
 {
     Rtc *s = (Rtc *)dev;
     /* The clock has a battery: reset only disables the interrupts. */
-    s->cmos[RTC_REG_B] &= (uint8_t)~(REG_B_PIE | REG_B_AIE | REG_B_UIE);
+    s->cmos[RTC_REG_B] &= (uint8_t) ~(REG_B_PIE | REG_B_AIE | REG_B_UIE);
     s->cmos[RTC_REG_C] = 0;
     irq_lower(s->irq);
     rtc_schedule_update(s);
@@ -359,8 +373,11 @@ static bool rtc_post_load(void *instance, uint32_t version, GError **error)
 }
 
 static const StateField rtc_fields[] = {
-    STATE_FIELD_UINT(Rtc, index), STATE_FIELD_BYTES(Rtc, cmos), STATE_FIELD_UINT(Rtc, offset),
-    STATE_FIELD_UINT(Rtc, update_seen), STATE_END,
+    STATE_FIELD_UINT(Rtc, index),
+    STATE_FIELD_BYTES(Rtc, cmos),
+    STATE_FIELD_UINT(Rtc, offset),
+    STATE_FIELD_UINT(Rtc, update_seen),
+    STATE_END,
 };
 static const StateTable rtc_state = {
     .name = "mc146818rtc", .version = 1, .fields = rtc_fields, .post_load = rtc_post_load};

@@ -20,19 +20,19 @@
 #define TIM_COMP    0x08
 #define TIM_FSB     0x10
 
-#define ENABLE_CNF  1ull
-#define LEG_RT_CNF  2ull
+#define ENABLE_CNF 1ull
+#define LEG_RT_CNF 2ull
 
-#define TN_INT_TYPE_CNF  0x0002ull
-#define TN_INT_ENB_CNF   0x0004ull
-#define TN_TYPE_CNF      0x0008ull
-#define TN_PER_INT_CAP   0x0010ull
-#define TN_SIZE_CAP      0x0020ull
-#define TN_VAL_SET_CNF   0x0040ull
-#define TN_32MODE_CNF    0x0100ull
-#define TN_INT_ROUTE(c)  ((unsigned)((c) >> 9) & 0x1f)
-#define TN_WRITABLE      (TN_INT_TYPE_CNF | TN_INT_ENB_CNF | TN_TYPE_CNF | TN_32MODE_CNF | 0x3e00ull)
-#define TN_ROUTE_CAP     0x00f00000ull /* IO-APIC pins 20..23 */
+#define TN_INT_TYPE_CNF 0x0002ull
+#define TN_INT_ENB_CNF  0x0004ull
+#define TN_TYPE_CNF     0x0008ull
+#define TN_PER_INT_CAP  0x0010ull
+#define TN_SIZE_CAP     0x0020ull
+#define TN_VAL_SET_CNF  0x0040ull
+#define TN_32MODE_CNF   0x0100ull
+#define TN_INT_ROUTE(c) ((unsigned)((c) >> 9) & 0x1f)
+#define TN_WRITABLE     (TN_INT_TYPE_CNF | TN_INT_ENB_CNF | TN_TYPE_CNF | TN_32MODE_CNF | 0x3e00ull)
+#define TN_ROUTE_CAP    0x00f00000ull /* IO-APIC pins 20..23 */
 
 /* Revision 1, three timers, 64 bits, legacy capable; period in femtoseconds. */
 #define HPET_CAPABILITY ((uint64_t)(HPET_TICK_NS * 1000000) << 32 | HPET_BLOCK_ID)
@@ -284,9 +284,11 @@ static MemResult hpet_write(void *opaque, HwAddr addr, unsigned size, uint64_t v
         return MEM_OK;
     }
     /* A low half written under VAL_SET begins a new value; its flag must serve the high half as well. */
-    HpetTimer *t = comparator && reg < TIM_CONF(HPET_TIMERS) ? &s->timers[(reg - TIM_CONF(0)) / TIM_STRIDE] : NULL;
+    HpetTimer *t =
+        comparator && reg < TIM_CONF(HPET_TIMERS) ? &s->timers[(reg - TIM_CONF(0)) / TIM_STRIDE] : NULL;
     bool value_set = t && t->value_set;
-    uint64_t old = t ? (t->config & TN_TYPE_CNF && !value_set ? t->period : t->comparator) : hpet_read_reg(s, reg);
+    uint64_t old =
+        t ? (t->config & TN_TYPE_CNF && !value_set ? t->period : t->comparator) : hpet_read_reg(s, reg);
     unsigned shift = high ? 32 : 0;
     hpet_write_reg(s, reg, (old & ~((uint64_t)UINT32_MAX << shift)) | (uint64_t)(uint32_t)val << shift);
     if (value_set && !high && !hpet_32bit(t)) {
@@ -346,13 +348,20 @@ static bool hpet_post_load(void *instance, uint32_t version, GError **error)
 }
 
 static const StateField hpet_timer_fields[] = {
-    STATE_FIELD_UINT(HpetTimer, config), STATE_FIELD_UINT(HpetTimer, comparator), STATE_FIELD_UINT(HpetTimer, period),
-    STATE_FIELD_BOOL(HpetTimer, value_set), STATE_END,
+    STATE_FIELD_UINT(HpetTimer, config),
+    STATE_FIELD_UINT(HpetTimer, comparator),
+    STATE_FIELD_UINT(HpetTimer, period),
+    STATE_FIELD_BOOL(HpetTimer, value_set),
+    STATE_END,
 };
 static const StateTable hpet_timer_state = {.name = "hpet-timer", .version = 1, .fields = hpet_timer_fields};
 static const StateField hpet_fields[] = {
-    STATE_FIELD_UINT(Hpet, config), STATE_FIELD_UINT(Hpet, status), STATE_FIELD_UINT(Hpet, counter),
-    STATE_FIELD_UINT(Hpet, start), STATE_FIELD_STRUCTS(Hpet, timers, &hpet_timer_state), STATE_END,
+    STATE_FIELD_UINT(Hpet, config),
+    STATE_FIELD_UINT(Hpet, status),
+    STATE_FIELD_UINT(Hpet, counter),
+    STATE_FIELD_UINT(Hpet, start),
+    STATE_FIELD_STRUCTS(Hpet, timers, &hpet_timer_state),
+    STATE_END,
 };
 static const StateTable hpet_state = {
     .name = "hpet", .version = 1, .fields = hpet_fields, .post_load = hpet_post_load};

@@ -8,7 +8,14 @@
 
 #define NS_PER_S 1000000000ll
 
-enum { PIT_MODE_TERMINAL, PIT_MODE_ONE_SHOT, PIT_MODE_RATE, PIT_MODE_SQUARE, PIT_MODE_STROBE, PIT_MODE_HW_STROBE };
+enum {
+    PIT_MODE_TERMINAL,
+    PIT_MODE_ONE_SHOT,
+    PIT_MODE_RATE,
+    PIT_MODE_SQUARE,
+    PIT_MODE_STROBE,
+    PIT_MODE_HW_STROBE
+};
 
 static int64_t pit_now(const Pit *s)
 {
@@ -17,7 +24,8 @@ static int64_t pit_now(const Pit *s)
 
 static uint64_t pit_elapsed_ticks(const PitCounter *c, int64_t now)
 {
-    return now <= c->start ? 0 : (uint64_t)((unsigned __int128)(uint64_t)(now - c->start) * PIT_HZ / NS_PER_S);
+    return now <= c->start ? 0
+                           : (uint64_t)((unsigned __int128)(uint64_t)(now - c->start) * PIT_HZ / NS_PER_S);
 }
 
 /* First guest ns at which `ticks` have elapsed. */
@@ -173,7 +181,8 @@ static void pit_latch_count(Pit *s, PitCounter *c)
 static void pit_latch_status(Pit *s, PitCounter *c)
 {
     if (!c->status_latched) {
-        c->status = (uint8_t)(pit_out_at(c, pit_now(s)) << 7 | !c->loaded << 6 | c->access << 4 | c->mode << 1 | c->bcd);
+        c->status = (uint8_t)(pit_out_at(c, pit_now(s)) << 7 | !c->loaded << 6 | c->access << 4 |
+                              c->mode << 1 | c->bcd);
         c->status_latched = true;
     }
 }
@@ -299,9 +308,10 @@ static void pit_stop(Device *dev)
 static bool pit_counter_post_load(void *instance, uint32_t version, GError **error)
 {
     PitCounter *c = instance;
-    if (c->count < 1 || c->count > 65536 || c->mode > 5 || c->access < 1 || c->access > 3 || c->latched_bytes > 2) {
-        error_set(error, "i8254: bad counter state (count %u, allowed 1..65536; mode %u, allowed 0..5)", c->count,
-                  c->mode);
+    if (c->count < 1 || c->count > 65536 || c->mode > 5 || c->access < 1 || c->access > 3 ||
+        c->latched_bytes > 2) {
+        error_set(error, "i8254: bad counter state (count %u, allowed 1..65536; mode %u, allowed 0..5)",
+                  c->count, c->mode);
         return false;
     }
     return true;
@@ -314,20 +324,28 @@ static bool pit_post_load(void *instance, uint32_t version, GError **error)
 }
 
 static const StateField pit_counter_fields[] = {
-    STATE_FIELD_UINT(PitCounter, count),          STATE_FIELD_UINT(PitCounter, latched),
-    STATE_FIELD_UINT(PitCounter, latched_bytes),  STATE_FIELD_UINT(PitCounter, status),
-    STATE_FIELD_BOOL(PitCounter, status_latched), STATE_FIELD_BOOL(PitCounter, read_high),
-    STATE_FIELD_BOOL(PitCounter, write_high),     STATE_FIELD_UINT(PitCounter, write_low),
-    STATE_FIELD_UINT(PitCounter, access),         STATE_FIELD_UINT(PitCounter, mode),
-    STATE_FIELD_BOOL(PitCounter, bcd),            STATE_FIELD_BOOL(PitCounter, gate),
-    STATE_FIELD_BOOL(PitCounter, loaded),         STATE_FIELD_UINT(PitCounter, start),
+    STATE_FIELD_UINT(PitCounter, count),
+    STATE_FIELD_UINT(PitCounter, latched),
+    STATE_FIELD_UINT(PitCounter, latched_bytes),
+    STATE_FIELD_UINT(PitCounter, status),
+    STATE_FIELD_BOOL(PitCounter, status_latched),
+    STATE_FIELD_BOOL(PitCounter, read_high),
+    STATE_FIELD_BOOL(PitCounter, write_high),
+    STATE_FIELD_UINT(PitCounter, write_low),
+    STATE_FIELD_UINT(PitCounter, access),
+    STATE_FIELD_UINT(PitCounter, mode),
+    STATE_FIELD_BOOL(PitCounter, bcd),
+    STATE_FIELD_BOOL(PitCounter, gate),
+    STATE_FIELD_BOOL(PitCounter, loaded),
+    STATE_FIELD_UINT(PitCounter, start),
     STATE_END,
 };
 static const StateTable pit_counter_state = {
     .name = "i8254-counter", .version = 1, .fields = pit_counter_fields, .post_load = pit_counter_post_load};
 static const StateField pit_fields[] = {STATE_FIELD_STRUCTS(Pit, counter, &pit_counter_state),
                                         STATE_FIELD_BOOL(Pit, irq_off), STATE_END};
-static const StateTable pit_state = {.name = "i8254", .version = 1, .fields = pit_fields, .post_load = pit_post_load};
+static const StateTable pit_state = {
+    .name = "i8254", .version = 1, .fields = pit_fields, .post_load = pit_post_load};
 
 const DeviceModel i8254_model = {
     .model = {.name = "isa-pit",

@@ -17,7 +17,8 @@
 #include "hw/i386/pc.h"
 #include "hw/pci/pci.h"
 
-const Model *const model_table[] = {&pc_q35_model.model, &isa_serial_model.model, &ram_backend_ram_model.model, NULL};
+const Model *const model_table[] = {&pc_q35_model.model, &isa_serial_model.model,
+                                    &ram_backend_ram_model.model, NULL};
 TraceEvent *const trace_tables[] = {NULL};
 
 #define MS 1000000ll
@@ -203,7 +204,8 @@ static void test_apic_timer(void **state)
 static void test_rtc_keeps_what_is_set(void **state)
 {
     Machine *m = *state;
-    static const uint8_t regs[] = {0, 2, 4, 7, 8, 9, 0x32}, vals[] = {0x10, 0x20, 0x11, 0x24, 0x12, 0x31, 0x20};
+    static const uint8_t regs[] = {0, 2, 4, 7, 8, 9, 0x32},
+                         vals[] = {0x10, 0x20, 0x11, 0x24, 0x12, 0x31, 0x20};
     out(m, 0x70, 11);
     out(m, 0x71, 0x82);
     for (unsigned i = 0; i < sizeof(regs); i++) {

@@ -5,18 +5,18 @@
 
 #include "core/machine.h"
 
-#define ICH9_PM_SIZE    0x80
-#define ICH9_PM_EVT     0x00
-#define ICH9_PM_CNT     0x04
-#define ICH9_PM_TMR     0x08
-#define ICH9_PM_GPE0    0x20
-#define ICH9_PM_GPE0_LEN 0x10
+#define ICH9_PM_SIZE       0x80
+#define ICH9_PM_EVT        0x00
+#define ICH9_PM_CNT        0x04
+#define ICH9_PM_TMR        0x08
+#define ICH9_PM_GPE0       0x20
+#define ICH9_PM_GPE0_LEN   0x10
 #define ICH9_PM_SLP_TYP_S5 7
 
 typedef struct Ich9Pm {
     Device dev;
-    IrqLine *sci;         /* wiring, set before start */
-    MemRegion *region;    /* the block, which the LPC bridge maps at PMBASE */
+    IrqLine *sci;      /* wiring, set before start */
+    MemRegion *region; /* the block, which the LPC bridge maps at PMBASE */
     uint16_t pm1_sts, pm1_en;
     uint32_t pm1_cnt;
     uint64_t gpe0_sts, gpe0_en;

@@ -12,13 +12,13 @@ typedef struct Serial {
     Device dev;
     /* properties */
     Chardev *chr;
-    uint32_t index, iobase, irq;  /* UINT32_MAX: by index */
+    uint32_t index, iobase, irq; /* UINT32_MAX: by index */
 
     IsaBus *bus;
     IrqLine *line;
     MemRegion *region;
-    Timer *timeout;              /* character timeout of the receive FIFO */
-    int64_t char_ns;             /* time of one character at the programmed rate */
+    Timer *timeout;  /* character timeout of the receive FIFO */
+    int64_t char_ns; /* time of one character at the programmed rate */
     uint8_t ier, iir, fcr, lcr, mcr, lsr, msr, scr;
     uint16_t divisor;
     uint8_t rx[SERIAL_FIFO_SIZE];

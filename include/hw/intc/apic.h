@@ -47,8 +47,8 @@ typedef enum ApicDelivery {
 
 /* One interrupt message. */
 typedef struct ApicMessage {
-    uint32_t dest;  /* destination field; 0xff (xAPIC) and 0xffffffff (x2APIC) are all */
-    bool x2apic;    /* dest has the 32-bit form */
+    uint32_t dest; /* destination field; 0xff (xAPIC) and 0xffffffff (x2APIC) are all */
+    bool x2apic;   /* dest has the 32-bit form */
     bool logical, level;
     ApicDelivery mode;
     uint8_t vector;
@@ -62,9 +62,9 @@ struct Apic {
     /* set by the board when the vCPU exists; NULL under no accelerator */
     Vcpu *vcpu;
 
-    GMutex lock;        /* guards everything below */
+    GMutex lock; /* guards everything below */
     uint64_t base_msr;
-    uint32_t id;        /* xAPIC id (0..255); the x2APIC id is the index */
+    uint32_t id; /* xAPIC id (0..255); the x2APIC id is the index */
     uint32_t tpr, ldr, dfr, svr, esr, esr_pending;
     uint32_t isr[8], tmr[8], irr[8];
     uint32_t icr_lo, icr_hi;

@@ -7,24 +7,24 @@
 
 /* One 8259A. */
 typedef struct PicChip {
-    uint8_t irr, isr, imr;  /* as the data sheet names them, one bit an input */
-    uint8_t lines;          /* present input levels */
-    uint8_t elcr;           /* 1: level triggered */
-    uint8_t elcr_mask;      /* bits of elcr software may set */
-    uint8_t icw2;           /* vector base */
+    uint8_t irr, isr, imr; /* as the data sheet names them, one bit an input */
+    uint8_t lines;         /* present input levels */
+    uint8_t elcr;          /* 1: level triggered */
+    uint8_t elcr_mask;     /* bits of elcr software may set */
+    uint8_t icw2;          /* vector base */
     uint8_t icw3;
-    uint8_t lowest;         /* input with the lowest priority */
-    uint8_t init_step;      /* ICW expected next (2..4), 0: initialised */
+    uint8_t lowest;    /* input with the lowest priority */
+    uint8_t init_step; /* ICW expected next (2..4), 0: initialised */
     bool icw4_needed, single, auto_eoi, rotate_auto_eoi, special_nested, special_mask, read_isr, poll;
 } PicChip;
 
 typedef struct PicPair {
     Device dev;
-    MemRegion *io;      /* wiring, set before start: port space; borrowed */
-    IrqLine *intr;      /* wiring: INT output */
-    PicChip chip[2];    /* master, slave on master input 2 */
+    MemRegion *io;   /* wiring, set before start: port space; borrowed */
+    IrqLine *intr;   /* wiring: INT output */
+    PicChip chip[2]; /* master, slave on master input 2 */
     MemRegion *regions[3];
-    IrqLine **inputs;   /* 16 */
+    IrqLine **inputs; /* 16 */
 } PicPair;
 
 extern const DeviceModel i8259_model;

@@ -16,7 +16,7 @@ typedef struct IoApic {
     IrqLine **inputs;
     uint8_t ioregsel;
     uint32_t ioapicid;
-    uint32_t levels;              /* present input levels, one bit a pin */
+    uint32_t levels; /* present input levels, one bit a pin */
     uint64_t ioredtbl[IOAPIC_PINS];
 } IoApic;
 

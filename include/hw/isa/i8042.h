@@ -7,7 +7,7 @@
 
 typedef struct I8042 {
     Device dev;
-    MemRegion *io;          /* wiring, set before start; borrowed */
+    MemRegion *io;              /* wiring, set before start; borrowed */
     IrqLine *kbd_irq, *aux_irq; /* wiring */
     MemRegion *data_region, *command_region;
     uint8_t status, config, output, command; /* command: whose data byte comes next, or 0 */

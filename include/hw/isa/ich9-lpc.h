@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The ICH9's LPC bridge: PCI interrupt routing and the address of the PM block.  Context: main loop's lock. */
+/* The ICH9's LPC bridge: PCI interrupt routing and the address of the PM block.  Context: main loop's lock.
+ */
 #ifndef HW_ISA_ICH9_LPC_H
 #define HW_ISA_ICH9_LPC_H
 
 #include "hw/acpi/ich9-pm.h"
 #include "hw/pci/pci.h"
 
-#define ICH9_PIRQ_COUNT  8
-#define ICH9_PMBASE      0x600
+#define ICH9_PIRQ_COUNT 8
+#define ICH9_PMBASE     0x600
 
 typedef struct Ich9Lpc {
     PciDevice pci;
@@ -15,7 +16,7 @@ typedef struct Ich9Lpc {
     Ich9Pm *pm;
     void (*pirq_changed)(void *opaque); /* levels or routing of PIRQA..PIRQH changed */
     void *opaque;
-    uint16_t pm_mapped;                  /* port the PM block is mapped at; 0: nowhere */
+    uint16_t pm_mapped;                   /* port the PM block is mapped at; 0: nowhere */
     uint16_t pirq_count[ICH9_PIRQ_COUNT]; /* functions that assert it */
 } Ich9Lpc;
 

@@ -12,14 +12,15 @@
 
 typedef struct IsaBus {
     Object obj;
-    MemRegion *io;                    /* container the devices' port regions go to; borrowed */
-    IrqLine *irq[ISA_IRQ_COUNT];      /* inputs of the interrupt controllers; borrowed; NULL: not connected */
-    Device *irq_user[ISA_IRQ_COUNT];  /* device that drives the line, for conflict errors */
+    MemRegion *io;                   /* container the devices' port regions go to; borrowed */
+    IrqLine *irq[ISA_IRQ_COUNT];     /* inputs of the interrupt controllers; borrowed; NULL: not connected */
+    Device *irq_user[ISA_IRQ_COUNT]; /* device that drives the line, for conflict errors */
 } IsaBus;
 
 extern const ObjectModel isa_bus_model;
 
-/* Creates the machine's ISA bus ("isa.0" below /machine) on port space `io`.  NULL with *error when it has one. */
+/* Creates the machine's ISA bus ("isa.0" below /machine) on port space `io`.  NULL with *error when it has
+ * one. */
 IsaBus *isa_bus_new(Machine *machine, MemRegion *io, GError **error);
 /* The machine's ISA bus, or NULL with *error naming `who`. */
 IsaBus *isa_bus_find(Machine *machine, const char *who, GError **error);
@@ -31,9 +32,10 @@ IsaBus *isa_bus_find(Machine *machine, const char *who, GError **error);
 bool isa_claim_irq(IsaBus *bus, Device *dev, unsigned irq, IrqLine **line, GError **error);
 void isa_release_irq(IsaBus *bus, Device *dev, unsigned irq);
 
-/* Maps `size` ports at `port` under the device's home loop.  The caller owns the region: isa_unmap_ports(). */
-MemRegion *isa_map_ports(IsaBus *bus, Device *dev, const char *name, uint16_t port, unsigned size, const MemOps *ops,
-                         void *opaque);
+/* Maps `size` ports at `port` under the device's home loop.  The caller owns the region: isa_unmap_ports().
+ */
+MemRegion *isa_map_ports(IsaBus *bus, Device *dev, const char *name, uint16_t port, unsigned size,
+                         const MemOps *ops, void *opaque);
 void isa_unmap_ports(IsaBus *bus, MemRegion **region);
 
 #endif

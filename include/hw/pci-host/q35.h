@@ -15,16 +15,16 @@ typedef struct Q35Host {
     /* wiring, set before start; borrowed */
     MemRegion *memory, *io;
     PciBus *bus;
-    ChipsetPorts *ports;      /* RST_CNT inside the address port; NULL: none */
+    ChipsetPorts *ports; /* RST_CNT inside the address port; NULL: none */
     MemRegion *address_region, *data_region, *ecam_region;
     uint32_t config_address;
-    uint64_t ecam_mapped;     /* address of the window; 0: closed */
+    uint64_t ecam_mapped; /* address of the window; 0: closed */
 } Q35Host;
 
 /* The hub's own function, 8086:29c0 at 00:00.0. */
 typedef struct Q35Mch {
     PciDevice pci;
-    Q35Host *host;            /* set by the board after creation */
+    Q35Host *host; /* set by the board after creation */
 } Q35Mch;
 
 extern const DeviceModel q35_host_model;

@@ -9,13 +9,13 @@
 
 typedef struct Rtc {
     Device dev;
-    MemRegion *io;     /* wiring, set before start; borrowed */
-    IrqLine *irq;      /* wiring */
+    MemRegion *io;              /* wiring, set before start; borrowed */
+    IrqLine *irq;               /* wiring */
     uint64_t ram_low, ram_high; /* wiring: bytes below and above 4 GiB, for the memory size bytes */
     MemRegion *region;
     uint8_t index;
     uint8_t cmos[RTC_CMOS_SIZE];
-    int64_t offset;    /* guest's clock minus the host's wall clock, ns */
+    int64_t offset;        /* guest's clock minus the host's wall clock, ns */
     int64_t update_seen;   /* guest second whose update is reflected in register C */
     int64_t periodic_next; /* guest-time ns, or -1 */
     Timer *update, *periodic;

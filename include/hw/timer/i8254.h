@@ -15,10 +15,10 @@ typedef struct PitCounter {
     bool status_latched;
     bool read_high, write_high; /* second byte of a pair comes next */
     uint8_t write_low;
-    uint8_t access;        /* RW field: 1 low, 2 high, 3 low then high */
-    uint8_t mode;          /* 0..5 */
+    uint8_t access; /* RW field: 1 low, 2 high, 3 low then high */
+    uint8_t mode;   /* 0..5 */
     bool bcd, gate, loaded;
-    int64_t start;         /* guest ns at which the present count began */
+    int64_t start; /* guest ns at which the present count began */
 } PitCounter;
 
 typedef struct Pit {
@@ -27,8 +27,8 @@ typedef struct Pit {
     IrqLine *irq;  /* wiring: OUT of counter 0 */
     MemRegion *region;
     PitCounter counter[3];
-    int64_t next;  /* guest ns of the next rising edge of OUT 0, or -1 */
-    bool irq_off;  /* HPET legacy replacement took the line */
+    int64_t next; /* guest ns of the next rising edge of OUT 0, or -1 */
+    bool irq_off; /* HPET legacy replacement took the line */
     Timer *timer;
 } Pit;
 
