@@ -25,6 +25,7 @@ typedef struct ContractDevice {
     unsigned resets, unmasks, map_count;
     uint64_t maps[CONTRACT_MAX_MAPS][2]; /* address, size */
     uint64_t refused_map;                /* a map that holds this address fails with ENOSPC */
+    unsigned hold_maps;                  /* over a socket: no map is answered before that many came */
     uint8_t order[256];                  /* low bytes of writes to BAR 0 offset 0x20 */
     unsigned order_count;
 } ContractDevice;

@@ -150,6 +150,27 @@ static void answer(ContractServer *s, WireStream *stream, const WireMessage *m)
     g_free(a.data);
 }
 
+/* Keeps maps unanswered until hold_maps of them are there. */
+static bool hold(ContractServer *s, WireStream *stream, GArray *held, WireMessage *m)
+{
+    if (m->header.command != WIRE_DMA_MAP || !s->device->hold_maps) {
+        return false;
+    }
+    g_array_append_val(held, *m);
+    for (guint i = 0; held->len == s->device->hold_maps && i < held->len; i++) {
+        answer(s, stream, &g_array_index(held, WireMessage, i));
+    }
+    return true;
+}
+
+static void release_held(GArray *held)
+{
+    for (guint i = 0; i < held->len; i++) {
+        wire_message_clear(&g_array_index(held, WireMessage, i));
+    }
+    g_array_free(held, TRUE);
+}
+
 static gpointer server_thread(gpointer opaque)
 {
     ContractServer *s = opaque;
@@ -158,18 +179,23 @@ static gpointer server_thread(gpointer opaque)
         int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
         WireStream *stream;
         WireMessage m;
+        GArray *held;
 
         if (fd < 0) {
             return NULL;
         }
+        held = g_array_new(FALSE, FALSE, sizeof(WireMessage));
         stream = wire_stream_new(fd, WIRE_MAX_MESSAGE, 1u << 20);
         g_mutex_lock(&s->lock);
         s->stream = stream;
         g_mutex_unlock(&s->lock);
         while (!wire_stream_receive(stream, &m, WIRE_STREAM_WAIT)) {
-            answer(s, stream, &m);
-            wire_message_clear(&m);
+            if (!hold(s, stream, held, &m)) {
+                answer(s, stream, &m);
+                wire_message_clear(&m);
+            }
         }
+        release_held(held);
         g_mutex_lock(&s->lock);
         s->stream = NULL;
         g_mutex_unlock(&s->lock);

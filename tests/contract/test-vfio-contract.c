@@ -295,6 +295,33 @@ static void test_dma_maps(void **state)
     assert_non_null(error);
 }
 
+#define STORM 32
+
+/* All maps of a transaction are sent before one is answered, and answered before the commit returns. */
+static void test_remap_storm(void **state)
+{
+    Fixture *f = *state;
+    MemRegion *pieces[STORM];
+    g_autoptr(GError) error = NULL;
+
+    f->device.hold_maps = STORM;
+    mem_begin(f->m->topo);
+    for (unsigned i = 0; i < STORM; i++) {
+        pieces[i] = mem_region_new_alias(f->m->topo, "piece", f->ram_region, (STORM - 1 - i) * 0x2000, 0x1000);
+        mem_region_add(f->m->system_memory, 0x10000000 + i * 0x2000, pieces[i]);
+    }
+    assert_true(mem_commit(f->m->topo, &error));
+    assert_int_equal(f->device.map_count, 1 + STORM);
+    f->device.hold_maps = 0;
+    mem_begin(f->m->topo);
+    for (unsigned i = 0; i < STORM; i++) {
+        mem_region_del(f->m->system_memory, pieces[i]);
+        mem_region_unref(pieces[i]);
+    }
+    assert_true(mem_commit(f->m->topo, &error));
+    assert_int_equal(f->device.map_count, 1);
+}
+
 static void test_refused_start(void **state)
 {
     Fixture *f = *state;
@@ -362,7 +389,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_config),    CASE(test_bar_sizes),  CASE(test_write_order), CASE(test_msix_first_interrupts),
-        CASE(test_msix_mask), CASE(test_intx_level), CASE(test_dma_maps),    CASE(test_refused_start),
+        CASE(test_msix_mask), CASE(test_intx_level), CASE(test_dma_maps),    CASE(test_remap_storm),
+        CASE(test_refused_start),
         CASE(test_reset),     CASE(test_loss),       CASE(test_plug_again),
     };
 

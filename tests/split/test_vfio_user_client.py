@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import random
 import struct
 import sys
 import time
@@ -441,3 +442,66 @@ def test_unplug_with_msix_many_times(serve, connect):
         assert server.wait(lambda s: (2, 1) in s.eventfds), i
         fds.append(machine.fd_count())
     assert fds[-1] == fds[5]
+
+
+class Mutator(fake.FakeServer):
+    """Damages what it sends: bits, lengths, fds, types, ids, and messages nobody asked for."""
+
+    def __init__(self, path, source):
+        self.source = source
+        super().__init__(path)
+
+    def run(self):
+        try:
+            super().run()
+        except (KeyError, struct.error):
+            pass  # a request about a region that only exists in damaged replies
+
+    def send(self, ident, command, flags, body=b"", error=0, fds=()):
+        dice, data = self.source.random(), bytearray(body)
+        if dice < 0.14 and body:
+            for _ in range(self.source.randrange(1, 4)):
+                data[self.source.randrange(len(data))] = self.source.choice([0, 1, 0x80, 0xff])
+        elif dice < 0.18:
+            data = data[: self.source.randrange(len(data) + 1)]
+        elif dice < 0.20:
+            data += bytes(self.source.randrange(1, 200))
+        elif dice < 0.22:
+            fds = [os.open(os.devnull, os.O_RDWR) for _ in range(self.source.randrange(1, 30))]
+        elif dice < 0.25:
+            flags ^= 1 << self.source.randrange(8)
+        elif dice < 0.27:
+            super().send(self.source.randrange(65536), self.source.choice([2, 9, 11, 12, 200]), self.source.choice([0, 1, 0x10]),
+                         bytes(self.source.randrange(64)))
+        elif dice < 0.275:
+            ident ^= 1
+        try:
+            super().send(ident, command, flags, bytes(data), error, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_replies(serve, connect, tmp_path, seed):
+    machine = connect(serve())
+    assert "return" in machine.qmp("device_del", id="vd")
+    source, started, fds = random.Random(seed), 0, []
+    for i in range(150):
+        server = Mutator(str(tmp_path / f"mutator{i}"), source)
+        answer = machine.qmp("device_add", driver="vfio-user-pci", id="vd", addr="4", socket=server.path, **{"x-msg-timeout": 50})
+        if "return" in answer:
+            started += 1
+            machine.map_bars()
+            for _ in range(10):
+                machine.read(BAR0 + source.randrange(0, 4096, 8), source.choice("bwlq"))
+                machine.write(BAR4 + source.randrange(0, 4096, 8), source.randrange(1 << 32))
+            enable_msix(machine)
+            for offset in range(0, 0x60, 4):
+                machine.config_read(offset)
+            assert "return" in machine.qmp("device_del", id="vd")
+        else:
+            assert answer["error"]["desc"]
+        server.close()
+        fds.append(machine.fd_count())
+    assert fds[-1] == fds[0] and started
