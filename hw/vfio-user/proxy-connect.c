@@ -36,7 +36,8 @@ int proxy_connect(const char *name, const char *path, unsigned timeout_ms, GErro
         g_usleep(5000);
     }
     if (err == EAGAIN) {
-        error_set(error, "%s: socket=%s: the server accepts no client; is another one connected to it?", name, path);
+        error_set(error, "%s: socket=%s: the server accepts no client; is another one connected to it?", name,
+                  path);
     } else if (err) {
         error_set_errno(error, err, "%s: socket=%s: cannot connect to a vfio-user server", name, path);
     }
@@ -64,8 +65,8 @@ static void caps_error(const Proxy *p, const WireCaps *caps, const char *key, GE
 
     for (unsigned i = 0; i < G_N_ELEMENTS(limits); i++) {
         if (!strcmp(limits[i].key, key)) {
-            error_set(error, "%s: socket=%s: server's capability %s is bad (%" PRIu64 ", allowed %s)", p->name, p->path, key,
-                      limits[i].value, limits[i].allowed);
+            error_set(error, "%s: socket=%s: server's capability %s is bad (%" PRIu64 ", allowed %s)",
+                      p->name, p->path, key, limits[i].value, limits[i].allowed);
             return;
         }
     }
@@ -79,13 +80,14 @@ static bool check_version(Proxy *p, const WireMessage *m, GError **error)
     const char *key = NULL;
 
     if (wire_version_decode(&v, m->body, m->len)) {
-        error_set(error, "%s: socket=%s: server's VERSION reply is malformed (%zu bytes, JSON must end with NUL)", p->name,
-                  p->path, m->len);
+        error_set(error,
+                  "%s: socket=%s: server's VERSION reply is malformed (%zu bytes, JSON must end with NUL)",
+                  p->name, p->path, m->len);
         return false;
     }
     if (v.major != VERSION_MAJOR || v.minor > VERSION_MINOR) {
-        error_set(error, "%s: socket=%s: server speaks version %u.%u of vfio-user (allowed 0.0..%u.%u)", p->name, p->path,
-                  v.major, v.minor, VERSION_MAJOR, VERSION_MINOR);
+        error_set(error, "%s: socket=%s: server speaks version %u.%u of vfio-user (allowed 0.0..%u.%u)",
+                  p->name, p->path, v.major, v.minor, VERSION_MAJOR, VERSION_MINOR);
         return false;
     }
     if (wire_caps_parse(&caps, v.json, true, &key)) {
@@ -97,7 +99,8 @@ static bool check_version(Proxy *p, const WireMessage *m, GError **error)
         return false;
     }
     if (caps.twin_socket) {
-        error_set(error, "%s: socket=%s: server's capability twin_socket was not asked for", p->name, p->path);
+        error_set(error, "%s: socket=%s: server's capability twin_socket was not asked for", p->name,
+                  p->path);
         return false;
     }
     p->caps = caps;
@@ -118,15 +121,16 @@ bool proxy_negotiate(Proxy *p, GError **error)
     caps.max_msg_fds = WIRE_MAX_FDS_CLIENT;
     caps.has_max_msg_fds = caps.has_max_data_xfer_size = caps.has_max_dma_maps = caps.has_pgsizes = true;
     wire_caps_encode(json, sizeof(json), &caps);
-    iov.iov_len = wire_version_encode(body, sizeof(body),
-                                      &(WireVersion){.major = VERSION_MAJOR, .minor = VERSION_MINOR, .json = json});
+    iov.iov_len = wire_version_encode(
+        body, sizeof(body), &(WireVersion){.major = VERSION_MAJOR, .minor = VERSION_MINOR, .json = json});
     err = proxy_call(p, &(ProxyRequest){.command = WIRE_VERSION, .iov = &iov, .iov_count = 1}, &reply);
     if (err == ENOTCONN) {
         error_set(error, "%s: socket=%s: %s before its VERSION reply", p->name, p->path, p->reason);
         return false;
     }
     if (err) {
-        error_set_errno(error, err, "%s: socket=%s: no agreement on a version with the server", p->name, p->path);
+        error_set_errno(error, err, "%s: socket=%s: no agreement on a version with the server", p->name,
+                        p->path);
         return false;
     }
     ok = check_version(p, &reply, error);

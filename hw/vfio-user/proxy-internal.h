@@ -12,18 +12,19 @@ struct Proxy {
     unsigned timeout_ms;
     WireStream *stream;
     WireCaps caps;
-    GMutex send_lock;       /* sending and flushing; taken before `lock` */
-    GMutex lock;            /* all below */
-    GHashTable *in_flight;  /* id -> ProxyBatch *, or the proxy itself for a request nobody waits for any more */
-    GQueue waiters;         /* of ProxyBatch * */
+    GMutex send_lock; /* sending and flushing; taken before `lock` */
+    GMutex lock;      /* all below */
+    GHashTable
+        *in_flight; /* id -> ProxyBatch *, or the proxy itself for a request nobody waits for any more */
+    GQueue waiters; /* of ProxyBatch * */
     uint16_t next_id;
-    bool reading;           /* a thread has the socket's reading side */
-    bool queued;            /* output waits for the socket to take more */
+    bool reading; /* a thread has the socket's reading side */
+    bool queued;  /* output waits for the socket to take more */
     bool broken, closing;
-    char *reason;           /* why it is broken */
+    char *reason; /* why it is broken */
     /* the proxy's own thread */
     int epoll_fd, wake_fd;
-    unsigned armed;         /* events the socket is watched for */
+    unsigned armed; /* events the socket is watched for */
     GThread *thread;
 };
 
@@ -36,7 +37,8 @@ bool proxy_io_start(Proxy *p, GError **error);
 void proxy_io_stop(Proxy *p);
 /* Has the thread watch what nobody else looks after.  With the lock. */
 void proxy_arm(Proxy *p);
-/* Reads until the batch is done, its deadline is over, or the connection broke.  NULL: until nothing is there.  Has `reading`. */
+/* Reads until the batch is done, its deadline is over, or the connection broke.  NULL: until nothing is
+ * there.  Has `reading`. */
 void proxy_read_turn(Proxy *p, ProxyBatch *b);
 /* The connection is of no further use. */
 void proxy_fail(Proxy *p, const char *fmt, ...) G_GNUC_PRINTF(2, 3);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reading the socket, by a waiting thread or by the proxy's own.  The latter watches the socket through a one-shot
- * epoll entry that waiters disarm: taking over and giving back the socket wakes nobody.
+ * Reading the socket, by a waiting thread or by the proxy's own.  The latter watches the socket through a
+ * one-shot epoll entry that waiters disarm: taking over and giving back the socket wakes nobody.
  */
 #include <errno.h>
 #include <sys/epoll.h>
@@ -59,7 +59,8 @@ void proxy_fail(Proxy *p, const char *fmt, ...)
 
 void proxy_arm(Proxy *p)
 {
-    unsigned events = p->broken ? 0 : (p->reading || p->waiters.length ? 0 : EPOLLIN) | (p->queued ? EPOLLOUT : 0);
+    unsigned events =
+        p->broken ? 0 : (p->reading || p->waiters.length ? 0 : EPOLLIN) | (p->queued ? EPOLLOUT : 0);
     struct epoll_event ev = {.events = events | EPOLLONESHOT, .data.fd = wire_stream_fd(p->stream)};
 
     if (events != p->armed) {
@@ -104,7 +105,8 @@ static void dispatch(Proxy *p, WireMessage *m)
 {
     __atomic_fetch_add(&p->counters->received, 1, __ATOMIC_RELAXED);
     TRACE(&vfio_user_trace[VFIO_USER_TRACE_RECV], "%s: %s id %u size %u flags 0x%x error %u fds %u", p->name,
-          wire_command_name(m->header.command), m->header.id, m->header.size, m->header.flags, m->header.error, m->fd_count);
+          wire_command_name(m->header.command), m->header.id, m->header.size, m->header.flags,
+          m->header.error, m->fd_count);
     switch (m->header.flags & WIRE_TYPE_MASK) {
     case WIRE_TYPE_REPLY:
         take_reply(p, m);

@@ -16,9 +16,12 @@
 #define BATCH_WINDOW 8192
 
 TraceEvent vfio_user_trace[] = {
-    [VFIO_USER_TRACE_SEND] = {"vfio_user_send"},       [VFIO_USER_TRACE_RECV] = {"vfio_user_recv"},
-    [VFIO_USER_TRACE_LATE] = {"vfio_user_late"},       [VFIO_USER_TRACE_TIMEOUT] = {"vfio_user_timeout"},
-    [VFIO_USER_TRACE_LOST] = {"vfio_user_lost"},       [VFIO_USER_TRACE_DMA] = {"vfio_user_dma"},
+    [VFIO_USER_TRACE_SEND] = {"vfio_user_send"},
+    [VFIO_USER_TRACE_RECV] = {"vfio_user_recv"},
+    [VFIO_USER_TRACE_LATE] = {"vfio_user_late"},
+    [VFIO_USER_TRACE_TIMEOUT] = {"vfio_user_timeout"},
+    [VFIO_USER_TRACE_LOST] = {"vfio_user_lost"},
+    [VFIO_USER_TRACE_DMA] = {"vfio_user_dma"},
     {NULL},
 };
 
@@ -42,9 +45,9 @@ static int stream_send(Proxy *p, WireHeader *h, const struct iovec *iov, unsigne
     }
     g_mutex_unlock(&p->send_lock);
     __atomic_fetch_add(&p->counters->sent, 1, __ATOMIC_RELAXED);
-    TRACE(&vfio_user_trace[VFIO_USER_TRACE_SEND], "%s: %s id %u size %u flags 0x%x error %u fds %u%s%s", p->name,
-          wire_command_name(h->command), h->id, h->size, h->flags, h->error, fd_count, err ? ": " : "",
-          err ? g_strerror(err) : "");
+    TRACE(&vfio_user_trace[VFIO_USER_TRACE_SEND], "%s: %s id %u size %u flags 0x%x error %u fds %u%s%s",
+          p->name, wire_command_name(h->command), h->id, h->size, h->flags, h->error, fd_count,
+          err ? ": " : "", err ? g_strerror(err) : "");
     if (err && err != ENOBUFS && err != EMFILE && err != ENFILE && err != ENOMEM) {
         proxy_fail(p, "writing to the server: %s", g_strerror(err));
         err = ENOTCONN;
@@ -113,8 +116,8 @@ static void batch_abandon(Proxy *p, ProxyBatch *b)
     GHashTableIter iter;
     gpointer batch;
 
-    TRACE(&vfio_user_trace[VFIO_USER_TRACE_TIMEOUT], "%s: %u requests unanswered after %u ms", p->name, b->outstanding,
-          p->timeout_ms);
+    TRACE(&vfio_user_trace[VFIO_USER_TRACE_TIMEOUT], "%s: %u requests unanswered after %u ms", p->name,
+          b->outstanding, p->timeout_ms);
     g_hash_table_iter_init(&iter, p->in_flight);
     while (g_hash_table_iter_next(&iter, NULL, &batch)) {
         if (batch == b) {
@@ -265,8 +268,8 @@ void proxy_reply(Proxy *p, const WireHeader *request, int error, const struct io
 
 /* --- life --- */
 
-Proxy *proxy_new(const char *name, const char *path, unsigned timeout_ms, const ProxyClient *client, ProxyCounters *counters,
-                 GError **error)
+Proxy *proxy_new(const char *name, const char *path, unsigned timeout_ms, const ProxyClient *client,
+                 ProxyCounters *counters, GError **error)
 {
     int fd = proxy_connect(name, path, timeout_ms, error);
     Proxy *p;

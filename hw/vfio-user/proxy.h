@@ -2,10 +2,11 @@
 /*
  * The client's end of one vfio-user connection: requests with their replies, and the server's requests.
  *
- * A thread that waits for a reply reads the socket itself when nobody else does, and hands other threads their
- * replies; while nobody waits, the proxy's own thread reads.  No lock of the proxy is held during I/O waits or
- * while the server's requests are carried out.  Functions are for any thread unless said otherwise; results are 0 or a positive errno:
- * the server's own, or ETIMEDOUT, ENOTCONN (the connection is gone), EPROTO (a reply that makes no sense), EBUSY (no free id).
+ * A thread that waits for a reply reads the socket itself when nobody else does, and hands other threads
+ * their replies; while nobody waits, the proxy's own thread reads.  No lock of the proxy is held during I/O
+ * waits or while the server's requests are carried out.  Functions are for any thread unless said otherwise;
+ * results are 0 or a positive errno: the server's own, or ETIMEDOUT, ENOTCONN (the connection is gone),
+ * EPROTO (a reply that makes no sense), EBUSY (no free id).
  */
 #ifndef HW_VFIO_USER_PROXY_H
 #define HW_VFIO_USER_PROXY_H
@@ -20,7 +21,8 @@
 typedef struct Proxy Proxy;
 
 typedef struct ProxyClient {
-    /* A request of the server; answer with proxy_reply().  By whoever reads, no lock of the proxy held; must not wait for the server. */
+    /* A request of the server; answer with proxy_reply().  By whoever reads, no lock of the proxy held; must
+     * not wait for the server. */
     void (*request)(void *opaque, Proxy *p, const WireMessage *m);
     /* The connection broke; once, by any thread.  Not called after proxy_shutdown(). */
     void (*lost)(void *opaque, const char *reason);
@@ -39,9 +41,9 @@ typedef struct ProxyRequest {
 typedef struct ProxyBatch {
     GCond cond;
     unsigned outstanding;
-    int error;               /* first */
-    gint64 deadline;         /* of the present wait, g_get_monotonic_time() */
-    WireMessage *reply;      /* where the (only) reply goes, or NULL */
+    int error;          /* first */
+    gint64 deadline;    /* of the present wait, g_get_monotonic_time() */
+    WireMessage *reply; /* where the (only) reply goes, or NULL */
     uint16_t command;
     bool waiting;
 } ProxyBatch;
@@ -51,8 +53,8 @@ typedef struct ProxyCounters {
 } ProxyCounters;
 
 /* Connects and exchanges VERSION; NULL with *error, which says `name` first.  timeout_ms: of each request. */
-Proxy *proxy_new(const char *name, const char *path, unsigned timeout_ms, const ProxyClient *client, ProxyCounters *counters,
-                 GError **error);
+Proxy *proxy_new(const char *name, const char *path, unsigned timeout_ms, const ProxyClient *client,
+                 ProxyCounters *counters, GError **error);
 /* Every request, present and future, ends with ENOTCONN. */
 void proxy_shutdown(Proxy *p);
 /* Nobody uses it any more.  NULL is fine. */

@@ -31,7 +31,8 @@ static bool on_page_borders(const VfioContainer *c, const VfioDmaMap *map)
 static int user_dma_map(VfioContainer *c, const VfioDmaMap *map)
 {
     VfioUserPci *dev = of_container(c);
-    bool direct = map->fd >= 0 && !dev->no_direct_dma && on_page_borders(c, map) && proxy_caps(dev->proxy)->max_msg_fds;
+    bool direct =
+        map->fd >= 0 && !dev->no_direct_dma && on_page_borders(c, map) && proxy_caps(dev->proxy)->max_msg_fds;
     WireDmaMap wire = {.flags = WIRE_DMA_READABLE | (map->readonly ? 0 : WIRE_DMA_WRITEABLE),
                        .fd_offset = direct ? map->fd_offset : 0,
                        .address = map->iova,
@@ -42,8 +43,10 @@ static int user_dma_map(VfioContainer *c, const VfioDmaMap *map)
     if (map->size > WIRE_MAX_DMA_SIZE) {
         return -ENOSPC;
     }
-    proxy_batch_add(dev->proxy, &dev->dma_batch,
-                    &(ProxyRequest){.command = WIRE_DMA_MAP, .iov = &iov, .iov_count = 1, .fds = &map->fd, .fd_count = direct});
+    proxy_batch_add(
+        dev->proxy, &dev->dma_batch,
+        &(ProxyRequest){
+            .command = WIRE_DMA_MAP, .iov = &iov, .iov_count = 1, .fds = &map->fd, .fd_count = direct});
     return 0;
 }
 
@@ -54,7 +57,8 @@ static int user_dma_unmap(VfioContainer *c, uint64_t iova, uint64_t size)
     uint8_t body[WIRE_DMA_UNMAP_SIZE];
     struct iovec iov = {body, wire_dma_unmap_encode(body, &wire)};
 
-    proxy_batch_add(dev->proxy, &dev->dma_batch, &(ProxyRequest){.command = WIRE_DMA_UNMAP, .iov = &iov, .iov_count = 1});
+    proxy_batch_add(dev->proxy, &dev->dma_batch,
+                    &(ProxyRequest){.command = WIRE_DMA_UNMAP, .iov = &iov, .iov_count = 1});
     return 0;
 }
 
@@ -65,7 +69,8 @@ static int user_unmap_all(VfioContainer *c)
     uint8_t body[WIRE_DMA_UNMAP_SIZE];
     struct iovec iov = {body, wire_dma_unmap_encode(body, &wire)};
 
-    return -proxy_call(dev->proxy, &(ProxyRequest){.command = WIRE_DMA_UNMAP, .iov = &iov, .iov_count = 1}, NULL);
+    return -proxy_call(dev->proxy, &(ProxyRequest){.command = WIRE_DMA_UNMAP, .iov = &iov, .iov_count = 1},
+                       NULL);
 }
 
 const VfioContainerOps vfio_user_container_ops = {

@@ -12,7 +12,8 @@ static int call(VfioUserPci *dev, uint16_t command, const void *body, size_t len
 {
     struct iovec iov = {(void *)body, len};
 
-    return proxy_call(dev->proxy, &(ProxyRequest){.command = command, .iov = &iov, .iov_count = len ? 1 : 0}, reply);
+    return proxy_call(dev->proxy, &(ProxyRequest){.command = command, .iov = &iov, .iov_count = len ? 1 : 0},
+                      reply);
 }
 
 static int user_get_info(VfioDevice *vdev, struct vfio_device_info *info)
@@ -57,7 +58,8 @@ static int region_areas(const WireRegionInfo *wire, const WireMessage *reply, Vf
 }
 
 /* Asks with room for `argsz` bytes; *needed is what a full reply takes. */
-static int ask_region_info(VfioUserPci *dev, unsigned index, uint32_t argsz, WireRegionInfo *wire, WireMessage *reply)
+static int ask_region_info(VfioUserPci *dev, unsigned index, uint32_t argsz, WireRegionInfo *wire,
+                           WireMessage *reply)
 {
     uint8_t body[WIRE_REGION_INFO_SIZE];
     int err;
@@ -147,7 +149,8 @@ static ssize_t user_region_read(VfioDevice *vdev, unsigned index, uint64_t offse
 static int write_part(VfioUserPci *dev, const WireRegionAccess *access, bool posted)
 {
     uint8_t body[WIRE_REGION_ACCESS_SIZE];
-    struct iovec iov[] = {{body, wire_region_access_encode(body, access)}, {(void *)access->data, access->count}};
+    struct iovec iov[] = {{body, wire_region_access_encode(body, access)},
+                          {(void *)access->data, access->count}};
     ProxyRequest req = {.command = WIRE_REGION_WRITE, .iov = iov, .iov_count = 2};
     WireRegionAccess got;
     WireMessage reply;
@@ -164,15 +167,16 @@ static int write_part(VfioUserPci *dev, const WireRegionAccess *access, bool pos
     return err;
 }
 
-static ssize_t user_region_write(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size, const void *data,
-                                 bool posted)
+static ssize_t user_region_write(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size,
+                                 const void *data, bool posted)
 {
     VfioUserPci *dev = vfio_user_of_device(vdev);
     uint32_t done = 0;
 
     posted = posted && !dev->no_posted_writes && !dev->mappable;
     while (done < size) {
-        WireRegionAccess access = {offset + done, index, MIN(size - done, max_data(dev)), (const uint8_t *)data + done};
+        WireRegionAccess access = {offset + done, index, MIN(size - done, max_data(dev)),
+                                   (const uint8_t *)data + done};
         int err = write_part(dev, &access, posted);
 
         if (err) {
@@ -190,7 +194,8 @@ static int user_get_irq_info(VfioDevice *vdev, struct vfio_irq_info *info)
     uint8_t body[WIRE_IRQ_INFO_SIZE];
     WireIrqInfo wire = {.index = info->index};
     WireMessage reply;
-    int err = call(vfio_user_of_device(vdev), WIRE_GET_IRQ_INFO, body, wire_irq_info_encode(body, &wire), &reply);
+    int err =
+        call(vfio_user_of_device(vdev), WIRE_GET_IRQ_INFO, body, wire_irq_info_encode(body, &wire), &reply);
 
     if (err) {
         return -err;
@@ -207,9 +212,11 @@ static int send_set_irqs(VfioUserPci *dev, const WireSetIrqs *wire, const int *f
     g_autofree uint8_t *body = g_malloc(WIRE_SET_IRQS_SIZE + wire->count);
     struct iovec iov = {body, wire_set_irqs_encode(body, wire)};
 
-    return proxy_call(dev->proxy,
-                      &(ProxyRequest){.command = WIRE_SET_IRQS, .iov = &iov, .iov_count = 1, .fds = fds, .fd_count = fd_count},
-                      NULL);
+    return proxy_call(
+        dev->proxy,
+        &(ProxyRequest){
+            .command = WIRE_SET_IRQS, .iov = &iov, .iov_count = 1, .fds = fds, .fd_count = fd_count},
+        NULL);
 }
 
 /* As many messages as the server's limit of fds asks for; valid fds and gaps never share one. */
@@ -229,7 +236,8 @@ static int set_eventfds(VfioUserPci *dev, const struct vfio_irq_set *irqs)
         if (!gap && !max_fds) {
             return -ENOTSUP;
         }
-        while (done + run < irqs->count && (gap ? fds[done + run] < 0 : fds[done + run] >= 0 && run < max_fds)) {
+        while (done + run < irqs->count &&
+               (gap ? fds[done + run] < 0 : fds[done + run] >= 0 && run < max_fds)) {
             run++;
         }
         wire.count = run;
@@ -245,7 +253,8 @@ static int set_eventfds(VfioUserPci *dev, const struct vfio_irq_set *irqs)
 static int user_set_irqs(VfioDevice *vdev, const struct vfio_irq_set *irqs)
 {
     VfioUserPci *dev = vfio_user_of_device(vdev);
-    WireSetIrqs wire = {.flags = irqs->flags, .index = irqs->index, .start = irqs->start, .count = irqs->count};
+    WireSetIrqs wire = {
+        .flags = irqs->flags, .index = irqs->index, .start = irqs->start, .count = irqs->count};
 
     if ((irqs->flags & VFIO_IRQ_SET_DATA_EVENTFD) && irqs->count) {
         return set_eventfds(dev, irqs);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * DMA_READ and DMA_WRITE of the server.  What is RAM is copied by whoever reads the socket, which takes no lock.
- * What is another device's registers may need locks that a thread waiting for this server holds: the
+ * DMA_READ and DMA_WRITE of the server.  What is RAM is copied by whoever reads the socket, which takes no
+ * lock. What is another device's registers may need locks that a thread waiting for this server holds: the
  * device's home loop serves it, and everything that comes after it until that is done.
  */
 #include <errno.h>
@@ -79,9 +79,9 @@ static bool dma_serve(VfioUserPci *dev, Proxy *p, const WireMessage *m, bool any
         return false;
     }
     __atomic_fetch_add(&dev->counters.dma_served, 1, __ATOMIC_RELAXED);
-    TRACE(&vfio_user_trace[VFIO_USER_TRACE_DMA], "%s: %s 0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x: %s",
-          dev->base.pci.dev.obj.id, dma.write ? "write" : "read", dma.access.address, dma.access.count,
-          err ? g_strerror(err) : "done");
+    TRACE(&vfio_user_trace[VFIO_USER_TRACE_DMA],
+          "%s: %s 0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x: %s", dev->base.pci.dev.obj.id,
+          dma.write ? "write" : "read", dma.access.address, dma.access.count, err ? g_strerror(err) : "done");
     iov[0] = (struct iovec){head, wire_dma_access_encode(head, &dma.access)};
     iov[1] = (struct iovec){bounce, dma.write ? 0 : dma.access.count};
     proxy_reply(p, &m->header, err, iov, dma.write ? 1 : 2);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* `-device vfio-user-pci`: a PCI device in another process, reached by vfio-user messages over a UNIX socket. */
+/* `-device vfio-user-pci`: a PCI device in another process, reached by vfio-user messages over a UNIX socket.
+ */
 #include <errno.h>
 #include <json-c/json.h>
 #include <string.h>
@@ -37,11 +38,13 @@ static const char *address_path(Object *obj, struct json_object *address, GError
         }
     }
     if (strcmp(type, "unix")) {
-        error_set(error, "%s: socket: type of address is not supported ('%s', allowed unix)", obj->model->name, type);
+        error_set(error, "%s: socket: type of address is not supported ('%s', allowed unix)",
+                  obj->model->name, type);
         return NULL;
     }
     if (!path) {
-        error_set(error, "%s: socket: member 'path' is missing; give the path of the server's socket", obj->model->name);
+        error_set(error, "%s: socket: member 'path' is missing; give the path of the server's socket",
+                  obj->model->name);
     }
     return path;
 }
@@ -59,7 +62,8 @@ static bool socket_parse(Object *obj, const Prop *prop, struct json_object *valu
         }
     }
     if (!path || !*path) {
-        error_set(error, "%s: socket: neither a path nor an address like {\"type\": \"unix\", \"path\": \"PATH\"}",
+        error_set(error,
+                  "%s: socket: neither a path nor an address like {\"type\": \"unix\", \"path\": \"PATH\"}",
                   obj->model->name);
         return false;
     }
@@ -83,8 +87,11 @@ static void socket_clear(Object *obj, const Prop *prop)
     g_clear_pointer(socket_field(obj, prop), g_free);
 }
 
-static const PropType prop_socket = {
-    .name = "SocketAddress", .parse = socket_parse, .format = socket_format, .clear = socket_clear, .field_size = sizeof(char *)};
+static const PropType prop_socket = {.name = "SocketAddress",
+                                     .parse = socket_parse,
+                                     .format = socket_format,
+                                     .clear = socket_clear,
+                                     .field_size = sizeof(char *)};
 
 /* --- life --- */
 
@@ -128,8 +135,10 @@ static bool container_start(VfioUserPci *dev, GError **error)
 {
     const WireCaps *caps = proxy_caps(dev->proxy);
 
-    dev->container = (VfioContainer){.pgsizes = caps->pgsizes, .max_maps = caps->max_dma_maps, .message_dma = true};
-    if (!vfio_container_start(&dev->container, &vfio_user_container_ops, dev->base.pci.bus->dma_space, error)) {
+    dev->container =
+        (VfioContainer){.pgsizes = caps->pgsizes, .max_maps = caps->max_dma_maps, .message_dma = true};
+    if (!vfio_container_start(&dev->container, &vfio_user_container_ops, dev->base.pci.bus->dma_space,
+                              error)) {
         g_prefix_error(error, "%s: socket=%s: ", dev->base.vdev.name, dev->socket_path);
         return false;
     }
@@ -183,17 +192,25 @@ static void vfio_user_stop(PciDevice *pci)
     user_release(dev);
 }
 
-#define COUNTER(text, member, what) \
-    {.name = text, .type = &prop_uint64, .offset = offsetof(VfioUserPci, counters.member), .flags = PROP_READONLY, .doc = what}
+#define COUNTER(text, member, what)                                                                          \
+    {                                                                                                        \
+        .name = text, .type = &prop_uint64, .offset = offsetof(VfioUserPci, counters.member),                \
+        .flags = PROP_READONLY, .doc = what                                                                  \
+    }
 
 static const Prop vfio_user_props[] = {
-    {.name = "socket", .type = &prop_socket, .offset = offsetof(VfioUserPci, socket_path), .flags = PROP_REQUIRED,
+    {.name = "socket",
+     .type = &prop_socket,
+     .offset = offsetof(VfioUserPci, socket_path),
+     .flags = PROP_REQUIRED,
      .doc = "Path of the server's UNIX socket, or {\"type\": \"unix\", \"path\": PATH}"},
     PROP_BOOL("no-direct-dma", VfioUserPci, no_direct_dma, false,
               "Give the server no access to guest memory: every DMA is a message"),
     PROP_BOOL("secure-dma", VfioUserPci, no_direct_dma, false, "The same as no-direct-dma"),
-    PROP_BOOL("x-no-posted-writes", VfioUserPci, no_posted_writes, false, "Wait for every write of a register"),
-    PROP_U32("x-msg-timeout", VfioUserPci, msg_timeout, 5000, 1, 3600000, "Milliseconds to wait for a reply of the server"),
+    PROP_BOOL("x-no-posted-writes", VfioUserPci, no_posted_writes, false,
+              "Wait for every write of a register"),
+    PROP_U32("x-msg-timeout", VfioUserPci, msg_timeout, 5000, 1, 3600000,
+             "Milliseconds to wait for a reply of the server"),
     VFIO_PCI_PROPS(VfioUserPci, base),
     COUNTER("messages-sent", sent, "Messages sent to the server"),
     COUNTER("messages-received", received, "Messages received from the server"),
@@ -205,11 +222,16 @@ static const StateField vfio_user_state_fields[] = {
     STATE_FIELD_STRUCT(VfioUserPci, base.pci, &pci_device_state),
     STATE_END,
 };
-static const StateTable vfio_user_state = {.name = "vfio-user-pci", .version = 1, .fields = vfio_user_state_fields};
+static const StateTable vfio_user_state = {
+    .name = "vfio-user-pci", .version = 1, .fields = vfio_user_state_fields};
 
 const PciModel vfio_user_pci_model = {
-    .dev = {.name = "vfio-user-pci", .kind = MODEL_PCI, .size = sizeof(VfioUserPci), .props = vfio_user_props,
-            .state = &vfio_user_state, .doc = "A PCI device served by another process over a vfio-user socket"},
+    .dev = {.name = "vfio-user-pci",
+            .kind = MODEL_PCI,
+            .size = sizeof(VfioUserPci),
+            .props = vfio_user_props,
+            .state = &vfio_user_state,
+            .doc = "A PCI device served by another process over a vfio-user socket"},
     .express = true,
     .start = vfio_user_start,
     .reset = vfio_user_reset,

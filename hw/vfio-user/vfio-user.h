@@ -12,18 +12,18 @@ typedef struct VfioUserPci {
     /* properties */
     char *socket_path;
     bool no_direct_dma, no_posted_writes;
-    uint32_t msg_timeout;     /* ms */
+    uint32_t msg_timeout; /* ms */
     ProxyCounters counters;
 
     Proxy *proxy;
     VfioContainer container;
     ProxyBatch dma_batch;
-    bool mappable;            /* a region can be mapped: posted writes would be overtaken by accesses to it */
-    GPtrArray *region_fds;    /* of int, owned */
-    bool connected;           /* start is over: a loss is an event */
+    bool mappable;         /* a region can be mapped: posted writes would be overtaken by accesses to it */
+    GPtrArray *region_fds; /* of int, owned */
+    bool connected;        /* start is over: a loss is an event */
     /* requests of the server that reach other devices' registers: served by the home loop, in order */
     GMutex deferred_lock;
-    GQueue deferred;          /* of WireMessage * */
+    GQueue deferred; /* of WireMessage * */
     bool deferred_running;
     LoopBh *deferred_bh;
 } VfioUserPci;

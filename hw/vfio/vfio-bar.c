@@ -72,8 +72,8 @@ static bool area_ok(const VfioRegionInfo *info, const VfioMmapArea *area)
            !((area->offset | area->size | (info->fd_offset + area->offset)) & page);
 }
 
-static bool bar_map_area(VfioBar *bar, MemRegion *container, const VfioRegionInfo *info, const VfioMmapArea *area,
-                         GError **error)
+static bool bar_map_area(VfioBar *bar, MemRegion *container, const VfioRegionInfo *info,
+                         const VfioMmapArea *area, GError **error)
 {
     VfioPciDevice *dev = bar->dev;
     int prot = (info->flags & VFIO_REGION_INFO_FLAG_READ ? PROT_READ : 0) |
@@ -86,13 +86,13 @@ static bool bar_map_area(VfioBar *bar, MemRegion *container, const VfioRegionInf
     }
     host = mmap(NULL, area->size, prot, MAP_SHARED, info->fd, (off_t)(info->fd_offset + area->offset));
     if (host == MAP_FAILED) {
-        error_set_errno(error, errno, "%s: cannot map %" G_GINT64_MODIFIER "u bytes of BAR %u", dev->vdev.name, area->size,
-                        bar->index);
+        error_set_errno(error, errno, "%s: cannot map %" G_GINT64_MODIFIER "u bytes of BAR %u",
+                        dev->vdev.name, area->size, bar->index);
         return false;
     }
     *map = (struct VfioMapping){.host = host, .size = area->size};
-    map->region = mem_region_new_ram(dev->pci.dev.obj.machine->topo, "vfio mapped BAR", area->size, host, -1, 0,
-                                     !(prot & PROT_WRITE));
+    map->region = mem_region_new_ram(dev->pci.dev.obj.machine->topo, "vfio mapped BAR", area->size, host, -1,
+                                     0, !(prot & PROT_WRITE));
     mem_region_add(container, area->offset, map->region);
     bar->map_count++;
     return true;
@@ -104,8 +104,8 @@ static bool bar_map(VfioBar *bar, MemRegion *container, const VfioRegionInfo *in
     const VfioMmapArea *areas = info->areas ? info->areas : &whole;
     unsigned count = info->areas ? info->area_count : 1;
 
-    if (bar->dev->no_mmap || info->fd < 0 || !(info->flags & VFIO_REGION_INFO_FLAG_MMAP) || bar->kind == PCI_BAR_IO ||
-        !(info->flags & VFIO_REGION_INFO_FLAG_READ)) {
+    if (bar->dev->no_mmap || info->fd < 0 || !(info->flags & VFIO_REGION_INFO_FLAG_MMAP) ||
+        bar->kind == PCI_BAR_IO || !(info->flags & VFIO_REGION_INFO_FLAG_READ)) {
         return true;
     }
     bar->maps = g_new0(struct VfioMapping, count);
@@ -157,9 +157,10 @@ static bool bar_start(VfioPciDevice *dev, unsigned n, const VfioRegionInfo *info
     *bar = (VfioBar){.dev = dev, .index = n, .size = info->size};
     bar->kind = bar_kind(pci_get32(dev->pci.config + PCI_BASE_ADDRESS_0 + 4 * n));
     if (info->size > VFIO_BAR_MAX_SIZE || (bar->kind == PCI_BAR_IO && info->size > 0x10000) ||
-        (!kind_is_64bit(bar->kind) && info->size > UINT32_MAX / 2 + 1u) || (kind_is_64bit(bar->kind) && n == 5)) {
-        error_set(error, "%s: BAR %u has an impossible size or type (%" G_GINT64_MODIFIER "u bytes)", dev->vdev.name, n,
-                  info->size);
+        (!kind_is_64bit(bar->kind) && info->size > UINT32_MAX / 2 + 1u) ||
+        (kind_is_64bit(bar->kind) && n == 5)) {
+        error_set(error, "%s: BAR %u has an impossible size or type (%" G_GINT64_MODIFIER "u bytes)",
+                  dev->vdev.name, n, info->size);
         return false;
     }
     container = mem_region_new_container(topo, name, bar_size(info->size, bar->kind));
@@ -186,7 +187,9 @@ static bool rom_start(VfioPciDevice *dev, const VfioRegionInfo *info, GError **e
         size *= 2;
     }
     if (size > VFIO_ROM_MAX_SIZE) {
-        error_set(error, "%s: option ROM is too large (%" G_GINT64_MODIFIER "u bytes, allowed 0..16777216); rombar=off hides it",
+        error_set(error,
+                  "%s: option ROM is too large (%" G_GINT64_MODIFIER
+                  "u bytes, allowed 0..16777216); rombar=off hides it",
                   dev->vdev.name, info->size);
         return false;
     }
@@ -199,12 +202,13 @@ static bool rom_start(VfioPciDevice *dev, const VfioRegionInfo *info, GError **e
     pci->rom_host = host;
     pci->rom_size = size;
     for (uint64_t done = 0; done < info->size;) {
-        ssize_t got = dev->vdev.ops->region_read(&dev->vdev, VFIO_PCI_ROM_REGION_INDEX, done,
-                                                 (uint32_t)MIN(info->size - done, 65536), (char *)host + done);
+        ssize_t got =
+            dev->vdev.ops->region_read(&dev->vdev, VFIO_PCI_ROM_REGION_INDEX, done,
+                                       (uint32_t)MIN(info->size - done, 65536), (char *)host + done);
 
         if (got <= 0) {
-            error_set_errno(error, got ? (int)-got : EIO, "%s: cannot read the option ROM; rombar=off hides it",
-                            dev->vdev.name);
+            error_set_errno(error, got ? (int)-got : EIO,
+                            "%s: cannot read the option ROM; rombar=off hides it", dev->vdev.name);
             return false;
         }
         done += (uint64_t)got;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Config space (PCI 3.0 chapter 6, PCI Express Base 4.0 chapter 7): a shadow whose emulated bits answer here and the
- * others at the device.  Every write goes to the device too, which needs its enable bits and addresses.
+ * Config space (PCI 3.0 chapter 6, PCI Express Base 4.0 chapter 7): a shadow whose emulated bits answer here
+ * and the others at the device.  Every write goes to the device too, which needs its enable bits and
+ * addresses.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "hw/vfio/vfio-internal.h"
 
-#define MAX_CAPS 48      /* that fit 0x40..0xff */
+#define MAX_CAPS     48  /* that fit 0x40..0xff */
 #define MAX_EXT_CAPS 480 /* that fit 0x100..0xfff */
 
 static void emulate(VfioPciDevice *dev, unsigned offset, unsigned len)
@@ -35,7 +36,8 @@ static bool check_ids(const VfioPciDevice *dev, GError **error)
 
     for (unsigned i = 0; i < G_N_ELEMENTS(ids); i++) {
         if (ids[i].value != UINT32_MAX && ids[i].value > 0xffff) {
-            error_set(error, "%s: %s: not a PCI id (0x%x, allowed 0..0xffff)", dev->vdev.name, ids[i].name, ids[i].value);
+            error_set(error, "%s: %s: not a PCI id (0x%x, allowed 0..0xffff)", dev->vdev.name, ids[i].name,
+                      ids[i].value);
             return false;
         }
     }
@@ -55,14 +57,15 @@ static bool read_config(VfioPciDevice *dev, GError **error)
         return false;
     }
     if (info.size < PCI_CONFIG_SIZE) {
-        error_set(error, "%s: config space is too small (%" G_GINT64_MODIFIER "u bytes, allowed 256 or 4096)", dev->vdev.name,
-                  info.size);
+        error_set(error, "%s: config space is too small (%" G_GINT64_MODIFIER "u bytes, allowed 256 or 4096)",
+                  dev->vdev.name, info.size);
         return false;
     }
     dev->config_region = (uint32_t)MIN(info.size, pci->config_size);
     memset(pci->wmask + 0x40, 0, pci->config_size - 0x40u);
     memset(pci->w1cmask, 0, pci->config_size);
-    got = dev->vdev.ops->region_read(&dev->vdev, VFIO_PCI_CONFIG_REGION_INDEX, 0, dev->config_region, pci->config);
+    got = dev->vdev.ops->region_read(&dev->vdev, VFIO_PCI_CONFIG_REGION_INDEX, 0, dev->config_region,
+                                     pci->config);
     if (got != (ssize_t)dev->config_region) {
         error_set_errno(error, got < 0 ? (int)-got : EIO, "%s: cannot read config space", dev->vdev.name);
         return false;
@@ -79,7 +82,8 @@ bool vfio_config_start(VfioPciDevice *dev, GError **error)
         return false;
     }
     if ((pci->config[PCI_HEADER_TYPE] & 0x7f) != PCI_HEADER_TYPE_NORMAL) {
-        error_set(error, "%s: not an endpoint (header type 0x%02x)", dev->vdev.name, pci->config[PCI_HEADER_TYPE]);
+        error_set(error, "%s: not an endpoint (header type 0x%02x)", dev->vdev.name,
+                  pci->config[PCI_HEADER_TYPE]);
         return false;
     }
     override16(dev, PCI_VENDOR_ID, dev->vendor_id);
@@ -89,7 +93,8 @@ bool vfio_config_start(VfioPciDevice *dev, GError **error)
     pci->config[PCI_HEADER_TYPE] = pci->multifunction ? PCI_HEADER_TYPE_MULTI : 0;
     pci_set16(pci->config + PCI_COMMAND, 0);
     pci_set32(pci->config + PCI_ROM_ADDRESS, 0);
-    /* The header is ours, but for the error bits of the status register; beyond what the device has is nothing. */
+    /* The header is ours, but for the error bits of the status register; beyond what the device has is
+     * nothing. */
     emulate(dev, 0, 0x40);
     dev->emulated_bits[PCI_STATUS + 1] = 0;
     emulate(dev, dev->config_region, pci->config_size - dev->config_region);
@@ -111,12 +116,14 @@ static bool msi_start(VfioPciDevice *dev, uint16_t at)
     unsigned len = (is64 ? 14 : 10) + (maskable ? 10 : 0);
     unsigned log2_vectors = (flags & PCI_MSI_FLAGS_QMASK) >> 1;
 
-    if (pci->msi_cap || at + len > PCI_CONFIG_SIZE || log2_vectors > 5 || !dev->irq_counts[VFIO_PCI_MSI_IRQ_INDEX]) {
+    if (pci->msi_cap || at + len > PCI_CONFIG_SIZE || log2_vectors > 5 ||
+        !dev->irq_counts[VFIO_PCI_MSI_IRQ_INDEX]) {
         return false;
     }
     pci->msi_cap = at;
     emulate(dev, at, len);
-    pci_set16(pci->config + at + PCI_MSI_FLAGS, flags & (uint16_t) ~(PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE));
+    pci_set16(pci->config + at + PCI_MSI_FLAGS,
+              flags & (uint16_t) ~(PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE));
     pci_set16(pci->wmask + at + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE);
     pci_set32(pci->wmask + at + PCI_MSI_ADDRESS_LO, 0xfffffffc);
     if (is64) {
@@ -131,11 +138,13 @@ static bool msi_start(VfioPciDevice *dev, uint16_t at)
     return true;
 }
 
-/* The guest's table and pending bits are ours, so those of the device may be in any BAR: both are shown in the table's. */
+/* The guest's table and pending bits are ours, so those of the device may be in any BAR: both are shown in
+ * the table's. */
 static bool msix_start(VfioPciDevice *dev, uint16_t at, GError **error)
 {
     PciDevice *pci = &dev->pci;
-    uint32_t table = pci_get32(pci->config + at + PCI_MSIX_TABLE), pba = pci_get32(pci->config + at + PCI_MSIX_PBA);
+    uint32_t table = pci_get32(pci->config + at + PCI_MSIX_TABLE),
+             pba = pci_get32(pci->config + at + PCI_MSIX_PBA);
     unsigned vectors = (pci_get16(pci->config + at + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1u;
     unsigned bar = table & PCI_MSIX_BIR;
 
@@ -153,7 +162,8 @@ static bool msix_start(VfioPciDevice *dev, uint16_t at, GError **error)
     return true;
 }
 
-/* Puts the registers of one capability under the right rule.  *hide: the guest does not see it.  False: *error. */
+/* Puts the registers of one capability under the right rule.  *hide: the guest does not see it.  False:
+ * *error. */
 static bool capability_start(VfioPciDevice *dev, uint16_t at, bool *hide, GError **error)
 {
     PciDevice *pci = &dev->pci;
@@ -164,7 +174,8 @@ static bool capability_start(VfioPciDevice *dev, uint16_t at, bool *hide, GError
         *hide = !msi_start(dev, at);
         return true;
     case PCI_CAP_ID_MSIX:
-        *hide = at + PCI_MSIX_CAP_SIZE > PCI_CONFIG_SIZE || pci->msix_cap || !dev->irq_counts[VFIO_PCI_MSIX_IRQ_INDEX];
+        *hide = at + PCI_MSIX_CAP_SIZE > PCI_CONFIG_SIZE || pci->msix_cap ||
+                !dev->irq_counts[VFIO_PCI_MSIX_IRQ_INDEX];
         return *hide || msix_start(dev, at, error);
     case PCI_CAP_ID_EXP:
         if (at + PCI_EXP_DEVCTL + 2 <= PCI_CONFIG_SIZE && !pci->exp_cap) {
@@ -214,7 +225,8 @@ static bool capabilities_start(VfioPciDevice *dev, GError **error)
     return true;
 }
 
-/* What needs the hypervisor's or the root complex's help is not shown: SR-IOV, ATS, PRI, PASID, resizable BARs. */
+/* What needs the hypervisor's or the root complex's help is not shown: SR-IOV, ATS, PRI, PASID, resizable
+ * BARs. */
 static bool ext_capability_hidden(uint16_t id)
 {
     static const uint16_t hidden[] = {PCI_EXT_CAP_ID_SRIOV, PCI_EXT_CAP_ID_ATS, PCI_EXT_CAP_ID_PRI,
@@ -314,13 +326,15 @@ static bool turns_on_messages(const VfioPciDevice *dev, uint16_t offset, uint32_
     const PciDevice *pci = &dev->pci;
     const struct {
         uint16_t cap, flags, enable;
-    } modes[] = {{pci->msi_cap, PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE}, {pci->msix_cap, PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE}};
+    } modes[] = {{pci->msi_cap, PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE},
+                 {pci->msix_cap, PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE}};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
         for (unsigned byte = 0; modes[i].cap && byte < 2; byte++) {
             unsigned at = modes[i].cap + modes[i].flags + byte;
 
-            if (at >= offset && at < offset + size && (val >> (8 * (at - offset)) & (uint8_t)(modes[i].enable >> (8 * byte)))) {
+            if (at >= offset && at < offset + size &&
+                (val >> (8 * (at - offset)) & (uint8_t)(modes[i].enable >> (8 * byte)))) {
                 return true;
             }
         }

@@ -50,8 +50,8 @@ static void container_add(MemListener *l, const MemSection *s)
     map.fd = mem_region_fd(s->region, &map.fd_offset);
     map.fd_offset += s->region_offset;
     c->map_count++;
-    TRACE(&vfio_trace[VFIO_TRACE_MAP], "0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x %s fd %d", map.iova, map.size,
-          map.readonly ? "ro" : "rw", map.fd);
+    TRACE(&vfio_trace[VFIO_TRACE_MAP], "0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x %s fd %d",
+          map.iova, map.size, map.readonly ? "ro" : "rw", map.fd);
     container_error(c, c->ops->dma_map(c, &map));
 }
 
@@ -63,7 +63,8 @@ static void container_del(MemListener *l, const MemSection *s)
         return;
     }
     c->map_count--;
-    TRACE(&vfio_trace[VFIO_TRACE_UNMAP], "0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x", s->addr, s->size);
+    TRACE(&vfio_trace[VFIO_TRACE_UNMAP], "0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x", s->addr,
+          s->size);
     container_error(c, c->ops->dma_unmap(c, s->addr, s->size));
 }
 
@@ -86,8 +87,12 @@ bool vfio_container_start(VfioContainer *c, const VfioContainerOps *ops, Address
     c->ops = ops;
     c->as = as;
     c->started = false;
-    c->listener = (MemListener){.name = "vfio", .priority = 10, .begin = container_begin, .add = container_add,
-                                .del = container_del, .commit = container_commit};
+    c->listener = (MemListener){.name = "vfio",
+                                .priority = 10,
+                                .begin = container_begin,
+                                .add = container_add,
+                                .del = container_del,
+                                .commit = container_commit};
     c->started = mem_listener_register(&c->listener, as, error);
     return c->started;
 }

@@ -7,7 +7,14 @@
 #include "hw/vfio/vfio-pci-device.h"
 
 extern TraceEvent vfio_trace[];
-enum { VFIO_TRACE_MAP, VFIO_TRACE_UNMAP, VFIO_TRACE_IRQ_MODE, VFIO_TRACE_VECTOR, VFIO_TRACE_RESET, VFIO_TRACE_ERROR };
+enum {
+    VFIO_TRACE_MAP,
+    VFIO_TRACE_UNMAP,
+    VFIO_TRACE_IRQ_MODE,
+    VFIO_TRACE_VECTOR,
+    VFIO_TRACE_RESET,
+    VFIO_TRACE_ERROR
+};
 
 static inline bool vfio_broken(const VfioDevice *vdev)
 {
@@ -16,7 +23,8 @@ static inline bool vfio_broken(const VfioDevice *vdev)
 
 /* All `size` bytes, or false. */
 bool vfio_region_read(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size, void *data);
-bool vfio_region_write(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size, const void *data, bool posted);
+bool vfio_region_write(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size, const void *data,
+                       bool posted);
 
 /* hw/vfio/vfio-config.c */
 bool vfio_config_start(VfioPciDevice *dev, GError **error);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * INTx, MSI and MSI-X over eventfds (VFIO_DEVICE_SET_IRQS).  Masks and pending bits of messages are those of hw/pci:
- * the far side signals a vector from the time it was given an eventfd, which is when the guest first unmasks it.
- * An INTx is masked by its delivery; the guest's next access to a BAR ends it and unmasks the line,
- * and a device that still asserts it signals again.
+ * INTx, MSI and MSI-X over eventfds (VFIO_DEVICE_SET_IRQS).  Masks and pending bits of messages are those of
+ * hw/pci: the far side signals a vector from the time it was given an eventfd, which is when the guest first
+ * unmasks it. An INTx is masked by its delivery; the guest's next access to a BAR ends it and unmasks the
+ * line, and a device that still asserts it signals again.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,7 +12,8 @@
 
 #include "hw/vfio/vfio-internal.h"
 
-static int set_irqs(VfioPciDevice *dev, uint32_t flags, unsigned index, unsigned start, unsigned count, const int32_t *fds)
+static int set_irqs(VfioPciDevice *dev, uint32_t flags, unsigned index, unsigned start, unsigned count,
+                    const int32_t *fds)
 {
     size_t data = fds ? count * sizeof(int32_t) : 0;
     g_autofree struct vfio_irq_set *set = g_malloc0(sizeof(*set) + data);
@@ -20,8 +21,11 @@ static int set_irqs(VfioPciDevice *dev, uint32_t flags, unsigned index, unsigned
     if (vfio_broken(&dev->vdev)) {
         return -ENOTCONN;
     }
-    *set = (struct vfio_irq_set){
-        .argsz = (uint32_t)(sizeof(*set) + data), .flags = flags, .index = index, .start = start, .count = count};
+    *set = (struct vfio_irq_set){.argsz = (uint32_t)(sizeof(*set) + data),
+                                 .flags = flags,
+                                 .index = index,
+                                 .start = start,
+                                 .count = count};
     if (data) {
         memcpy(set->data, fds, data);
     }
@@ -36,10 +40,10 @@ static int set_eventfds(VfioPciDevice *dev, unsigned start, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         fds[i] = dev->vectors[start + i].fd;
     }
-    err = set_irqs(dev, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, (unsigned)dev->interrupt_mode, start,
-                   count, fds);
-    TRACE(&vfio_trace[VFIO_TRACE_VECTOR], "%s: vectors %u..%u of mode %d: %s", dev->vdev.name, start, start + count - 1,
-          dev->interrupt_mode, err ? g_strerror(-err) : "set");
+    err = set_irqs(dev, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+                   (unsigned)dev->interrupt_mode, start, count, fds);
+    TRACE(&vfio_trace[VFIO_TRACE_VECTOR], "%s: vectors %u..%u of mode %d: %s", dev->vdev.name, start,
+          start + count - 1, dev->interrupt_mode, err ? g_strerror(-err) : "set");
     return err;
 }
 
@@ -85,7 +89,8 @@ void vfio_irq_intx_eoi(VfioPciDevice *dev)
     }
     loop_unlock(home);
     if (ended) {
-        set_irqs(dev, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, VFIO_PCI_INTX_IRQ_INDEX, 0, 1, NULL);
+        set_irqs(dev, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, VFIO_PCI_INTX_IRQ_INDEX, 0, 1,
+                 NULL);
     }
 }
 
@@ -114,7 +119,8 @@ static void vectors_use(VfioPciDevice *dev, unsigned start, unsigned count)
     unsigned run = 0;
 
     for (unsigned v = start; v <= start + count; v++) {
-        bool fresh = v < start + count && dev->vectors[v].fd < 0 && vector_wanted(dev, v) && vector_open(&dev->vectors[v]);
+        bool fresh = v < start + count && dev->vectors[v].fd < 0 && vector_wanted(dev, v) &&
+                     vector_open(&dev->vectors[v]);
 
         if (fresh) {
             run++;
@@ -129,7 +135,8 @@ static void vector_changed(PciDevice *pci, unsigned vector, bool masked)
 {
     VfioPciDevice *dev = (VfioPciDevice *)pci;
 
-    if (dev->interrupt_mode == VFIO_PCI_MSIX_IRQ_INDEX && !masked && !dev->in_config_write && vector < dev->vector_count) {
+    if (dev->interrupt_mode == VFIO_PCI_MSIX_IRQ_INDEX && !masked && !dev->in_config_write &&
+        vector < dev->vector_count) {
         vectors_use(dev, vector, 1);
     }
 }
@@ -141,7 +148,8 @@ static void mode_leave(VfioPciDevice *dev)
     if (dev->interrupt_mode < 0) {
         return;
     }
-    set_irqs(dev, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, (unsigned)dev->interrupt_mode, 0, 0, NULL);
+    set_irqs(dev, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, (unsigned)dev->interrupt_mode, 0, 0,
+             NULL);
     dev->vectors = NULL;
     for (unsigned v = 0; v < dev->vector_count; v++) {
         if (vectors[v].fd >= 0) {
@@ -181,7 +189,8 @@ static void mode_enter(VfioPciDevice *dev, int mode)
     for (unsigned v = 0; v < dev->vector_count; v++) {
         dev->vectors[v] = (VfioIrqVector){.dev = dev, .index = v, .fd = -1};
     }
-    TRACE(&vfio_trace[VFIO_TRACE_IRQ_MODE], "%s: mode %d, %u vectors", dev->vdev.name, mode, dev->vector_count);
+    TRACE(&vfio_trace[VFIO_TRACE_IRQ_MODE], "%s: mode %d, %u vectors", dev->vdev.name, mode,
+          dev->vector_count);
 }
 
 void vfio_irq_update(VfioPciDevice *dev)
@@ -190,7 +199,8 @@ void vfio_irq_update(VfioPciDevice *dev)
                : msi_enabled(&dev->pci) ? VFIO_PCI_MSI_IRQ_INDEX
                                         : VFIO_PCI_INTX_IRQ_INDEX;
 
-    if (mode == VFIO_PCI_MSI_IRQ_INDEX && dev->interrupt_mode == mode && dev->vector_count != mode_vectors(dev, mode)) {
+    if (mode == VFIO_PCI_MSI_IRQ_INDEX && dev->interrupt_mode == mode &&
+        dev->vector_count != mode_vectors(dev, mode)) {
         mode_leave(dev);
     }
     if (mode != dev->interrupt_mode) {

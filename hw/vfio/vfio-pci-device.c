@@ -6,9 +6,12 @@
 
 extern TraceEvent vfio_trace[];
 TraceEvent vfio_trace[] = {
-    [VFIO_TRACE_MAP] = {"vfio_dma_map"},       [VFIO_TRACE_UNMAP] = {"vfio_dma_unmap"},
-    [VFIO_TRACE_IRQ_MODE] = {"vfio_irq_mode"}, [VFIO_TRACE_VECTOR] = {"vfio_vector"},
-    [VFIO_TRACE_RESET] = {"vfio_reset"},       [VFIO_TRACE_ERROR] = {"vfio_error"},
+    [VFIO_TRACE_MAP] = {"vfio_dma_map"},
+    [VFIO_TRACE_UNMAP] = {"vfio_dma_unmap"},
+    [VFIO_TRACE_IRQ_MODE] = {"vfio_irq_mode"},
+    [VFIO_TRACE_VECTOR] = {"vfio_vector"},
+    [VFIO_TRACE_RESET] = {"vfio_reset"},
+    [VFIO_TRACE_ERROR] = {"vfio_error"},
     {NULL},
 };
 
@@ -27,7 +30,8 @@ bool vfio_region_read(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_
     return got == (ssize_t)size;
 }
 
-bool vfio_region_write(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size, const void *data, bool posted)
+bool vfio_region_write(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size, const void *data,
+                       bool posted)
 {
     ssize_t done;
 
@@ -54,8 +58,8 @@ static bool get_info(VfioPciDevice *dev, GError **error)
     }
     if (!(info.flags & VFIO_DEVICE_FLAGS_PCI) || info.num_regions <= VFIO_PCI_CONFIG_REGION_INDEX ||
         info.num_irqs <= VFIO_PCI_MSIX_IRQ_INDEX) {
-        error_set(error, "%s: not a PCI device (flags 0x%x, %u regions, %u interrupt types)", vdev->name, info.flags,
-                  info.num_regions, info.num_irqs);
+        error_set(error, "%s: not a PCI device (flags 0x%x, %u regions, %u interrupt types)", vdev->name,
+                  info.flags, info.num_regions, info.num_irqs);
         return false;
     }
     vdev->flags = info.flags;

@@ -53,7 +53,8 @@ void contract_device_cleanup(ContractDevice *d)
 
 uint64_t contract_region_size(unsigned index)
 {
-    static const uint64_t sizes[] = {[0] = CONTRACT_BAR_SIZE, [2] = CONTRACT_IO_SIZE, [4] = CONTRACT_BAR_SIZE, [7] = 256};
+    static const uint64_t sizes[] = {
+        [0] = CONTRACT_BAR_SIZE, [2] = CONTRACT_IO_SIZE, [4] = CONTRACT_BAR_SIZE, [7] = 256};
 
     return index < G_N_ELEMENTS(sizes) ? sizes[index] : 0;
 }
@@ -118,7 +119,8 @@ static void deliver_intx(ContractDevice *d)
     }
 }
 
-int contract_set_irqs(ContractDevice *d, uint32_t flags, unsigned index, unsigned start, unsigned count, const int *fds)
+int contract_set_irqs(ContractDevice *d, uint32_t flags, unsigned index, unsigned start, unsigned count,
+                      const int *fds)
 {
     unsigned all = contract_irq_count(index);
 
@@ -135,7 +137,8 @@ int contract_set_irqs(ContractDevice *d, uint32_t flags, unsigned index, unsigne
         drop_fd(slot);
         *slot = fds && fds[i] >= 0 ? fcntl(fds[i], F_DUPFD_CLOEXEC, 0) : -1;
     }
-    if (index == VFIO_PCI_INTX_IRQ_INDEX && (flags & (VFIO_IRQ_SET_ACTION_UNMASK | VFIO_IRQ_SET_ACTION_TRIGGER))) {
+    if (index == VFIO_PCI_INTX_IRQ_INDEX &&
+        (flags & (VFIO_IRQ_SET_ACTION_UNMASK | VFIO_IRQ_SET_ACTION_TRIGGER))) {
         d->unmasks += !!(flags & VFIO_IRQ_SET_ACTION_UNMASK);
         d->intx_masked = false;
         deliver_intx(d);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The device behind every back end of the contract test: BAR 0 is memory, BAR 2 is I/O, BAR 4 has the MSI-X table.
- * Functions take its lock; results are 0 or a negative errno as in hw/vfio/vfio.h.
+ * The device behind every back end of the contract test: BAR 0 is memory, BAR 2 is I/O, BAR 4 has the MSI-X
+ * table. Functions take its lock; results are 0 or a negative errno as in hw/vfio/vfio.h.
  */
 #ifndef TESTS_CONTRACT_DEVICE_H
 #define TESTS_CONTRACT_DEVICE_H
@@ -11,10 +11,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CONTRACT_VECTORS 20
+#define CONTRACT_VECTORS  20
 #define CONTRACT_BAR_SIZE 4096
-#define CONTRACT_IO_SIZE 64
-#define CONTRACT_CONFIG 7
+#define CONTRACT_IO_SIZE  64
+#define CONTRACT_CONFIG   7
 #define CONTRACT_MAX_MAPS 64
 
 typedef struct ContractDevice {
@@ -37,7 +37,8 @@ unsigned contract_irq_count(unsigned index);
 ssize_t contract_read(ContractDevice *d, unsigned region, uint64_t offset, uint32_t size, void *data);
 ssize_t contract_write(ContractDevice *d, unsigned region, uint64_t offset, uint32_t size, const void *data);
 /* As VFIO_DEVICE_SET_IRQS; fds are duplicated. */
-int contract_set_irqs(ContractDevice *d, uint32_t flags, unsigned index, unsigned start, unsigned count, const int *fds);
+int contract_set_irqs(ContractDevice *d, uint32_t flags, unsigned index, unsigned start, unsigned count,
+                      const int *fds);
 int contract_reset(ContractDevice *d);
 int contract_map(ContractDevice *d, uint64_t address, uint64_t size);
 int contract_unmap(ContractDevice *d, uint64_t address, uint64_t size);

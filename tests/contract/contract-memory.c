@@ -34,7 +34,8 @@ static int memory_get_info(VfioDevice *vdev, struct vfio_device_info *info)
 static int memory_get_region_info(VfioDevice *vdev, unsigned index, VfioRegionInfo *info)
 {
     *info = (VfioRegionInfo){.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE,
-                             .size = contract_region_size(index), .fd = -1};
+                             .size = contract_region_size(index),
+                             .fd = -1};
     return 0;
 }
 
@@ -62,7 +63,8 @@ static ssize_t memory_read(VfioDevice *vdev, unsigned index, uint64_t offset, ui
     return contract_read(device(of_device(vdev)), index, offset, size, data);
 }
 
-static ssize_t memory_write(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size, const void *data, bool posted)
+static ssize_t memory_write(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size,
+                            const void *data, bool posted)
 {
     return contract_write(device(of_device(vdev)), index, offset, size, data);
 }
@@ -159,7 +161,11 @@ static const Prop memory_props[] = {
 };
 
 const PciModel contract_memory_model = {
-    .dev = {.name = "vfio-memory", .kind = MODEL_PCI, .size = sizeof(MemoryPci), .props = memory_props, .state = &state_none},
+    .dev = {.name = "vfio-memory",
+            .kind = MODEL_PCI,
+            .size = sizeof(MemoryPci),
+            .props = memory_props,
+            .state = &state_none},
     .express = true,
     .start = memory_start,
     .reset = memory_pci_reset,

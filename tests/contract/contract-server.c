@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Serves the contract device over a UNIX socket with the wire codec: what a client sees of a correct server. */
+/* Serves the contract device over a UNIX socket with the wire codec: what a client sees of a correct server.
+ */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -46,7 +47,8 @@ static void answer_region_info(ContractServer *s, const WireMessage *m, Answer *
     WireRegionInfo r;
 
     a->error = wire_region_info_decode(&r, m->body, m->len);
-    r = (WireRegionInfo){.index = r.index, .flags = WIRE_REGION_READ_FLAG | WIRE_REGION_WRITE_FLAG,
+    r = (WireRegionInfo){.index = r.index,
+                         .flags = WIRE_REGION_READ_FLAG | WIRE_REGION_WRITE_FLAG,
                          .size = contract_region_size(r.index)};
     a->len = wire_region_info_encode(a->body, &r);
 }
@@ -69,7 +71,8 @@ static void answer_set_irqs(ContractServer *s, const WireMessage *m, Answer *a)
         a->error = EINVAL;
     }
     if (!a->error) {
-        a->error = -contract_set_irqs(s->device, i.flags, i.index, i.start, i.count, m->fd_count ? m->fds : NULL);
+        a->error =
+            -contract_set_irqs(s->device, i.flags, i.index, i.start, i.count, m->fd_count ? m->fds : NULL);
     }
 }
 
@@ -125,10 +128,16 @@ static void answer_reset(ContractServer *s, const WireMessage *m, Answer *a)
 
 static void answer(ContractServer *s, WireStream *stream, const WireMessage *m)
 {
-    static void (*const table[WIRE_COMMAND_COUNT])(ContractServer *s, const WireMessage *m, Answer *a) = {
-        [WIRE_VERSION] = answer_version,       [WIRE_GET_INFO] = answer_info,       [WIRE_GET_REGION_INFO] = answer_region_info,
-        [WIRE_GET_IRQ_INFO] = answer_irq_info, [WIRE_SET_IRQS] = answer_set_irqs,   [WIRE_REGION_READ] = answer_read,
-        [WIRE_REGION_WRITE] = answer_write,    [WIRE_DMA_MAP] = answer_map,         [WIRE_DMA_UNMAP] = answer_unmap,
+    static void (*const table[WIRE_COMMAND_COUNT])(ContractServer * s, const WireMessage *m, Answer *a) = {
+        [WIRE_VERSION] = answer_version,
+        [WIRE_GET_INFO] = answer_info,
+        [WIRE_GET_REGION_INFO] = answer_region_info,
+        [WIRE_GET_IRQ_INFO] = answer_irq_info,
+        [WIRE_SET_IRQS] = answer_set_irqs,
+        [WIRE_REGION_READ] = answer_read,
+        [WIRE_REGION_WRITE] = answer_write,
+        [WIRE_DMA_MAP] = answer_map,
+        [WIRE_DMA_UNMAP] = answer_unmap,
         [WIRE_RESET] = answer_reset,
     };
     Answer a = {0};

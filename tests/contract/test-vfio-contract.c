@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One set of cases for every back end of the abstract VFIO PCI device: in memory, and over a vfio-user socket. */
+/* One set of cases for every back end of the abstract VFIO PCI device: in memory, and over a vfio-user
+ * socket. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,9 +17,9 @@
 #include "hw/vfio/vfio-pci-device.h"
 
 #define RAM_SIZE (1u << 20)
-#define BAR0 0xe0000000u
-#define BAR2 0xc000u
-#define BAR4 0xe0100000u
+#define BAR0     0xe0000000u
+#define BAR2     0xc000u
+#define BAR4     0xe0100000u
 
 extern const PciModel vfio_user_pci_model;
 static const MachineModel bare_model = {
@@ -60,8 +61,9 @@ static void plug(Fixture *f, GError **error)
 {
     g_autofree char *address = g_strdup_printf("%" G_GUINT64_FORMAT, (uint64_t)(uintptr_t)&f->device);
 
-    f->pci = pci_create(f->bus, PCI_DEVFN(3, 0), f->sockets ? &vfio_user_pci_model : &contract_memory_model, "dut", error,
-                        f->sockets ? "socket" : "device", f->sockets ? f->path : address, "x-pci-device-id", "0x4321", NULL);
+    f->pci = pci_create(f->bus, PCI_DEVFN(3, 0), f->sockets ? &vfio_user_pci_model : &contract_memory_model,
+                        "dut", error, f->sockets ? "socket" : "device", f->sockets ? f->path : address,
+                        "x-pci-device-id", "0x4321", NULL);
 }
 
 static int setup(void **state, bool sockets)
@@ -307,7 +309,8 @@ static void test_remap_storm(void **state)
     f->device.hold_maps = STORM;
     mem_begin(f->m->topo);
     for (unsigned i = 0; i < STORM; i++) {
-        pieces[i] = mem_region_new_alias(f->m->topo, "piece", f->ram_region, (STORM - 1 - i) * 0x2000, 0x1000);
+        pieces[i] =
+            mem_region_new_alias(f->m->topo, "piece", f->ram_region, (STORM - 1 - i) * 0x2000, 0x1000);
         mem_region_add(f->m->system_memory, 0x10000000 + i * 0x2000, pieces[i]);
     }
     assert_true(mem_commit(f->m->topo, &error));
@@ -383,15 +386,20 @@ static void test_plug_again(void **state)
 }
 
 #define CASE(fn)                                                                                             \
-    {#fn " in memory", fn, setup_memory, teardown, NULL}, {#fn " over a socket", fn, setup_socket, teardown, NULL}
+    {#fn " in memory", fn, setup_memory, teardown, NULL},                                                    \
+    {                                                                                                        \
+#fn " over a socket", fn, setup_socket, teardown, NULL                                               \
+    }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_config),    CASE(test_bar_sizes),  CASE(test_write_order), CASE(test_msix_first_interrupts),
-        CASE(test_msix_mask), CASE(test_intx_level), CASE(test_dma_maps),    CASE(test_remap_storm),
-        CASE(test_refused_start),
-        CASE(test_reset),     CASE(test_loss),       CASE(test_plug_again),
+        CASE(test_config),        CASE(test_bar_sizes),
+        CASE(test_write_order),   CASE(test_msix_first_interrupts),
+        CASE(test_msix_mask),     CASE(test_intx_level),
+        CASE(test_dma_maps),      CASE(test_remap_storm),
+        CASE(test_refused_start), CASE(test_reset),
+        CASE(test_loss),          CASE(test_plug_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@ typedef struct VfioBar {
     VfioPciDevice *dev;
     unsigned index;
     PciBarKind kind;
-    uint64_t size;            /* bytes the far side answers; the BAR is the next power of two */
+    uint64_t size; /* bytes the far side answers; the BAR is the next power of two */
     MemRegion *trap;
     struct VfioMapping *maps; /* mapped areas */
     unsigned map_count;
@@ -25,7 +25,7 @@ typedef struct VfioBar {
 typedef struct VfioIrqVector {
     VfioPciDevice *dev;
     unsigned index;
-    int fd;                   /* eventfd the far side signals; -1: not used yet */
+    int fd; /* eventfd the far side signals; -1: not used yet */
     LoopFd *watch;
 } VfioIrqVector;
 
@@ -35,29 +35,32 @@ struct VfioPciDevice {
     /* properties */
     uint32_t vendor_id, device_id, sub_vendor_id, sub_device_id; /* UINT32_MAX: the device's own */
     bool no_mmap;
-    uint8_t *emulated_bits;   /* config_size; 1 = answered from our config space, 0 = from the device */
-    uint32_t config_region;   /* bytes of config space the far side has */
+    uint8_t *emulated_bits; /* config_size; 1 = answered from our config space, 0 = from the device */
+    uint32_t config_region; /* bytes of config space the far side has */
     VfioBar bars[PCI_BAR_COUNT];
-    bool maps_enabled;        /* mapped areas of BARs are seen; not while an INTx has to be ended by an access */
+    bool maps_enabled; /* mapped areas of BARs are seen; not while an INTx has to be ended by an access */
     uint32_t irq_counts[VFIO_PCI_NUM_IRQS];
-    VfioIrqVector *vectors;   /* of the mode in use; INTx has one */
+    VfioIrqVector *vectors; /* of the mode in use; INTx has one */
     unsigned vector_count;
-    int interrupt_mode;       /* VFIO_PCI_INTX_IRQ_INDEX, _MSI_, _MSIX_, or -1 */
-    bool intx_pending;        /* raised and not ended yet; atomic */
-    bool in_config_write;     /* vectors that become unmasked are set up together afterwards */
+    int interrupt_mode;   /* VFIO_PCI_INTX_IRQ_INDEX, _MSI_, _MSIX_, or -1 */
+    bool intx_pending;    /* raised and not ended yet; atomic */
+    bool in_config_write; /* vectors that become unmasked are set up together afterwards */
 };
 
-/* Props every VFIO PCI device has (x-pci-vendor-id, x-pci-device-id, x-no-mmap, ...), to be listed in derived tables. */
+/* Props every VFIO PCI device has (x-pci-vendor-id, x-pci-device-id, x-no-mmap, ...), to be listed in derived
+ * tables. */
 #define VFIO_PCI_PROPS(S, base)                                                                              \
-    PROP_U32("x-pci-vendor-id", S, base.vendor_id, UINT32_MAX, 0, UINT32_MAX, "Vendor ID the guest sees"),    \
-        PROP_U32("x-pci-device-id", S, base.device_id, UINT32_MAX, 0, UINT32_MAX, "Device ID the guest sees"), \
-        PROP_U32("x-pci-sub-vendor-id", S, base.sub_vendor_id, UINT32_MAX, 0, UINT32_MAX,                     \
+    PROP_U32("x-pci-vendor-id", S, base.vendor_id, UINT32_MAX, 0, UINT32_MAX, "Vendor ID the guest sees"),   \
+        PROP_U32("x-pci-device-id", S, base.device_id, UINT32_MAX, 0, UINT32_MAX,                            \
+                 "Device ID the guest sees"),                                                                \
+        PROP_U32("x-pci-sub-vendor-id", S, base.sub_vendor_id, UINT32_MAX, 0, UINT32_MAX,                    \
                  "Subsystem vendor ID the guest sees"),                                                      \
-        PROP_U32("x-pci-sub-device-id", S, base.sub_device_id, UINT32_MAX, 0, UINT32_MAX,                     \
+        PROP_U32("x-pci-sub-device-id", S, base.sub_device_id, UINT32_MAX, 0, UINT32_MAX,                    \
                  "Subsystem ID the guest sees"),                                                             \
         PROP_BOOL("x-no-mmap", S, base.no_mmap, false, "Trap every BAR access instead of mapping BARs")
 
-/* vdev.ops, name are set and the back end is connected.  On false nothing of it is left; the caller closes the back end. */
+/* vdev.ops, name are set and the back end is connected.  On false nothing of it is left; the caller closes
+ * the back end. */
 bool vfio_pci_start(VfioPciDevice *dev, GError **error);
 void vfio_pci_reset(VfioPciDevice *dev);
 /* The back end should be closed or answer at once: what is in flight ends first. */

@@ -23,18 +23,18 @@ typedef struct VfioMmapArea {
 } VfioMmapArea;
 
 typedef struct VfioRegionInfo {
-    uint32_t flags;         /* VFIO_REGION_INFO_FLAG_* */
+    uint32_t flags; /* VFIO_REGION_INFO_FLAG_* */
     uint64_t size;
-    uint64_t fd_offset;     /* mmap offset of byte 0 in fd */
-    int fd;                 /* to mmap; owned by the back end; -1: not mappable */
-    VfioMmapArea *areas;    /* g_free; NULL with FLAG_MMAP: whole region */
+    uint64_t fd_offset;  /* mmap offset of byte 0 in fd */
+    int fd;              /* to mmap; owned by the back end; -1: not mappable */
+    VfioMmapArea *areas; /* g_free; NULL with FLAG_MMAP: whole region */
     unsigned area_count;
 } VfioRegionInfo;
 
 /* A span of a region that is signalled through an fd instead of a message (vfio-user REGION_IO_FDS). */
 typedef struct VfioRegionIoFd {
-    uint64_t offset, size;  /* size 0: any */
-    int fd;                 /* owned by the caller after success */
+    uint64_t offset, size; /* size 0: any */
+    int fd;                /* owned by the caller after success */
     uint32_t type, flags;
     uint64_t datamatch;
 } VfioRegionIoFd;
@@ -48,7 +48,8 @@ typedef struct VfioDeviceOps {
     /* Any thread, no lock held (see layering note in docs/devel/vfio.md).  Bytes done, or -errno. */
     ssize_t (*region_read)(VfioDevice *dev, unsigned index, uint64_t offset, uint32_t size, void *data);
     /* posted: the caller does not need to know when it is done; errors are lost. */
-    ssize_t (*region_write)(VfioDevice *dev, unsigned index, uint64_t offset, uint32_t size, const void *data, bool posted);
+    ssize_t (*region_write)(VfioDevice *dev, unsigned index, uint64_t offset, uint32_t size, const void *data,
+                            bool posted);
     /* *fds is g_malloc'ed, *count long.  NULL op or -ENOTSUP: none. */
     int (*region_io_fds)(VfioDevice *dev, unsigned index, VfioRegionIoFd **fds, unsigned *count);
     /* VFIO_DEVICE_FEATURE; size is of the whole buffer in and out. */
@@ -60,24 +61,26 @@ typedef struct VfioDeviceOps {
 
 struct VfioDevice {
     const VfioDeviceOps *ops;
-    const char *name;       /* for messages: the device's id or socket */
-    uint32_t flags;         /* VFIO_DEVICE_FLAGS_* */
+    const char *name; /* for messages: the device's id or socket */
+    uint32_t flags;   /* VFIO_DEVICE_FLAGS_* */
     unsigned num_regions, num_irqs;
-    bool no_mmap;           /* x-no-mmap */
-    bool broken;            /* the far side is gone: reads are all ones, writes are dropped */
+    bool no_mmap; /* x-no-mmap */
+    bool broken;  /* the far side is gone: reads are all ones, writes are dropped */
 };
 
-/* A change of what the device may reach by DMA.  region gives owner fd and offset; host is its address here. */
+/* A change of what the device may reach by DMA.  region gives owner fd and offset; host is its address here.
+ */
 typedef struct VfioDmaMap {
     uint64_t iova, size;
     void *host;
-    int fd;                 /* -1: no fd (messages, or host pages for the kernel) */
+    int fd; /* -1: no fd (messages, or host pages for the kernel) */
     uint64_t fd_offset;
     bool readonly;
 } VfioDmaMap;
 
 typedef struct VfioContainerOps {
-    /* Between begin and commit, maps and unmaps may travel without waiting; commit waits for all, first error wins. */
+    /* Between begin and commit, maps and unmaps may travel without waiting; commit waits for all, first error
+     * wins. */
     void (*begin)(VfioContainer *c);
     int (*commit)(VfioContainer *c);
     int (*dma_map)(VfioContainer *c, const VfioDmaMap *map);
@@ -92,12 +95,13 @@ struct VfioContainer {
     const VfioContainerOps *ops;
     AddressSpace *as;
     MemListener listener;
-    uint64_t pgsizes;       /* bit mask of page sizes a map may be aligned to */
+    uint64_t pgsizes; /* bit mask of page sizes a map may be aligned to */
     uint64_t max_maps;
     uint64_t map_count;
-    bool message_dma;       /* the far side can reach memory without an fd (vfio-user); otherwise RAM must have one */
-    int error;              /* first -errno of the transaction */
-    bool started;           /* follows `as` */
+    bool message_dma; /* the far side can reach memory without an fd (vfio-user); otherwise RAM must have one
+                       */
+    int error;        /* first -errno of the transaction */
+    bool started;     /* follows `as` */
 };
 
 /* Starts following `as` with DMA maps: every RAM section is mapped now and at each commit. */
