@@ -27,7 +27,7 @@ def server_command(image, sock):
 
 def client_command(kernel, initrd, sock, qmp, append):
     device = {"driver": "vfio-user-pci", "id": "disk", "socket": {"type": "unix", "path": str(sock)}}
-    return [str(BINARY), "-machine", "q35,accel=kvm:tcg", "-nodefaults", "-m", "512",
+    return [str(BINARY), "-machine", "q35,accel=kvm:tcg", "-m", "512",
             "-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-machine", "memory-backend=mem",
             "-kernel", str(kernel), "-initrd", str(initrd), "-append", append, "-nographic",
             "-qmp", f"unix:{qmp},server=on,wait=off", "-device", json.dumps(device)]
