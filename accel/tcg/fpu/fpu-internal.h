@@ -121,7 +121,7 @@ void x86_fpu_update_es(X86Fpu *fpu);
 /* Declares every function of the instruction list. */
 #define X86_INSN(map, pfx, op, name, fn, dst, src, mem, flags, feat) X86SimdFn fn;
 #define X86_SHIFT_INSN(op, pfx, reg, name, fn, dst, feat)            X86SimdFn fn;
-#include "accel/tcg/fpu/simd-insns.h"
+#include "accel/tcg/fpu/simd-insns.def"
 #undef X86_INSN
 #undef X86_SHIFT_INSN
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Finds the entry of a vector instruction: tables by opcode map, mandatory
- * prefix and opcode (Intel SDM vol. 2, appendix A), built from simd-insns.h.
+ * prefix and opcode (Intel SDM vol. 2, appendix A), built from simd-insns.def.
  */
 #include <stddef.h>
 
@@ -22,7 +22,7 @@ enum { SIMD_MAP_COUNT = 3, SIMD_PREFIX_COUNT = 4 };
 #define X86_SHIFT_INSN(op, pfx, reg, name, fn, dst, feat)
 
 static const X86SimdInsn simd_insns[SIMD_MAP_COUNT][SIMD_PREFIX_COUNT][256] = {
-#include "accel/tcg/fpu/simd-insns.h"
+#include "accel/tcg/fpu/simd-insns.def"
 };
 
 #undef X86_INSN
@@ -39,7 +39,7 @@ static const X86SimdInsn simd_insns[SIMD_MAP_COUNT][SIMD_PREFIX_COUNT][256] = {
     },
 
 static const X86SimdInsn simd_shift_insns[3][SIMD_PREFIX_COUNT][8] = {
-#include "accel/tcg/fpu/simd-insns.h"
+#include "accel/tcg/fpu/simd-insns.def"
 };
 
 bool x86_simd_feature_available(unsigned feature)
