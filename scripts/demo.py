@@ -39,13 +39,12 @@ class Qmp:
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(str(path))
-        self.file = self.sock.makefile("rw")
+        self.file = self.sock.makefile("r")
         self.file.readline()
         self.run("qmp_capabilities")
 
     def run(self, command, **arguments):
-        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self.file.flush()
+        self.sock.sendall((json.dumps({"execute": command, "arguments": arguments}) + "\n").encode())
         while True:
             reply = json.loads(self.file.readline())
             if "return" in reply or "error" in reply:

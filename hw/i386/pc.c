@@ -224,10 +224,11 @@ static bool pc_build_memory(PcMachine *pc, GError **error)
 }
 
 /* A board device, not started: the caller sets its wiring. */
-static void *pc_new(PcMachine *pc, const DeviceModel *model, GError **error)
+/* id NULL: device[N]; the interrupt controllers have the names that test programs intercept by. */
+static void *pc_new(PcMachine *pc, const DeviceModel *model, const char *id, GError **error)
 {
     Object *parent = object_container(&pc->m.obj, "unattached");
-    return object_new(&model->model, &pc->m, parent, NULL, error);
+    return object_new(&model->model, &pc->m, parent, id, error);
 }
 
 static bool pc_start_device(void *dev, GError **error)
@@ -252,7 +253,7 @@ static bool pc_build_interrupts(PcMachine *pc, GError **error)
         return false;
     }
     memcpy(pc->isa->irq, pc->isa_irqs, sizeof(pc->isa->irq));
-    IoApic *ioapic = pc_new(pc, &ioapic_model, error);
+    IoApic *ioapic = pc_new(pc, &ioapic_model, "ioapic", error);
     if (!ioapic) {
         return false;
     }
@@ -262,7 +263,7 @@ static bool pc_build_interrupts(PcMachine *pc, GError **error)
         return false;
     }
     pc->ioapic = ioapic;
-    PicPair *pic = pc_new(pc, &i8259_model, error);
+    PicPair *pic = pc_new(pc, &i8259_model, NULL, error);
     if (!pic) {
         return false;
     }
@@ -278,7 +279,7 @@ static bool pc_build_interrupts(PcMachine *pc, GError **error)
 static bool pc_build_cpu(PcMachine *pc, unsigned index, GError **error)
 {
     Machine *m = &pc->m;
-    Apic *apic = pc_new(pc, &apic_model, error);
+    Apic *apic = pc_new(pc, &apic_model, NULL, error);
     if (!apic) {
         return false;
     }
@@ -315,7 +316,7 @@ static bool pc_build_cpus(PcMachine *pc, GError **error)
 
 static bool pc_build_hpet(PcMachine *pc, GError **error)
 {
-    Hpet *hpet = pc_new(pc, &hpet_model, error);
+    Hpet *hpet = pc_new(pc, &hpet_model, NULL, error);
     if (!hpet) {
         return false;
     }
@@ -334,7 +335,7 @@ static bool pc_build_hpet(PcMachine *pc, GError **error)
 
 static bool pc_build_timers(PcMachine *pc, GError **error)
 {
-    Pit *pit = pc_new(pc, &i8254_model, error);
+    Pit *pit = pc_new(pc, &i8254_model, NULL, error);
     if (!pit) {
         return false;
     }
@@ -344,7 +345,7 @@ static bool pc_build_timers(PcMachine *pc, GError **error)
         return false;
     }
     pc->pit = pit;
-    Rtc *rtc = pc_new(pc, &mc146818_model, error);
+    Rtc *rtc = pc_new(pc, &mc146818_model, NULL, error);
     if (!rtc) {
         return false;
     }
@@ -361,7 +362,7 @@ static bool pc_build_timers(PcMachine *pc, GError **error)
 
 static bool pc_build_legacy(PcMachine *pc, GError **error)
 {
-    I8042 *kbd = pc_new(pc, &i8042_model, error);
+    I8042 *kbd = pc_new(pc, &i8042_model, NULL, error);
     if (!kbd) {
         return false;
     }
@@ -372,7 +373,7 @@ static bool pc_build_legacy(PcMachine *pc, GError **error)
         return false;
     }
     pc->i8042 = kbd;
-    ChipsetPorts *ports = pc_new(pc, &chipset_ports_model, error);
+    ChipsetPorts *ports = pc_new(pc, &chipset_ports_model, NULL, error);
     if (!ports) {
         return false;
     }
@@ -382,7 +383,7 @@ static bool pc_build_legacy(PcMachine *pc, GError **error)
         return false;
     }
     pc->ports = ports;
-    Ich9Pm *pm = pc_new(pc, &ich9_pm_model, error);
+    Ich9Pm *pm = pc_new(pc, &ich9_pm_model, NULL, error);
     if (!pm) {
         return false;
     }
@@ -399,7 +400,7 @@ static bool pc_build_pci(PcMachine *pc, GError **error)
     Machine *m = &pc->m;
     machine_set_kind_ops(m, MODEL_PCI, &pci_kind_ops);
     m->pci_bus = pci_bus_new(m, "pcie.0", &pc_bus_ops, pc, true, pc->pci_memory, m->system_io, m->memory);
-    Q35Host *host = pc_new(pc, &q35_host_model, error);
+    Q35Host *host = pc_new(pc, &q35_host_model, NULL, error);
     if (!host) {
         return false;
     }
@@ -608,7 +609,7 @@ bool pc_add_serial(Machine *m, Chardev *chr, GError **error)
         error_set(error, "-serial: a PC has four serial ports and all are taken");
         return false;
     }
-    Serial *s = pc_new(pc, &isa_serial_model, error);
+    Serial *s = pc_new(pc, &isa_serial_model, NULL, error);
     if (!s) {
         return false;
     }

@@ -31,13 +31,12 @@ class Qmp:
                 break
             except OSError:
                 time.sleep(0.02)
-        self.file = self.sock.makefile("rw")
+        self.file = self.sock.makefile("r")
         assert "QMP" in json.loads(self.file.readline())
         self.run("qmp_capabilities")
 
     def run(self, command, **arguments):
-        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self.file.flush()
+        self.sock.sendall((json.dumps({"execute": command, "arguments": arguments}) + "\n").encode())
         while True:
             reply = json.loads(self.file.readline())
             if "event" in reply:
