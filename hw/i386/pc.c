@@ -86,7 +86,7 @@ static void pc_update_gsi(PcMachine *pc, unsigned gsi)
     for (unsigned i = 0; i < PC_SOURCE_COUNT; i++) {
         any |= pc->levels[i];
     }
-    ioapic_set_irq(pc->ioapic, pc_ioapic_pin(gsi), any >> gsi & 1);
+    irq_set(device_irq_input((Device *)pc->ioapic, NULL, (int)pc_ioapic_pin(gsi)), any >> gsi & 1);
 }
 
 /* The 8259 input: the ISA line or any PIRQ routed to it. */
