@@ -16,6 +16,13 @@ def _run(args, **kwargs):
     return subprocess.run(args, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs).stdout
 
 
+def _kernel_package():
+    depends = subprocess.run(["apt-cache", "depends", "linux-image-cloud-amd64"], text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, check=False).stdout
+    package = re.search(r"Depends: (linux-image-\S+)", depends)
+    return package.group(1) if package else None
+
+
 def kernel(cache=CACHE):
     """Path of the cloud kernel's vmlinuz; downloads it on first use."""
     cache = pathlib.Path(cache)
@@ -23,14 +30,16 @@ def kernel(cache=CACHE):
     if vmlinuz.exists():
         return vmlinuz
     cache.mkdir(parents=True, exist_ok=True)
-    depends = _run(["apt-cache", "depends", "linux-image-cloud-amd64"])
-    package = re.search(r"Depends: (linux-image-\S+)", depends)
+    package = _kernel_package()
     if not package:
-        raise RuntimeError("apt knows no linux-image-cloud-amd64; run apt-get update")
+        _run(["apt-get", "update", "-qq"])
+        package = _kernel_package()
+    if not package:
+        raise RuntimeError("no package linux-image-cloud-amd64 to be had; check apt's sources")
     work = cache / "unpack"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    _run(["apt-get", "download", package.group(1)], cwd=work)
+    _run(["apt-get", "download", package], cwd=work)
     _run(["dpkg", "-x", str(next(work.glob("*.deb"))), "root"], cwd=work)
     partial = cache / "vmlinuz.partial"
     shutil.copy(next((work / "root/boot").glob("vmlinuz-*")), partial)
