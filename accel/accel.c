@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-#include "accel/accel-internal.h"
 #include "core/error.h"
 
 const AccelOps *const accel_table[] = {
@@ -101,22 +100,4 @@ void accel_free(Accel *accel)
     }
     g_ptr_array_free(accel->vcpus, TRUE);
     g_free(accel);
-}
-
-unsigned accel_drop_lock(EventLoop *loop)
-{
-    unsigned depth = 0;
-
-    while (loop_locked(loop)) {
-        loop_unlock(loop);
-        depth++;
-    }
-    return depth;
-}
-
-void accel_take_lock(EventLoop *loop, unsigned depth)
-{
-    while (depth--) {
-        loop_lock(loop);
-    }
 }

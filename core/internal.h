@@ -33,9 +33,6 @@ void device_finalize(Device *dev);
 void device_free_irqs(Device *dev);
 
 /* --- loop.c, clock.c, timer.c --- */
-/* Gives up the lock however often the calling thread holds it; returns how often (0: not at all). */
-unsigned loop_release(EventLoop *loop);
-void loop_reacquire(EventLoop *loop, unsigned depth);
 /*
  * Takes the lock for an access to a device from code that may hold other loops' locks (DMA between devices).
  * The main loop's may always be waited for; another's only for a bounded time, so that two

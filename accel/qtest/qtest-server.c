@@ -17,7 +17,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "accel/accel-internal.h"
 #include "core/error.h"
 
 /* Longest transfer of one command, and the line that carries it as hex digits. */
@@ -106,7 +105,7 @@ static bool qtest_range(QtestServer *s, char **words, uint64_t *addr, uint64_t *
 
 static uint64_t qtest_load(QtestServer *s, AddressSpace *as, uint64_t addr, unsigned size)
 {
-    unsigned depth = accel_drop_lock(s->machine->main_loop);
+    unsigned depth = loop_release(s->machine->main_loop);
     uint64_t val = UINT64_MAX >> (64 - 8 * size);
 
     if (addr % size == 0) {
@@ -120,13 +119,13 @@ static uint64_t qtest_load(QtestServer *s, AddressSpace *as, uint64_t addr, unsi
             val |= (uint64_t)bytes[i] << (8 * i);
         }
     }
-    accel_take_lock(s->machine->main_loop, depth);
+    loop_reacquire(s->machine->main_loop, depth);
     return val & (UINT64_MAX >> (64 - 8 * size));
 }
 
 static void qtest_store(QtestServer *s, AddressSpace *as, uint64_t addr, unsigned size, uint64_t val)
 {
-    unsigned depth = accel_drop_lock(s->machine->main_loop);
+    unsigned depth = loop_release(s->machine->main_loop);
 
     if (addr % size == 0) {
         as_store(as, addr, size, val & (UINT64_MAX >> (64 - 8 * size)), MEM_ATTRS_CPU);
@@ -138,23 +137,23 @@ static void qtest_store(QtestServer *s, AddressSpace *as, uint64_t addr, unsigne
         }
         as_write(as, addr, bytes, size, MEM_ATTRS_CPU);
     }
-    accel_take_lock(s->machine->main_loop, depth);
+    loop_reacquire(s->machine->main_loop, depth);
 }
 
 static void qtest_read_bytes(QtestServer *s, uint64_t addr, uint8_t *buf, uint64_t len)
 {
-    unsigned depth = accel_drop_lock(s->machine->main_loop);
+    unsigned depth = loop_release(s->machine->main_loop);
 
     as_read(s->machine->memory, addr, buf, len, MEM_ATTRS_CPU);
-    accel_take_lock(s->machine->main_loop, depth);
+    loop_reacquire(s->machine->main_loop, depth);
 }
 
 static void qtest_write_bytes(QtestServer *s, uint64_t addr, const uint8_t *buf, uint64_t len)
 {
-    unsigned depth = accel_drop_lock(s->machine->main_loop);
+    unsigned depth = loop_release(s->machine->main_loop);
 
     as_write(s->machine->memory, addr, buf, len, MEM_ATTRS_CPU);
-    accel_take_lock(s->machine->main_loop, depth);
+    loop_reacquire(s->machine->main_loop, depth);
 }
 
 static unsigned qtest_suffix_size(const char *name)

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "accel/accel-internal.h"
 #include "accel/accel.h"
 #include "core/error.h"
 
@@ -478,9 +477,9 @@ static void tcg_vcpu_join(TcgVcpu *v)
     pthread_mutex_unlock(&v->lock);
     x86_cpu_kick(v->cpu);
     /* The thread may need the main loop's lock to come to its end. */
-    depth = accel_drop_lock(loop);
+    depth = loop_release(loop);
     pthread_join(v->thread, NULL);
-    accel_take_lock(loop, depth);
+    loop_reacquire(loop, depth);
     v->joined = true;
 }
 
@@ -522,7 +521,7 @@ static void tcg_pause_all(Accel *accel)
     for (guint i = 0; i < accel->vcpus->len; i++) {
         tcg_pause_request(g_ptr_array_index(accel->vcpus, i), true);
     }
-    depth = accel_drop_lock(accel->machine->main_loop);
+    depth = loop_release(accel->machine->main_loop);
     for (guint i = 0; i < accel->vcpus->len; i++) {
         TcgVcpu *v = g_ptr_array_index(accel->vcpus, i);
 
@@ -532,7 +531,7 @@ static void tcg_pause_all(Accel *accel)
         }
         pthread_mutex_unlock(&v->lock);
     }
-    accel_take_lock(accel->machine->main_loop, depth);
+    loop_reacquire(accel->machine->main_loop, depth);
 }
 
 static void tcg_vcpu_reset(Vcpu *vcpu)

@@ -26,6 +26,13 @@ GMainContext *loop_context(EventLoop *loop);
 void loop_lock(EventLoop *loop);
 void loop_unlock(EventLoop *loop);
 bool loop_locked(EventLoop *loop); /* by the calling thread; for assertions */
+/*
+ * Around a wait for another process or thread: gives up the lock however often the calling thread holds it and
+ * returns how often (0: not at all); loop_reacquire() takes it back as often.  Everything the lock protects may have
+ * changed in between, transactions excepted: nobody may wait inside one.
+ */
+unsigned loop_release(EventLoop *loop);
+void loop_reacquire(EventLoop *loop, unsigned depth);
 
 /* One iteration; sleeps without the lock, dispatches with it.  The loop's thread only. */
 void loop_iterate(EventLoop *loop, bool may_block);
