@@ -8,70 +8,16 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "core/internal.h"
+#include "core/loop-private.h"
 
 /* How long a device waits for the lock of another device's loop. */
 #define LOOP_NESTED_WAIT_NS 100000000
-
-struct LoopFd {
-    EventLoop *loop;
-    int fd;
-    LoopFdFn *read, *write;
-    void *opaque;
-    bool removed;
-};
-
-struct LoopBh {
-    EventLoop *loop;
-    LoopBhFn *fn;
-    void *opaque;
-    bool scheduled; /* in the queue; under bh_lock */
-    bool once;
-};
-
-struct EventLoop {
-    char *name;
-    GMainContext *context;
-    TimerList *timers;
-
-    pthread_mutex_t mutex;
-    void *owner;    /* &thread_mark of the thread that has the lock; atomic */
-    unsigned depth; /* how often; the owner's */
-    bool main;
-    unsigned waiters; /* threads in pthread_mutex_lock; atomic */
-    unsigned turns;   /* how often one of them got it; atomic */
-
-    GPtrArray *watches; /* of LoopFd *; under the lock */
-    unsigned iterating; /* nesting of loop_iterate; removed watches are freed at 0 */
-    bool removed_some;
-    struct LoopPoll *spare; /* arrays of the last iteration, for the next */
-
-    pthread_mutex_t bh_lock;
-    GQueue pending; /* of LoopBh * */
-
-    int wake_fd;
-    int woken;    /* atomic: wake_fd was written and not read yet */
-    void *thread; /* &thread_mark of the iterating thread; atomic */
-    GThread *own_thread;
-    int stopping; /* atomic */
-};
-
-/* What one iteration polls: the wake fd, glib's fds, then the watches. */
-typedef struct LoopPoll {
-    GArray *fds;        /* of struct pollfd */
-    GPtrArray *watches; /* of LoopFd *, parallel to the last entries of fds */
-    GPollFD *glib_fds;
-    int glib_room, glib_count;
-    int priority;
-    int64_t timeout_ns; /* -1: for ever */
-} LoopPoll;
 
 static LoopPoll *loop_poll_new(void)
 {
@@ -118,6 +64,7 @@ EventLoop *loop_new(const char *name, bool main, ClockSource *clocks)
     if (loop->wake_fd < 0) {
         g_error("event loop %s: cannot create an eventfd: %s", name, g_strerror(errno));
     }
+    loop->urgent_fd = loop->gate_fd = -1;
     loop->main = main;
     if (main) {
         loop->thread = &thread_mark;
@@ -146,6 +93,7 @@ void loop_free(EventLoop *loop)
     g_ptr_array_free(loop->watches, TRUE);
     g_main_context_unref(loop->context);
     close(loop->wake_fd);
+    loop_urgent_close(loop);
     loop_poll_free(loop->spare);
     pthread_mutex_destroy(&loop->bh_lock);
     pthread_mutex_destroy(&loop->mutex);
@@ -240,7 +188,7 @@ void loop_reacquire(EventLoop *loop, unsigned depth)
 }
 
 /* For changes that only a sleeping loop has to hear of; its own thread is not asleep. */
-static void loop_wake_others(EventLoop *loop)
+void loop_wake_others(EventLoop *loop)
 {
     if (!loop_in_thread(loop)) {
         loop_wake(loop);
@@ -276,7 +224,7 @@ void loop_set_fd(LoopFd *watch, LoopFdFn *read, LoopFdFn *write)
     loop_wake_others(loop);
 }
 
-static void loop_sweep_watches(EventLoop *loop)
+void loop_sweep_watches(EventLoop *loop)
 {
     if (!loop->removed_some || loop->iterating) {
         return;
@@ -301,6 +249,9 @@ void loop_remove_fd(LoopFd *watch)
     }
     loop = watch->loop;
     loop_lock(loop);
+    if (watch->urgent) {
+        loop_urgent_forget(watch);
+    }
     watch->removed = true; /* an iteration in progress may still point at it */
     loop->removed_some = true;
     loop_sweep_watches(loop);
@@ -426,11 +377,13 @@ bool loop_in_thread(EventLoop *loop)
 static void loop_poll_prepare(EventLoop *loop, LoopPoll *p, bool may_block)
 {
     struct pollfd wake = {loop->wake_fd, POLLIN, 0};
+    struct pollfd gate = {loop->gate_fd, POLLIN, 0}; /* poll() passes over -1 */
     int glib_timeout = -1;
 
     g_array_set_size(p->fds, 0);
     g_ptr_array_set_size(p->watches, 0);
     g_array_append_val(p->fds, wake);
+    g_array_append_val(p->fds, gate);
     g_main_context_prepare(loop->context, &p->priority);
     while ((p->glib_count = g_main_context_query(loop->context, p->priority, &glib_timeout, p->glib_fds,
                                                  p->glib_room)) > p->glib_room) {
@@ -447,7 +400,7 @@ static void loop_poll_prepare(EventLoop *loop, LoopPoll *p, bool may_block)
         struct pollfd pfd = {watch->fd, (short)((watch->read ? POLLIN : 0) | (watch->write ? POLLOUT : 0)),
                              0};
 
-        if (!watch->removed && pfd.events) {
+        if (!watch->removed && !watch->urgent && pfd.events) {
             g_array_append_val(p->fds, pfd);
             g_ptr_array_add(p->watches, watch);
         }
@@ -483,9 +436,8 @@ static void loop_let_waiters_in(EventLoop *loop)
 
 static int loop_poll_wait(EventLoop *loop, LoopPoll *p)
 {
-    struct timespec ts = {(time_t)(p->timeout_ns / 1000000000), (long)(p->timeout_ns % 1000000000)};
     unsigned depth = loop_release(loop);
-    int n = ppoll((struct pollfd *)(void *)p->fds->data, p->fds->len, p->timeout_ns < 0 ? NULL : &ts, NULL);
+    int n = poll_window_wait(&loop->window, (struct pollfd *)(void *)p->fds->data, p->fds->len, p->timeout_ns);
 
     loop_let_waiters_in(loop);
     loop_reacquire(loop, depth);
@@ -495,13 +447,16 @@ static int loop_poll_wait(EventLoop *loop, LoopPoll *p)
 static void loop_poll_dispatch(EventLoop *loop, LoopPoll *p)
 {
     struct pollfd *fds = (struct pollfd *)(void *)p->fds->data;
-    struct pollfd *own = fds + 1 + p->glib_count;
+    struct pollfd *glib = fds + 2, *own = glib + p->glib_count;
 
     if (fds[0].revents) {
         loop_clear_wake(loop);
     }
+    if (fds[1].revents) {
+        loop_urgent_dispatch(loop);
+    }
     for (int i = 0; i < p->glib_count; i++) {
-        p->glib_fds[i].revents = (gushort)fds[1 + i].revents;
+        p->glib_fds[i].revents = (gushort)glib[i].revents;
     }
     if (g_main_context_check(loop->context, p->priority, p->glib_fds, p->glib_count)) {
         g_main_context_dispatch(loop->context);

@@ -19,6 +19,8 @@
 /* One tick of the time stamp counter is one nanosecond of guest time. */
 #define TCG_TSC_HZ    UINT64_C(1000000000)
 #define TCG_PAGE_SIZE 4096
+/* How long a halted CPU may look for an interrupt before it sleeps, in nanoseconds. */
+#define TCG_HALT_POLL_NS 100000
 /* How soon to look again whether all CPUs have let go of unmapped RAM, in nanoseconds. */
 #define TCG_REAP_INTERVAL 1000000
 
@@ -46,7 +48,7 @@ typedef struct TcgVcpu {
     void *apic;
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t wake;   /* the thread: something changed */
+    LoopWaiter *waiter;    /* the thread sleeps here */
     pthread_cond_t paused; /* the others: is_paused became true */
     bool pause, is_paused, quit;
     bool joined;          /* the thread has ended */
@@ -218,9 +220,7 @@ static void tcg_vcpu_wake(TcgVcpu *v)
 {
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load(&v->sleeping)) {
-        pthread_mutex_lock(&v->lock);
-        pthread_cond_signal(&v->wake);
-        pthread_mutex_unlock(&v->lock);
+        loop_waiter_wake(v->waiter);
     }
 }
 
@@ -246,7 +246,9 @@ static bool tcg_vcpu_wait(TcgVcpu *v)
             v->is_paused = true;
             pthread_cond_broadcast(&v->paused);
         }
-        pthread_cond_wait(&v->wake, &v->lock);
+        pthread_mutex_unlock(&v->lock);
+        loop_waiter_sleep(v->waiter);
+        pthread_mutex_lock(&v->lock);
     }
     v->is_paused = false;
     atomic_store(&v->sleeping, false);
@@ -400,7 +402,7 @@ static void tcg_vcpu_destroy(TcgVcpu *v)
     if (v->cpu) {
         x86_cpu_free(v->cpu);
     }
-    pthread_cond_destroy(&v->wake);
+    loop_waiter_free(v->waiter);
     pthread_cond_destroy(&v->paused);
     pthread_mutex_destroy(&v->lock);
     g_free(v);
@@ -429,7 +431,7 @@ static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_
     v->pause = true;
     atomic_init(&v->a20, -1);
     pthread_mutex_init(&v->lock, NULL);
-    pthread_cond_init(&v->wake, NULL);
+    v->waiter = loop_waiter_new(m->main_loop, TCG_HALT_POLL_NS);
     pthread_cond_init(&v->paused, NULL);
     v->cpu = x86_cpu_new(&config, &tcg_bus, v, &text);
     if (!v->cpu) {
@@ -454,7 +456,7 @@ static void tcg_pause_request(TcgVcpu *v, bool pause)
 {
     pthread_mutex_lock(&v->lock);
     v->pause = pause;
-    pthread_cond_signal(&v->wake);
+    loop_waiter_wake(v->waiter);
     pthread_mutex_unlock(&v->lock);
     if (pause) {
         x86_cpu_kick(v->cpu);
@@ -473,7 +475,7 @@ static void tcg_vcpu_join(TcgVcpu *v)
     loop = v->vcpu.accel->machine->main_loop;
     pthread_mutex_lock(&v->lock);
     v->quit = true;
-    pthread_cond_signal(&v->wake);
+    loop_waiter_wake(v->waiter);
     pthread_mutex_unlock(&v->lock);
     x86_cpu_kick(v->cpu);
     /* The thread may need the main loop's lock to come to its end. */
@@ -543,7 +545,7 @@ static void tcg_vcpu_reset(Vcpu *vcpu)
     v->halted = false;
     v->dead = false;
     atomic_store(&v->a20, -1);
-    pthread_cond_signal(&v->wake);
+    loop_waiter_wake(v->waiter);
     pthread_mutex_unlock(&v->lock);
 }
 

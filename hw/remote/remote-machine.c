@@ -2,6 +2,9 @@
 /* `-machine x-remote` and its PCI host bridge: one root bus and DMA address space for each served function. */
 #include "hw/remote/remote.h"
 
+/* How long to look for a client's next message before sleeping: a guest's pause between two requests. */
+#define REMOTE_POLL_NS 200000
+
 RemoteMachine *remote_machine(Machine *machine)
 {
     return machine->obj.model == &remote_machine_model.model ? (RemoteMachine *)machine : NULL;
@@ -105,6 +108,7 @@ static bool remote_machine_start(Machine *m, GError **error)
 {
     RemoteMachine *rm = (RemoteMachine *)m;
 
+    loop_set_poll(m->main_loop, REMOTE_POLL_NS);
     rm->slots = g_ptr_array_new();
     rm->root_mem = mem_region_new_container(m->topo, "remote root memory", UINT64_MAX);
     rm->root_io = mem_region_new_container(m->topo, "remote root I/O", 0x10000);

@@ -104,7 +104,7 @@ static bool vector_open(VfioIrqVector *vector)
                     g_strerror(errno));
         return false;
     }
-    vector->watch = loop_add_fd(vector->dev->pci.dev.home, vector->fd, vector_signalled, NULL, vector);
+    vector->watch = loop_add_urgent_fd(vector->dev->pci.dev.home, vector->fd, vector_signalled, vector);
     return true;
 }
 

@@ -54,6 +54,29 @@ LoopFd *loop_add_fd(EventLoop *loop, int fd, LoopFdFn *read, LoopFdFn *write, vo
 void loop_set_fd(LoopFd *watch, LoopFdFn *read, LoopFdFn *write);
 /* Removes and frees; no handler runs after it returned (when called with the lock).  The fd stays open. */
 void loop_remove_fd(LoopFd *watch);
+/*
+ * Watches fd for reading; the handler runs with the loop's lock, but perhaps in a thread that sleeps in
+ * loop_waiter_sleep().  For interrupts: the CPU that waits for one is then the only thread that has to be woken.
+ */
+LoopFd *loop_add_urgent_fd(EventLoop *loop, int fd, LoopFdFn *read, void *opaque);
+
+/*
+ * Before it sleeps, the loop looks for events for up to max_ns nanoseconds, adapting to how long its waits are
+ * (0, the default: not at all).  With the lock.
+ */
+void loop_set_poll(EventLoop *loop, int64_t max_ns);
+
+/*
+ * Where a thread other than the loop's sleeps until there is something to do (halted CPUs).  Looks for up to
+ * max_poll_ns before it sleeps, as loop_set_poll(), unless another waiter of the loop does.
+ */
+typedef struct LoopWaiter LoopWaiter;
+LoopWaiter *loop_waiter_new(EventLoop *loop, int64_t max_poll_ns);
+void loop_waiter_free(LoopWaiter *waiter); /* nobody sleeps in it */
+/* Ends the present sleep, or the next.  Any thread. */
+void loop_waiter_wake(LoopWaiter *waiter);
+/* Returns some time after loop_waiter_wake() or an urgent event.  One thread, without the lock. */
+void loop_waiter_sleep(LoopWaiter *waiter);
 
 typedef void LoopBhFn(void *opaque);
 

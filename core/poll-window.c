@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Waits that look before they sleep. */
+#include "core/poll-window.h"
+
+#include <glib.h>
+#include <sched.h>
+#include <time.h>
+
+/* A look that took longer was one in which another thread had the processor. */
+#define LOOK_MAX_NS 20000
+#define WINDOW_MIN_NS 1000
+
+static int64_t monotonic_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static int poll_ns(struct pollfd *fds, unsigned count, int64_t timeout_ns)
+{
+    struct timespec ts = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
+
+    return ppoll(fds, count, timeout_ns < 0 ? NULL : &ts, NULL);
+}
+
+static void window_learn(PollWindow *w, int64_t waited_ns)
+{
+    if (waited_ns > w->max_ns) {
+        /* Half at a time: one long pause among short ones is no reason to start anew. */
+        w->ns = w->ns > WINDOW_MIN_NS ? w->ns / 2 : 0;
+    } else if (waited_ns > w->ns) {
+        w->ns = MIN(2 * waited_ns, w->max_ns);
+    }
+}
+
+int poll_window_wait(PollWindow *w, struct pollfd *fds, unsigned count, int64_t timeout_ns)
+{
+    int64_t start, waited = 0, last, look;
+    int n = 0;
+
+    if (!w->max_ns || !timeout_ns) {
+        return poll_ns(fds, count, timeout_ns);
+    }
+    start = monotonic_ns();
+    look = timeout_ns < 0 ? w->ns : MIN(w->ns, timeout_ns);
+    while (!n && waited < look) {
+        last = waited;
+        sched_yield();
+        n = poll_ns(fds, count, 0);
+        waited = monotonic_ns() - start;
+        if (waited - last > LOOK_MAX_NS) {
+            w->ns = 0; /* the processor is wanted: a sleeper is put back on it sooner than one that shares it */
+            break;
+        }
+    }
+    if (!n) {
+        n = poll_ns(fds, count, timeout_ns < 0 ? -1 : MAX(timeout_ns - waited, 0));
+        waited = monotonic_ns() - start;
+    }
+    window_learn(w, waited);
+    return n;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How long to look for an event before sleeping for it.  Waking a sleeping core costs tens of microseconds; a window
+ * that follows how long the waits really are spends them only where they are won.
+ */
+#ifndef CORE_POLL_WINDOW_H
+#define CORE_POLL_WINDOW_H
+
+#include <poll.h>
+#include <stdint.h>
+
+typedef struct PollWindow {
+    int64_t max_ns; /* 0: never look */
+    int64_t ns;     /* the present length */
+} PollWindow;
+
+/*
+ * poll(), with a timeout in nanoseconds (-1: none), that looks for as long as the window says before it sleeps, and
+ * learns from how long that took.  A thread that finds its processor wanted by others stops looking at once.
+ */
+int poll_window_wait(PollWindow *window, struct pollfd *fds, unsigned count, int64_t timeout_ns);
+
+#endif
