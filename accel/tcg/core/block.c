@@ -43,11 +43,11 @@ static void block_unhash(X86Cpu *cpu, Block *block)
 /* What is left of a running block leads out of it. */
 static void block_kill(X86Cpu *cpu, Block *block)
 {
-    if (block->dead) {
+    if (block->mode == MODE_DEAD) {
         return;
     }
-    block->dead = true;
     block_unhash(cpu, block);
+    block->mode = MODE_DEAD;
     if (block == cpu->block && cpu->op >= block->ops && cpu->op < block->ops + block->count) {
         for (const Op *op = cpu->op + 1; op <= block->ops + block->count; op++) {
             ((Op *)op)->handler = x86_handler(op == block->ops + block->count ? OP_END : OP_DEAD);
@@ -147,30 +147,42 @@ static Block *block_insert(X86Cpu *cpu, uint64_t linear)
     return block;
 }
 
+/* The decoded block at a linear address, if it still holds what it was decoded from. */
+static Block *block_lookup(X86Cpu *cpu, uint64_t linear, const FetchEntry *f)
+{
+    uint64_t phys = f->phys | (linear & 0xfff);
+    Block *block = cpu->hash[block_hash(phys, cpu->mode)];
+
+    while (block && (block->phys != phys || block->mode != cpu->mode)) {
+        block = block->hash_next;
+    }
+    if (block && !tail_valid(cpu, block, linear)) {
+        x86_code_invalidate_page(cpu, phys & X86_PAGE_MASK);
+        return NULL;
+    }
+    return block;
+}
+
 Block *x86_block_find(X86Cpu *cpu, uint64_t rip)
 {
     static const Op at_start;
-    uint64_t linear = cpu->seg[X86_SEG_CS].base + rip, phys;
+    uint64_t linear = x86_code_linear(cpu, rip), key = cpu->seg[X86_SEG_CS].base + rip;
     Block *block;
 
     cpu->gpr[SLOT_RIP] = rip;
     cpu->rip = rip;
     cpu->op = &at_start;
-    if (!(cpu->mode & MODE_LONG64)) {
-        linear &= 0xffffffff;
+    block = block_lookup(cpu, linear, x86_fetch_page(cpu, linear));
+    if (!block) {
+        x86_decode_block(cpu, rip);
+        block = block_insert(cpu, linear);
     }
-    phys = x86_fetch_page(cpu, linear)->phys | (linear & 0xfff);
-    for (block = cpu->hash[block_hash(phys, cpu->mode)]; block; block = block->hash_next) {
-        if (block->phys == phys && block->mode == cpu->mode) {
-            if (tail_valid(cpu, block, linear)) {
-                return block;
-            }
-            x86_code_invalidate_page(cpu, phys & X86_PAGE_MASK);
-            break;
-        }
+    /* A block with a tail is compared at each entry, so it is looked up each time. */
+    if (!block->phys2) {
+        *x86_jump_slot(cpu, key) = (JumpEntry){key, block, cpu->gen[cpu->cpl == 3]};
+        x86_jump_page_add(cpu, x86_fetch_page(cpu, linear));
     }
-    x86_decode_block(cpu, rip);
-    return block_insert(cpu, linear);
+    return block;
 }
 
 void x86_blocks_flush(X86Cpu *cpu)
@@ -188,7 +200,6 @@ void x86_blocks_flush(X86Cpu *cpu)
     }
     cpu->block = NULL;
     cpu->block_bytes = 0;
-    cpu->gen++;
     memset(cpu->jump, 0, sizeof(cpu->jump));
     x86_tlb_flush(cpu);
 }

@@ -47,6 +47,7 @@ X86Cpu *x86_cpu_new(const X86CpuConfig *config, const X86CpuBus *bus, void *opaq
         return NULL;
     }
     cpu->config.model = cpu->model_name;
+    x86_bus_flush(cpu);
     x86_cpu_reset(cpu, false);
     return cpu;
 }
@@ -217,7 +218,7 @@ static bool service(X86Cpu *cpu, X86CpuExit *why)
     }
     if (pending & PENDING_FLUSH) {
         atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_FLUSH);
-        x86_tlb_flush(cpu);
+        x86_bus_flush(cpu);
     }
     if (pending & PENDING_CODE) {
         atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_CODE);

@@ -167,8 +167,6 @@ typedef uint64_t U_64;
     L_IMUL_RM_##SZ: { I_##SZ v = LOAD(I_##SZ, op_ea(cpu, op)); WIDE p = (WIDE)GPR(I_##SZ, op->r1) * v;       \
         int64_t r = (I_##SZ)p; cc_explicit(cpu, r, p != (WIDE)r, p != (WIDE)r, false); WR_##SZ(op->r1, r); } NEXT;
 
-#define JUMP_SLOT(rip) (&cpu->jump[cpu->cpl == 3][((rip) ^ ((rip) >> JUMP_BITS)) & (JUMP_SIZE - 1)])
-
 static const void *const *handler_table;
 
 /* True when something is pending that the CPU would take now: a masked interrupt must not stop it. */
@@ -215,16 +213,12 @@ find:
         return;
     }
     {
-        JumpEntry *j = JUMP_SLOT(cpu->rip);
+        uint64_t linear = cpu->rip + cpu->seg[X86_SEG_CS].base;
+        const JumpEntry *j = x86_jump_slot(cpu, linear);
 
-        if (j->block && j->rip == cpu->rip && j->gen == cpu->gen && !j->block->dead) {
-            block = j->block;
-        } else {
-            block = x86_block_find(cpu, cpu->rip);
-            if (!block->phys2) {
-                *JUMP_SLOT(cpu->rip) = (JumpEntry){cpu->rip, block, cpu->gen};
-            }
-        }
+        block = j->linear == linear && j->gen == cpu->gen[cpu->cpl == 3] && j->block->mode == cpu->mode
+                    ? j->block
+                    : x86_block_find(cpu, cpu->rip);
     }
 enter:
     if (__builtin_expect(one, 0)) {
@@ -243,15 +237,14 @@ enter:
 jump:
     cpu->rip = target;
     next = block->chain[taken];
-    if (next && !next->dead && !block->dead) {
+    if (next && next->mode == cpu->mode) {
         if (attention(cpu)) {
             return;
         }
         block = next;
         goto enter;
     }
-    if (!block->dead && !block->phys2 && !((target ^ cpu->gpr[SLOT_RIP]) & X86_PAGE_MASK) &&
-        !attention(cpu)) {
+    if (block->mode != MODE_DEAD && !block->phys2 && x86_same_page(cpu, target, cpu->gpr[SLOT_RIP]) && !attention(cpu)) {
         Block *from = block;
 
         block = x86_block_find(cpu, target);

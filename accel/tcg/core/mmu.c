@@ -8,6 +8,7 @@
 #define PTE_A 0x020u
 #define PTE_D 0x040u
 #define PTE_PS 0x080u
+#define PTE_G 0x100u
 #define PTE_NX (UINT64_C(1) << 63)
 #define PF_P 1
 #define PF_W 2
@@ -15,13 +16,25 @@
 #define PF_RSVD 8
 #define PF_I 16
 
+/* The bus's answer for a page, remembered until the bus map changes. */
+static const X86BusPage *bus_page(X86Cpu *cpu, uint64_t gpa)
+{
+    BusEntry *e = &cpu->bus_pages[(gpa >> X86_PAGE_BITS) & (BUS_PAGES - 1)];
+
+    gpa &= X86_PAGE_MASK;
+    if (e->tag != gpa) {
+        e->page = (X86BusPage){0};
+        cpu->bus->map_page(cpu->opaque, gpa, &e->page);
+        e->tag = gpa;
+    }
+    return &e->page;
+}
+
 static uint8_t *phys_host(X86Cpu *cpu, uint64_t gpa, bool write)
 {
-    X86BusPage page = {0};
+    const X86BusPage *page = bus_page(cpu, gpa &= cpu->a20_mask);
 
-    gpa &= cpu->a20_mask;
-    cpu->bus->map_page(cpu->opaque, gpa & X86_PAGE_MASK, &page);
-    return page.host && (page.writable || !write) ? page.host + (gpa & 0xfff) : NULL;
+    return page->host && (page->writable || !write) ? page->host + (gpa & 0xfff) : NULL;
 }
 
 uint64_t x86_phys_read(X86Cpu *cpu, uint64_t gpa, unsigned size)
@@ -203,66 +216,155 @@ static bool walk_32(Walk *w, uint64_t *gpa)
     return walk_entry(w, (w->entry & 0xfffff000) + (w->linear >> 12 & 1023) * 4, 4, 0) && walk_leaf(w, X86_PAGE_SIZE, gpa);
 }
 
-bool x86_walk(X86Cpu *cpu, uint64_t linear, int access, bool user, uint64_t *gpa, bool *writable, int *error, bool debug)
+static bool walk(Walk *w, uint64_t *gpa)
 {
-    Walk w = {.cpu = cpu, .linear = linear, .access = access, .user = user, .debug = debug, .writable = true, .user_ok = true};
-    bool ok;
+    X86Cpu *cpu = w->cpu;
 
+    w->writable = w->user_ok = true;
     if (!(cpu->cr0 & X86_CR0_PG)) {
-        *gpa = linear & 0xffffffff;
-        *writable = true;
+        *gpa = w->linear & 0xffffffff;
         return true;
     }
-    ok = cpu->efer & X86_EFER_LMA ? walk_4level(&w, gpa) : cpu->cr4 & X86_CR4_PAE ? walk_pae(&w, gpa) : walk_32(&w, gpa);
-    *writable = w.writable;
-    *error = w.error;
-    return ok;
+    return cpu->efer & X86_EFER_LMA ? walk_4level(w, gpa) : cpu->cr4 & X86_CR4_PAE ? walk_pae(w, gpa) : walk_32(w, gpa);
 }
 
 /* --- TLB --- */
+
+static void tlb_drop(TlbEntry *e)
+{
+    e->rd = e->wr = TLB_NONE;
+}
+
+/* Forgets where jumps of one privilege lead. */
+static void jumps_flush(X86Cpu *cpu, unsigned user)
+{
+    cpu->gen[user]++;
+    cpu->jump_local[user] = false;
+}
+
+void x86_jumps_flush(X86Cpu *cpu)
+{
+    jumps_flush(cpu, 0);
+    jumps_flush(cpu, 1);
+    memset(cpu->jump_pages, 0, sizeof(cpu->jump_pages));
+}
+
+static uint64_t *jump_page_word(X86Cpu *cpu, uint64_t linear, uint64_t *bit)
+{
+    uint64_t page = linear >> X86_PAGE_BITS;
+
+    page ^= page >> 9;
+    *bit = UINT64_C(1) << (page & 63);
+    return &cpu->jump_pages[(page >> 6) & (JUMP_PAGE_WORDS - 1)];
+}
+
+void x86_jump_page_add(X86Cpu *cpu, const FetchEntry *f)
+{
+    uint64_t bit, *word = jump_page_word(cpu, f->tag, &bit);
+
+    *word |= bit;
+    cpu->jump_local[cpu->cpl == 3] |= !f->global;
+}
+
+void x86_bus_flush(X86Cpu *cpu)
+{
+    for (unsigned i = 0; i < BUS_PAGES; i++) {
+        cpu->bus_pages[i].tag = TLB_NONE;
+    }
+    x86_tlb_flush(cpu);
+}
 
 void x86_tlb_flush(X86Cpu *cpu)
 {
     for (unsigned i = 0; i < 2; i++) {
         for (unsigned n = 0; n < TLB_SIZE; n++) {
-            cpu->tlbs[i][n].rd = cpu->tlbs[i][n].wr = TLB_NONE;
+            tlb_drop(&cpu->tlbs[i][n]);
         }
         for (unsigned n = 0; n < FETCH_SIZE; n++) {
             cpu->fetch[i][n].tag = TLB_NONE;
         }
     }
-    cpu->gen++;
+    cpu->local_count = 0;
+    x86_jumps_flush(cpu);
+}
+
+void x86_tlb_flush_local(X86Cpu *cpu)
+{
+    if (!(cpu->cr4 & X86_CR4_PGE) || cpu->local_count > TLB_LOCALS) {
+        x86_tlb_flush(cpu);
+        return;
+    }
+    for (unsigned i = 0; i < cpu->local_count; i++) {
+        TlbEntry *e = &cpu->tlbs[0][cpu->locals[i]];
+
+        if (!e->global) {
+            tlb_drop(e);
+        }
+    }
+    cpu->local_count = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned n = 0; n < FETCH_SIZE; n++) {
+            cpu->fetch[i][n].tag |= !cpu->fetch[i][n].global; /* TLB_NONE's bit: no page has it */
+        }
+        if (cpu->jump_local[i]) {
+            jumps_flush(cpu, i);
+        }
+    }
 }
 
 void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear)
 {
+    uint64_t bit, *word = jump_page_word(cpu, linear, &bit);
+
     linear &= X86_PAGE_MASK;
     for (unsigned i = 0; i < 2; i++) {
         TlbEntry *e = &cpu->tlbs[i][(linear >> X86_PAGE_BITS) & (TLB_SIZE - 1)];
         FetchEntry *f = &cpu->fetch[i][(linear >> X86_PAGE_BITS) & (FETCH_SIZE - 1)];
 
         if (e->rd == linear || e->wr == linear) {
-            e->rd = e->wr = TLB_NONE;
+            tlb_drop(e);
         }
         if (f->tag == linear) {
             f->tag = TLB_NONE;
         }
     }
-    cpu->gen++;
+    if (*word & bit) {
+        x86_jumps_flush(cpu);
+    }
 }
 
-static uint64_t translate(X86Cpu *cpu, uint64_t linear, int access, bool user, bool *writable)
-{
+/* A translation that the access may use. */
+typedef struct Translation {
     uint64_t gpa;
-    int error = 0;
+    bool writable, global;
+} Translation;
 
-    if (!x86_walk(cpu, linear, access, user, &gpa, writable, &error, false)) {
-        if (error < 0) {
+static Translation translate(X86Cpu *cpu, uint64_t linear, int access, bool user)
+{
+    Walk w = {.cpu = cpu, .linear = linear, .access = access, .user = user};
+    Translation t;
+
+    if (!walk(&w, &t.gpa)) {
+        if (w.error < 0) {
             x86_raise_gp(cpu, 0);
         }
-        x86_raise_pf(cpu, linear, error);
+        x86_raise_pf(cpu, linear, w.error);
     }
-    return gpa & cpu->a20_mask;
+    t.gpa &= cpu->a20_mask;
+    t.writable = w.writable;
+    t.global = (w.entry & PTE_G) && (cpu->cr4 & X86_CR4_PGE);
+    return t;
+}
+
+static void tlb_fill(X86Cpu *cpu, TlbEntry *e, uint64_t tag, const uint8_t *host, bool writable, bool global)
+{
+    *e = (TlbEntry){.rd = tag, .wr = writable ? tag : TLB_NONE, .addend = (uintptr_t)host - tag, .global = global};
+    if (!global) {
+        if (cpu->local_count < TLB_LOCALS) {
+            cpu->locals[cpu->local_count] = (uint16_t)(e - cpu->tlbs[0]);
+        }
+        cpu->local_count += cpu->local_count <= TLB_LOCALS;
+    }
 }
 
 /*
@@ -272,49 +374,47 @@ static uint64_t translate(X86Cpu *cpu, uint64_t linear, int access, bool user, b
  */
 static uint8_t *resolve(X86Cpu *cpu, uint64_t linear, int access, bool user, uint64_t *gpa)
 {
-    bool writable, write = access & ACCESS_WRITE;
-    X86BusPage page = {0};
+    bool write = access & ACCESS_WRITE;
+    Translation t = translate(cpu, linear, access, user);
+    const X86BusPage *page = bus_page(cpu, *gpa = t.gpa);
     TlbEntry *e = &cpu->tlbs[user][(linear >> X86_PAGE_BITS) & (TLB_SIZE - 1)];
-    uint64_t tag = linear & X86_PAGE_MASK;
     CodePage *code;
 
-    *gpa = translate(cpu, linear, access, user, &writable);
-    cpu->bus->map_page(cpu->opaque, *gpa & X86_PAGE_MASK, &page);
-    if (!page.host || (write && !page.writable)) {
+    if (!page->host || (write && !page->writable)) {
         return NULL;
     }
-    code = x86_code_page(cpu, *gpa & X86_PAGE_MASK);
+    code = x86_code_page(cpu, t.gpa & X86_PAGE_MASK);
     if (code && write) {
-        x86_code_invalidate_page(cpu, *gpa & X86_PAGE_MASK);
+        x86_code_invalidate_page(cpu, t.gpa & X86_PAGE_MASK);
         code = NULL;
     }
-    e->rd = tag;
-    e->wr = page.writable && writable && !code ? tag : TLB_NONE;
-    e->addend = (uintptr_t)page.host - tag;
-    return page.host + (linear & 0xfff);
+    tlb_fill(cpu, e, linear & X86_PAGE_MASK, page->host, page->writable && t.writable && !code, t.global);
+    return page->host + (linear & 0xfff);
 }
 
 FetchEntry *x86_fetch_page(X86Cpu *cpu, uint64_t linear)
 {
-    bool user = cpu->cpl == 3, writable;
-    uint64_t tag = linear & X86_PAGE_MASK, gpa;
+    bool user = cpu->cpl == 3;
+    uint64_t tag = linear & X86_PAGE_MASK;
     FetchEntry *f = &cpu->fetch[user][(tag >> X86_PAGE_BITS) & (FETCH_SIZE - 1)];
-    X86BusPage page = {0};
-    TlbEntry *e;
+    const X86BusPage *page;
+    Translation t;
 
     if (f->tag == tag) {
         return f;
     }
-    gpa = translate(cpu, linear, ACCESS_EXEC, user, &writable) & X86_PAGE_MASK;
-    cpu->bus->map_page(cpu->opaque, gpa, &page);
-    if (!page.host) {
+    t = translate(cpu, linear, ACCESS_EXEC, user);
+    t.gpa &= X86_PAGE_MASK;
+    page = bus_page(cpu, t.gpa);
+    if (!page->host) {
         x86_raise_gp(cpu, 0); /* no code in device memory */
     }
-    *f = (FetchEntry){tag, gpa, page.host};
-    x86_code_page_check(cpu, gpa, page.host);
+    *f = (FetchEntry){.tag = tag, .phys = t.gpa, .host = page->host, .global = t.global};
+    x86_code_page_check(cpu, t.gpa, page->host);
     /* Stores to this page must be seen from now on. */
     for (unsigned i = 0; i < 2; i++) {
-        e = &cpu->tlbs[i][(tag >> X86_PAGE_BITS) & (TLB_SIZE - 1)];
+        TlbEntry *e = &cpu->tlbs[i][(tag >> X86_PAGE_BITS) & (TLB_SIZE - 1)];
+
         if (e->wr == tag) {
             e->wr = TLB_NONE;
         }
@@ -373,10 +473,8 @@ static void store_any(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size,
         return;
     }
     /* Both pages are checked before either changes. */
-    bool writable;
-
-    translate(cpu, linear, ACCESS_WRITE, user, &writable);
-    translate(cpu, (linear + size - 1) & X86_PAGE_MASK, ACCESS_WRITE, user, &writable);
+    translate(cpu, linear, ACCESS_WRITE, user);
+    translate(cpu, (linear + size - 1) & X86_PAGE_MASK, ACCESS_WRITE, user);
     for (unsigned i = 0; i < size; i++) {
         store_at(cpu, linear + i, val >> (8 * i) & 0xff, 1, user);
     }
@@ -404,11 +502,11 @@ void x86_store_sys(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size)
 
 void x86_probe_write(X86Cpu *cpu, uint64_t linear, unsigned size)
 {
-    bool writable;
+    bool user = cpu->cpl == 3;
 
-    translate(cpu, linear, ACCESS_WRITE, cpu->cpl == 3, &writable);
+    translate(cpu, linear, ACCESS_WRITE, user);
     if (crosses(linear, size)) {
-        translate(cpu, (linear + size - 1) & X86_PAGE_MASK, ACCESS_WRITE, cpu->cpl == 3, &writable);
+        translate(cpu, (linear + size - 1) & X86_PAGE_MASK, ACCESS_WRITE, user);
     }
 }
 
@@ -468,8 +566,7 @@ void x86_store_bytes(X86Cpu *cpu, uint64_t linear, const void *buf, unsigned siz
 
 bool x86_cpu_debug_translate(X86Cpu *cpu, uint64_t linear, uint64_t *gpa)
 {
-    bool writable;
-    int error;
+    Walk w = {.cpu = cpu, .linear = linear, .access = ACCESS_READ, .debug = true};
 
-    return x86_walk(cpu, linear, ACCESS_READ, false, gpa, &writable, &error, true);
+    return walk(&w, gpa);
 }

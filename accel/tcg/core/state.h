@@ -126,16 +126,16 @@ struct Block {
     Block *page_next;    /* of the same code page */
     uint64_t phys;       /* of the first byte */
     uint64_t phys2;      /* page of the tail when it crosses, else 0 */
-    uint32_t mode;
+    uint32_t mode;       /* MODE_DEAD when its code was overwritten */
     uint16_t bytes, count;
-    bool dead;
     Block *chain[2];     /* not taken / taken successor in the same page */
     uint8_t source[16];  /* the instruction, when it crosses into the next page: compared at each entry */
     Op ops[];            /* count + 1: the last leads out of the block */
 };
 
 /* Bits of Block.mode and X86Cpu.mode: everything a decoded op depends on. */
-enum { MODE_LONG64 = 1, MODE_CS32 = 2, MODE_SS32 = 4, MODE_PROT = 8, MODE_FLAT = 16, MODE_VM86 = 32, MODE_TF = 64, MODE_NO_SIMD = 128 };
+enum { MODE_LONG64 = 1, MODE_CS32 = 2, MODE_SS32 = 4, MODE_PROT = 8, MODE_FLAT = 16, MODE_VM86 = 32, MODE_TF = 64, MODE_NO_SIMD = 128,
+       MODE_DEAD = 256 };
 
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
@@ -146,22 +146,35 @@ enum { MODE_LONG64 = 1, MODE_CS32 = 2, MODE_SS32 = 4, MODE_PROT = 8, MODE_FLAT =
 typedef struct TlbEntry {
     uint64_t rd, wr;
     uintptr_t addend;    /* host = linear + addend */
-    uint64_t global_pad;
+    uint64_t global;     /* survives a change of CR3 */
 } TlbEntry;
+
+/* Places in the TLB filled with pages that are not global since they were last flushed; more: all are. */
+#define TLB_LOCALS 512
+
+/* Where a physical page is on the host. */
+typedef struct BusEntry {
+    uint64_t tag;
+    X86BusPage page;
+} BusEntry;
+
+#define BUS_PAGES 1024
 
 /* Instruction TLB: linear page to physical page and host memory. */
 typedef struct FetchEntry {
     uint64_t tag;
     uint64_t phys;
     const uint8_t *host;
+    uint64_t global;
 } FetchEntry;
 
 #define FETCH_SIZE 256
 #define JUMP_BITS 12
 #define JUMP_SIZE (1u << JUMP_BITS)
+#define JUMP_PAGE_WORDS 16
 
 typedef struct JumpEntry {
-    uint64_t rip;
+    uint64_t linear; /* without the cut to 32 bits outside 64-bit mode */
     Block *block;
     uint64_t gen;
 } JumpEntry;
@@ -200,7 +213,12 @@ struct X86Cpu {
     TlbEntry tlbs[2][TLB_SIZE];
     FetchEntry fetch[2][FETCH_SIZE];
     JumpEntry jump[2][JUMP_SIZE];
-    uint64_t gen;             /* of the jump cache */
+    uint64_t gen[2];          /* of the jump cache: older entries are void */
+    bool jump_local[2];       /* has it entries of pages that are not global? */
+    uint64_t jump_pages[JUMP_PAGE_WORDS]; /* bits of a hash of the pages it leads to */
+    uint16_t locals[TLB_LOCALS];
+    unsigned local_count;
+    BusEntry bus_pages[BUS_PAGES];
     uint64_t a20_mask;
     const Op *op;             /* the op being executed, for precise faults */
     Block *block;
@@ -268,9 +286,12 @@ void *x86_host_ptr(X86Cpu *cpu, uint64_t linear, unsigned size, int access);
 uint64_t x86_load_sys(X86Cpu *cpu, uint64_t linear, unsigned size);
 void x86_store_sys(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size);
 FetchEntry *x86_fetch_page(X86Cpu *cpu, uint64_t linear);
+void x86_bus_flush(X86Cpu *cpu);      /* the bus map changed; the TLB goes too */
 void x86_tlb_flush(X86Cpu *cpu);
+void x86_tlb_flush_local(X86Cpu *cpu); /* all but global pages: CR3 was written */
 void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear);
-bool x86_walk(X86Cpu *cpu, uint64_t linear, int access, bool user, uint64_t *gpa, bool *writable, int *error, bool debug);
+void x86_jumps_flush(X86Cpu *cpu);
+void x86_jump_page_add(X86Cpu *cpu, const FetchEntry *f); /* the jump cache gets an entry of that page */
 uint64_t x86_phys_read(X86Cpu *cpu, uint64_t gpa, unsigned size);
 void x86_phys_write(X86Cpu *cpu, uint64_t gpa, uint64_t val, unsigned size);
 
@@ -324,6 +345,18 @@ static inline uint64_t x86_code_linear(const X86Cpu *cpu, uint64_t rip)
     uint64_t linear = cpu->seg[X86_SEG_CS].base + rip;
 
     return cpu->mode & MODE_LONG64 ? linear : (uint32_t)linear;
+}
+
+static inline bool x86_same_page(const X86Cpu *cpu, uint64_t a, uint64_t b)
+{
+    uint64_t base = cpu->seg[X86_SEG_CS].base;
+
+    return !(((a + base) ^ (b + base)) & X86_PAGE_MASK);
+}
+
+static inline JumpEntry *x86_jump_slot(X86Cpu *cpu, uint64_t linear)
+{
+    return &cpu->jump[cpu->cpl == 3][(linear ^ linear >> JUMP_BITS) & (JUMP_SIZE - 1)];
 }
 
 static inline uint64_t x86_current_rip(const X86Cpu *cpu)

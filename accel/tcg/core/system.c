@@ -69,7 +69,7 @@ void x86_write_cr(X86Cpu *cpu, unsigned n, uint64_t val)
             x86_raise_gp(cpu, 0);
         }
         cpu->cr3 = val;
-        x86_tlb_flush(cpu);
+        x86_tlb_flush_local(cpu);
         break;
     case 4:
         if (val & ~(uint64_t)CR4_WRITABLE || ((cpu->efer & X86_EFER_LMA) && !(val & X86_CR4_PAE))) {
