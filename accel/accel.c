@@ -36,7 +36,7 @@ static Accel *accel_start(Machine *machine, const AccelOps *ops, GError **error)
         g_free(accel);
         return NULL;
     }
-    machine_set_vcpu_control(machine, ops->pause_all, ops->resume_all);
+    machine_set_vcpu_control(machine, ops->pause_all, ops->stop_all, ops->resume_all);
     return accel;
 }
 
@@ -71,7 +71,6 @@ Accel *accel_new(Machine *machine, const char *list, GError **error)
         }
         accel = accel_start(machine, ops, &reason);
         if (accel) {
-            machine_set_vcpu_control(machine, ops->pause_all, ops->resume_all);
             if (reasons->len) {
                 g_printerr("-accel: passed over %s; using %s\n", reasons->str, ops->name);
             }

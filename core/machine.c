@@ -35,8 +35,11 @@ struct MachinePrivate {
     const DeviceKindOps *kind_ops[MODEL_KIND_COUNT];
     GPtrArray *started; /* of Object *: objects and devices in order of their start */
     GArray *run_state_handlers, *event_handlers, *reset_handlers;
-    VcpuControlFn *vcpu_pause, *vcpu_resume;
+    VcpuControlFn *vcpu_pause, *vcpu_stop, *vcpu_resume;
     bool model_started;
+    bool resetting;         /* devices are reset, the machine is not yet */
+    ShutdownCause resetting_cause;
+    int reset_holds; /* atomic */
     /* requests of any thread; atomic */
     int reset_cause, shutdown_cause, exit_code, powerdown;
     bool shutdown_done;
@@ -381,9 +384,10 @@ bool machine_ram_setup(Machine *m, GError **error)
 
 /* --- run state --- */
 
-void machine_set_vcpu_control(Machine *m, VcpuControlFn *pause, VcpuControlFn *resume)
+void machine_set_vcpu_control(Machine *m, VcpuControlFn *pause, VcpuControlFn *stop, VcpuControlFn *resume)
 {
     m->priv->vcpu_pause = pause;
+    m->priv->vcpu_stop = stop;
     m->priv->vcpu_resume = resume;
 }
 
@@ -394,9 +398,16 @@ static void machine_pause_vcpus(Machine *m)
     }
 }
 
-static void machine_resume_vcpus(Machine *m)
+static void machine_stop_vcpus(Machine *m)
 {
     if (m->accel) {
+        m->priv->vcpu_stop(m->accel);
+    }
+}
+
+static void machine_resume_vcpus(Machine *m)
+{
+    if (m->accel && !m->priv->resetting) {
         m->priv->vcpu_resume(m->accel);
     }
 }
@@ -456,22 +467,12 @@ static void machine_emit_cause(Machine *m, const char *event, ShutdownCause caus
     machine_emit_event(m, event, data);
 }
 
-void machine_reset(Machine *m, ShutdownCause cause)
+/* Devices are at their reset values, those of other processes too. */
+static void machine_finish_reset(Machine *m)
 {
     struct MachinePrivate *priv = m->priv;
-    bool running = m->run_state == RUN_STATE_RUNNING;
+    ShutdownCause cause = priv->resetting_cause;
 
-    loop_lock(m->main_loop);
-    if (running) {
-        machine_pause_vcpus(m);
-    }
-    for (guint i = priv->started->len; i-- > 0;) {
-        Object *obj = priv->started->pdata[i];
-
-        if (object_is_device(obj)) {
-            device_reset((Device *)obj);
-        }
-    }
     for (guint i = 0; i < priv->reset_handlers->len; i++) {
         ResetHandler h = g_array_index(priv->reset_handlers, ResetHandler, i);
 
@@ -486,10 +487,50 @@ void machine_reset(Machine *m, ShutdownCause cause)
     if (m->run_state == RUN_STATE_SHUTDOWN || m->run_state == RUN_STATE_INTERNAL_ERROR) {
         m->run_state = RUN_STATE_PAUSED;
     }
-    if (running) {
+    priv->resetting = false;
+    if (m->run_state == RUN_STATE_RUNNING) {
         machine_resume_vcpus(m);
     }
+}
+
+static bool machine_reset_held(Machine *m)
+{
+    return __atomic_load_n(&m->priv->reset_holds, __ATOMIC_SEQ_CST) != 0;
+}
+
+void machine_reset(Machine *m, ShutdownCause cause)
+{
+    struct MachinePrivate *priv = m->priv;
+
+    loop_lock(m->main_loop);
+    if (m->run_state == RUN_STATE_RUNNING) {
+        machine_stop_vcpus(m);
+    }
+    priv->resetting = true;
+    priv->resetting_cause = cause;
+    for (guint i = priv->started->len; i-- > 0;) {
+        Object *obj = priv->started->pdata[i];
+
+        if (object_is_device(obj)) {
+            device_reset((Device *)obj);
+        }
+    }
+    if (!machine_reset_held(m)) {
+        machine_finish_reset(m);
+    }
     loop_unlock(m->main_loop);
+}
+
+void machine_reset_hold(Machine *m)
+{
+    __atomic_fetch_add(&m->priv->reset_holds, 1, __ATOMIC_SEQ_CST);
+}
+
+void machine_reset_release(Machine *m)
+{
+    if (__atomic_sub_fetch(&m->priv->reset_holds, 1, __ATOMIC_SEQ_CST) == 0) {
+        loop_wake(m->main_loop);
+    }
 }
 
 void machine_request_reset(Machine *m, ShutdownCause cause)
@@ -544,7 +585,13 @@ void machine_process_requests(Machine *m)
     ShutdownCause reset, shutdown;
 
     loop_lock(m->main_loop);
-    reset = (ShutdownCause)__atomic_exchange_n(&priv->reset_cause, SHUTDOWN_NONE, __ATOMIC_SEQ_CST);
+    if (priv->resetting && !machine_reset_held(m)) {
+        machine_finish_reset(m);
+    }
+    reset = SHUTDOWN_NONE;
+    if (!priv->resetting) { /* one after the other */
+        reset = (ShutdownCause)__atomic_exchange_n(&priv->reset_cause, SHUTDOWN_NONE, __ATOMIC_SEQ_CST);
+    }
     shutdown = (ShutdownCause)__atomic_exchange_n(&priv->shutdown_cause, SHUTDOWN_NONE, __ATOMIC_SEQ_CST);
     if (reset == SHUTDOWN_GUEST_RESET && m->no_reboot && !shutdown) {
         shutdown = reset;

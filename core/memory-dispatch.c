@@ -12,8 +12,70 @@
 
 /* --- device callbacks --- */
 
-/* Its address stands for the thread. */
-static __thread char thread_mark;
+/* A register access in progress; of each thread the innermost one. */
+typedef struct IoFrame {
+    const MemRegion *region;
+    struct IoFrame *outer;
+    bool may_wait; /* outermost, and the thread holds no lock when it is over */
+    MemAccessWait *waits, **waits_tail;
+} IoFrame;
+
+static __thread IoFrame *thread_frame;
+
+static void frame_enter(IoFrame *frame, const MemRegion *region)
+{
+    *frame = (IoFrame){.region = region, .outer = thread_frame};
+    frame->may_wait =
+        !frame->outer && !loop_locked(region->topo->loop) && !(region->home && loop_locked(region->home));
+    frame->waits_tail = &frame->waits;
+    thread_frame = frame;
+}
+
+/* After the locks were given up. */
+static void frame_leave(IoFrame *frame)
+{
+    thread_frame = frame->outer;
+    while (frame->waits) {
+        MemAccessWait *wait = frame->waits;
+
+        frame->waits = wait->next;
+        wait->wait(wait);
+    }
+}
+
+static IoFrame *frame_outermost(void)
+{
+    IoFrame *frame = thread_frame;
+
+    while (frame && frame->outer) {
+        frame = frame->outer;
+    }
+    return frame;
+}
+
+bool mem_access_add_wait(MemAccessWait *wait)
+{
+    IoFrame *frame = frame_outermost();
+
+    if (!frame || !frame->may_wait) {
+        return false;
+    }
+    wait->next = NULL;
+    *frame->waits_tail = wait;
+    frame->waits_tail = &wait->next;
+    return true;
+}
+
+MemAccessWait *mem_access_find_wait(const void *owner)
+{
+    IoFrame *frame = frame_outermost();
+    MemAccessWait *wait = frame ? frame->waits : NULL;
+
+    while (wait && wait->owner != owner) {
+        wait = wait->next;
+    }
+    return wait;
+}
 
 static uint64_t size_mask(unsigned size)
 {
@@ -98,21 +160,15 @@ static MemResult io_sized(IoAccess *a)
     return a->size > max ? io_split(a, max) : io_call(a, a->addr, a->size, &a->val);
 }
 
-/* With the home lock; refuses a device that reaches its own registers by DMA from within a callback of them.
- */
-static MemResult io_guarded(IoAccess *a)
+/* A device may not reach its own registers by DMA from within a callback of them. */
+static bool io_is_inside(const MemRegion *region)
 {
-    MemRegion *r = a->region;
-    void *outer = r->entered_by;
-    MemResult result;
+    const IoFrame *frame = thread_frame;
 
-    if (outer == &thread_mark) {
-        return MEM_ACCESS_ERROR;
+    while (frame && frame->region != region) {
+        frame = frame->outer;
     }
-    r->entered_by = &thread_mark;
-    result = io_sized(a);
-    r->entered_by = outer;
-    return result;
+    return frame != NULL;
 }
 
 /* The caller entered the region and is outside RCU sections; leaves the region. */
@@ -120,18 +176,23 @@ static MemResult io_access(IoAccess *a)
 {
     MemRegion *r = a->region;
     MemResult result = MEM_DECODE_ERROR;
+    bool inside = r->home && io_is_inside(r);
+    IoFrame frame;
 
+    frame_enter(&frame, r);
     if (r->home && !loop_lock_bounded(r->home)) {
+        frame_leave(&frame);
         a->val = UINT64_MAX;
         mem_region_leave(r);
         return MEM_DEVICE_ERROR;
     }
     if (!__atomic_load_n(&r->retired, __ATOMIC_SEQ_CST)) {
-        result = r->home ? io_guarded(a) : io_sized(a);
+        result = inside ? MEM_ACCESS_ERROR : io_sized(a);
     }
     if (r->home) {
         loop_unlock(r->home);
     }
+    frame_leave(&frame);
     if (result && !a->write) {
         a->val |= result & (MEM_DECODE_ERROR | MEM_ACCESS_ERROR) ? UINT64_MAX : 0;
     }

@@ -69,7 +69,6 @@ struct MemRegion {
     /* callbacks and mappings in progress */
     int in_flight;    /* atomic */
     bool retired;     /* atomic */
-    void *entered_by; /* thread in a callback; under the home lock */
 };
 
 typedef struct FlatRange {

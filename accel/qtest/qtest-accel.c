@@ -93,6 +93,7 @@ const AccelOps accel_qtest_ops = {
     .vcpu_free = qtest_vcpu_free,
     .resume_all = qtest_run_nothing,
     .pause_all = qtest_run_nothing,
+    .stop_all = qtest_run_nothing,
     .vcpu_reset = qtest_vcpu_reset,
     .vcpu_irq = qtest_vcpu_irq,
     .vcpu_sipi = qtest_vcpu_sipi,

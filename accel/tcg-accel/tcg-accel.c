@@ -15,6 +15,7 @@
 
 #include "accel/accel.h"
 #include "core/error.h"
+#include "core/thread-wait.h"
 
 /* One tick of the time stamp counter is one nanosecond of guest time. */
 #define TCG_TSC_HZ    UINT64_C(1000000000)
@@ -49,8 +50,10 @@ typedef struct TcgVcpu {
     pthread_t thread;
     pthread_mutex_t lock;
     LoopWaiter *waiter;    /* the thread sleeps here */
-    pthread_cond_t paused; /* the others: is_paused became true */
+    pthread_cond_t paused; /* the others: is_paused or wait was set */
     bool pause, is_paused, quit;
+    ThreadWait *wait; /* for another process */
+    bool end_waits;   /* none is to last */
     bool joined;          /* the thread has ended */
     bool halted;          /* x86_cpu_run() said there is nothing to do */
     bool dead;            /* triple fault: only reset helps */
@@ -257,10 +260,35 @@ static bool tcg_vcpu_wait(TcgVcpu *v)
     return go;
 }
 
+static void tcg_wait_begin(void *opaque, ThreadWait *wait)
+{
+    TcgVcpu *v = opaque;
+
+    pthread_mutex_lock(&v->lock);
+    v->wait = wait;
+    if (v->end_waits) {
+        wait->cancel(wait);
+    }
+    pthread_cond_broadcast(&v->paused);
+    pthread_mutex_unlock(&v->lock);
+}
+
+static void tcg_wait_end(void *opaque, ThreadWait *wait)
+{
+    TcgVcpu *v = opaque;
+
+    pthread_mutex_lock(&v->lock);
+    v->wait = NULL;
+    pthread_mutex_unlock(&v->lock);
+}
+
+static const ThreadWaitHooks tcg_wait_hooks = {tcg_wait_begin, tcg_wait_end};
+
 static void *tcg_vcpu_thread(void *opaque)
 {
     TcgVcpu *v = opaque;
 
+    thread_wait_set_hooks(&tcg_wait_hooks, v);
     while (tcg_vcpu_wait(v)) {
         X86CpuExit why;
 
@@ -452,10 +480,19 @@ static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_
     return &v->vcpu;
 }
 
-static void tcg_pause_request(TcgVcpu *v, bool pause)
+static void tcg_end_waits(TcgVcpu *v, bool end)
+{
+    v->end_waits = end;
+    if (end && v->wait) {
+        v->wait->cancel(v->wait);
+    }
+}
+
+static void tcg_pause_request(TcgVcpu *v, bool pause, bool end_waits)
 {
     pthread_mutex_lock(&v->lock);
     v->pause = pause;
+    tcg_end_waits(v, end_waits);
     loop_waiter_wake(v->waiter);
     pthread_mutex_unlock(&v->lock);
     if (pause) {
@@ -475,6 +512,7 @@ static void tcg_vcpu_join(TcgVcpu *v)
     loop = v->vcpu.accel->machine->main_loop;
     pthread_mutex_lock(&v->lock);
     v->quit = true;
+    tcg_end_waits(v, true);
     loop_waiter_wake(v->waiter);
     pthread_mutex_unlock(&v->lock);
     x86_cpu_kick(v->cpu);
@@ -512,28 +550,38 @@ static void tcg_stop(Accel *accel)
 static void tcg_resume_all(Accel *accel)
 {
     for (guint i = 0; i < accel->vcpus->len; i++) {
-        tcg_pause_request(g_ptr_array_index(accel->vcpus, i), false);
+        tcg_pause_request(g_ptr_array_index(accel->vcpus, i), false, false);
     }
 }
 
-static void tcg_pause_all(Accel *accel)
+static void tcg_hold_all(Accel *accel, bool end_waits)
 {
     unsigned depth;
 
     for (guint i = 0; i < accel->vcpus->len; i++) {
-        tcg_pause_request(g_ptr_array_index(accel->vcpus, i), true);
+        tcg_pause_request(g_ptr_array_index(accel->vcpus, i), true, end_waits);
     }
     depth = loop_release(accel->machine->main_loop);
     for (guint i = 0; i < accel->vcpus->len; i++) {
         TcgVcpu *v = g_ptr_array_index(accel->vcpus, i);
 
         pthread_mutex_lock(&v->lock);
-        while (!v->is_paused) {
+        while (!v->is_paused && !(v->wait && !end_waits)) {
             pthread_cond_wait(&v->paused, &v->lock);
         }
         pthread_mutex_unlock(&v->lock);
     }
     loop_reacquire(accel->machine->main_loop, depth);
+}
+
+static void tcg_pause_all(Accel *accel)
+{
+    tcg_hold_all(accel, false);
+}
+
+static void tcg_stop_all(Accel *accel)
+{
+    tcg_hold_all(accel, true);
 }
 
 static void tcg_vcpu_reset(Vcpu *vcpu)
@@ -629,6 +677,7 @@ const AccelOps accel_tcg_ops = {
     .vcpu_free = tcg_vcpu_free,
     .resume_all = tcg_resume_all,
     .pause_all = tcg_pause_all,
+    .stop_all = tcg_stop_all,
     .vcpu_reset = tcg_vcpu_reset,
     .vcpu_irq = tcg_vcpu_irq,
     .vcpu_sipi = tcg_vcpu_sipi,

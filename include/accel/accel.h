@@ -36,7 +36,11 @@ struct AccelOps {
     void (*vcpu_free)(Vcpu *vcpu);
     /* All vCPUs run / all have left guest code.  Main loop, its lock held (pause drops it while waiting). */
     void (*resume_all)(Accel *accel);
+    /* A vCPU that waits for another process (core/thread-wait.h) counts as paused: it finishes that one instruction,
+     * then stops. */
     void (*pause_all)(Accel *accel);
+    /* The same, but such a wait is ended, so that the instruction is over too when it returns. */
+    void (*stop_all)(Accel *accel);
     void (*vcpu_reset)(Vcpu *vcpu);
     /* Inputs; any thread.  Level for X86_IRQ_HARD. */
     void (*vcpu_irq)(Vcpu *vcpu, X86CpuIrq irq, bool level);

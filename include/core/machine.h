@@ -86,10 +86,11 @@ void machine_free(Machine *m);
 
 /*
  * How a machine with an accelerator holds its vCPUs: set by accel_new().  resume lets all run; pause returns
- * when all have left guest code.  Called by the main loop while m->accel is set.
+ * when all have left guest code, or wait for another process and will leave right after that; stop ends such waits.
+ * Called by the main loop while m->accel is set.
  */
 typedef void VcpuControlFn(Accel *accel);
-void machine_set_vcpu_control(Machine *m, VcpuControlFn *pause, VcpuControlFn *resume);
+void machine_set_vcpu_control(Machine *m, VcpuControlFn *pause, VcpuControlFn *stop, VcpuControlFn *resume);
 
 /* Run state; main loop.  vm_start/vm_stop tell the clocks, the accelerator and the handlers. */
 void machine_vm_start(Machine *m);
@@ -102,8 +103,17 @@ void machine_request_powerdown(Machine *m);
 bool machine_shutdown_requested(Machine *m, int *exit_code);
 /* Carries out pending requests; called by the main loop after each iteration. */
 void machine_process_requests(Machine *m);
-/* Resets all devices (bottom-up creation order), then the machine.  Main loop, vCPUs paused by the callee. */
+/*
+ * Resets all devices (bottom-up creation order), then, when none of them holds it up any more, the machine.  Main
+ * loop, vCPUs paused by the callee; they run again when all is over, which may be after it returned.
+ */
 void machine_reset(Machine *m, ShutdownCause cause);
+/*
+ * From a device's reset: part of it is left to another process.  The machine's reset is not over, and no vCPU runs,
+ * before machine_reset_release().  hold: main loop; release: any thread, as often.
+ */
+void machine_reset_hold(Machine *m);
+void machine_reset_release(Machine *m);
 
 void machine_add_run_state_handler(Machine *m, RunStateFn *fn, void *opaque);
 void machine_remove_run_state_handler(Machine *m, RunStateFn *fn, void *opaque);

@@ -118,6 +118,21 @@ MemRegion *mem_region_from_host(MemTopology *topo, const void *host, uint64_t *o
 void mem_region_add_ioeventfd(MemRegion *region, HwAddr addr, unsigned size, bool match, uint64_t data, int fd);
 void mem_region_del_ioeventfd(MemRegion *region, HwAddr addr, unsigned size, bool match, uint64_t data, int fd);
 
+/*
+ * What a register access has started elsewhere and must be over before the access is: `wait` runs in the accessing
+ * thread when the access's locks are given up, in the order of adding, and owns the struct from then on.
+ */
+typedef struct MemAccessWait MemAccessWait;
+struct MemAccessWait {
+    void (*wait)(MemAccessWait *wait);
+    const void *owner;
+    MemAccessWait *next;
+};
+/* For the access in progress in this thread.  False: there is none, or the thread will still hold a lock after it. */
+bool mem_access_add_wait(MemAccessWait *wait);
+/* The first that was added for `owner` to the access in progress, or NULL. */
+MemAccessWait *mem_access_find_wait(const void *owner);
+
 /* --- transactions (topology) --- */
 void mem_begin(MemTopology *topo);
 /* At the outermost level: renders, publishes, tells listeners.  False with the first listener's error. */
