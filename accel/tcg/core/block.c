@@ -166,7 +166,7 @@ static Block *block_lookup(X86Cpu *cpu, uint64_t linear, const FetchEntry *f)
 Block *x86_block_find(X86Cpu *cpu, uint64_t rip)
 {
     static const Op at_start;
-    uint64_t linear = x86_code_linear(cpu, rip), key = cpu->seg[X86_SEG_CS].base + rip;
+    uint64_t linear = x86_code_linear(cpu, rip), key = x86_jump_key(cpu, rip);
     Block *block;
 
     cpu->gpr[SLOT_RIP] = rip;

@@ -36,12 +36,9 @@ typedef void DecodeFn(Decoder *d, uint8_t opcode);
 /* The next page of an instruction that is first in its block; may fault. */
 static void fetch_crossing(Decoder *d)
 {
-    uint64_t linear = d->cpu->seg[X86_SEG_CS].base + d->rip + d->avail;
+    uint64_t linear = x86_code_linear(d->cpu, d->rip + d->avail);
     FetchEntry *next;
 
-    if (!d->long64) {
-        linear &= 0xffffffff;
-    }
     memcpy(d->crossing, d->bytes, d->avail);
     next = x86_fetch_page(d->cpu, linear);
     memcpy(d->crossing + d->avail, next->host, 16);
@@ -135,7 +132,7 @@ static void set_segment(Decoder *d, int def)
     int seg = d->seg >= 0 ? d->seg : def;
     bool flat = d->long64 ? seg != X86_SEG_FS && seg != X86_SEG_GS : false;
 
-    d->op.seg = (uint8_t)seg;
+    d->op.seg = 0xf & (unsigned)seg;
     d->op.has_seg = !flat && !(d->cpu->mode & MODE_FLAT && seg != X86_SEG_FS && seg != X86_SEG_GS);
 }
 
@@ -218,6 +215,7 @@ static bool is_reg(const Decoder *d)
 
 static void emit(Decoder *d, unsigned id)
 {
+    d->op.id = id & 0xfff;
     d->op.handler = x86_handler(id);
 }
 
@@ -596,7 +594,7 @@ static void dec_string(Decoder *d, uint8_t opcode)
     d->op.aux = opcode;
     d->op.aux2 = d->rep;
     d->op.osize = (uint8_t)(opcode & 1 ? (d->osize == 8 && (opcode & 0xfc) == 0x6c ? 4 : d->osize) : 1);
-    d->op.seg = (uint8_t)(d->seg >= 0 ? d->seg : X86_SEG_DS);
+    d->op.seg = 0xf & (unsigned)(d->seg >= 0 ? d->seg : X86_SEG_DS);
     emit_end(d, OP_call_string);
 }
 
@@ -785,7 +783,7 @@ static void dec_group15(Decoder *d, uint8_t opcode)
     d->op.imm = d->rep;
     if (is_reg(d) && d->rep != 0xf3) {
         emit(d, modrm_digit(d) >= 5 && !d->rep ? OP_NOP : OP_call_ud); /* LFENCE, MFENCE, SFENCE */
-        d->ends = d->op.handler == x86_handler(OP_call_ud);
+        d->ends = d->op.id == OP_call_ud;
     } else if (is_reg(d)) {
         emit_end(d, OP_call_system); /* RDFSBASE and friends change what addresses mean */
     } else {
@@ -985,7 +983,7 @@ static void set_sizes(Decoder *d)
     }
     d->op.osize = (uint8_t)d->osize;
     d->op.rexw = d->rex >> 3 & 1;
-    d->op.seg = (uint8_t)(d->seg >= 0 ? d->seg : X86_SEG_DS);
+    d->op.seg = 0xf & (unsigned)(d->seg >= 0 ? d->seg : X86_SEG_DS);
 }
 
 static bool lock_allowed(const Decoder *d)
@@ -993,7 +991,7 @@ static bool lock_allowed(const Decoder *d)
     static const unsigned lockable[] = {OP_call_alu_slow, OP_call_xchg, OP_call_cmpxchg, OP_call_cmpxchg8b, OP_call_xadd, OP_call_bt};
 
     for (unsigned i = 0; i < sizeof(lockable) / sizeof(lockable[0]); i++) {
-        if (d->op.handler == x86_handler(lockable[i])) {
+        if (d->op.id == lockable[i]) {
             return d->op.mem && !(lockable[i] == OP_call_bt && (d->op.aux == 0xa3 || (d->op.aux == 0xba && (d->op.aux2 >> 3 & 7) == 4)));
         }
     }
@@ -1033,7 +1031,6 @@ static void decode_one(Decoder *d)
     if (d->lock && !lock_allowed(d)) {
         emit_ud(d);
     }
-    d->op.len = (uint8_t)d->pos;
     if (d->op.mem && d->op.base == SLOT_RIP) {
         d->op.disp += (int32_t)(d->op.off + d->pos);
     }
@@ -1065,10 +1062,10 @@ Block *x86_decode_block(X86Cpu *cpu, uint64_t rip)
             d.op.off = (uint16_t)off;
             decode_one(&d);
             block->ops[block->count++] = d.op;
-            off += d.op.len;
+            off += d.pos;
         }
     }
-    block->ops[block->count] = (Op){.handler = x86_handler(OP_END), .off = (uint16_t)off};
+    block->ops[block->count] = (Op){.handler = x86_handler(OP_END), .id = OP_END, .off = (uint16_t)off};
     block->bytes = (uint16_t)off;
     if (block->phys2) {
         memcpy(block->source, d.crossing, sizeof(block->source));

@@ -213,10 +213,10 @@ find:
         return;
     }
     {
-        uint64_t linear = cpu->rip + cpu->seg[X86_SEG_CS].base;
-        const JumpEntry *j = x86_jump_slot(cpu, linear);
+        uint64_t key = x86_jump_key(cpu, cpu->rip);
+        const JumpEntry *j = x86_jump_slot(cpu, key);
 
-        block = j->linear == linear && j->gen == cpu->gen[cpu->cpl == 3] && j->block->mode == cpu->mode
+        block = j->key == key && j->gen == cpu->gen[cpu->cpl == 3] && j->block->mode == cpu->mode
                     ? j->block
                     : x86_block_find(cpu, cpu->rip);
     }
@@ -334,10 +334,10 @@ alu_slow:
     goto jump;
     L_JCC:
     taken = cc_test(cpu, op->aux);
-    target = cpu->gpr[SLOT_RIP] + (taken ? op->imm : (uint64_t)op->off + op->len);
+    target = cpu->gpr[SLOT_RIP] + (taken ? op->imm : (uint64_t)op[1].off);
     goto jump;
     L_CALL64:
-    STORE(uint64_t, cpu->gpr[X86_RSP] - 8, cpu->gpr[SLOT_RIP] + op->off + op->len);
+    STORE(uint64_t, cpu->gpr[X86_RSP] - 8, cpu->gpr[SLOT_RIP] + op[1].off);
     cpu->gpr[X86_RSP] -= 8;
     target = cpu->gpr[SLOT_RIP] + op->imm;
     taken = 1;
@@ -358,7 +358,7 @@ alu_slow:
     L_CALL64_M:
     target = LOAD(uint64_t, op_ea(cpu, op));
 call_indirect:
-    STORE(uint64_t, cpu->gpr[X86_RSP] - 8, cpu->gpr[SLOT_RIP] + op->off + op->len);
+    STORE(uint64_t, cpu->gpr[X86_RSP] - 8, cpu->gpr[SLOT_RIP] + op[1].off);
     cpu->gpr[X86_RSP] -= 8;
     cpu->rip = target;
     goto find;
@@ -381,7 +381,7 @@ call_indirect:
 #undef X
 #define X(n)                                                                                                 \
     C_##n : cpu->op = op;                                                                                    \
-    cpu->rip = cpu->gpr[SLOT_RIP] + op->off + op->len;                                                       \
+    cpu->rip = cpu->gpr[SLOT_RIP] + op[1].off;                                                       \
     x86_fn_##n(cpu, op);                                                                                     \
     goto find;
     X86_END_OPS(X)

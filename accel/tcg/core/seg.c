@@ -40,14 +40,15 @@ void x86_update_mode(X86Cpu *cpu)
     for (int i = 0; i < 4; i++) {
         flat = flat && cpu->seg[i].base == 0;
     }
-    mode |= cpu->seg[X86_SEG_SS].attr & 0x4000 ? MODE_SS32 : 0;
+    if (!(mode & MODE_LONG64)) { /* where segments matter */
+        mode |= (cpu->seg[X86_SEG_SS].attr & 0x4000 ? MODE_SS32 : 0) | (flat ? MODE_FLAT : 0);
+    }
     mode |= cpu->cr0 & X86_CR0_PE ? MODE_PROT : 0;
-    mode |= flat ? MODE_FLAT : 0;
     mode |= cpu->rflags & X86_FLAG_VM ? MODE_VM86 : 0;
     mode |= cpu->rflags & X86_FLAG_TF ? MODE_TF : 0;
     mode |= cpu->cr0 & (X86_CR0_EM | X86_CR0_TS) || !(cpu->cr4 & X86_CR4_OSFXSR) ? MODE_NO_SIMD : 0;
-    cpu->mode = mode;
     cpu->cpl = !(mode & MODE_PROT) ? 0 : mode & MODE_VM86 ? 3 : (cpu->seg[X86_SEG_SS].attr >> 5) & 3;
+    cpu->mode = mode | (cpu->cpl == 3 ? MODE_USER : 0);
     cpu->tlb = cpu->tlbs[cpu->cpl == 3];
 }
 

@@ -108,12 +108,12 @@ struct Op {
     const void *handler; /* label in the interpreter */
     uint64_t imm;
     int32_t disp;
-    uint16_t off;        /* of this instruction from the block's start */
-    uint8_t len;         /* bytes of the instruction */
+    uint16_t off;        /* of this instruction from the block's start; the next op's is where it ends */
+    uint16_t id : 12;    /* OP_*, for the compiler */
+    uint16_t seg : 4;    /* X86_SEG_* of the memory operand */
     uint8_t r1, r2;      /* byte offsets into gpr (r1: ModRM.reg, r2: ModRM.rm as a register) */
     uint8_t base, index; /* register slots */
     uint8_t scale : 2, asize : 2, has_seg : 1, rexw : 1, lock : 1, mem : 1; /* asize: log2 bytes; mem: ModRM.rm is memory */
-    uint8_t seg;         /* X86_SEG_* of the memory operand */
     uint8_t osize;       /* operand bytes */
     uint8_t aux;         /* opcode byte or condition */
     uint8_t aux2;        /* ModRM byte */
@@ -135,7 +135,7 @@ struct Block {
 
 /* Bits of Block.mode and X86Cpu.mode: everything a decoded op depends on. */
 enum { MODE_LONG64 = 1, MODE_CS32 = 2, MODE_SS32 = 4, MODE_PROT = 8, MODE_FLAT = 16, MODE_VM86 = 32, MODE_TF = 64, MODE_NO_SIMD = 128,
-       MODE_DEAD = 256 };
+       MODE_USER = 256, MODE_DEAD = 512 };
 
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
@@ -174,7 +174,7 @@ typedef struct FetchEntry {
 #define JUMP_PAGE_WORDS 16
 
 typedef struct JumpEntry {
-    uint64_t linear; /* without the cut to 32 bits outside 64-bit mode */
+    uint64_t key;    /* x86_jump_key() */
     Block *block;
     uint64_t gen;
 } JumpEntry;
@@ -342,21 +342,23 @@ void x86_interpret_blocks(X86Cpu *cpu, bool one);
 
 static inline uint64_t x86_code_linear(const X86Cpu *cpu, uint64_t rip)
 {
-    uint64_t linear = cpu->seg[X86_SEG_CS].base + rip;
+    return cpu->mode & MODE_LONG64 ? rip : (uint32_t)(cpu->seg[X86_SEG_CS].base + rip);
+}
 
-    return cpu->mode & MODE_LONG64 ? linear : (uint32_t)linear;
+/* What the jump cache calls an address: the linear one, not cut to 32 bits. */
+static inline uint64_t x86_jump_key(const X86Cpu *cpu, uint64_t rip)
+{
+    return cpu->mode & MODE_LONG64 ? rip : cpu->seg[X86_SEG_CS].base + rip;
 }
 
 static inline bool x86_same_page(const X86Cpu *cpu, uint64_t a, uint64_t b)
 {
-    uint64_t base = cpu->seg[X86_SEG_CS].base;
-
-    return !(((a + base) ^ (b + base)) & X86_PAGE_MASK);
+    return !((x86_jump_key(cpu, a) ^ x86_jump_key(cpu, b)) & X86_PAGE_MASK);
 }
 
-static inline JumpEntry *x86_jump_slot(X86Cpu *cpu, uint64_t linear)
+static inline JumpEntry *x86_jump_slot(X86Cpu *cpu, uint64_t key)
 {
-    return &cpu->jump[cpu->cpl == 3][(linear ^ linear >> JUMP_BITS) & (JUMP_SIZE - 1)];
+    return &cpu->jump[cpu->cpl == 3][(key ^ key >> JUMP_BITS) & (JUMP_SIZE - 1)];
 }
 
 static inline uint64_t x86_current_rip(const X86Cpu *cpu)
