@@ -25,12 +25,13 @@ def server_command(image, sock):
             "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={sock},device=nvme0"]
 
 
-def client_command(kernel, initrd, sock, qmp, append):
+def client_command(kernel, initrd, sock, append, qmp=None):
+    """With a QMP socket the terminal is the serial port's alone: no Ctrl-A keys."""
     device = {"driver": "vfio-user-pci", "id": "disk", "socket": {"type": "unix", "path": str(sock)}}
     return [str(BINARY), "-machine", "q35,accel=kvm:tcg", "-m", "512",
             "-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-machine", "memory-backend=mem",
             "-kernel", str(kernel), "-initrd", str(initrd), "-append", append, "-nographic",
-            "-qmp", f"unix:{qmp},server=on,wait=off", "-device", json.dumps(device)]
+            *(["-qmp", f"unix:{qmp},server=on,wait=off"] if qmp else []), "-device", json.dumps(device)]
 
 
 class Qmp:
@@ -136,7 +137,7 @@ def run_demo(work):
     initrd = guest.initramfs(work / "initrd.gz",
                              guest.PROLOGUE + (ROOT / "scripts/guest/demo-init.sh").read_text(encoding="ascii"))
     server_cmd = server_command(image, sock)
-    client_cmd = client_command(guest.kernel(), initrd, sock, qmp, "console=ttyS0 quiet")
+    client_cmd = client_command(guest.kernel(), initrd, sock, "console=ttyS0 quiet", qmp)
     print("starting the server and the client ...", flush=True)
     with subprocess.Popen(server_cmd) as server:
         try:
@@ -153,7 +154,7 @@ def run_demo(work):
 
 
 def run_shell(work):
-    image, sock, qmp = work / "disk.img", work / "vfio-user.sock", work / "qmp.sock"
+    image, sock = work / "disk.img", work / "vfio-user.sock"
     with open(image, "wb") as f:
         f.truncate(IMAGE_MIB << 20)
     initrd = guest.initramfs(work / "initrd.gz", guest.PROLOGUE + "exec setsid cttyhack sh\n")
@@ -161,7 +162,7 @@ def run_shell(work):
     with subprocess.Popen(server_command(image, sock)) as server:
         try:
             wait_for(sock, server)
-            return subprocess.call(client_command(guest.kernel(), initrd, sock, qmp, "console=ttyS0 quiet"))
+            return subprocess.call(client_command(guest.kernel(), initrd, sock, "console=ttyS0 quiet"))
         finally:
             server.terminate()
 
