@@ -184,9 +184,11 @@ static int run_next_message(vfu_ctx_t *ctx, WireMessage *m)
 static int run_bad_header(vfu_ctx_t *ctx, const WireMessage *m)
 {
     const Reply none = { 0 };
+    /* Before the answer: what the client sends after it is a header again. */
+    bool in_order = wire_stream_resync(ctx->stream);
 
     vfu_log(ctx, LOG_ERR, "message of %u bytes", m->header.size);
-    if (conn_reply(ctx, &m->header, EINVAL, &none) || !wire_stream_resync(ctx->stream)) {
+    if (conn_reply(ctx, &m->header, EINVAL, &none) || !in_order) {
         return run_lost(ctx);
     }
     errno = EINVAL;
@@ -224,7 +226,7 @@ static int run_one(vfu_ctx_t *ctx, bool *served)
     if (err == EAGAIN || err == EINTR) {
         return err;
     }
-    if (err == EPROTO && m.header.size) {
+    if (err == EPROTO) {
         return run_bad_header(ctx, &m);
     }
     if (err) {

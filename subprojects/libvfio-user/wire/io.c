@@ -120,7 +120,7 @@ int wire_stream_poll(const WireStream *s, short events, int timeout_ms)
 /* Takes the fds out of the control data; what exceeds a message's share is closed. */
 static int stream_collect_fds(WireStream *s, struct msghdr *msg)
 {
-    int err = msg->msg_flags & MSG_CTRUNC ? EPROTO : 0;
+    int err = msg->msg_flags & MSG_CTRUNC ? EFAULT : 0;
 
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
         int fds[WIRE_MAX_FDS];

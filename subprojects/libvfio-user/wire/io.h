@@ -11,7 +11,8 @@
  *   EAGAIN      nothing (whole) there, or the socket takes no more: poll and call again
  *   EINTR       a blocking call was interrupted by a signal
  *   ENOTCONN    the peer closed the connection (also in the middle of a message)
- *   EPROTO      a size no message can have, or truncated fds: the stream can't be parsed any further
+ *   EPROTO      a size no message can have: the stream can't be parsed any further
+ *   EFAULT      fds were lost: this process has no room for more
  *   others      the socket's own errors
  * After anything but EAGAIN, EINTR and ENOBUFS the connection is of no further use.
  */
