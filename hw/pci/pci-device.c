@@ -11,7 +11,7 @@
 void pci_update_intx(PciDevice *dev)
 {
     bool disabled = pci_get16(dev->config + PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE;
-    bool out = dev->intx_level && !disabled;
+    bool out = dev->intx_level && !disabled && !msi_enabled(dev) && !msix_enabled(dev);
 
     dev->config[PCI_STATUS] =
         (uint8_t)((dev->config[PCI_STATUS] & ~PCI_STATUS_INTERRUPT) | (dev->intx_level ? PCI_STATUS_INTERRUPT : 0));
@@ -219,23 +219,37 @@ static bool capabilities_init(PciDevice *dev, GError **error)
             pcie_cap_init(dev, 0, dev->bus->parent ? PCI_EXP_TYPE_ENDPOINT : PCI_EXP_TYPE_RC_END, 0, error));
 }
 
+/* Takes the BARs from the guest. */
+static void bars_unmap(PciDevice *dev)
+{
+    MemTopology *topo = dev->dev.obj.machine->topo;
+
+    mem_begin(topo);
+    for (unsigned n = 0; n < PCI_REGION_COUNT; n++) {
+        PciBar *bar = &dev->bars[n];
+
+        if (bar->space) {
+            mem_region_del(bar->space, bar->region);
+            bar->space = NULL;
+        }
+    }
+    mem_commit(topo, NULL);
+}
+
+/* Outside transactions: it waits for accesses in progress. */
 static void bars_cleanup(PciDevice *dev)
 {
     for (unsigned n = 0; n < PCI_REGION_COUNT; n++) {
         PciBar *bar = &dev->bars[n];
 
-        if (!bar->region) {
-            continue;
-        }
-        if (bar->space) {
-            mem_region_del(bar->space, bar->region);
-        }
         if (bar->contents) {
             mem_region_del(bar->region, bar->contents);
             mem_region_retire(bar->contents);
             mem_region_unref(bar->contents);
         }
-        mem_region_unref(bar->region);
+        if (bar->region) {
+            mem_region_unref(bar->region);
+        }
         *bar = (PciBar){0};
     }
 }
@@ -243,12 +257,9 @@ static void bars_cleanup(PciDevice *dev)
 /* Undoes what pci_device_start did before the model's own start. */
 static void common_cleanup(PciDevice *dev)
 {
-    MemTopology *topo = dev->dev.obj.machine->topo;
-
-    mem_begin(topo);
+    bars_unmap(dev);
     bars_cleanup(dev);
     dma_space_cleanup(dev);
-    mem_commit(topo, NULL);
     msix_cleanup(dev);
     if (dev->rom_host) {
         munmap(dev->rom_host, dev->rom_size);
@@ -314,17 +325,8 @@ void pci_device_reset(Device *d)
 void pci_device_stop(Device *d)
 {
     PciDevice *dev = (PciDevice *)d;
-    MemTopology *topo = d->obj.machine->topo;
 
-    /* The guest loses the BARs first, so that no callback runs into a half-stopped model. */
-    mem_begin(topo);
-    for (unsigned n = 0; n < PCI_REGION_COUNT; n++) {
-        if (dev->bars[n].space) {
-            mem_region_del(dev->bars[n].space, dev->bars[n].region);
-            dev->bars[n].space = NULL;
-        }
-    }
-    mem_commit(topo, NULL);
+    bars_unmap(dev); /* first, so that no callback runs into a half-stopped model */
     pci_set_irq(dev, 0);
     if (pci_model(dev)->stop) {
         pci_model(dev)->stop(dev);
