@@ -48,6 +48,7 @@ struct MemRegion {
     MemKind kind;
     uint64_t size; /* UINT64_MAX stands for 2^64 */
     bool readonly;
+    bool device_memory;
     bool enabled;
     /* place in the tree */
     MemRegion *parent;

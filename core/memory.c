@@ -373,6 +373,16 @@ MemKind mem_region_kind(const MemRegion *region)
     return region->kind;
 }
 
+void mem_region_set_device_memory(MemRegion *region)
+{
+    region->device_memory = true;
+}
+
+bool mem_region_is_device_memory(const MemRegion *region)
+{
+    return region->device_memory;
+}
+
 bool mem_region_readonly(const MemRegion *region)
 {
     return region->readonly;

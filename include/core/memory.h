@@ -104,6 +104,9 @@ const char *mem_region_name(const MemRegion *region);
 uint64_t mem_region_size(const MemRegion *region);
 MemKind mem_region_kind(const MemRegion *region);
 bool mem_region_readonly(const MemRegion *region);
+/* RAM that is another device's registers (a mapped BAR): what follows memory may do without it.  Topology. */
+void mem_region_set_device_memory(MemRegion *region);
+bool mem_region_is_device_memory(const MemRegion *region);
 /* Host address of RAM and ROM, else NULL. */
 void *mem_region_host(const MemRegion *region);
 /* The fd behind RAM and its offset of byte 0; -1 when there is none. */
