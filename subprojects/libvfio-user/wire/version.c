@@ -160,7 +160,8 @@ int wire_caps_parse(WireCaps *caps, const char *json, bool strict, const char **
     if (top == NULL) {
         goto out;
     }
-    if (strict && (!json_object_is_type(top, json_type_object) || json[json_tokener_get_parse_end(tokener)] != '\0')) {
+    /* The end may count the NUL, behind a comment. */
+    if (strict && (!json_object_is_type(top, json_type_object) || json_tokener_get_parse_end(tokener) < len)) {
         goto out;
     }
     if (json_object_is_type(top, json_type_object)) {
