@@ -105,7 +105,7 @@ def main():
     results = Results()
     step(results, "layers", ["scripts/check-layers"])
     step(results, "headers stand alone", ["scripts/check-headers"])
-    if build(results, "gcc", "build"):
+    if build(results, "gcc", "build", *([] if args.quick else ["--enable-fuzz"])):
         meson_tests(results, "gcc", "build", "-bench")
         if not args.quick:
             pytests(results, ["tests/functional", "tests/split"])

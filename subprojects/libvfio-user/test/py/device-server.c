@@ -216,7 +216,7 @@ static void setup_pci(Device *d)
     struct msicap msi = { .hdr.id = PCI_CAP_ID_MSI, .mc = { .c64 = 1, .mmc = 2 } };
     struct msixcap msix = { .hdr.id = PCI_CAP_ID_MSIX, .mxc.ts = 7 };
     struct pxcap px = { .hdr.id = PCI_CAP_ID_EXP, .pxcaps.ver = 2, .pxdcap.flrc = 1 };
-    struct { struct vsc vsc; uint8_t data[5]; } vendor = { .vsc = { .hdr.id = PCI_CAP_ID_VNDR, .size = 8 } };
+    uint8_t vendor[8] = { PCI_CAP_ID_VNDR, 0, sizeof(vendor) };
     struct dsncap dsn = { .hdr.id = PCI_EXT_CAP_ID_DSN, .sn_lo = 0x11223344, .sn_hi = 0x55667788 };
     vfu_ctx_t *ctx = d->ctx;
 
@@ -227,8 +227,8 @@ static void setup_pci(Device *d)
     must(vfu_pci_add_capability(ctx, 0, 0, &msi) == 0x48, "MSI");
     must(vfu_pci_add_capability(ctx, 0, 0, &msix) == 0x60, "MSI-X");
     must(vfu_pci_add_capability(ctx, 0, 0, &px) == 0x6c, "PCIe");
-    must(vfu_pci_add_capability(ctx, 0, 0, &vendor) == 0xa8, "vendor");
-    must(vfu_pci_add_capability(ctx, 0, VFU_CAP_FLAG_READONLY, &vendor) == 0xb0, "read-only vendor");
+    must(vfu_pci_add_capability(ctx, 0, 0, vendor) == 0xa8, "vendor");
+    must(vfu_pci_add_capability(ctx, 0, VFU_CAP_FLAG_READONLY, vendor) == 0xb0, "read-only vendor");
     must(vfu_pci_add_capability(ctx, 0, VFU_CAP_FLAG_EXTENDED, &dsn) == 0x100, "DSN");
     if (d->always_cb) {
         memcpy(d->config, vfu_pci_get_config_space(ctx), sizeof(d->config));
