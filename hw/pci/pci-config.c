@@ -103,7 +103,8 @@ static PciDevice *host_config_target(PciBus *root, uint32_t address, unsigned si
 {
     PciDevice *dev = pci_bus_device(root, (uint8_t)(address >> 20), (uint8_t)(address >> 12));
 
-    return dev && (address & 0xfff) + size <= dev->config_size ? dev : NULL;
+    /* One that is being plugged or unplugged may be waiting for something, without the lock. */
+    return dev && dev->dev.obj.started && (address & 0xfff) + size <= dev->config_size ? dev : NULL;
 }
 
 uint32_t pci_host_config_read(PciBus *root, uint32_t address, unsigned size)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reading the socket, by a waiting thread or by the proxy's own.  The latter watches the socket through a
- * one-shot epoll entry that waiters disarm: taking over and giving back the socket wakes nobody.
+ * Reading the sockets.  The main one is read by a waiting thread or by the proxy's own, which watches it through a
+ * one-shot epoll entry that waiters disarm: taking over and giving back the socket wakes nobody.  The twin socket,
+ * where there is one, is the proxy's thread's alone.
  */
 #include <errno.h>
 #include <sys/epoll.h>
@@ -12,18 +13,6 @@
 #include "hw/vfio-user/proxy-internal.h"
 
 /* --- the state of the connection --- */
-
-static void batch_done(Proxy *p, ProxyBatch *b, int error)
-{
-    if (error && !b->error) {
-        b->error = error;
-    }
-    b->outstanding--;
-    b->deadline = g_get_monotonic_time() + (gint64)p->timeout_ms * 1000;
-    if (!b->outstanding && b->waiting) {
-        g_cond_signal(&b->cond);
-    }
-}
 
 void proxy_fail(Proxy *p, const char *fmt, ...)
 {
@@ -45,27 +34,32 @@ void proxy_fail(Proxy *p, const char *fmt, ...)
     g_hash_table_iter_init(&iter, p->in_flight);
     while (g_hash_table_iter_next(&iter, NULL, &batch)) {
         if (batch != p) {
-            batch_done(p, batch, ENOTCONN);
+            proxy_batch_answered(p, batch, ENOTCONN);
         }
     }
     g_hash_table_remove_all(p->in_flight);
-    wire_stream_shutdown(p->stream);
+    wire_stream_shutdown(p->main.stream);
+    if (p->twin.stream) {
+        wire_stream_shutdown(p->twin.stream);
+    }
     g_mutex_unlock(&p->lock);
     TRACE(&vfio_user_trace[VFIO_USER_TRACE_LOST], "%s: %s", p->name, p->reason);
     if (tell) {
         p->client.lost(p->client.opaque, p->reason);
     }
+    proxy_run_finished(p);
 }
 
-void proxy_arm(Proxy *p)
+void proxy_arm(ProxyLink *link)
 {
-    unsigned events =
-        p->broken ? 0 : (p->reading || p->waiters.length ? 0 : EPOLLIN) | (p->queued ? EPOLLOUT : 0);
-    struct epoll_event ev = {.events = events | EPOLLONESHOT, .data.fd = wire_stream_fd(p->stream)};
+    Proxy *p = link->proxy;
+    bool others = link == &p->main && (p->reading || p->waiters.length);
+    unsigned events = p->broken ? 0 : (others ? 0 : EPOLLIN) | (link->queued ? EPOLLOUT : 0);
+    struct epoll_event ev = {.events = events | EPOLLONESHOT, .data.ptr = link};
 
-    if (events != p->armed) {
-        p->armed = events;
-        epoll_ctl(p->epoll_fd, EPOLL_CTL_MOD, ev.data.fd, &ev);
+    if (events != link->armed) {
+        link->armed = events;
+        epoll_ctl(p->epoll_fd, EPOLL_CTL_MOD, wire_stream_fd(link->stream), &ev);
     }
 }
 
@@ -74,6 +68,7 @@ void proxy_arm(Proxy *p)
 static void take_reply(Proxy *p, WireMessage *m)
 {
     gpointer key = GUINT_TO_POINTER(m->header.id), found;
+    bool finished = false;
     ProxyBatch *b;
     int error;
 
@@ -96,23 +91,31 @@ static void take_reply(Proxy *p, WireMessage *m)
             *b->reply = *m;
             *m = (WireMessage){0};
         }
-        batch_done(p, b, error);
+        proxy_batch_answered(p, b, error);
+        finished = p->finished.length;
     }
     g_mutex_unlock(&p->lock);
+    if (finished) {
+        proxy_run_finished(p);
+    }
 }
 
-static void dispatch(Proxy *p, WireMessage *m)
+static void dispatch(ProxyLink *link, WireMessage *m)
 {
+    Proxy *p = link->proxy;
+
     __atomic_fetch_add(&p->counters->received, 1, __ATOMIC_RELAXED);
     TRACE(&vfio_user_trace[VFIO_USER_TRACE_RECV], "%s: %s id %u size %u flags 0x%x error %u fds %u", p->name,
           wire_command_name(m->header.command), m->header.id, m->header.size, m->header.flags,
           m->header.error, m->fd_count);
     switch (m->header.flags & WIRE_TYPE_MASK) {
     case WIRE_TYPE_REPLY:
-        take_reply(p, m);
+        if (link == &p->main) {
+            take_reply(p, m);
+        }
         break;
     case WIRE_TYPE_COMMAND:
-        p->client.request(p->client.opaque, p, m);
+        p->client.request(p->client.opaque, link, m);
         break;
     default:
         proxy_fail(p, "the server sent a message of unknown type %u", m->header.flags & WIRE_TYPE_MASK);
@@ -122,15 +125,16 @@ static void dispatch(Proxy *p, WireMessage *m)
 }
 
 /* True: something was read. */
-static bool read_one(Proxy *p, bool *failed)
+static bool read_one(ProxyLink *link, bool *failed)
 {
+    Proxy *p = link->proxy;
     WireMessage m;
-    int err = wire_stream_receive(p->stream, &m, 0);
+    int err = wire_stream_receive(link->stream, &m, 0);
 
     *failed = false;
     switch (err) {
     case 0:
-        dispatch(p, &m);
+        dispatch(link, &m);
         return true;
     case EAGAIN:
     case EINTR:
@@ -155,9 +159,21 @@ static bool batch_finished(Proxy *p, const ProxyBatch *b, gint64 *left_us)
 
     g_mutex_lock(&p->lock);
     *left_us = b->deadline - g_get_monotonic_time();
-    finished = !b->outstanding || *left_us <= 0;
+    finished = !b->outstanding || b->cancelled || *left_us <= 0;
     g_mutex_unlock(&p->lock);
     return finished;
+}
+
+/* Until there is something to read, or a wait was cancelled. */
+static void leader_sleep(Proxy *p, gint64 left_us)
+{
+    struct pollfd fds[] = {{wire_stream_fd(p->main.stream), POLLIN, 0}, {p->kick_fd, POLLIN, 0}};
+    uint64_t count;
+
+    if (poll_window_wait(&p->window, fds, G_N_ELEMENTS(fds), left_us * 1000) > 0 && fds[1].revents) {
+        while (read(p->kick_fd, &count, sizeof(count)) < 0 && errno == EINTR) {
+        }
+    }
 }
 
 void proxy_read_turn(Proxy *p, ProxyBatch *b)
@@ -169,46 +185,31 @@ void proxy_read_turn(Proxy *p, ProxyBatch *b)
         bool finished = !b || batch_finished(p, b, &left_us);
 
         /* A message that was read ahead shows in no poll(): it is taken before the socket is left. */
-        if (b && finished && !wire_stream_has_message(p->stream)) {
+        if (b && finished && !wire_stream_has_message(p->main.stream)) {
             return;
         }
-        if (read_one(p, &failed)) {
+        if (read_one(&p->main, &failed)) {
             continue;
         }
         if (failed || finished) {
             return;
         }
-        wire_stream_poll(p->stream, POLLIN, (int)MIN(left_us / 1000 + 1, G_MAXINT));
+        leader_sleep(p, left_us);
     }
 }
 
 /* --- the proxy's own thread --- */
 
-static void io_flush(Proxy *p)
-{
-    int err;
-
-    g_mutex_lock(&p->send_lock);
-    err = wire_stream_flush(p->stream, 0);
-    g_mutex_lock(&p->lock);
-    p->queued = wire_stream_queued(p->stream) != 0;
-    g_mutex_unlock(&p->lock);
-    g_mutex_unlock(&p->send_lock);
-    if (err && err != EAGAIN && err != EINTR) {
-        proxy_fail(p, "writing to the server: %s", g_strerror(err));
-    }
-}
-
-static void io_socket(Proxy *p)
+static void io_main(Proxy *p)
 {
     bool read;
 
     g_mutex_lock(&p->lock);
-    p->armed = 0;
+    p->main.armed = 0;
     read = !p->reading && !p->waiters.length && !p->broken;
     p->reading |= read;
     g_mutex_unlock(&p->lock);
-    io_flush(p);
+    proxy_link_flush(&p->main);
     if (read) {
         proxy_read_turn(p, NULL);
     }
@@ -219,7 +220,22 @@ static void io_socket(Proxy *p)
             g_cond_signal(&((ProxyBatch *)p->waiters.head->data)->cond);
         }
     }
-    proxy_arm(p);
+    proxy_arm(&p->main);
+    g_mutex_unlock(&p->lock);
+}
+
+static void io_twin(Proxy *p)
+{
+    bool failed;
+
+    g_mutex_lock(&p->lock);
+    p->twin.armed = 0;
+    g_mutex_unlock(&p->lock);
+    proxy_link_flush(&p->twin);
+    while (read_one(&p->twin, &failed)) {
+    }
+    g_mutex_lock(&p->lock);
+    proxy_arm(&p->twin);
     g_mutex_unlock(&p->lock);
 }
 
@@ -227,33 +243,40 @@ static gpointer io_thread(gpointer opaque)
 {
     Proxy *p = opaque;
 
-    for (;;) {
+    while (!__atomic_load_n(&p->quit, __ATOMIC_SEQ_CST)) {
         struct epoll_event ev;
-        int n = epoll_wait(p->epoll_fd, &ev, 1, -1);
+        uint64_t count;
 
-        if (n == 1 && ev.data.fd == p->wake_fd) {
-            return NULL;
+        if (epoll_wait(p->epoll_fd, &ev, 1, proxy_expire_left(p)) != 1) {
+            continue;
         }
-        if (n == 1) {
-            io_socket(p);
+        if (ev.data.ptr == &p->main) {
+            io_main(p);
+        } else if (ev.data.ptr == &p->twin) {
+            io_twin(p);
+        } else {
+            while (read(p->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR) {
+            }
         }
     }
+    return NULL;
+}
+
+static bool watch(Proxy *p, int fd, unsigned events, void *what)
+{
+    struct epoll_event ev = {.events = events, .data.ptr = what};
+
+    return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0;
 }
 
 bool proxy_io_start(Proxy *p, GError **error)
 {
-    struct epoll_event ev = {.events = EPOLLIN};
-
     p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    ev.data.fd = p->wake_fd;
-    if (p->epoll_fd < 0 || p->wake_fd < 0 || epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->wake_fd, &ev) < 0) {
-        error_set_errno(error, errno, "%s: cannot watch the socket", p->name);
-        return false;
-    }
-    p->armed = EPOLLIN;
-    ev = (struct epoll_event){.events = EPOLLIN | EPOLLONESHOT, .data.fd = wire_stream_fd(p->stream)};
-    if (epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, ev.data.fd, &ev) < 0) {
+    p->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    p->main.armed = EPOLLIN;
+    if (p->epoll_fd < 0 || p->wake_fd < 0 || p->kick_fd < 0 || !watch(p, p->wake_fd, EPOLLIN, p) ||
+        !watch(p, wire_stream_fd(p->main.stream), EPOLLIN | EPOLLONESHOT, &p->main)) {
         error_set_errno(error, errno, "%s: cannot watch the socket", p->name);
         return false;
     }
@@ -261,20 +284,37 @@ bool proxy_io_start(Proxy *p, GError **error)
     return p->thread != NULL;
 }
 
+bool proxy_io_add_twin(Proxy *p, int fd, GError **error)
+{
+    p->twin.stream = wire_stream_new(fd, WIRE_MAX_MESSAGE, PROXY_QUEUE_LIMIT);
+    p->twin.armed = EPOLLIN;
+    if (!watch(p, fd, EPOLLIN | EPOLLONESHOT, &p->twin)) {
+        error_set_errno(error, errno, "%s: cannot watch the twin socket", p->name);
+        return false;
+    }
+    return true;
+}
+
+void proxy_io_wake(Proxy *p)
+{
+    const uint64_t one = 1;
+
+    while (write(p->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) {
+    }
+}
+
 void proxy_io_stop(Proxy *p)
 {
-    uint64_t one = 1;
+    const int fds[] = {p->epoll_fd, p->wake_fd, p->kick_fd};
 
     if (p->thread) {
-        while (write(p->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) {
+        __atomic_store_n(&p->quit, true, __ATOMIC_SEQ_CST);
+        proxy_io_wake(p);
+        g_thread_join(g_steal_pointer(&p->thread));
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(fds); i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
         }
-        g_thread_join(p->thread);
-        p->thread = NULL;
-    }
-    if (p->epoll_fd >= 0) {
-        close(p->epoll_fd);
-    }
-    if (p->wake_fd >= 0) {
-        close(p->wake_fd);
     }
 }

@@ -4,9 +4,10 @@
  *
  * A thread that waits for a reply reads the socket itself when nobody else does, and hands other threads
  * their replies; while nobody waits, the proxy's own thread reads.  No lock of the proxy is held during I/O
- * waits or while the server's requests are carried out.  Functions are for any thread unless said otherwise;
- * results are 0 or a positive errno: the server's own, or ETIMEDOUT, ENOTCONN (the connection is gone),
- * EPROTO (a reply that makes no sense), EBUSY (no free id).
+ * waits or while the server's requests are carried out, and callers should hold none either.  Functions are for any
+ * thread unless said otherwise; results are 0 or a positive errno: the server's own, or ETIMEDOUT, ENOTCONN (the
+ * connection is gone), ECANCELED (the machine does not want to wait any longer), EPROTO (a reply that makes no
+ * sense), EBUSY (no free id).
  */
 #ifndef HW_VFIO_USER_PROXY_H
 #define HW_VFIO_USER_PROXY_H
@@ -15,19 +16,36 @@
 #include <stdbool.h>
 
 #include "core/trace.h"
+#include "hw/vfio-user/address.h"
 #include "wire/io.h"
 #include "wire/wire.h"
 
 typedef struct Proxy Proxy;
+/* One socket of a connection: the main one, or the one for the server's requests (twin_socket). */
+typedef struct ProxyLink ProxyLink;
 
 typedef struct ProxyClient {
-    /* A request of the server; answer with proxy_reply().  By whoever reads, no lock of the proxy held; must
-     * not wait for the server. */
-    void (*request)(void *opaque, Proxy *p, const WireMessage *m);
+    /* A request of the server; answer with proxy_reply() on `link`.  By whoever reads, no lock of the proxy held; must
+     * not wait for anybody. */
+    void (*request)(void *opaque, ProxyLink *link, const WireMessage *m);
     /* The connection broke; once, by any thread.  Not called after proxy_shutdown(). */
     void (*lost)(void *opaque, const char *reason);
     void *opaque;
 } ProxyClient;
+
+typedef struct ProxyCounters {
+    uint64_t sent, received, dma_served, coalesced; /* messages, writes that shared one; atomic */
+} ProxyCounters;
+
+typedef struct ProxyConfig {
+    const char *name; /* begins error texts */
+    const VfioUserAddress *address;
+    unsigned timeout_ms; /* of each request */
+    unsigned poll_us;    /* a waiting thread looks for its reply at most that long before it sleeps */
+    bool send_queued;    /* the proxy's thread writes to the socket, not the caller */
+    ProxyClient client;
+    ProxyCounters *counters;
+} ProxyConfig;
 
 typedef struct ProxyRequest {
     uint16_t command;
@@ -37,44 +55,55 @@ typedef struct ProxyRequest {
     unsigned fd_count;
 } ProxyRequest;
 
-/* Requests that are waited for together. */
-typedef struct ProxyBatch {
+/* Requests that are waited for together; members are the proxy's. */
+typedef struct ProxyBatch ProxyBatch;
+typedef void ProxyBatchFn(ProxyBatch *b, int error);
+struct ProxyBatch {
     GCond cond;
     unsigned outstanding;
     int error;          /* first */
+    gint64 patience_us; /* how long the server may take from one answer to the next */
     gint64 deadline;    /* of the present wait, g_get_monotonic_time() */
     WireMessage *reply; /* where the (only) reply goes, or NULL */
     uint16_t command;
-    bool waiting;
-} ProxyBatch;
+    bool waiting, cancelled, late;
+    ProxyBatchFn *done; /* nobody waits: called at the end */
+    GList link;
+};
 
-typedef struct ProxyCounters {
-    uint64_t sent, received, dma_served; /* messages; atomic */
-} ProxyCounters;
-
-/* Connects and exchanges VERSION; NULL with *error, which says `name` first.  timeout_ms: of each request. */
-Proxy *proxy_new(const char *name, const char *path, unsigned timeout_ms, const ProxyClient *client,
-                 ProxyCounters *counters, GError **error);
+/* Connects and exchanges VERSION; NULL with *error.  `address` must live as long as the proxy. */
+Proxy *proxy_new(const ProxyConfig *config, GError **error);
 /* Every request, present and future, ends with ENOTCONN. */
 void proxy_shutdown(Proxy *p);
+/* The same, and the client is told: the connection is of no further use. */
+void proxy_fail(Proxy *p, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* Nobody uses it any more.  NULL is fine. */
 void proxy_free(Proxy *p);
 bool proxy_broken(Proxy *p);
-/* What the server announced. */
+/* What the server announced; max_msg_fds is 0 where the socket cannot carry fds. */
 const WireCaps *proxy_caps(const Proxy *p);
 
 /* Sends and waits.  On 0 *reply (may be NULL) is the caller's. */
 int proxy_call(Proxy *p, const ProxyRequest *req, WireMessage *reply);
-/* Sends without asking for a reply; waits only while too much is queued. */
-int proxy_post(Proxy *p, const ProxyRequest *req);
+
+/* A write of `len` bytes that nobody waits for; blocks only while too much is queued.  Small ones may share a message. */
+int proxy_post_write(Proxy *p, const WireRegionAccess *access);
 /* Answers a request of the server; error 0 is success, then the payload follows. */
-void proxy_reply(Proxy *p, const WireHeader *request, int error, const struct iovec *iov, unsigned iov_count);
+void proxy_reply(ProxyLink *link, const WireHeader *request, int error, const struct iovec *iov, unsigned iov_count);
 
 void proxy_batch_init(ProxyBatch *b);
-/* One request of the batch; its error counts for the batch. */
+/* Not while anything is outstanding. */
+void proxy_batch_clear(ProxyBatch *b);
+/* One request of the batch; its error counts for the batch.  May wait, briefly, when very many are outstanding. */
 void proxy_batch_add(Proxy *p, ProxyBatch *b, const ProxyRequest *req);
 /* Waits for all; the first error.  The batch can be used again. */
 int proxy_batch_wait(Proxy *p, ProxyBatch *b);
+/* As proxy_batch_wait(), but EAGAIN when the server is silent for PROXY_BRIEF_MS: the batch goes on. */
+int proxy_batch_wait_brief(Proxy *p, ProxyBatch *b);
+#define PROXY_BRIEF_MS 50
+/* Nobody will wait: `done` is called once when all is answered, timed out or lost, perhaps at once, by any thread and
+ * without locks of the proxy; the batch is the callee's then. */
+void proxy_batch_leave(Proxy *p, ProxyBatch *b, ProxyBatchFn *done);
 
 /* The largest data of one REGION_READ, REGION_WRITE. */
 #define PROXY_MAX_DATA WIRE_MAX_DATA

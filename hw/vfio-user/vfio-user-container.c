@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* VfioContainerOps as vfio-user messages: the maps of a transaction are all sent, then all awaited. */
+/*
+ * VfioContainerOps as vfio-user messages: the maps of a transaction are all sent, then all awaited.  The transaction's
+ * lock is held meanwhile, so a server that keeps silent is left after a moment: then the register access that caused
+ * the transaction waits at its end, without locks, and an error is the end of the device.
+ */
 #include <errno.h>
 #include <unistd.h>
 
@@ -12,13 +16,32 @@ static VfioUserPci *of_container(VfioContainer *c)
 
 static void user_begin(VfioContainer *c)
 {
+    VfioUserPci *dev = of_container(c);
+
+    if (!dev->dma_batch) {
+        dev->dma_batch = vfio_user_batch_new(dev);
+        dev->dma_batch->dma = true;
+        dev->dma_batch->batch.late = __atomic_load_n(&dev->late_dma, __ATOMIC_SEQ_CST) != 0;
+    }
 }
 
 static int user_commit(VfioContainer *c)
 {
     VfioUserPci *dev = of_container(c);
+    VfioUserBatch *b = dev->dma_batch;
+    int err;
 
-    return -proxy_batch_wait(dev->proxy, &dev->dma_batch);
+    if (dev->starting) {
+        return 0;
+    }
+    dev->dma_batch = NULL;
+    err = proxy_batch_wait_brief(dev->proxy, &b->batch);
+    if (err == EAGAIN) {
+        vfio_user_batch_later(b);
+        return 0;
+    }
+    vfio_user_batch_free(b);
+    return -err;
 }
 
 static bool on_page_borders(const VfioContainer *c, const VfioDmaMap *map)
@@ -44,7 +67,7 @@ static int user_dma_map(VfioContainer *c, const VfioDmaMap *map)
         return -ENOSPC;
     }
     proxy_batch_add(
-        dev->proxy, &dev->dma_batch,
+        dev->proxy, &dev->dma_batch->batch,
         &(ProxyRequest){
             .command = WIRE_DMA_MAP, .iov = &iov, .iov_count = 1, .fds = &map->fd, .fd_count = direct});
     return 0;
@@ -57,7 +80,7 @@ static int user_dma_unmap(VfioContainer *c, uint64_t iova, uint64_t size)
     uint8_t body[WIRE_DMA_UNMAP_SIZE];
     struct iovec iov = {body, wire_dma_unmap_encode(body, &wire)};
 
-    proxy_batch_add(dev->proxy, &dev->dma_batch,
+    proxy_batch_add(dev->proxy, &dev->dma_batch->batch,
                     &(ProxyRequest){.command = WIRE_DMA_UNMAP, .iov = &iov, .iov_count = 1});
     return 0;
 }
@@ -69,8 +92,9 @@ static int user_unmap_all(VfioContainer *c)
     uint8_t body[WIRE_DMA_UNMAP_SIZE];
     struct iovec iov = {body, wire_dma_unmap_encode(body, &wire)};
 
-    return -proxy_call(dev->proxy, &(ProxyRequest){.command = WIRE_DMA_UNMAP, .iov = &iov, .iov_count = 1},
-                       NULL);
+    proxy_batch_add(dev->proxy, &dev->dma_batch->batch,
+                    &(ProxyRequest){.command = WIRE_DMA_UNMAP, .iov = &iov, .iov_count = 1});
+    return 0;
 }
 
 const VfioContainerOps vfio_user_container_ops = {

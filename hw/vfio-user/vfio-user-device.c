@@ -7,13 +7,115 @@
 #include "hw/vfio-user/vfio-user.h"
 
 #define REGION_INFO_FIRST_ARGSZ 1024u
+#define IO_FDS_FIRST_ARGSZ      4096u
+
+/* --- waiting without locks --- */
+
+/* Sends and waits; the locks of the device's and of the main loop are given up meanwhile. */
+static int call_request(VfioUserPci *dev, const ProxyRequest *req, WireMessage *reply)
+{
+    EventLoop *home = dev->base.pci.dev.home, *main_loop = dev->base.pci.dev.obj.machine->main_loop;
+    unsigned main_depth = loop_release(main_loop), home_depth = loop_release(home);
+    int err = proxy_call(dev->proxy, req, reply);
+
+    loop_reacquire(home, home_depth);
+    loop_reacquire(main_loop, main_depth);
+    return err;
+}
 
 static int call(VfioUserPci *dev, uint16_t command, const void *body, size_t len, WireMessage *reply)
 {
     struct iovec iov = {(void *)body, len};
 
-    return proxy_call(dev->proxy, &(ProxyRequest){.command = command, .iov = &iov, .iov_count = len ? 1 : 0},
-                      reply);
+    return call_request(dev, &(ProxyRequest){.command = command, .iov = &iov, .iov_count = len ? 1 : 0}, reply);
+}
+
+VfioUserBatch *vfio_user_batch_new(VfioUserPci *dev)
+{
+    VfioUserBatch *b = g_new0(VfioUserBatch, 1);
+
+    proxy_batch_init(&b->batch);
+    b->dev = dev;
+    b->wait.owner = dev;
+    vfio_pci_enter(&dev->base);
+    return b;
+}
+
+void vfio_user_batch_free(VfioUserBatch *b)
+{
+    VfioUserPci *dev = b->dev;
+
+    proxy_batch_clear(&b->batch);
+    g_free(b);
+    vfio_pci_leave(&dev->base);
+}
+
+static void batch_over(VfioUserBatch *b, int err)
+{
+    VfioUserPci *dev = b->dev;
+
+    if (b->dma) {
+        __atomic_fetch_sub(&dev->late_dma, 1, __ATOMIC_SEQ_CST);
+    }
+    if (err && err != ENOTCONN && err != ECANCELED) {
+        guest_error(&dev->base.pci.dev, "the server's answer: %s", g_strerror(err));
+        if (b->dma && err != ETIMEDOUT) {
+            proxy_fail(dev->proxy, "the server refused a DMA map: %s", g_strerror(err));
+        }
+    }
+    if (b->reset) {
+        machine_reset_release(dev->base.pci.dev.obj.machine);
+    }
+    vfio_user_batch_free(b);
+}
+
+static void batch_wait(MemAccessWait *wait)
+{
+    VfioUserBatch *b = (VfioUserBatch *)wait;
+
+    batch_over(b, proxy_batch_wait(b->dev->proxy, &b->batch));
+}
+
+static void batch_done(ProxyBatch *batch, int error)
+{
+    batch_over((VfioUserBatch *)((char *)batch - offsetof(VfioUserBatch, batch)), error);
+}
+
+void vfio_user_batch_later(VfioUserBatch *b)
+{
+    b->wait.wait = batch_wait;
+    if (b->dma) {
+        __atomic_fetch_add(&b->dev->late_dma, 1, __ATOMIC_SEQ_CST);
+    }
+    if (!mem_access_add_wait(&b->wait)) {
+        proxy_batch_leave(b->dev->proxy, &b->batch, batch_done);
+    }
+}
+
+/*
+ * A request whose answer tells nothing but that it was carried out.  What the device is asked later comes behind it, so
+ * that its answer is only waited for before the guest goes on: mapped regions and doorbells know no such order.
+ */
+static int command(VfioUserPci *dev, const ProxyRequest *req)
+{
+    VfioUserBatch *b;
+
+    if (!dev->connected) {
+        return call_request(dev, req, NULL);
+    }
+    b = (VfioUserBatch *)mem_access_find_wait(dev);
+    if (b && !b->dma) {
+        proxy_batch_add(dev->proxy, &b->batch, req);
+        return 0;
+    }
+    b = vfio_user_batch_new(dev);
+    b->reset = req->command == WIRE_RESET;
+    if (b->reset) {
+        machine_reset_hold(dev->base.pci.dev.obj.machine);
+    }
+    proxy_batch_add(dev->proxy, &b->batch, req);
+    vfio_user_batch_later(b);
+    return 0;
 }
 
 static int user_get_info(VfioDevice *vdev, struct vfio_device_info *info)
@@ -99,7 +201,7 @@ static int user_get_region_info(VfioDevice *vdev, unsigned index, VfioRegionInfo
         info->fd = reply.fds[0];
         reply.fds[0] = -1;
         g_ptr_array_add(dev->region_fds, GINT_TO_POINTER(info->fd));
-        dev->mappable = true;
+        dev->overtakes |= !dev->base.no_mmap && index < PCI_BAR_COUNT;
     }
     wire_message_clear(&reply);
     return -err;
@@ -157,9 +259,12 @@ static int write_part(VfioUserPci *dev, const WireRegionAccess *access, bool pos
     int err;
 
     if (posted) {
-        return proxy_post(dev->proxy, &req);
+        return proxy_post_write(dev->proxy, access);
     }
-    err = proxy_call(dev->proxy, &req, &reply);
+    if (access->region == VFIO_PCI_CONFIG_REGION_INDEX) {
+        return command(dev, &req);
+    }
+    err = call_request(dev, &req, &reply);
     if (!err) {
         err = wire_region_write_decode_reply(&got, reply.body, reply.len, access) ? EPROTO : 0;
         wire_message_clear(&reply);
@@ -173,7 +278,7 @@ static ssize_t user_region_write(VfioDevice *vdev, unsigned index, uint64_t offs
     VfioUserPci *dev = vfio_user_of_device(vdev);
     uint32_t done = 0;
 
-    posted = posted && !dev->no_posted_writes && !dev->mappable;
+    posted = posted && !dev->no_posted_writes && !dev->overtakes;
     while (done < size) {
         WireRegionAccess access = {offset + done, index, MIN(size - done, max_data(dev)),
                                    (const uint8_t *)data + done};
@@ -204,6 +309,9 @@ static int user_get_irq_info(VfioDevice *vdev, struct vfio_irq_info *info)
     wire_message_clear(&reply);
     info->flags = wire.flags;
     info->count = wire.count;
+    if (!proxy_caps(vfio_user_of_device(vdev)->proxy)->max_msg_fds) {
+        info->flags &= ~(uint32_t)VFIO_IRQ_INFO_EVENTFD; /* there is no way to hand one over */
+    }
     return -err;
 }
 
@@ -212,11 +320,11 @@ static int send_set_irqs(VfioUserPci *dev, const WireSetIrqs *wire, const int *f
     g_autofree uint8_t *body = g_malloc(WIRE_SET_IRQS_SIZE + wire->count);
     struct iovec iov = {body, wire_set_irqs_encode(body, wire)};
 
-    return proxy_call(
-        dev->proxy,
-        &(ProxyRequest){
-            .command = WIRE_SET_IRQS, .iov = &iov, .iov_count = 1, .fds = fds, .fd_count = fd_count},
-        NULL);
+    return command(dev, &(ProxyRequest){.command = WIRE_SET_IRQS,
+                                        .iov = &iov,
+                                        .iov_count = 1,
+                                        .fds = fds,
+                                        .fd_count = fd_count});
 }
 
 /* As many messages as the server's limit of fds asks for; valid fds and gaps never share one. */
@@ -267,7 +375,7 @@ static int user_set_irqs(VfioDevice *vdev, const struct vfio_irq_set *irqs)
 
 static int user_reset(VfioDevice *vdev)
 {
-    return -call(vfio_user_of_device(vdev), WIRE_RESET, NULL, 0, NULL);
+    return -command(vfio_user_of_device(vdev), &(ProxyRequest){.command = WIRE_RESET});
 }
 
 const VfioDeviceOps vfio_user_device_ops = {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * DMA_READ and DMA_WRITE of the server.  What is RAM is copied by whoever reads the socket, which takes no
- * lock. What is another device's registers may need locks that a thread waiting for this server holds: the
- * device's home loop serves it, and everything that comes after it until that is done.
+ * lock.  What is another device's registers may take time and locks: a thread serves it, and everything that comes after
+ * it until that is done.
  */
 #include <errno.h>
 #include <string.h>
@@ -58,7 +58,7 @@ static int dma_any(VfioUserPci *dev, const Dma *dma)
 }
 
 /* Carries out one request and answers it; false: it is not all RAM and `anywhere` is not allowed. */
-static bool dma_serve(VfioUserPci *dev, Proxy *p, const WireMessage *m, bool anywhere)
+static bool dma_serve(VfioUserPci *dev, ProxyLink *link, const WireMessage *m, bool anywhere)
 {
     Dma dma = {.write = m->header.command == WIRE_DMA_WRITE};
     g_autofree uint8_t *bounce = NULL;
@@ -84,101 +84,163 @@ static bool dma_serve(VfioUserPci *dev, Proxy *p, const WireMessage *m, bool any
           dma.write ? "write" : "read", dma.access.address, dma.access.count, err ? g_strerror(err) : "done");
     iov[0] = (struct iovec){head, wire_dma_access_encode(head, &dma.access)};
     iov[1] = (struct iovec){bounce, dma.write ? 0 : dma.access.count};
-    proxy_reply(p, &m->header, err, iov, dma.write ? 1 : 2);
+    proxy_reply(link, &m->header, err, iov, dma.write ? 1 : 2);
     return true;
 }
 
-static void deferred_run(void *opaque)
+/* --- what is not all RAM: a thread of its own, because other devices' registers may be slow --- */
+
+typedef struct WorkerItem {
+    ProxyLink *link;
+    WireMessage message;
+} WorkerItem;
+
+static void worker_wait_begin(void *opaque, ThreadWait *wait)
+{
+    VfioUserWorker *w = opaque;
+
+    g_mutex_lock(&w->lock);
+    w->wait = wait;
+    if (w->quit) {
+        wait->cancel(wait);
+    }
+    g_mutex_unlock(&w->lock);
+}
+
+static void worker_wait_end(void *opaque, ThreadWait *wait)
+{
+    VfioUserWorker *w = opaque;
+
+    g_mutex_lock(&w->lock);
+    w->wait = NULL;
+    g_mutex_unlock(&w->lock);
+}
+
+static const ThreadWaitHooks worker_hooks = {worker_wait_begin, worker_wait_end};
+
+static void item_free(WorkerItem *item)
+{
+    wire_message_clear(&item->message);
+    g_free(item);
+}
+
+/* The next request, waited for; NULL: the thread ends. */
+static WorkerItem *worker_next(VfioUserWorker *w)
+{
+    WorkerItem *item;
+
+    g_mutex_lock(&w->lock);
+    w->busy = false;
+    while (!w->quit && g_queue_is_empty(&w->queue)) {
+        g_cond_wait(&w->cond, &w->lock);
+    }
+    item = w->quit ? NULL : g_queue_pop_head(&w->queue);
+    w->busy = item != NULL;
+    g_mutex_unlock(&w->lock);
+    return item;
+}
+
+static gpointer worker_thread(gpointer opaque)
 {
     VfioUserPci *dev = opaque;
+    WorkerItem *item;
 
-    for (;;) {
-        WireMessage *m;
-
-        g_mutex_lock(&dev->deferred_lock);
-        m = g_queue_pop_head(&dev->deferred);
-        dev->deferred_running = m != NULL;
-        g_mutex_unlock(&dev->deferred_lock);
-        if (!m) {
-            return;
-        }
-        if (dev->proxy) {
-            dma_serve(dev, dev->proxy, m, true);
-        }
-        wire_message_clear(m);
-        g_free(m);
+    thread_wait_set_hooks(&worker_hooks, &dev->worker);
+    while ((item = worker_next(&dev->worker))) {
+        dma_serve(dev, item->link, &item->message, true);
+        item_free(item);
     }
+    return NULL;
 }
 
 /* Bounded: a server has one request outstanding, or some. */
-#define DEFERRED_MAX 64
+#define WORKER_MAX 64
 
-static bool defer(VfioUserPci *dev, const WireMessage *m)
+static bool worker_add(VfioUserPci *dev, ProxyLink *link, const WireMessage *m)
 {
-    WireMessage *copy = g_new0(WireMessage, 1);
+    VfioUserWorker *w = &dev->worker;
+    WorkerItem *item = g_new0(WorkerItem, 1);
     bool room;
 
-    copy->header = m->header;
-    copy->len = m->len;
-    copy->body = malloc(m->len);
-    g_mutex_lock(&dev->deferred_lock);
-    room = copy->body && g_queue_get_length(&dev->deferred) < DEFERRED_MAX;
+    item->link = link;
+    item->message.header = m->header;
+    item->message.len = m->len;
+    item->message.body = malloc(m->len);
+    g_mutex_lock(&w->lock);
+    w->thread = w->thread ? w->thread : g_thread_try_new("vfio-user DMA", worker_thread, dev, NULL);
+    room = item->message.body && w->thread && !w->quit && g_queue_get_length(&w->queue) < WORKER_MAX;
     if (room) {
-        memcpy(copy->body, m->body, m->len);
-        g_queue_push_tail(&dev->deferred, copy);
+        memcpy(item->message.body, m->body, m->len);
+        g_queue_push_tail(&w->queue, item);
+        g_cond_signal(&w->cond);
     }
-    g_mutex_unlock(&dev->deferred_lock);
-    if (room) {
-        loop_bh_schedule(dev->deferred_bh);
-    } else {
-        wire_message_clear(copy);
-        g_free(copy);
+    g_mutex_unlock(&w->lock);
+    if (!room) {
+        item_free(item);
     }
     return room;
 }
 
-static bool something_deferred(VfioUserPci *dev)
+static bool worker_is_busy(VfioUserWorker *w)
 {
-    bool any;
+    bool busy;
 
-    g_mutex_lock(&dev->deferred_lock);
-    any = dev->deferred_running || !g_queue_is_empty(&dev->deferred);
-    g_mutex_unlock(&dev->deferred_lock);
-    return any;
+    g_mutex_lock(&w->lock);
+    busy = w->busy || !g_queue_is_empty(&w->queue);
+    g_mutex_unlock(&w->lock);
+    return busy;
 }
 
-void vfio_user_server_request(void *opaque, Proxy *p, const WireMessage *m)
+void vfio_user_server_request(void *opaque, ProxyLink *link, const WireMessage *m)
 {
     VfioUserPci *dev = opaque;
 
     if (m->header.command != WIRE_DMA_READ && m->header.command != WIRE_DMA_WRITE) {
-        proxy_reply(p, &m->header, ENOSYS, NULL, 0);
+        proxy_reply(link, &m->header, ENOSYS, NULL, 0);
         return;
     }
     if (!m->len) {
-        proxy_reply(p, &m->header, EINVAL, NULL, 0);
+        proxy_reply(link, &m->header, EINVAL, NULL, 0);
         return;
     }
-    if ((something_deferred(dev) || !dma_serve(dev, p, m, false)) && !defer(dev, m)) {
-        proxy_reply(p, &m->header, EBUSY, NULL, 0);
+    /* One after the other: what the server asked for first is done first. */
+    if ((worker_is_busy(&dev->worker) || !dma_serve(dev, link, m, false)) && !worker_add(dev, link, m)) {
+        proxy_reply(link, &m->header, EBUSY, NULL, 0);
     }
 }
 
 void vfio_user_dma_start(VfioUserPci *dev)
 {
-    g_mutex_init(&dev->deferred_lock);
-    g_queue_init(&dev->deferred);
-    dev->deferred_bh = loop_bh_new(dev->base.pci.dev.home, deferred_run, dev);
+    g_mutex_init(&dev->worker.lock);
+    g_cond_init(&dev->worker.cond);
+    g_queue_init(&dev->worker.queue);
 }
 
 void vfio_user_dma_stop(VfioUserPci *dev)
 {
-    WireMessage *m;
+    VfioUserWorker *w = &dev->worker;
+    EventLoop *main_loop = dev->base.pci.dev.obj.machine->main_loop, *home = dev->base.pci.dev.home;
+    unsigned main_depth, home_depth;
+    WorkerItem *item;
 
-    g_clear_pointer(&dev->deferred_bh, loop_bh_free);
-    while ((m = g_queue_pop_head(&dev->deferred))) {
-        wire_message_clear(m);
-        g_free(m);
+    g_mutex_lock(&w->lock);
+    w->quit = true;
+    g_cond_signal(&w->cond);
+    if (w->wait) {
+        w->wait->cancel(w->wait);
     }
-    g_mutex_clear(&dev->deferred_lock);
+    g_mutex_unlock(&w->lock);
+    if (w->thread) {
+        /* It may want the locks to come to its end. */
+        main_depth = loop_release(main_loop);
+        home_depth = loop_release(home);
+        g_thread_join(g_steal_pointer(&w->thread));
+        loop_reacquire(home, home_depth);
+        loop_reacquire(main_loop, main_depth);
+    }
+    while ((item = g_queue_pop_head(&w->queue))) {
+        item_free(item);
+    }
+    g_cond_clear(&w->cond);
+    g_mutex_clear(&w->lock);
 }

@@ -1,97 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `-device vfio-user-pci`: a PCI device in another process, reached by vfio-user messages over a UNIX socket.
  */
-#include <errno.h>
 #include <json-c/json.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "hw/vfio-user/vfio-user.h"
 
 extern const PciModel vfio_user_pci_model;
 
-/* --- property socket: a path, or a SocketAddress --- */
+/* --- property state --- */
 
-static char **socket_field(Object *obj, const Prop *prop)
+static struct json_object *state_format(Object *obj, const Prop *prop)
 {
-    return (char **)(void *)((char *)obj + prop->offset);
+    const VfioUserPci *dev = (const VfioUserPci *)obj;
+    bool lost = __atomic_load_n(&dev->base.vdev.broken, __ATOMIC_RELAXED);
+
+    return json_object_new_string(!dev->connected ? "unconnected" : lost ? "lost" : "connected");
 }
 
-/* The path of a SocketAddress, borrowed; NULL with *error. */
-static const char *address_path(Object *obj, struct json_object *address, GError **error)
-{
-    const char *type = "", *path = NULL;
-
-    json_object_object_foreach(address, key, value)
-    {
-        if (!json_object_is_type(value, json_type_string)) {
-            error_set(error, "%s: socket: member '%s' is not a string", obj->model->name, key);
-            return NULL;
-        }
-        if (!strcmp(key, "type")) {
-            type = json_object_get_string(value);
-        } else if (!strcmp(key, "path")) {
-            path = json_object_get_string(value);
-        } else {
-            error_set(error, "%s: socket: unknown member '%s' (allowed type, path)", obj->model->name, key);
-            return NULL;
-        }
-    }
-    if (strcmp(type, "unix")) {
-        error_set(error, "%s: socket: type of address is not supported ('%s', allowed unix)",
-                  obj->model->name, type);
-        return NULL;
-    }
-    if (!path) {
-        error_set(error, "%s: socket: member 'path' is missing; give the path of the server's socket",
-                  obj->model->name);
-    }
-    return path;
-}
-
-static bool socket_parse(Object *obj, const Prop *prop, struct json_object *value, GError **error)
-{
-    const char *path = NULL;
-
-    if (json_object_is_type(value, json_type_string)) {
-        path = json_object_get_string(value);
-    } else if (json_object_is_type(value, json_type_object)) {
-        path = address_path(obj, value, error);
-        if (!path) {
-            return false;
-        }
-    }
-    if (!path || !*path) {
-        error_set(error,
-                  "%s: socket: neither a path nor an address like {\"type\": \"unix\", \"path\": \"PATH\"}",
-                  obj->model->name);
-        return false;
-    }
-    g_free(*socket_field(obj, prop));
-    *socket_field(obj, prop) = g_strdup(path);
-    return true;
-}
-
-static struct json_object *socket_format(Object *obj, const Prop *prop)
-{
-    struct json_object *address = json_object_new_object();
-    const char *path = *socket_field(obj, prop);
-
-    json_object_object_add(address, "type", json_object_new_string("unix"));
-    json_object_object_add(address, "path", json_object_new_string(path ? path : ""));
-    return address;
-}
-
-static void socket_clear(Object *obj, const Prop *prop)
-{
-    g_clear_pointer(socket_field(obj, prop), g_free);
-}
-
-static const PropType prop_socket = {.name = "SocketAddress",
-                                     .parse = socket_parse,
-                                     .format = socket_format,
-                                     .clear = socket_clear,
-                                     .field_size = sizeof(char *)};
+static const PropType prop_connection_state = {.name = "VfioUserState", .format = state_format};
 
 /* --- life --- */
 
@@ -125,37 +52,92 @@ static void close_region_fds(VfioUserPci *dev)
 
 static void user_release(VfioUserPci *dev)
 {
+    vfio_user_dma_stop(dev);
     g_clear_pointer(&dev->proxy, proxy_free);
     close_region_fds(dev);
-    g_cond_clear(&dev->dma_batch.cond);
-    vfio_user_dma_stop(dev);
+}
+
+/* The maps are sent with the lock and awaited without it: the guest goes on meanwhile. */
+static int await_maps(VfioUserPci *dev)
+{
+    VfioUserBatch *b = g_steal_pointer(&dev->dma_batch);
+    EventLoop *main_loop = dev->base.pci.dev.obj.machine->main_loop;
+    unsigned depth = loop_release(main_loop);
+    int err = proxy_batch_wait(dev->proxy, &b->batch);
+
+    loop_reacquire(main_loop, depth);
+    vfio_user_batch_free(b);
+    return err;
 }
 
 static bool container_start(VfioUserPci *dev, GError **error)
 {
     const WireCaps *caps = proxy_caps(dev->proxy);
+    int err = 0;
 
     dev->container =
         (VfioContainer){.pgsizes = caps->pgsizes, .max_maps = caps->max_dma_maps, .message_dma = true};
-    if (!vfio_container_start(&dev->container, &vfio_user_container_ops, dev->base.pci.bus->dma_space,
-                              error)) {
-        g_prefix_error(error, "%s: socket=%s: ", dev->base.vdev.name, dev->socket_path);
-        return false;
+    dev->starting = true;
+    if (vfio_container_start(&dev->container, &vfio_user_container_ops, dev->base.pci.bus->dma_space, error)) {
+        dev->starting = false;
+        err = dev->dma_batch ? await_maps(dev) : 0;
+        if (!err) {
+            return true;
+        }
+        error_set_errno(error, err, "DMA map for the device");
+        vfio_container_stop(&dev->container);
     }
-    return true;
+    g_prefix_error(error, "%s: socket: ", dev->base.vdev.name);
+    return false;
+}
+
+/*
+ * RAM that is backed by something and yet private is nearly always a forgotten option, and its price, every DMA a
+ * message, is high: it has to be asked for.  Anonymous RAM never could be shared, so it says nothing.
+ */
+static bool ram_can_be_shared(VfioUserPci *dev, GError **error)
+{
+    Object *ram = dev->base.pci.dev.obj.machine->ram_backend;
+
+    if (dev->no_direct_dma || !ram || ram_backend_shared(ram) || ram->model == &ram_backend_ram_model.model) {
+        return true;
+    }
+    error_set(error,
+              "%s: RAM '%s' is private to this process; add share=on to -object %s,id=%s, or no-direct-dma=on to "
+              "this device to let its DMA go by messages",
+              dev->base.pci.dev.obj.model->name, ram->id, ram->model->name, ram->id);
+    return false;
+}
+
+static Proxy *connect_unlocked(VfioUserPci *dev, const ProxyConfig *config, GError **error)
+{
+    EventLoop *main_loop = dev->base.pci.dev.obj.machine->main_loop;
+    unsigned depth = loop_release(main_loop);
+    Proxy *p = proxy_new(config, error);
+
+    loop_reacquire(main_loop, depth);
+    return p;
 }
 
 static bool vfio_user_start(PciDevice *pci, GError **error)
 {
     VfioUserPci *dev = (VfioUserPci *)pci;
-    const ProxyClient client = {vfio_user_server_request, connection_lost, dev};
     const char *name = pci->dev.obj.model->name;
+    const ProxyConfig config = {.name = name,
+                                .address = &dev->socket,
+                                .timeout_ms = dev->msg_timeout,
+                                .poll_us = dev->poll_us,
+                                .send_queued = dev->send_queued,
+                                .client = {vfio_user_server_request, connection_lost, dev},
+                                .counters = &dev->counters};
 
+    if (!ram_can_be_shared(dev, error)) {
+        return false;
+    }
     dev->base.vdev = (VfioDevice){.ops = &vfio_user_device_ops, .name = name};
     dev->region_fds = g_ptr_array_new();
-    proxy_batch_init(&dev->dma_batch);
     vfio_user_dma_start(dev);
-    dev->proxy = proxy_new(name, dev->socket_path, dev->msg_timeout, &client, &dev->counters, error);
+    dev->proxy = connect_unlocked(dev, &config, error);
     if (!dev->proxy) {
         user_release(dev);
         return false;
@@ -200,20 +182,29 @@ static void vfio_user_stop(PciDevice *pci)
 
 static const Prop vfio_user_props[] = {
     {.name = "socket",
-     .type = &prop_socket,
-     .offset = offsetof(VfioUserPci, socket_path),
+     .type = &prop_vfio_user_address,
+     .offset = offsetof(VfioUserPci, socket),
      .flags = PROP_REQUIRED,
-     .doc = "Path of the server's UNIX socket, or {\"type\": \"unix\", \"path\": PATH}"},
+     .doc = "Path of the server's UNIX socket, or a SocketAddress of type unix, inet, vsock or fd"},
+    {.name = "state",
+     .type = &prop_connection_state,
+     .flags = PROP_READONLY,
+     .doc = "connected, or lost when the server is gone"},
     PROP_BOOL("no-direct-dma", VfioUserPci, no_direct_dma, false,
               "Give the server no access to guest memory: every DMA is a message"),
     PROP_BOOL("secure-dma", VfioUserPci, no_direct_dma, false, "The same as no-direct-dma"),
     PROP_BOOL("x-no-posted-writes", VfioUserPci, no_posted_writes, false,
               "Wait for every write of a register"),
+    PROP_BOOL("x-send-queued", VfioUserPci, send_queued, false,
+              "A thread of the device writes to the socket, not the CPU that accesses the device"),
     PROP_U32("x-msg-timeout", VfioUserPci, msg_timeout, 5000, 1, 3600000,
              "Milliseconds to wait for a reply of the server"),
+    PROP_U32("poll-us", VfioUserPci, poll_us, 20, 0, 1000000,
+             "Microseconds a CPU at most looks for the server's reply before it sleeps"),
     VFIO_PCI_PROPS(VfioUserPci, base),
     COUNTER("messages-sent", sent, "Messages sent to the server"),
     COUNTER("messages-received", received, "Messages received from the server"),
+    COUNTER("writes-coalesced", coalesced, "Register writes that travelled several in one message"),
     COUNTER("dma-messages", dma_served, "DMA requests of the server that were served by messages"),
     PROP_END,
 };

@@ -4,29 +4,50 @@
 #define HW_VFIO_USER_VFIO_USER_H
 
 #include "core/error.h"
+#include "core/thread-wait.h"
 #include "hw/vfio-user/proxy.h"
 #include "hw/vfio/vfio-pci-device.h"
 
-typedef struct VfioUserPci {
+typedef struct VfioUserPci VfioUserPci;
+
+/* Requests whose answers are awaited after the locks of the access that caused them, or by nobody. */
+typedef struct VfioUserBatch {
+    MemAccessWait wait; /* owner: the device */
+    ProxyBatch batch;
+    VfioUserPci *dev;
+    bool dma;   /* maps: one that fails is the end of the device */
+    bool reset; /* holds up the machine's reset */
+} VfioUserBatch;
+
+/* Requests of the server that reach other devices' registers have a thread: it may wait for those. */
+typedef struct VfioUserWorker {
+    GMutex lock;
+    GCond cond;
+    GQueue queue; /* of WorkerItem * */
+    bool busy, quit;
+    GThread *thread;
+    ThreadWait *wait; /* of the thread, for another process */
+} VfioUserWorker;
+
+struct VfioUserPci {
     VfioPciDevice base;
     /* properties */
-    char *socket_path;
-    bool no_direct_dma, no_posted_writes;
+    VfioUserAddress socket;
+    bool no_direct_dma, no_posted_writes, send_queued;
     uint32_t msg_timeout; /* ms */
+    uint32_t poll_us;
     ProxyCounters counters;
 
     Proxy *proxy;
     VfioContainer container;
-    ProxyBatch dma_batch;
-    bool mappable;         /* a region can be mapped: posted writes would be overtaken by accesses to it */
+    VfioUserBatch *dma_batch; /* of the transaction */
+    int late_dma;             /* batches of maps the server has not answered in time; atomic */
+    bool overtakes;        /* accesses to mapped regions or doorbells would overtake posted writes */
     GPtrArray *region_fds; /* of int, owned */
+    bool starting;         /* the container's first maps are awaited by the start itself */
     bool connected;        /* start is over: a loss is an event */
-    /* requests of the server that reach other devices' registers: served by the home loop, in order */
-    GMutex deferred_lock;
-    GQueue deferred; /* of WireMessage * */
-    bool deferred_running;
-    LoopBh *deferred_bh;
-} VfioUserPci;
+    VfioUserWorker worker;
+};
 
 extern const VfioDeviceOps vfio_user_device_ops;
 extern const VfioContainerOps vfio_user_container_ops;
@@ -36,10 +57,17 @@ static inline VfioUserPci *vfio_user_of_device(VfioDevice *vdev)
     return (VfioUserPci *)((char *)vdev - offsetof(VfioUserPci, base.vdev));
 }
 
+/* hw/vfio-user/vfio-user-device.c: a device lives on until its last batch is over. */
+VfioUserBatch *vfio_user_batch_new(VfioUserPci *dev);
+void vfio_user_batch_free(VfioUserBatch *b);
+/* Hands a batch over: to the register access in progress, which waits for it at its end, or to nobody. */
+void vfio_user_batch_later(VfioUserBatch *b);
+
 /* hw/vfio-user/vfio-user-dma.c: requests of the server. */
 void vfio_user_dma_start(VfioUserPci *dev);
+/* Main loop; the proxy is shut down. */
 void vfio_user_dma_stop(VfioUserPci *dev);
 /* ProxyClient.request */
-void vfio_user_server_request(void *opaque, Proxy *p, const WireMessage *m);
+void vfio_user_server_request(void *opaque, ProxyLink *link, const WireMessage *m);
 
 #endif

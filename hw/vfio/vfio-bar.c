@@ -28,6 +28,7 @@ static MemResult bar_read(void *opaque, HwAddr addr, unsigned size, uint64_t *va
         little = UINT64_MAX;
     }
     *val = GUINT64_FROM_LE(little);
+    __atomic_store_n(&bar->dev->fresh, false, __ATOMIC_RELAXED);
     vfio_irq_intx_eoi(bar->dev);
     return MEM_OK;
 }
@@ -37,6 +38,7 @@ static MemResult bar_write(void *opaque, HwAddr addr, unsigned size, uint64_t va
     VfioBar *bar = opaque;
     uint64_t little = GUINT64_TO_LE(val);
 
+    __atomic_store_n(&bar->dev->fresh, false, __ATOMIC_RELAXED);
     if (addr + size <= bar->size) {
         vfio_region_write(&bar->dev->vdev, bar->index, addr, size, &little, bar->kind != PCI_BAR_IO);
     }
@@ -93,6 +95,7 @@ static bool bar_map_area(VfioBar *bar, MemRegion *container, const VfioRegionInf
     *map = (struct VfioMapping){.host = host, .size = area->size};
     map->region = mem_region_new_ram(dev->pci.dev.obj.machine->topo, "vfio mapped BAR", area->size, host, -1,
                                      0, !(prot & PROT_WRITE));
+    mem_region_set_device_memory(map->region);
     mem_region_add(container, area->offset, map->region);
     bar->map_count++;
     return true;

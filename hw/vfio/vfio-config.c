@@ -300,15 +300,12 @@ static uint32_t pending_bits(VfioPciDevice *dev, uint16_t offset, unsigned size)
     return GUINT32_FROM_LE(val);
 }
 
-uint32_t vfio_pci_config_read(PciDevice *pci, uint16_t offset, unsigned size)
+/* May give up the lock while the far side is asked. */
+static uint32_t config_read(VfioPciDevice *dev, uint16_t offset, unsigned size, uint32_t all)
 {
-    VfioPciDevice *dev = (VfioPciDevice *)pci;
-    uint32_t all = UINT32_MAX >> (32 - 8 * size);
+    PciDevice *pci = &dev->pci;
     uint32_t emulated = emulated_mask(dev, offset, size), val = 0;
 
-    if (vfio_broken(&dev->vdev)) {
-        return all;
-    }
     if (emulated != all) {
         if (vfio_region_read(&dev->vdev, VFIO_PCI_CONFIG_REGION_INDEX, offset, size, &val)) {
             val = GUINT32_FROM_LE(val);
@@ -318,6 +315,20 @@ uint32_t vfio_pci_config_read(PciDevice *pci, uint16_t offset, unsigned size)
     }
     val = (val & ~emulated) | (pci_default_config_read(pci, offset, size) & emulated);
     return val | pending_bits(dev, offset, size);
+}
+
+uint32_t vfio_pci_config_read(PciDevice *pci, uint16_t offset, unsigned size)
+{
+    VfioPciDevice *dev = (VfioPciDevice *)pci;
+    uint32_t all = UINT32_MAX >> (32 - 8 * size), val;
+
+    if (vfio_broken(&dev->vdev) || !dev->emulated_bits) {
+        return all;
+    }
+    vfio_pci_enter(dev);
+    val = config_read(dev, offset, size, all);
+    vfio_pci_leave(dev);
+    return val;
 }
 
 /* Whether this write turns on an interrupt mode: its eventfds come before the device may use them. */
@@ -359,8 +370,13 @@ static void forward_write(VfioPciDevice *dev, uint16_t offset, uint32_t val, uns
 void vfio_pci_config_write(PciDevice *pci, uint16_t offset, uint32_t val, unsigned size)
 {
     VfioPciDevice *dev = (VfioPciDevice *)pci;
-    bool local_first = turns_on_messages(dev, offset, val, size);
+    bool local_first;
 
+    if (!dev->emulated_bits) {
+        return; /* it is being unplugged */
+    }
+    dev->fresh = false;
+    local_first = turns_on_messages(dev, offset, val, size);
     if (!local_first) {
         forward_write(dev, offset, val, size);
     }

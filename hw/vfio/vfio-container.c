@@ -23,6 +23,9 @@ static void container_begin(MemListener *l)
 
     c->error = 0;
     c->ops->begin(c);
+    if (c->stopping) {
+        c->stopping = c->ops->unmap_all(c) == 0;
+    }
 }
 
 /* RAM and ROM; registers of other devices are reached by messages where that is possible, or not at all. */
@@ -63,6 +66,9 @@ static void container_del(MemListener *l, const MemSection *s)
         return;
     }
     c->map_count--;
+    if (c->stopping) {
+        return; /* all go together */
+    }
     TRACE(&vfio_trace[VFIO_TRACE_UNMAP], "0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x", s->addr,
           s->size);
     container_error(c, c->ops->dma_unmap(c, s->addr, s->size));
@@ -86,7 +92,7 @@ bool vfio_container_start(VfioContainer *c, const VfioContainerOps *ops, Address
 {
     c->ops = ops;
     c->as = as;
-    c->started = false;
+    c->started = c->stopping = false;
     c->listener = (MemListener){.name = "vfio",
                                 .priority = 10,
                                 .begin = container_begin,
@@ -100,6 +106,7 @@ bool vfio_container_start(VfioContainer *c, const VfioContainerOps *ops, Address
 void vfio_container_stop(VfioContainer *c)
 {
     if (c->started) {
+        c->stopping = c->ops->unmap_all != NULL;
         mem_listener_unregister(&c->listener);
         c->started = false;
     }

@@ -41,6 +41,8 @@ void vfio_bars_enable_maps(VfioPciDevice *dev, bool on);
 /* hw/vfio/vfio-irq.c; home loop, except as noted */
 bool vfio_irq_start(VfioPciDevice *dev, GError **error);
 void vfio_irq_stop(VfioPciDevice *dev);
+/* The interrupts a function has before its driver chose: INTx. */
+bool vfio_irq_first(VfioPciDevice *dev, GError **error);
 /* Follows the guest's MSI and MSI-X enable bits. */
 void vfio_irq_update(VfioPciDevice *dev);
 void vfio_irq_reset_begin(VfioPciDevice *dev);

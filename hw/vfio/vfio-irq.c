@@ -250,3 +250,18 @@ void vfio_irq_reset_end(VfioPciDevice *dev)
     mode_enter(dev, VFIO_PCI_INTX_IRQ_INDEX);
     vectors_use(dev, 0, dev->vector_count);
 }
+
+bool vfio_irq_first(VfioPciDevice *dev, GError **error)
+{
+    int err;
+
+    mode_enter(dev, VFIO_PCI_INTX_IRQ_INDEX);
+    if (!dev->vector_count || !vector_open(&dev->vectors[0])) {
+        return true;
+    }
+    err = set_eventfds(dev, 0, 1);
+    if (err) {
+        error_set_errno(error, -err, "%s: cannot set up INTx", dev->vdev.name);
+    }
+    return !err;
+}

@@ -69,11 +69,64 @@ static bool get_info(VfioPciDevice *dev, GError **error)
     return true;
 }
 
+/* --- who needs the device without its lock --- */
+
+void vfio_pci_enter(VfioPciDevice *dev)
+{
+    g_mutex_lock(&dev->users_lock);
+    dev->users++;
+    g_mutex_unlock(&dev->users_lock);
+}
+
+void vfio_pci_leave(VfioPciDevice *dev)
+{
+    g_mutex_lock(&dev->users_lock);
+    if (--dev->users == 0) {
+        g_cond_broadcast(&dev->users_gone);
+    }
+    g_mutex_unlock(&dev->users_lock);
+}
+
+static void wait_for_users(VfioPciDevice *dev)
+{
+    EventLoop *home = dev->pci.dev.home, *main_loop = dev->pci.dev.obj.machine->main_loop;
+    unsigned main_depth, home_depth;
+
+    /* They may want the locks to come to their end. */
+    main_depth = loop_release(main_loop);
+    home_depth = loop_release(home);
+    g_mutex_lock(&dev->users_lock);
+    while (dev->users) {
+        g_cond_wait(&dev->users_gone, &dev->users_lock);
+    }
+    g_mutex_unlock(&dev->users_lock);
+    loop_reacquire(home, home_depth);
+    loop_reacquire(main_loop, main_depth);
+}
+
+/* --- start, stop, reset --- */
+
+static bool first_reset(VfioPciDevice *dev, GError **error)
+{
+    VfioDevice *vdev = &dev->vdev;
+    int err = vdev->flags & VFIO_DEVICE_FLAGS_RESET ? vdev->ops->reset(vdev) : 0;
+
+    if (err) {
+        error_set_errno(error, -err, "%s: cannot reset the device", vdev->name);
+        return false;
+    }
+    dev->fresh = true;
+    return true;
+}
+
 bool vfio_pci_start(VfioPciDevice *dev, GError **error)
 {
     dev->interrupt_mode = -1;
+    g_mutex_init(&dev->users_lock);
+    g_cond_init(&dev->users_gone);
     if (get_info(dev, error) && vfio_config_start(dev, error) && vfio_bars_start(dev, error) &&
-        vfio_irq_start(dev, error) && vfio_config_capabilities(dev, error)) {
+        vfio_irq_start(dev, error) && vfio_config_capabilities(dev, error) && first_reset(dev, error) &&
+        vfio_irq_first(dev, error)) {
         return true;
     }
     vfio_pci_stop(dev);
@@ -84,7 +137,10 @@ void vfio_pci_stop(VfioPciDevice *dev)
 {
     vfio_irq_stop(dev);
     vfio_bars_stop(dev);
+    wait_for_users(dev);
     vfio_config_stop(dev);
+    g_cond_clear(&dev->users_gone);
+    g_mutex_clear(&dev->users_lock);
 }
 
 void vfio_pci_reset(VfioPciDevice *dev)
@@ -92,6 +148,10 @@ void vfio_pci_reset(VfioPciDevice *dev)
     VfioDevice *vdev = &dev->vdev;
     int err = 0;
 
+    if (dev->fresh) {
+        return;
+    }
+    dev->fresh = true;
     vfio_irq_reset_begin(dev);
     if ((vdev->flags & VFIO_DEVICE_FLAGS_RESET) && !vfio_broken(vdev)) {
         err = vdev->ops->reset(vdev);

@@ -54,7 +54,7 @@ static double bench_bare(void)
     return (double)begin / ROUNDS;
 }
 
-static void ignore_request(void *opaque, Proxy *p, const WireMessage *m)
+static void ignore_request(void *opaque, ProxyLink *link, const WireMessage *m)
 {
 }
 
@@ -62,12 +62,18 @@ static void ignore_loss(void *opaque, const char *reason)
 {
 }
 
-static double bench_client(const char *path)
+static double bench_client(const char *path, unsigned poll_us)
 {
-    const ProxyClient client = {ignore_request, ignore_loss, NULL};
+    const VfioUserAddress address = {.type = ADDRESS_UNIX, .path = (char *)path};
     ProxyCounters counters = {0};
+    const ProxyConfig config = {.name = "bench",
+                                .address = &address,
+                                .timeout_ms = 5000,
+                                .poll_us = poll_us,
+                                .client = {ignore_request, ignore_loss, NULL},
+                                .counters = &counters};
     g_autoptr(GError) error = NULL;
-    Proxy *p = proxy_new("bench", path, 5000, &client, &counters, &error);
+    Proxy *p = proxy_new(&config, &error);
     WireRegionAccess access = {.offset = 0x10, .region = 0, .count = 4};
     uint8_t body[WIRE_REGION_ACCESS_SIZE];
     struct iovec iov = {body, wire_region_access_encode(body, &access)};
@@ -92,14 +98,15 @@ int main(void)
     g_autofree char *path = g_build_filename(dir, "socket", NULL);
     ContractDevice device;
     ContractServer *server;
-    double bare, client;
+    double bare, client, polling;
 
     contract_device_init(&device);
     server = contract_server_new(&device, path);
     bare = bench_bare();
-    client = bench_client(path);
-    printf("{\"bench\": \"region-read\", \"bare_us\": %.2f, \"client_us\": %.2f, \"ratio\": %.2f}\n", bare,
-           client, client / bare);
+    client = bench_client(path, 0);
+    polling = bench_client(path, 20);
+    printf("{\"bench\": \"region-read\", \"bare_us\": %.2f, \"client_us\": %.2f, \"ratio\": %.2f, \"polling_ratio\": %.2f}\n",
+           bare, client, client / bare, polling / bare);
     contract_server_free(server);
     contract_device_cleanup(&device);
     rmdir(dir);

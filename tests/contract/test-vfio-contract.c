@@ -157,6 +157,12 @@ static void store(Fixture *f, uint64_t addr, unsigned size, uint64_t val)
     assert_int_equal(as_store(f->m->memory, addr, size, val, MEM_ATTRS_CPU), MEM_OK);
 }
 
+/* What was sent before is carried out when a read of the device's own config space is answered. */
+static void settle(Fixture *f)
+{
+    pci_config_read(f->pci, PCI_STATUS, 2);
+}
+
 static void vector_program(Fixture *f, unsigned vector, bool masked)
 {
     store(f, BAR4 + 16 * vector, 8, 0xfee00000);
@@ -182,6 +188,7 @@ static void test_config(void **state)
     pci_config_write(f->pci, PCI_BASE_ADDRESS_0, UINT32_MAX, 4);
     assert_int_equal(pci_config_read(f->pci, PCI_BASE_ADDRESS_0, 4), 0xfffff000);
     pci_config_write(f->pci, PCI_BASE_ADDRESS_0, BAR0, 4);
+    settle(f);
     assert_int_equal(pci_get32(f->device.config + PCI_BASE_ADDRESS_0), BAR0);
     assert_int_equal(pci_config_read(f->pci, PCI_BASE_ADDRESS_1, 4), 0);
 }
@@ -230,8 +237,10 @@ static void test_msix_first_interrupts(void **state)
     for (unsigned v = 0; v < CONTRACT_VECTORS; v++) {
         vector_program(f, v, v != 0 && v != last);
     }
+    settle(f);
     assert_false(contract_raise(&f->device, 0));
     pci_config_write(f->pci, 0x42, PCI_MSIX_FLAGS_ENABLE, 2);
+    settle(f);
     assert_true(contract_raise(&f->device, 0));
     assert_true(contract_raise(&f->device, last));
     assert_false(contract_raise(&f->device, 3));
@@ -239,6 +248,7 @@ static void test_msix_first_interrupts(void **state)
     assert_int_equal(f->messages[0], 1);
     assert_int_equal(f->messages[last], 1);
     pci_config_write(f->pci, 0x42, 0, 2);
+    settle(f);
     assert_false(contract_raise(&f->device, 0));
 }
 
@@ -250,6 +260,7 @@ static void test_msix_mask(void **state)
     vector_program(f, 3, false);
     pci_config_write(f->pci, 0x42, PCI_MSIX_FLAGS_ENABLE, 2);
     vector_program(f, 3, true);
+    settle(f);
     assert_true(contract_raise(&f->device, 3));
     run_loop(f);
     assert_int_equal(f->messages[3], 0);
@@ -264,15 +275,18 @@ static void test_intx_level(void **state)
     Fixture *f = *state;
 
     map_bars(f);
+    settle(f);
     contract_set_intx(&f->device, true);
     run_loop(f);
     assert_int_equal(f->pin, 1);
     /* The access ends it, but the device still asserts. */
     load(f, BAR0, 4);
+    settle(f);
     run_loop(f);
     assert_int_equal(f->pin, 1);
     contract_set_intx(&f->device, false);
     load(f, BAR0, 4);
+    settle(f);
     run_loop(f);
     assert_int_equal(f->pin, 0);
     assert_int_equal(f->device.unmasks, 2);
@@ -345,6 +359,7 @@ static void test_reset(void **state)
     map_bars(f);
     store(f, BAR0, 4, 5);
     device_reset(&f->pci->dev);
+    settle(f);
     assert_int_equal(f->device.resets, before + 1);
     assert_int_equal(pci_config_read(f->pci, PCI_COMMAND, 2), 0);
     map_bars(f);

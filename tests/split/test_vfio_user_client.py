@@ -402,6 +402,7 @@ def test_intx_until_acknowledged(serve, connect):
 def test_reset_reaches_the_device_once(serve, connect):
     server = serve()
     machine = connect(server)
+    machine.map_bars()
     before = server.count(fake.RESET)
     machine.qmp("system_reset")
     machine.event("RESET")

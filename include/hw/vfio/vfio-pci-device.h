@@ -45,6 +45,11 @@ struct VfioPciDevice {
     int interrupt_mode;   /* VFIO_PCI_INTX_IRQ_INDEX, _MSI_, _MSIX_, or -1 */
     bool intx_pending;    /* raised and not ended yet; atomic */
     bool in_config_write; /* vectors that become unmasked are set up together afterwards */
+    bool fresh;           /* nothing happened since start, which has reset it */
+    /* who may need the device without its lock: see vfio_pci_enter() */
+    GMutex users_lock;
+    GCond users_gone;
+    unsigned users;
 };
 
 /* Props every VFIO PCI device has (x-pci-vendor-id, x-pci-device-id, x-no-mmap, ...), to be listed in derived
@@ -67,6 +72,12 @@ void vfio_pci_reset(VfioPciDevice *dev);
 void vfio_pci_stop(VfioPciDevice *dev);
 /* The far side is gone; any thread.  Marks the device: reads are all ones, writes are dropped. */
 void vfio_pci_lost(VfioPciDevice *dev);
+/*
+ * Around what goes on without the device's lock: vfio_pci_stop() waits for it.  enter: with the home lock, or from what
+ * already goes on; leave: any thread.
+ */
+void vfio_pci_enter(VfioPciDevice *dev);
+void vfio_pci_leave(VfioPciDevice *dev);
 /* For the derived PciModel tables. */
 uint32_t vfio_pci_config_read(PciDevice *dev, uint16_t offset, unsigned size);
 void vfio_pci_config_write(PciDevice *dev, uint16_t offset, uint32_t val, unsigned size);

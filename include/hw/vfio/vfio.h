@@ -85,6 +85,7 @@ typedef struct VfioContainerOps {
     int (*commit)(VfioContainer *c);
     int (*dma_map)(VfioContainer *c, const VfioDmaMap *map);
     int (*dma_unmap)(VfioContainer *c, uint64_t iova, uint64_t size);
+    /* Every map at once, between begin and commit; NULL or an error: they are unmapped one by one. */
     int (*unmap_all)(VfioContainer *c);
     int (*dirty_tracking)(VfioContainer *c, bool start); /* NULL: not supported */
     /* Or-s one bit a page of [iova, iova+size) into bitmap. */
@@ -102,6 +103,7 @@ struct VfioContainer {
                        */
     int error;        /* first -errno of the transaction */
     bool started;     /* follows `as` */
+    bool stopping;    /* unmap_all() was asked to drop every map */
 };
 
 /* Starts following `as` with DMA maps: every RAM section is mapped now and at each commit. */

@@ -409,7 +409,7 @@ int wire_stream_send(WireStream *s, WireHeader *h, const struct iovec *iov, unsi
     wire_header_encode(bytes, h);
     all[0] = (struct iovec){ bytes, sizeof(bytes) };
 
-    if (s->queued == 0) {
+    if (s->queued == 0 && !(flags & WIRE_STREAM_QUEUE)) {
         err = stream_sendmsg(s, all, iov_count + 1, fds, fd_count, flags, &sent);
         if (err && err != EAGAIN) {
             return err;

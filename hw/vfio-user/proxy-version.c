@@ -1,52 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Connecting, and the VERSION exchange with its checks (vfio-user: VERSION, capabilities). */
+/* The VERSION exchange with its checks (vfio-user: VERSION, capabilities). */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "core/error.h"
 #include "hw/vfio-user/proxy-internal.h"
 
 #define VERSION_MAJOR 0
 #define VERSION_MINOR 1
-
-int proxy_connect(const char *name, const char *path, unsigned timeout_ms, GError **error)
-{
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    gint64 deadline = g_get_monotonic_time() + (gint64)timeout_ms * 1000;
-    int fd, err;
-
-    if (strlen(path) >= sizeof(addr.sun_path)) {
-        error_set(error, "%s: socket: path is too long (%zu bytes, allowed 1..%zu)", name, strlen(path),
-                  sizeof(addr.sun_path) - 1);
-        return -1;
-    }
-    strcpy(addr.sun_path, path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        error_set_errno(error, errno, "%s: cannot create a socket", name);
-        return -1;
-    }
-    /* EAGAIN: the server's queue of clients is full; it may be about to take the one before us. */
-    while ((err = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? errno : 0) == EAGAIN &&
-           g_get_monotonic_time() < deadline) {
-        g_usleep(5000);
-    }
-    if (err == EAGAIN) {
-        error_set(error, "%s: socket=%s: the server accepts no client; is another one connected to it?", name,
-                  path);
-    } else if (err) {
-        error_set_errno(error, err, "%s: socket=%s: cannot connect to a vfio-user server", name, path);
-    }
-    if (err) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
 
 /* The numbers a mistake in a capability is about. */
 static void caps_error(const Proxy *p, const WireCaps *caps, const char *key, GError **error)
@@ -66,14 +29,30 @@ static void caps_error(const Proxy *p, const WireCaps *caps, const char *key, GE
     for (unsigned i = 0; i < G_N_ELEMENTS(limits); i++) {
         if (!strcmp(limits[i].key, key)) {
             error_set(error, "%s: socket=%s: server's capability %s is bad (%" PRIu64 ", allowed %s)",
-                      p->name, p->path, key, limits[i].value, limits[i].allowed);
+                      p->name, p->where, key, limits[i].value, limits[i].allowed);
             return;
         }
     }
-    error_set(error, "%s: socket=%s: server's capabilities are malformed (%s)", p->name, p->path, key);
+    error_set(error, "%s: socket=%s: server's capabilities are malformed (%s)", p->name, p->where, key);
 }
 
-static bool check_version(Proxy *p, const WireMessage *m, GError **error)
+/* The socket the server will send its requests on. */
+static bool take_twin(Proxy *p, WireMessage *m, int64_t index, GError **error)
+{
+    struct sockaddr_storage own;
+    socklen_t len = sizeof(own);
+    int fd = index >= 0 && index < m->fd_count ? m->fds[index] : -1;
+
+    if (!p->carries_fds || fd < 0 || getsockname(fd, (struct sockaddr *)&own, &len) < 0) {
+        error_set(error, "%s: socket=%s: server's capability twin_socket is bad (fd_index %" PRId64 " of %u fds)",
+                  p->name, p->where, index, m->fd_count);
+        return false;
+    }
+    m->fds[index] = -1;
+    return proxy_io_add_twin(p, fd, error);
+}
+
+static bool check_version(Proxy *p, WireMessage *m, GError **error)
 {
     WireVersion v;
     WireCaps caps;
@@ -82,12 +61,12 @@ static bool check_version(Proxy *p, const WireMessage *m, GError **error)
     if (wire_version_decode(&v, m->body, m->len)) {
         error_set(error,
                   "%s: socket=%s: server's VERSION reply is malformed (%zu bytes, JSON must end with NUL)",
-                  p->name, p->path, m->len);
+                  p->name, p->where, m->len);
         return false;
     }
     if (v.major != VERSION_MAJOR || v.minor > VERSION_MINOR) {
         error_set(error, "%s: socket=%s: server speaks version %u.%u of vfio-user (allowed 0.0..%u.%u)",
-                  p->name, p->path, v.major, v.minor, VERSION_MAJOR, VERSION_MINOR);
+                  p->name, p->where, v.major, v.minor, VERSION_MAJOR, VERSION_MINOR);
         return false;
     }
     if (wire_caps_parse(&caps, v.json, true, &key)) {
@@ -98,12 +77,13 @@ static bool check_version(Proxy *p, const WireMessage *m, GError **error)
         caps_error(p, &caps, key, error);
         return false;
     }
-    if (caps.twin_socket) {
-        error_set(error, "%s: socket=%s: server's capability twin_socket was not asked for", p->name,
-                  p->path);
+    if (caps.twin_socket && !take_twin(p, m, caps.twin_fd_index, error)) {
         return false;
     }
     p->caps = caps;
+    if (!p->carries_fds) {
+        p->caps.max_msg_fds = 0;
+    }
     return true;
 }
 
@@ -120,17 +100,19 @@ bool proxy_negotiate(Proxy *p, GError **error)
     wire_caps_init(&caps);
     caps.max_msg_fds = WIRE_MAX_FDS_CLIENT;
     caps.has_max_msg_fds = caps.has_max_data_xfer_size = caps.has_max_dma_maps = caps.has_pgsizes = true;
+    caps.write_multiple = caps.has_write_multiple = true;
+    caps.twin_socket = caps.has_twin_socket = p->carries_fds;
     wire_caps_encode(json, sizeof(json), &caps);
     iov.iov_len = wire_version_encode(
         body, sizeof(body), &(WireVersion){.major = VERSION_MAJOR, .minor = VERSION_MINOR, .json = json});
     err = proxy_call(p, &(ProxyRequest){.command = WIRE_VERSION, .iov = &iov, .iov_count = 1}, &reply);
     if (err == ENOTCONN) {
-        error_set(error, "%s: socket=%s: %s before its VERSION reply", p->name, p->path, p->reason);
+        error_set(error, "%s: socket=%s: %s before its VERSION reply", p->name, p->where, p->reason);
         return false;
     }
     if (err) {
         error_set_errno(error, err, "%s: socket=%s: no agreement on a version with the server", p->name,
-                        p->path);
+                        p->where);
         return false;
     }
     ok = check_version(p, &reply, error);
