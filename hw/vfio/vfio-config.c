@@ -322,7 +322,7 @@ uint32_t vfio_pci_config_read(PciDevice *pci, uint16_t offset, unsigned size)
     VfioPciDevice *dev = (VfioPciDevice *)pci;
     uint32_t all = UINT32_MAX >> (32 - 8 * size), val;
 
-    if (vfio_broken(&dev->vdev) || !dev->emulated_bits) {
+    if (vfio_broken(&dev->vdev) || dev->stopping) {
         return all;
     }
     vfio_pci_enter(dev);
@@ -372,8 +372,8 @@ void vfio_pci_config_write(PciDevice *pci, uint16_t offset, uint32_t val, unsign
     VfioPciDevice *dev = (VfioPciDevice *)pci;
     bool local_first;
 
-    if (!dev->emulated_bits) {
-        return; /* it is being unplugged */
+    if (dev->stopping) {
+        return;
     }
     dev->fresh = false;
     local_first = turns_on_messages(dev, offset, val, size);

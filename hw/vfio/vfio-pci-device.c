@@ -122,6 +122,7 @@ static bool first_reset(VfioPciDevice *dev, GError **error)
 bool vfio_pci_start(VfioPciDevice *dev, GError **error)
 {
     dev->interrupt_mode = -1;
+    dev->stopping = false;
     g_mutex_init(&dev->users_lock);
     g_cond_init(&dev->users_gone);
     if (get_info(dev, error) && vfio_config_start(dev, error) && vfio_bars_start(dev, error) &&
@@ -135,6 +136,7 @@ bool vfio_pci_start(VfioPciDevice *dev, GError **error)
 
 void vfio_pci_stop(VfioPciDevice *dev)
 {
+    dev->stopping = true;
     vfio_irq_stop(dev);
     vfio_bars_stop(dev);
     wait_for_users(dev);

@@ -48,6 +48,8 @@ class FakeServer(threading.Thread):
         self.eventfds, self.replies, self.next_id, self.conn = {}, {}, 0, None
         self.maps = {}
         self.changed = threading.Condition(self.lock)
+        self.going = threading.Event()
+        self.going.set()
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         self.listener.listen(1)
@@ -156,6 +158,7 @@ class FakeServer(threading.Thread):
             self.conn, _ = self.listener.accept()
             while True:
                 m = self.receive()
+                self.going.wait()
                 with self.lock:
                     self.log.append(m)
                     self.handle(m)
@@ -169,6 +172,13 @@ class FakeServer(threading.Thread):
             self.conn.close()
 
     # --- what tests ask ---
+
+    def pause(self):
+        """As SIGSTOP does to a process: what comes is left unread, or at least unanswered."""
+        self.going.clear()
+
+    def resume(self):
+        self.going.set()
 
     def count(self, command):
         with self.lock:
@@ -189,6 +199,7 @@ class FakeServer(threading.Thread):
 
     def close(self):
         self.listener.close()
+        self.going.set()
         if self.conn:
             try:
                 self.conn.shutdown(socket.SHUT_RDWR)

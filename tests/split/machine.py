@@ -15,8 +15,8 @@ DEVFN = 4 << 3
 BAR0, BAR2, BAR4 = 0xfe000000, 0xc000, 0xfe100000
 
 
-def command(*args):
-    return [BINARY, "-machine", "q35,accel=qtest", "-m", "64", "-nodefaults", "-display", "none", *args]
+def command(*args, accel="qtest"):
+    return [BINARY, "-machine", f"q35,accel={accel}", "-m", "64", "-nodefaults", "-display", "none", *args]
 
 
 def start_fails(*args):
@@ -34,7 +34,7 @@ def vfio_user(path, **options):
 
 
 class Machine:
-    def __init__(self, tmp, *args):
+    def __init__(self, tmp, *args, accel="qtest"):
         listeners = []
         for name in ("qtest", "qmp"):
             path = str(tmp / name)
@@ -46,7 +46,7 @@ class Machine:
             listener.settimeout(START_TIMEOUT)
             listeners.append(listener)
         self.process = subprocess.Popen(command("-qtest", f"unix:{tmp}/qtest", "-qtest-log", os.devnull,
-                                                "-qmp", f"unix:{tmp}/qmp", *args))
+                                                "-qmp", f"unix:{tmp}/qmp", *args, accel=accel))
         self.files = []
         for listener in listeners:
             conn, _ = listener.accept()
@@ -82,7 +82,7 @@ class Machine:
             for event in self.events:
                 if event["event"] == name:
                     self.events.remove(event)
-                    return event["data"]
+                    return event.get("data", {})
             self.qmp("query-status")
             time.sleep(0.01)
         raise AssertionError(f"no event {name}")

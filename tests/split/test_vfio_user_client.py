@@ -15,34 +15,6 @@ import fake_server as fake  # noqa: E402
 from machine import BAR0, BAR2, BAR4, SHARED_RAM, Machine, start_fails, vfio_user  # noqa: E402
 
 
-@pytest.fixture(name="serve")
-def serve_fixture(tmp_path):
-    servers = []
-
-    def serve(**options):
-        server = fake.FakeServer(str(tmp_path / f"fake{len(servers)}.sock"), **options)
-        servers.append(server)
-        return server
-
-    yield serve
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture(name="connect")
-def connect_fixture(tmp_path):
-    machines = []
-
-    def connect(server, *args, **options):
-        machine = Machine(tmp_path, *args, *vfio_user(server.path, **options))
-        machines.append(machine)
-        return machine
-
-    yield connect
-    for machine in machines:
-        assert machine.close() == 0
-
-
 def caps(text):
     return b'{"capabilities":{' + text.encode() + b"}}\0"
 

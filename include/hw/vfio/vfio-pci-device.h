@@ -45,6 +45,7 @@ struct VfioPciDevice {
     int interrupt_mode;   /* VFIO_PCI_INTX_IRQ_INDEX, _MSI_, _MSIX_, or -1 */
     bool intx_pending;    /* raised and not ended yet; atomic */
     bool in_config_write; /* vectors that become unmasked are set up together afterwards */
+    bool stopping;        /* it is being unplugged: the guest no longer reaches it */
     bool fresh;           /* nothing happened since start, which has reset it */
     /* who may need the device without its lock: see vfio_pci_enter() */
     GMutex users_lock;

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fixtures: servers on raw sockets and machines with a vfio-user-pci on one; all end with the test."""
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import fake_server as fake  # noqa: E402
+from bare_guest import Guest  # noqa: E402
+from machine import Machine, vfio_user  # noqa: E402
+
+
+@pytest.fixture(name="serve")
+def serve_fixture(tmp_path):
+    servers = []
+
+    def serve(**options):
+        server = fake.FakeServer(str(tmp_path / f"fake{len(servers)}.sock"), **options)
+        servers.append(server)
+        return server
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(name="connect")
+def connect_fixture(tmp_path):
+    machines = []
+
+    def connect(server, *args, **options):
+        machine = Machine(tmp_path, *args, *vfio_user(server.path, **options))
+        machines.append(machine)
+        return machine
+
+    yield connect
+    for machine in machines:
+        assert machine.close() == 0
+
+
+@pytest.fixture(name="boot")
+def boot_fixture(tmp_path):
+    guests = []
+
+    def boot(server, code, *args, cpus=1, **options):
+        guest = Guest(tmp_path, code, *args, *vfio_user(server.path, **options), cpus=cpus)
+        guests.append(guest)
+        return guest
+
+    yield boot
+    for guest in guests:
+        assert guest.close() == 0
