@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* pci-testdev and pci-serial as a guest driver sees them, in process and behind a socket. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "libqtest/libqpci.h"
+
+/* --- pci-testdev --- */
+
+enum { TEST = 0, WIDTH = 1, OFFSET = 4, DATA = 8, COUNT = 12, NAME = 16 };
+
+/* Runs the test and writes its data and something else; the count. */
+static uint32_t run_testdev(QpciDevice *dev, unsigned bar, uint8_t test, const char *name)
+{
+    uint32_t offset;
+    uint8_t data;
+    char found[32];
+
+    qpci_writeb(dev, bar, TEST, test);
+    assert_int_equal(qpci_readb(dev, bar, WIDTH), 1);
+    for (unsigned i = 0; i < sizeof(found); i++) {
+        found[i] = (char)qpci_readb(dev, bar, NAME + i);
+    }
+    assert_string_equal(found, name);
+    offset = qpci_readl(dev, bar, OFFSET);
+    data = (uint8_t)qpci_readl(dev, bar, DATA);
+    assert_in_range(offset, 64, dev->bars[bar].size - 1);
+    assert_int_equal(qpci_readl(dev, bar, COUNT), 0);
+    for (int i = 0; i < 5; i++) {
+        qpci_writeb(dev, bar, offset, data);
+    }
+    qpci_writeb(dev, bar, offset, (uint8_t)~data);
+    return qpci_readl(dev, bar, COUNT);
+}
+
+static void test_testdev(void **state)
+{
+    QtestState *qts = qtest_start_device("", "pci-testdev,membar=64M", "");
+    QpciDevice *dev = qpci_find(qts, 0x1b36, 0x0005);
+
+    assert_non_null(dev);
+    qpci_enable(dev);
+    assert_int_equal(dev->bars[2].size, 64 << 20);
+    assert_false(dev->bars[0].io);
+    assert_true(dev->bars[1].io);
+    assert_int_equal(run_testdev(dev, 0, 0, "mmio-no-eventfd"), 6);
+    assert_int_equal(run_testdev(dev, 0, 1, "mmio-wildcard-eventfd"), 6);
+    assert_int_equal(run_testdev(dev, 0, 2, "mmio-datamatch-eventfd"), 6);
+    assert_int_equal(run_testdev(dev, 1, 0, "portio-no-eventfd"), 6);
+    assert_int_equal(run_testdev(dev, 1, 1, "portio-wildcard-eventfd"), 6);
+    assert_int_equal(run_testdev(dev, 1, 2, "portio-datamatch-eventfd"), 6);
+    qpci_writeb(dev, 0, TEST, 3);
+    assert_int_equal(qpci_readb(dev, 0, WIDTH), 0);
+    assert_int_equal(qpci_readl(dev, 0, 0x800), 0);
+    g_free(dev);
+    qtest_end(qts);
+}
+
+static void test_testdev_membar(void **state)
+{
+    g_autofree char *err = NULL;
+
+    assert_int_equal(qtest_run_to_exit("-machine q35 -accel qtest -device pci-testdev,membar=5000", &err), 1);
+    assert_non_null(strstr(err, "membar must be a power of two (5000"));
+}
+
+/* --- pci-serial --- */
+
+enum { RBR = 0, IER = 1, IIR = 2, LCR = 3, MCR = 4, LSR = 5 };
+
+static int connect_to(const char *path)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    g_strlcpy(sun.sun_path, path, sizeof(sun.sun_path));
+    assert_true(fd >= 0 && connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0);
+    return fd;
+}
+
+static bool any_pci_line(QtestState *qts)
+{
+    bool high = false;
+
+    for (int n = 16; n < 24; n++) {
+        high |= qtest_irq(qts, n);
+    }
+    return high;
+}
+
+static void test_serial(void **state)
+{
+    g_autofree char *dir = g_dir_make_tmp("pci-serial-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "sock", NULL);
+    g_autofree char *args = g_strdup_printf("-chardev socket,id=c0,path=%s,server=on,wait=off", path);
+    QtestState *qts = qtest_start_device(args, "pci-serial,chardev=c0", "");
+    QpciDevice *dev = qpci_find(qts, 0x1b36, 0x0002);
+    int fd = connect_to(path);
+    char got[5];
+
+    assert_non_null(dev);
+    qpci_enable(dev);
+    assert_true(dev->bars[0].io && dev->bars[0].size == 8);
+    assert_int_equal(qpci_config_readl(dev, QPCI_REVISION) >> 8, 0x070002);
+    qtest_irq_intercept_in(qts, "ioapic");
+    for (const char *p = "hello"; *p; p++) {
+        qpci_writeb(dev, 0, RBR, (uint8_t)*p);
+    }
+    for (unsigned n = 0; n < sizeof(got);) {
+        ssize_t len = read(fd, got + n, sizeof(got) - n);
+
+        assert_true(len > 0);
+        n += (unsigned)len;
+    }
+    assert_memory_equal(got, "hello", 5);
+    assert_false(any_pci_line(qts));
+    qpci_writeb(dev, 0, IER, 1);
+    assert_int_equal(write(fd, "x", 1), 1);
+    assert_true(QTEST_WAIT(any_pci_line(qts)));
+    assert_int_equal(qpci_readb(dev, 0, IIR), 0x04);
+    assert_int_equal(qpci_readb(dev, 0, LSR), 0x61);
+    assert_int_equal(qpci_readb(dev, 0, RBR), 'x');
+    assert_true(QTEST_WAIT(!any_pci_line(qts)));
+    assert_int_equal(qpci_readb(dev, 0, LSR), 0x60);
+    close(fd);
+    g_free(dev);
+    qtest_end(qts);
+    unlink(path);
+    rmdir(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_testdev),
+        cmocka_unit_test(test_testdev_membar),
+        cmocka_unit_test(test_serial),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
