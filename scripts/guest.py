@@ -23,29 +23,52 @@ def _kernel_package():
     return package.group(1) if package else None
 
 
-def kernel(cache=CACHE):
-    """Path of the cloud kernel's vmlinuz; downloads it on first use."""
-    cache = pathlib.Path(cache)
-    vmlinuz = cache / "vmlinuz"
-    if vmlinuz.exists():
-        return vmlinuz
-    cache.mkdir(parents=True, exist_ok=True)
+def _unpack_kernel(work):
+    """Downloads the cloud kernel's package and unpacks it below `work`; the directory of its files."""
     package = _kernel_package()
     if not package:
         _run(["apt-get", "update", "-qq"])
         package = _kernel_package()
     if not package:
         raise RuntimeError("no package linux-image-cloud-amd64 to be had; check apt's sources")
-    work = cache / "unpack"
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
+    work.mkdir(parents=True)
     _run(["apt-get", "download", package], cwd=work)
     _run(["dpkg", "-x", str(next(work.glob("*.deb"))), "root"], cwd=work)
+    return work / "root"
+
+
+def kernel(cache=CACHE):
+    """Path of the cloud kernel's vmlinuz; downloads it on first use."""
+    cache = pathlib.Path(cache)
+    vmlinuz = cache / "vmlinuz"
+    if vmlinuz.exists():
+        return vmlinuz
+    work = cache / "unpack"
+    root = _unpack_kernel(work)
     partial = cache / "vmlinuz.partial"
-    shutil.copy(next((work / "root/boot").glob("vmlinuz-*")), partial)
+    shutil.copy(next((root / "boot").glob("vmlinuz-*")), partial)
     partial.rename(vmlinuz)
     shutil.rmtree(work)
     return vmlinuz
+
+
+def kernel_with_modules(names, cache=CACHE):
+    """A vmlinuz of the same package as the modules `names`, and their paths in that order; downloaded on first use."""
+    kept = pathlib.Path(cache) / "modules"
+    files = [kept / f"{name}.ko" for name in names]
+    if not all(f.exists() for f in [kept / "vmlinuz", *files]):
+        work = pathlib.Path(cache) / "unpack-modules"
+        root = _unpack_kernel(work)
+        partial = work / "modules"
+        partial.mkdir()
+        shutil.copy(next((root / "boot").glob("vmlinuz-*")), partial / "vmlinuz")
+        for name in names:
+            shutil.copy(next(root.glob(f"lib/modules/*/kernel/**/{name}.ko")), partial)
+        shutil.rmtree(kept, ignore_errors=True)
+        partial.rename(kept)
+        shutil.rmtree(work)
+    return kept / "vmlinuz", files
 
 
 class Cpio:

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vfio-pci with a real kernel: a peer emulator's guest with an IOMMU gives its NVMe and e1000 to our program.
+
+The peer (qemu-system-x86_64 of the distribution, software CPU) boots a stock kernel with an initramfs that holds our
+program, its libraries and tests/functional/vfio-pci-guest.c, which drives the devices through the qtest accelerator.
+"""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+import guest  # noqa: E402
+
+BINARY = pathlib.Path(os.environ.get("QEMU_BINARY", ROOT / "build/system/qemu-system-x86_64"))
+DRIVER = BINARY.parent.parent / "tests/functional/vfio-pci-guest"
+PEER = shutil.which("qemu-system-x86_64", path="/usr/bin")
+MODULES = ["irqbypass", "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci"]
+CASES = ["test_nvme", "test_nvme_trapped", "test_e1000", "test_two_devices", "test_refused", "test_busy",
+         "test_shared_group"]
+
+INIT = guest.PROLOGUE + """
+for m in {modules}; do insmod /modules/$m.ko || echo "no module $m"; done
+# give ADDRESS: to vfio-pci, whatever driver has it.
+give() {{
+    echo vfio-pci > /sys/bus/pci/devices/$1/driver_override
+    [ -e /sys/bus/pci/devices/$1/driver ] && echo $1 > /sys/bus/pci/devices/$1/driver/unbind
+    echo $1 > /sys/bus/pci/drivers_probe
+}}
+export VFIO_NVME=0000:00:04.0 VFIO_E1000=0000:00:05.0 VFIO_NOT_GIVEN=0000:00:07.0
+export VFIO_PAIR=0000:00:06.0 VFIO_PAIR_OTHER=0000:00:06.1
+give $VFIO_NVME; give $VFIO_E1000; give $VFIO_PAIR
+export QTEST_QEMU_BINARY=/qemu TMPDIR=/tmp
+/driver 2>&1
+echo "driver ended: $?"
+poweroff -f
+"""
+
+
+def libraries(*programs):
+    """{path in the guest: (mode, bytes)} of everything the programs load."""
+    files = {}
+    for program in programs:
+        text = subprocess.run(["ldd", str(program)], check=True, text=True, stdout=subprocess.PIPE).stdout
+        for path in re.findall(r"(/\S+) \(0x", text):
+            files[path.lstrip("/")] = (0o100755, pathlib.Path(path).read_bytes())
+    return files
+
+
+def directories(files):
+    """The directories of files, parents first."""
+    found = {str(parent) for name in files for parent in pathlib.Path(name).parents} - {"."}
+    return {name: (0o040755, b"") for name in sorted(found)}
+
+
+def make_initramfs(path, modules):
+    files = libraries(BINARY, DRIVER)
+    files["qemu"] = (0o100755, BINARY.read_bytes())
+    files["driver"] = (0o100755, DRIVER.read_bytes())
+    for module in modules:
+        files[f"modules/{module.name}"] = (0o100644, module.read_bytes())
+    return guest.initramfs(path, INIT.format(modules=" ".join(MODULES)), {**directories(files), **files})
+
+
+@pytest.fixture(name="output", scope="module")
+def output_fixture(tmp_path_factory):
+    """What the guest printed: one boot for all cases."""
+    if not PEER:
+        pytest.skip("no qemu-system-x86_64 of the distribution to run the guest's guest in")
+    assert DRIVER.exists(), f"{DRIVER} is not built"
+    tmp = tmp_path_factory.mktemp("vfio-pci")
+    disk = tmp / "disk.img"
+    disk.write_bytes(bytes(i * 7 % 256 for i in range(512)) + bytes(4 << 20))
+    vmlinuz, modules = guest.kernel_with_modules(MODULES)
+    initrd = make_initramfs(tmp / "initrd.gz", modules)
+    command = [
+        PEER, "-accel", "tcg", "-cpu", "max", "-M", "q35,kernel-irqchip=off", "-m", "768", "-nodefaults", "-nographic",
+        "-serial", "stdio", "-no-reboot", "-kernel", str(vmlinuz), "-initrd", str(initrd),
+        "-append", "console=ttyS0 quiet intel_iommu=on panic=-1",
+        "-device", "intel-iommu,intremap=on",
+        "-device", "e1000,mac=52:54:00:12:34:56,addr=5"]
+    # Functions of one slot without access control share an IOMMU group.
+    for n, addr in enumerate(["4", "6.0,multifunction=on", "6.1", "7"]):
+        command += ["-drive", f"id=d{n},file={disk},format=raw,if=none,snapshot=on",
+                    "-device", f"nvme,serial=given-away-{n},drive=d{n},addr={addr}"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=900, check=False)
+    text = done.stdout.decode(errors="replace")
+    print(text)
+    return text
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_case(output, case):
+    assert re.search(rf"\[ +OK +\] {case}\r?\n", output), output[-6000:]
+
+
+def test_all_cases_ended(output):
+    """No case of the driver is missing above, and none crashed."""
+    assert sorted(set(re.findall(r"\[ RUN +\] (\w+)", output))) == sorted(CASES)
+    assert "driver ended: 0" in output
