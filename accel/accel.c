@@ -24,12 +24,13 @@ static const AccelOps *accel_find(const char *name)
     return NULL;
 }
 
-static Accel *accel_start(Machine *machine, const AccelOps *ops, GError **error)
+static Accel *accel_start(Machine *machine, const AccelOps *ops, const AccelConfig *config, GError **error)
 {
     Accel *accel = g_malloc0(ops->size);
 
     accel->ops = ops;
     accel->machine = machine;
+    accel->config = *config;
     accel->vcpus = g_ptr_array_new();
     if (!ops->start(accel, error)) {
         g_ptr_array_free(accel->vcpus, TRUE);
@@ -51,7 +52,7 @@ static char *accel_names(void)
     return g_string_free(names, FALSE);
 }
 
-Accel *accel_new(Machine *machine, const char *list, GError **error)
+Accel *accel_new(Machine *machine, const char *list, const AccelConfig *config, GError **error)
 {
     g_auto(GStrv) words = g_strsplit(list, ":", -1);
     g_autoptr(GString) reasons = g_string_new(NULL);
@@ -69,7 +70,7 @@ Accel *accel_new(Machine *machine, const char *list, GError **error)
                                    why, names);
             continue;
         }
-        accel = accel_start(machine, ops, &reason);
+        accel = accel_start(machine, ops, config, &reason);
         if (accel) {
             if (reasons->len) {
                 g_printerr("-accel: passed over %s; using %s\n", reasons->str, ops->name);

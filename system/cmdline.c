@@ -121,6 +121,16 @@ static bool opt_machine(Cmdline *c, const char *option, const char *arg, GError 
     return true;
 }
 
+/* One KEY=VALUE of -accel. */
+static bool accel_key(AccelConfig *config, const char *key, const char *value)
+{
+    if (strcmp(key, "jit") == 0 && (strcmp(value, "on") == 0 || strcmp(value, "off") == 0)) {
+        config->jit = strcmp(value, "on") == 0;
+        return true;
+    }
+    return strcmp(key, "thread") == 0 && strcmp(value, "multi") == 0;
+}
+
 static bool opt_accel(Cmdline *c, const char *option, const char *arg, GError **error)
 {
     struct json_object *opts;
@@ -141,8 +151,8 @@ static bool opt_accel(Cmdline *c, const char *option, const char *arg, GError **
 
         if (strcmp(key, "accel") == 0) {
             name = text;
-        } else if (strcmp(key, "thread") != 0 || strcmp(text, "multi") != 0) {
-            error_set(error, "-accel %s: unknown option '%s=%s' (allowed: thread=multi)", arg, key, text);
+        } else if (!accel_key(&c->accel_config, key, text)) {
+            error_set(error, "-accel %s: unknown option '%s=%s' (allowed: jit=on|off, thread=multi)", arg, key, text);
             json_object_put(opts);
             return false;
         }
@@ -471,7 +481,7 @@ static const Option option_table[] = {
     {"machine", "[type=]NAME[,PROP=VALUE...]", opt_machine,
      "machine model and its properties, accel=LIST, memory-backend=ID; help lists"},
     {"M", "NAME", opt_machine, "as -machine"},
-    {"accel", "NAME", opt_accel, "accelerator; repeat for a list in order of preference; help lists"},
+    {"accel", "NAME[,jit=on|off]", opt_accel, "accelerator; repeat for a list in order of preference; help lists"},
     {"cpu", "MODEL[,+FEATURE...]", opt_cpu, "CPU model; help lists"},
     {"m", "[size=]MEGS", opt_m, "guest RAM: MiB, or with suffix k, M, G"},
     {"smp", "[cpus=]N", opt_smp, "number of CPUs"},

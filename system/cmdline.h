@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "accel/accel.h"
+
 /* One option that may be given many times. */
 typedef struct CmdlineItem {
     const char *option;       /* "-device", for error texts */
@@ -19,6 +21,7 @@ typedef struct Cmdline {
     bool done;                   /* help or version was printed: nothing to run */
     struct json_object *machine; /* all -machine options together */
     GString *accels;             /* ':' list; empty: the default */
+    AccelConfig accel_config;
     char *cpu, *name, *pidfile, *qtest, *qtest_log;
     char *kernel, *initrd, *append;
     uint64_t ram_size; /* bytes; 0: not given */

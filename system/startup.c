@@ -150,7 +150,7 @@ static bool system_new_accel(System *s, GError **error)
     if (!list && !system_machine_model(s)->default_cpu) {
         return true;
     }
-    s->machine->accel = accel_new(s->machine, list ? list : SYSTEM_DEFAULT_ACCEL, error);
+    s->machine->accel = accel_new(s->machine, list ? list : SYSTEM_DEFAULT_ACCEL, &s->cmdline->accel_config, error);
     return s->machine->accel != NULL;
 }
 

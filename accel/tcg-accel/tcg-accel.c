@@ -19,6 +19,8 @@
 
 /* One tick of the time stamp counter is one nanosecond of guest time. */
 #define TCG_TSC_HZ    UINT64_C(1000000000)
+/* Runs of a block before it is worth compiling. */
+#define TCG_JIT_HEAT  20
 #define TCG_PAGE_SIZE 4096
 /* How long a halted CPU may look for an interrupt before it sleeps, in nanoseconds. */
 #define TCG_HALT_POLL_NS 100000
@@ -447,6 +449,7 @@ static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_
         .tsc_hz = TCG_TSC_HZ,
         .cores = MAX(m->smp_cpus, 1),
         .threads = 1,
+        .jit_heat = accel->config.jit ? TCG_JIT_HEAT : 0,
     };
     char *text = NULL;
     char name[16];

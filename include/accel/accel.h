@@ -9,6 +9,11 @@
 #include "accel/tcg-cpu.h"
 #include "core/machine.h"
 
+/* What -accel NAME,KEY=VALUE says.  An accelerator ignores what it does not have. */
+typedef struct AccelConfig {
+    bool jit; /* tcg: compile hot code to host code */
+} AccelConfig;
+
 typedef struct AccelOps AccelOps;
 typedef struct Vcpu Vcpu;
 
@@ -59,6 +64,7 @@ struct AccelOps {
 struct Accel {
     const AccelOps *ops;
     Machine *machine;
+    AccelConfig config;
     GPtrArray *vcpus; /* of Vcpu * */
 };
 
@@ -74,7 +80,7 @@ extern const AccelOps accel_qtest_ops;
  * Starts the first usable accelerator of a ':' list ("kvm:tcg"); notes on the
  * ones passed over go to stderr in one line.  NULL with all reasons when none.
  */
-Accel *accel_new(Machine *machine, const char *list, GError **error);
+Accel *accel_new(Machine *machine, const char *list, const AccelConfig *config, GError **error);
 /*
  * Before machine_free(): ends the threads of the vCPUs and lets go of the machine's
  * memory.  Devices may go on driving inputs until accel_free(), which comes after.  NULL is allowed.

@@ -75,6 +75,7 @@ typedef struct X86CpuConfig {
     uint32_t apic_id;
     uint64_t tsc_hz;
     uint32_t cores, threads; /* topology for CPUID leaves 4 and 0xb */
+    uint32_t jit_heat;  /* runs after which a block is compiled to host code; 0: never */
 } X86CpuConfig;
 
 /* Why x86_cpu_run() came back. */

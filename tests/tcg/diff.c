@@ -4,7 +4,9 @@
  * software CPU from the same state; registers, defined flags, memory, vector
  * and x87 state and the exception must be the same.
  *
- *   diff [--cases N] [--seed S] [--form NAME] [--limit N]
+ *   diff [--cases N] [--seed S] [--form NAME] [--limit N] [--jit RUNS]
+ *
+ * --jit: blocks are compiled to host code after that many runs (1: all are).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +24,7 @@ typedef struct Diff {
     uint8_t *code, *data; /* of the native run */
     TestRandom random;
     const char *only;
-    unsigned long cases, seed, limit, failed, skipped;
+    unsigned long cases, seed, limit, jit_heat, failed, skipped;
 } Diff;
 
 static uint8_t *diff_map(uint64_t address, int prot)
@@ -229,6 +231,8 @@ static bool diff_parse(Diff *diff, int argc, char **argv)
             diff->seed = strtoul(argv[i + 1], NULL, 0);
         } else if (!strcmp(argv[i], "--limit")) {
             diff->limit = strtoul(argv[i + 1], NULL, 0);
+        } else if (!strcmp(argv[i], "--jit")) {
+            diff->jit_heat = strtoul(argv[i + 1], NULL, 0);
         } else if (!strcmp(argv[i], "--form")) {
             diff->only = argv[i + 1];
         } else {
@@ -245,10 +249,10 @@ int main(int argc, char **argv)
     Form *forms = forms_make(&count);
 
     if (!diff_parse(&diff, argc, argv)) {
-        fprintf(stderr, "usage: %s [--cases N] [--seed S] [--form NAME] [--limit N]\n", argv[0]);
+        fprintf(stderr, "usage: %s [--cases N] [--seed S] [--form NAME] [--limit N] [--jit RUNS]\n", argv[0]);
         return EXIT_FAILURE;
     }
-    if (!guest_init("max")) {
+    if (!guest_init("max", (unsigned)diff.jit_heat)) {
         return EXIT_FAILURE;
     }
     diff.code = diff_map(GUEST_CODE, PROT_READ | PROT_WRITE | PROT_EXEC);

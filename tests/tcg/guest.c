@@ -222,9 +222,10 @@ static void guest_make_state(void)
     memcpy(state->xsave + 512, &xstate_bv, sizeof(xstate_bv));
 }
 
-bool guest_init(const char *model)
+bool guest_init(const char *model, unsigned jit_heat)
 {
-    const X86CpuConfig config = {.model = model, .tsc_hz = 1000000000, .cores = 1, .threads = 1};
+    const X86CpuConfig config = {.model = model, .tsc_hz = 1000000000, .cores = 1, .threads = 1,
+                                  .jit_heat = jit_heat};
     char *error = NULL;
 
     guest.sys = aligned_alloc(GUEST_PAGE, SYS_BYTES);

@@ -22,8 +22,8 @@ enum {
     GUEST_VECTOR_NONE = 0x100, /* no exception arrived: the CPU stopped for another reason */
 };
 
-/* NULL with a message on stderr when the CPU cannot be made. */
-bool guest_init(const char *model);
+/* jit_heat: as in X86CpuConfig.  False with a message on stderr when the CPU cannot be made. */
+bool guest_init(const char *model, unsigned jit_heat);
 void guest_free(void);
 
 /* The guest's memory behind GUEST_CODE and GUEST_DATA. */

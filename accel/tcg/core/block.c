@@ -10,6 +10,7 @@
 
 #include "accel/tcg/core/ops.h"
 #include "accel/tcg/core/state.h"
+#include "accel/tcg/jit/jit.h"
 
 #define BLOCK_BYTES_MAX (64u << 20)
 
@@ -48,6 +49,9 @@ static void block_kill(X86Cpu *cpu, Block *block)
     }
     block_unhash(cpu, block);
     block->mode = MODE_DEAD;
+    if (block->code) {
+        x86_jit_kill(cpu, block);
+    }
     if (block == cpu->block && cpu->op >= block->ops && cpu->op < block->ops + block->count) {
         for (const Op *op = cpu->op + 1; op <= block->ops + block->count; op++) {
             ((Op *)op)->handler = x86_handler(op == block->ops + block->count ? OP_END : OP_DEAD);
@@ -103,7 +107,7 @@ static CodePage *code_page_add(X86Cpu *cpu, uint64_t phys, const uint8_t *host)
     *head = page;
     /* Linear aliases of the page may be in the write TLB. */
     for (unsigned i = 0; i < 2; i++) {
-        for (unsigned n = 0; n < TLB_SIZE; n++) {
+        for (unsigned n = 0; n < TLB_ALL; n++) {
             TlbEntry *e = &cpu->tlbs[i][n];
 
             if (e->wr != TLB_NONE && e->wr + e->addend == (uintptr_t)host) {
@@ -139,6 +143,7 @@ static Block *block_insert(X86Cpu *cpu, uint64_t linear)
     unsigned h = block_hash(from->phys, from->mode);
 
     memcpy(block, from, size);
+    block->heat = cpu->jit ? cpu->config.jit_heat : 0;
     block->hash_next = cpu->hash[h];
     cpu->hash[h] = block;
     block->page_next = page->blocks;
@@ -200,13 +205,16 @@ void x86_blocks_flush(X86Cpu *cpu)
     }
     cpu->block = NULL;
     cpu->block_bytes = 0;
+    if (cpu->jit) {
+        x86_jit_flush(cpu);
+    }
     memset(cpu->jump, 0, sizeof(cpu->jump));
     x86_tlb_flush(cpu);
 }
 
 void x86_blocks_reap(X86Cpu *cpu)
 {
-    if (cpu->block_bytes > BLOCK_BYTES_MAX) {
+    if (cpu->block_bytes > BLOCK_BYTES_MAX || (cpu->jit && x86_jit_is_full(cpu))) {
         x86_blocks_flush(cpu);
     }
 }

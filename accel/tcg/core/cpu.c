@@ -5,11 +5,12 @@
 
 #include "accel/tcg/core/flags.h"
 #include "accel/tcg/core/ops.h"
+#include "accel/tcg/jit/jit.h"
 
 uint32_t x86_flags_arith(const X86Cpu *cpu)
 {
     if (cpu->cc_op == CC_RAW) {
-        return (uint32_t)cpu->cc_b;
+        return ((uint32_t)cpu->cc_b & X86_FLAGS_ARITH) | (cpu->cc_b & CC_OF_BYTE ? X86_FLAG_OF : 0);
     }
     return (flag_cf(cpu) ? X86_FLAG_CF : 0) | (flag_pf(cpu) ? X86_FLAG_PF : 0) | (flag_af(cpu) ? X86_FLAG_AF : 0) |
            (flag_zf(cpu) ? X86_FLAG_ZF : 0) | (flag_sf(cpu) ? X86_FLAG_SF : 0) | (flag_of(cpu) ? X86_FLAG_OF : 0);
@@ -47,6 +48,7 @@ X86Cpu *x86_cpu_new(const X86CpuConfig *config, const X86CpuBus *bus, void *opaq
         return NULL;
     }
     cpu->config.model = cpu->model_name;
+    cpu->jit = config->jit_heat ? x86_jit_new() : NULL;
     x86_bus_flush(cpu);
     x86_cpu_reset(cpu, false);
     return cpu;
@@ -58,6 +60,7 @@ void x86_cpu_free(X86Cpu *cpu)
         return;
     }
     x86_blocks_flush(cpu);
+    x86_jit_free(cpu->jit);
     free(cpu->scratch);
     free(cpu);
 }

@@ -5,6 +5,9 @@
 
 #include "accel/tcg/core/state.h"
 
+/* Compiled code stores OF as a byte of its own: with CC_RAW, OF is this bit of cc_b or the one RFLAGS has. */
+#define CC_OF_BYTE 0x100u
+
 static inline void cc_set(X86Cpu *cpu, CcOp kind, int64_t a, int64_t b, int64_t res)
 {
     cpu->cc_op = kind;
@@ -76,7 +79,7 @@ static inline bool flag_of(const X86Cpu *cpu)
     case CC_LOGIC:
         return false;
     default:
-        return cpu->cc_b & X86_FLAG_OF;
+        return cpu->cc_b & (X86_FLAG_OF | CC_OF_BYTE);
     }
 }
 

@@ -8,6 +8,7 @@
 #include "accel/tcg/core/flags.h"
 #include "accel/tcg/core/ops.h"
 #include "accel/tcg/core/state.h"
+#include "accel/tcg/jit/jit.h"
 
 #define GPR(T, off) (*(T *)((char *)cpu->gpr + (off)))
 #define WR_8(off, v) (GPR(uint8_t, off) = (uint8_t)(v))
@@ -167,6 +168,16 @@ typedef uint64_t U_64;
     L_IMUL_RM_##SZ: { I_##SZ v = LOAD(I_##SZ, op_ea(cpu, op)); WIDE p = (WIDE)GPR(I_##SZ, op->r1) * v;       \
         int64_t r = (I_##SZ)p; cc_explicit(cpu, r, p != (WIDE)r, p != (WIDE)r, false); WR_##SZ(op->r1, r); } NEXT;
 
+/* A near branch to an address that is not canonical faults before it does anything (SDM vol. 2, CALL, JMP, RET). */
+#define CHECK_CANONICAL(target)                                                                              \
+    do {                                                                                                     \
+        uint64_t target_ = (target);                                                                         \
+        if (__builtin_expect((uint64_t)((int64_t)(target_ << 16) >> 16) != target_, 0)) {                    \
+            cpu->op = op;                                                                                    \
+            x86_raise_gp(cpu, 0);                                                                            \
+        }                                                                                                    \
+    } while (0)
+
 static const void *const *handler_table;
 
 /* True when something is pending that the CPU would take now: a masked interrupt must not stop it. */
@@ -201,6 +212,7 @@ static void run_blocks(X86Cpu *cpu, bool one)
     Block *block, *next;
     uint64_t target;
     unsigned taken;
+    uintptr_t jump = 0;      /* of compiled code, to be linked to the next block */
     bool first_only = one; /* the one block has not run yet */
 
     if (!cpu) {
@@ -226,7 +238,18 @@ enter:
             return;
         }
         first_only = false;
+    } else if (block->heat && --block->heat == 0) {
+        x86_jit_compile(cpu, block);
     }
+    if (block->code && !one) {
+        if (jump) {
+            x86_jit_link(cpu, jump, block);
+        }
+        cpu->gpr[SLOT_RIP] = cpu->rip;
+        jump = x86_jit_run(cpu, block);
+        goto find;
+    }
+    jump = 0;
     cpu->gpr[SLOT_RIP] = cpu->rip;
     cpu->block = block;
     cpu->insns += block->count;
@@ -343,14 +366,19 @@ alu_slow:
     taken = 1;
     goto jump;
     L_RET64:
-    cpu->rip = LOAD(uint64_t, cpu->gpr[X86_RSP]);
+    target = LOAD(uint64_t, cpu->gpr[X86_RSP]);
+    CHECK_CANONICAL(target);
+    cpu->rip = target;
     cpu->gpr[X86_RSP] += 8;
     goto find;
     L_JMP64_R:
-    cpu->rip = GPR(uint64_t, op->r1);
-    goto find;
+    target = GPR(uint64_t, op->r1);
+    goto jump_indirect;
     L_JMP64_M:
-    cpu->rip = LOAD(uint64_t, op_ea(cpu, op));
+    target = LOAD(uint64_t, op_ea(cpu, op));
+jump_indirect:
+    CHECK_CANONICAL(target);
+    cpu->rip = target;
     goto find;
     L_CALL64_R:
     target = GPR(uint64_t, op->r1);
@@ -358,6 +386,7 @@ alu_slow:
     L_CALL64_M:
     target = LOAD(uint64_t, op_ea(cpu, op));
 call_indirect:
+    CHECK_CANONICAL(target);
     STORE(uint64_t, cpu->gpr[X86_RSP] - 8, cpu->gpr[SLOT_RIP] + op[1].off);
     cpu->gpr[X86_RSP] -= 8;
     cpu->rip = target;

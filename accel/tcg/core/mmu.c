@@ -230,9 +230,28 @@ static bool walk(Walk *w, uint64_t *gpa)
 
 /* --- TLB --- */
 
+static TlbEntry *tlb_slot(X86Cpu *cpu, bool user, uint64_t linear)
+{
+    return &cpu->tlbs[user][(linear >> X86_PAGE_BITS) & (TLB_SIZE - 1)];
+}
+
 static void tlb_drop(TlbEntry *e)
 {
     e->rd = e->wr = TLB_NONE;
+}
+
+static void tlb_drop_local(TlbEntry *e)
+{
+    if (!e->global) {
+        tlb_drop(e);
+    }
+}
+
+static void tlb_drop_page(TlbEntry *e, uint64_t tag)
+{
+    if (e->rd == tag || e->wr == tag) {
+        tlb_drop(e);
+    }
 }
 
 /* Forgets where jumps of one privilege lead. */
@@ -277,7 +296,7 @@ void x86_bus_flush(X86Cpu *cpu)
 void x86_tlb_flush(X86Cpu *cpu)
 {
     for (unsigned i = 0; i < 2; i++) {
-        for (unsigned n = 0; n < TLB_SIZE; n++) {
+        for (unsigned n = 0; n < TLB_ALL; n++) {
             tlb_drop(&cpu->tlbs[i][n]);
         }
         for (unsigned n = 0; n < FETCH_SIZE; n++) {
@@ -295,14 +314,13 @@ void x86_tlb_flush_local(X86Cpu *cpu)
         return;
     }
     for (unsigned i = 0; i < cpu->local_count; i++) {
-        TlbEntry *e = &cpu->tlbs[0][cpu->locals[i]];
-
-        if (!e->global) {
-            tlb_drop(e);
-        }
+        tlb_drop_local(&cpu->tlbs[0][cpu->locals[i]]);
     }
     cpu->local_count = 0;
     for (unsigned i = 0; i < 2; i++) {
+        for (unsigned n = TLB_SIZE; n < TLB_ALL; n++) {
+            tlb_drop_local(&cpu->tlbs[i][n]);
+        }
         for (unsigned n = 0; n < FETCH_SIZE; n++) {
             cpu->fetch[i][n].tag |= !cpu->fetch[i][n].global; /* TLB_NONE's bit: no page has it */
         }
@@ -318,11 +336,11 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear)
 
     linear &= X86_PAGE_MASK;
     for (unsigned i = 0; i < 2; i++) {
-        TlbEntry *e = &cpu->tlbs[i][(linear >> X86_PAGE_BITS) & (TLB_SIZE - 1)];
         FetchEntry *f = &cpu->fetch[i][(linear >> X86_PAGE_BITS) & (FETCH_SIZE - 1)];
 
-        if (e->rd == linear || e->wr == linear) {
-            tlb_drop(e);
+        tlb_drop_page(tlb_slot(cpu, i, linear), linear);
+        for (unsigned n = TLB_SIZE; n < TLB_ALL; n++) {
+            tlb_drop_page(&cpu->tlbs[i][n], linear);
         }
         if (f->tag == linear) {
             f->tag = TLB_NONE;
@@ -356,8 +374,39 @@ static Translation translate(X86Cpu *cpu, uint64_t linear, int access, bool user
     return t;
 }
 
+static bool tlb_matches(const TlbEntry *e, uint64_t tag, bool write)
+{
+    return (write ? e->wr : e->rd) == tag;
+}
+
+/* The entry in its place, brought back from among the victims if need be, or NULL. */
+static const TlbEntry *tlb_find(X86Cpu *cpu, uint64_t linear, bool user, bool write)
+{
+    TlbEntry *e = tlb_slot(cpu, user, linear), *victims = &cpu->tlbs[user][TLB_SIZE];
+    uint64_t tag = linear & X86_PAGE_MASK;
+
+    if (tlb_matches(e, tag, write)) {
+        return e;
+    }
+    for (unsigned i = 0; i < TLB_VICTIMS; i++) {
+        if (tlb_matches(&victims[i], tag, write)) {
+            TlbEntry old = *e;
+
+            *e = victims[i];
+            victims[i] = old;
+            return e;
+        }
+    }
+    return NULL;
+}
+
 static void tlb_fill(X86Cpu *cpu, TlbEntry *e, uint64_t tag, const uint8_t *host, bool writable, bool global)
 {
+    bool user = e >= cpu->tlbs[1];
+
+    if (e->rd != TLB_NONE && e->rd != tag) {
+        cpu->tlbs[user][TLB_SIZE + cpu->next_victim++ % TLB_VICTIMS] = *e;
+    }
     *e = (TlbEntry){.rd = tag, .wr = writable ? tag : TLB_NONE, .addend = (uintptr_t)host - tag, .global = global};
     if (!global) {
         if (cpu->local_count < TLB_LOCALS) {
@@ -375,11 +424,16 @@ static void tlb_fill(X86Cpu *cpu, TlbEntry *e, uint64_t tag, const uint8_t *host
 static uint8_t *resolve(X86Cpu *cpu, uint64_t linear, int access, bool user, uint64_t *gpa)
 {
     bool write = access & ACCESS_WRITE;
-    Translation t = translate(cpu, linear, access, user);
-    const X86BusPage *page = bus_page(cpu, *gpa = t.gpa);
-    TlbEntry *e = &cpu->tlbs[user][(linear >> X86_PAGE_BITS) & (TLB_SIZE - 1)];
+    const TlbEntry *hit = tlb_find(cpu, linear, user, write);
+    const X86BusPage *page;
     CodePage *code;
+    Translation t;
 
+    if (hit) {
+        return (uint8_t *)(linear + hit->addend);
+    }
+    t = translate(cpu, linear, access, user);
+    page = bus_page(cpu, *gpa = t.gpa);
     if (!page->host || (write && !page->writable)) {
         return NULL;
     }
@@ -388,8 +442,15 @@ static uint8_t *resolve(X86Cpu *cpu, uint64_t linear, int access, bool user, uin
         x86_code_invalidate_page(cpu, t.gpa & X86_PAGE_MASK);
         code = NULL;
     }
-    tlb_fill(cpu, e, linear & X86_PAGE_MASK, page->host, page->writable && t.writable && !code, t.global);
+    tlb_fill(cpu, tlb_slot(cpu, user, linear), linear & X86_PAGE_MASK, page->host, page->writable && t.writable && !code, t.global);
     return page->host + (linear & 0xfff);
+}
+
+static void tlb_protect(TlbEntry *e, uint64_t tag)
+{
+    if (e->wr == tag) {
+        e->wr = TLB_NONE;
+    }
 }
 
 FetchEntry *x86_fetch_page(X86Cpu *cpu, uint64_t linear)
@@ -413,10 +474,9 @@ FetchEntry *x86_fetch_page(X86Cpu *cpu, uint64_t linear)
     x86_code_page_check(cpu, t.gpa, page->host);
     /* Stores to this page must be seen from now on. */
     for (unsigned i = 0; i < 2; i++) {
-        TlbEntry *e = &cpu->tlbs[i][(tag >> X86_PAGE_BITS) & (TLB_SIZE - 1)];
-
-        if (e->wr == tag) {
-            e->wr = TLB_NONE;
+        tlb_protect(tlb_slot(cpu, i, tag), tag);
+        for (unsigned n = TLB_SIZE; n < TLB_ALL; n++) {
+            tlb_protect(&cpu->tlbs[i][n], tag);
         }
     }
     return f;

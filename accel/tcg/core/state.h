@@ -128,7 +128,10 @@ struct Block {
     uint64_t phys2;      /* page of the tail when it crosses, else 0 */
     uint32_t mode;       /* MODE_DEAD when its code was overwritten */
     uint16_t bytes, count;
+    uint32_t heat;       /* runs left until it is compiled; 0: it is or never will be */
     Block *chain[2];     /* not taken / taken successor in the same page */
+    const void *code;    /* compiled, or NULL */
+    uint8_t *jump[2];    /* the code's jumps to those successors */
     uint8_t source[16];  /* the instruction, when it crosses into the next page: compared at each entry */
     Op ops[];            /* count + 1: the last leads out of the block */
 };
@@ -139,6 +142,9 @@ enum { MODE_LONG64 = 1, MODE_CS32 = 2, MODE_SS32 = 4, MODE_PROT = 8, MODE_FLAT =
 
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
+/* After the direct-mapped entries: what was last driven out of them. */
+#define TLB_VICTIMS 8u
+#define TLB_ALL (TLB_SIZE + TLB_VICTIMS)
 
 /* Tags are linear page addresses, or TLB_NONE.  A page that is not plain memory has all its tags TLB_NONE. */
 #define TLB_NONE UINT64_C(1)
@@ -210,7 +216,8 @@ struct X86Cpu {
     uint32_t mode;
     uint8_t cpl;
     TlbEntry *tlb;            /* of the present privilege: tlbs[cpl == 3] */
-    TlbEntry tlbs[2][TLB_SIZE];
+    TlbEntry tlbs[2][TLB_ALL];
+    unsigned next_victim;
     FetchEntry fetch[2][FETCH_SIZE];
     JumpEntry jump[2][JUMP_SIZE];
     uint64_t gen[2];          /* of the jump cache: older entries are void */
@@ -256,6 +263,7 @@ struct X86Cpu {
     X86CpuConfig config;
     uint64_t features[6];     /* cpuid.c */
     const struct X86CpuModel *model;
+    struct Jit *jit;          /* NULL: the interpreter alone */
 };
 
 /* --- faults: do not return --- */
