@@ -67,6 +67,8 @@ typedef struct X86CpuBus {
     uint64_t (*read_tsc)(void *opaque);
     /* Triple fault: the machine decides (reset, stop). */
     void (*triple_fault)(void *opaque);
+    /* System management mode begins or ends: from now on map_page and mem_* answer with SMRAM or without.  May be NULL. */
+    void (*set_smm)(void *opaque, bool on);
 } X86CpuBus;
 
 /* Static configuration of one CPU. */
@@ -155,6 +157,8 @@ typedef struct X86TableState {
 enum { X86_SEG_ES, X86_SEG_CS, X86_SEG_SS, X86_SEG_DS, X86_SEG_FS, X86_SEG_GS, X86_SEG_LDTR, X86_SEG_TR, X86_SEG_COUNT };
 enum { X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RSP, X86_RBP, X86_RSI, X86_RDI };
 
+#define X86_SMBASE_RESET 0x30000u
+
 typedef struct X86CpuState {
     uint64_t gpr[16], rip, rflags;
     X86SegState seg[X86_SEG_COUNT];
@@ -165,7 +169,10 @@ typedef struct X86CpuState {
     uint64_t tsc_offset;
     uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_var[16];
     uint8_t xsave[832];  /* standard-format XSAVE area: x87, SSE, header, AVX (SDM vol. 1, 13.4) */
-    uint8_t halted, wait_sipi, nmi_blocked, nmi_pending, irq_shadow, smm, a20;
+    uint8_t halted, wait_sipi, nmi_blocked, nmi_pending;
+    uint8_t irq_shadow;  /* 0: none, 1: after STI, 2: after MOV SS */
+    uint8_t smm, a20;
+    uint32_t smbase;     /* X86_SMBASE_RESET after reset */
 } X86CpuState;
 
 /* Whole architectural state, CPU stopped.  set returns false when a field cannot be (reserved bits in CR/EFER). */

@@ -106,7 +106,7 @@ static CodePage *code_page_add(X86Cpu *cpu, uint64_t phys, const uint8_t *host)
     page->next = *head;
     *head = page;
     /* Linear aliases of the page may be in the write TLB. */
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < TLB_EMPTY; i++) {
         for (unsigned n = 0; n < TLB_ALL; n++) {
             TlbEntry *e = &cpu->tlbs[i][n];
 

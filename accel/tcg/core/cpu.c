@@ -21,12 +21,13 @@ void x86_set_rflags(X86Cpu *cpu, uint64_t val, uint64_t mask)
     const uint32_t kept = X86_FLAG_TF | X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_IOPL | X86_FLAG_NT | X86_FLAG_RF |
                           X86_FLAG_VM | X86_FLAG_AC | X86_FLAG_VIF | X86_FLAG_VIP | X86_FLAG_ID;
     uint64_t flags = (x86_get_rflags(cpu) & ~mask) | (val & mask);
+    uint32_t old = cpu->rflags;
 
     if (mask & X86_FLAGS_ARITH) {
         cc_raw(cpu, (uint32_t)flags);
     }
     cpu->rflags = (uint32_t)flags & kept;
-    if (mask & (X86_FLAG_TF | X86_FLAG_VM)) {
+    if ((old ^ cpu->rflags) & (X86_FLAG_TF | X86_FLAG_VM | X86_FLAG_AC)) {
         x86_update_mode(cpu);
     }
 }
@@ -48,6 +49,9 @@ X86Cpu *x86_cpu_new(const X86CpuConfig *config, const X86CpuBus *bus, void *opaq
         return NULL;
     }
     cpu->config.model = cpu->model_name;
+    for (size_t i = 0; i < sizeof(cpu->tlbs[0]) / sizeof(cpu->tlbs[0][0]); i++) {
+        cpu->tlbs[TLB_EMPTY][i].rd = cpu->tlbs[TLB_EMPTY][i].wr = TLB_NONE;
+    }
     cpu->jit = config->jit_heat ? x86_jit_new() : NULL;
     x86_bus_flush(cpu);
     x86_cpu_reset(cpu, false);
@@ -65,12 +69,39 @@ void x86_cpu_free(X86Cpu *cpu)
     free(cpu);
 }
 
+/* INIT leaves the model-specific registers, the caches' modes and the extended state as they are. */
+static void keep_over_init(const X86Cpu *cpu, X86CpuState *s)
+{
+    X86CpuState old;
+
+    x86_cpu_get_state((X86Cpu *)cpu, &old);
+    s->cr0 |= old.cr0 & (X86_CR0_CD | X86_CR0_NW);
+    s->star = old.star;
+    s->lstar = old.lstar;
+    s->cstar = old.cstar;
+    s->fmask = old.fmask;
+    s->kernel_gs_base = old.kernel_gs_base;
+    s->tsc_aux = old.tsc_aux;
+    s->pat = old.pat;
+    s->sysenter_cs = old.sysenter_cs;
+    s->sysenter_esp = old.sysenter_esp;
+    s->sysenter_eip = old.sysenter_eip;
+    s->misc_enable = old.misc_enable;
+    s->xcr0 = old.xcr0;
+    s->tsc_offset = old.tsc_offset;
+    s->mtrr_def_type = old.mtrr_def_type;
+    memcpy(s->mtrr_fixed, old.mtrr_fixed, sizeof(s->mtrr_fixed));
+    memcpy(s->mtrr_var, old.mtrr_var, sizeof(s->mtrr_var));
+    s->smbase = old.smbase;
+    s->a20 = old.a20;
+}
+
 /* SDM vol. 3, table 9-1. */
 void x86_cpu_reset(X86Cpu *cpu, bool init)
 {
-    X86CpuState s = {.rip = 0xfff0, .rflags = X86_FLAG_ONE, .cr0 = 0x60000010, .a20 = 1, .pat = UINT64_C(0x0007040600070406)};
+    X86CpuState s = {.rip = 0xfff0, .rflags = X86_FLAG_ONE, .cr0 = 0x60000010, .a20 = 1, .pat = UINT64_C(0x0007040600070406),
+                     .xcr0 = 1, .smbase = X86_SMBASE_RESET};
     X86Fpu fpu = cpu->fpu;
-    uint64_t tsc_offset = cpu->tsc_offset;
 
     s.gpr[X86_RDX] = 0x000f61;
     for (int i = 0; i < X86_SEG_COUNT; i++) {
@@ -81,7 +112,9 @@ void x86_cpu_reset(X86Cpu *cpu, bool init)
     s.dr[6] = 0xffff0ff0;
     s.dr[7] = 0x400;
     s.wait_sipi = !cpu->boot_cpu;
-    s.tsc_offset = init ? tsc_offset : 0;
+    if (init) {
+        keep_over_init(cpu, &s);
+    }
     x86_cpu_set_state(cpu, &s);
     if (init) {
         cpu->fpu = fpu;
@@ -89,7 +122,8 @@ void x86_cpu_reset(X86Cpu *cpu, bool init)
         memset(&cpu->fpu, 0, sizeof(cpu->fpu));
         x86_fpu_reset(&cpu->fpu);
     }
-    atomic_store(&cpu->pending, 0);
+    /* What other threads want of the CPU's caches outlives a reset. */
+    atomic_fetch_and(&cpu->pending, (unsigned)(PENDING_KICK | PENDING_FLUSH | PENDING_CODE));
 }
 
 /* --- inputs: any thread --- */
@@ -126,8 +160,8 @@ bool x86_cpu_has_work(X86Cpu *cpu)
     if (cpu->wait_sipi) {
         return pending & (PENDING_SIPI | PENDING_INIT | PENDING_RESET);
     }
-    return !cpu->halted || (pending & (PENDING_NMI | PENDING_SMI | PENDING_INIT | PENDING_RESET)) ||
-           ((pending & PENDING_HARD) && (cpu->rflags & X86_FLAG_IF));
+    return !cpu->halted || (pending & PENDING_RESET) || (!cpu->smm && (pending & (PENDING_SMI | PENDING_INIT))) ||
+           (!cpu->nmi_blocked && (pending & PENDING_NMI)) || ((pending & PENDING_HARD) && (cpu->rflags & X86_FLAG_IF));
 }
 
 void x86_cpu_set_a20(X86Cpu *cpu, bool enabled)
@@ -196,13 +230,50 @@ static void take_sipi(X86Cpu *cpu)
     x86_update_mode(cpu);
 }
 
+/* Interrupts and traps: between two instructions. */
 static void take_interrupt(X86Cpu *cpu, int vector)
 {
+    static const Op at_start;
+
     cpu->halted = false;
     cpu->delivering = vector;
+    cpu->fault_vector = -1; /* combines with no fault that delivery meets */
+    cpu->op = &at_start;
     cpu->in_delivery = true;
     x86_interrupt(cpu, vector, false, -1, cpu->rip);
     cpu->in_delivery = false;
+}
+
+/* What other threads changed that the CPU had remembered. */
+static void service_caches(X86Cpu *cpu, unsigned pending)
+{
+    if (pending & PENDING_FLUSH) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_FLUSH);
+        x86_bus_flush(cpu);
+    }
+    if (pending & PENDING_CODE) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_CODE);
+        drop_written_code(cpu);
+    }
+}
+
+/* Interrupts in the order of their priority (SDM vol. 3, table 6-2). */
+static void service_interrupts(X86Cpu *cpu, unsigned pending)
+{
+    if ((pending & PENDING_SMI) && !cpu->smm) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_SMI);
+        x86_smm_enter(cpu);
+    } else if ((pending & PENDING_NMI) && !cpu->nmi_blocked) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_NMI);
+        cpu->nmi_blocked = true;
+        take_interrupt(cpu, X86_EXC_NMI);
+    } else if ((pending & PENDING_HARD) && (cpu->rflags & X86_FLAG_IF)) {
+        int vector = cpu->bus->intr_ack(cpu->opaque);
+
+        if (vector >= 0) {
+            take_interrupt(cpu, vector);
+        }
+    }
 }
 
 /* Carries out what is pending.  False: the run ends with *why. */
@@ -214,36 +285,18 @@ static bool service(X86Cpu *cpu, X86CpuExit *why)
         x86_cpu_reset(cpu, false);
         return true;
     }
-    if (pending & PENDING_INIT) {
+    if ((pending & PENDING_INIT) && !cpu->smm) {
         x86_cpu_reset(cpu, true);
         atomic_fetch_or(&cpu->pending, pending & ~(unsigned)(PENDING_INIT | PENDING_HARD | PENDING_NMI));
         return true;
     }
-    if (pending & PENDING_FLUSH) {
-        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_FLUSH);
-        x86_bus_flush(cpu);
-    }
-    if (pending & PENDING_CODE) {
-        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_CODE);
-        drop_written_code(cpu);
-    }
+    service_caches(cpu, pending);
     if (pending & PENDING_SIPI) {
         atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_SIPI);
         take_sipi(cpu);
     }
-    if (cpu->irq_shadow) {
-        return true;
-    }
-    if ((pending & PENDING_NMI) && !cpu->nmi_blocked) {
-        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_NMI);
-        cpu->nmi_blocked = true;
-        take_interrupt(cpu, X86_EXC_NMI);
-    } else if ((pending & PENDING_HARD) && (cpu->rflags & X86_FLAG_IF) && !cpu->wait_sipi) {
-        int vector = cpu->bus->intr_ack(cpu->opaque);
-
-        if (vector >= 0) {
-            take_interrupt(cpu, vector);
-        }
+    if (!cpu->wait_sipi && !cpu->irq_shadow) {
+        service_interrupts(cpu, pending);
     }
     if (pending & PENDING_KICK) {
         atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_KICK);
@@ -275,6 +328,9 @@ static bool deliver_fault(X86Cpu *cpu)
             cpu->rip = cpu->gpr[SLOT_RIP] + op->off;
         }
         cpu->fault_vector = cpu->delivering;
+        if (cpu->delivering != X86_EXC_DB) {
+            cpu->rflags |= X86_FLAG_RF; /* saved with the flags: the instruction runs again */
+        }
         cpu->op = &at_start;
         cpu->gpr[SLOT_RIP] = cpu->rip;
         vector = cpu->delivering;
@@ -303,11 +359,29 @@ static bool deliver_fault(X86Cpu *cpu)
     return true;
 }
 
-/* TF: #DB after the instruction that began with it set. */
-static void single_step(X86Cpu *cpu)
+/* One instruction with TF set, breakpoints enabled, or in an interrupt shadow; what it met becomes a trap. */
+static void step(X86Cpu *cpu)
 {
-    cpu->dr[6] |= UINT64_C(1) << 14;
-    take_interrupt(cpu, X86_EXC_DB);
+    bool tf = cpu->rflags & X86_FLAG_TF;
+
+    if (x86_debug_enabled(cpu)) {
+        x86_debug_fetch(cpu);
+    }
+    cpu->rflags &= ~X86_FLAG_RF;
+    cpu->step_ends = false;
+    x86_interpret_blocks(cpu, true);
+    if (cpu->irq_shadow == SHADOW_MOV_SS && cpu->insns == cpu->shadow_insns) {
+        return; /* breakpoints met wait for the next instruction */
+    }
+    if (tf && !cpu->step_ends) {
+        cpu->dr[6] |= X86_DR6_BS;
+        cpu->debug_trap = true;
+    }
+    if (cpu->debug_hits) {
+        cpu->dr[6] |= cpu->debug_hits;
+        cpu->debug_hits = 0;
+        cpu->debug_trap = true;
+    }
 }
 
 X86CpuExit x86_cpu_run(X86Cpu *cpu)
@@ -323,20 +397,29 @@ X86CpuExit x86_cpu_run(X86Cpu *cpu)
     }
     x86_blocks_reap(cpu);
     for (;;) {
-        bool shadow = cpu->irq_shadow, tf = cpu->rflags & X86_FLAG_TF;
-
         cpu->block = NULL;
+        if (cpu->insns != cpu->shadow_insns) {
+            cpu->irq_shadow = SHADOW_NONE;
+        }
+        if (cpu->debug_trap) {
+            cpu->debug_trap = false;
+            take_interrupt(cpu, X86_EXC_DB);
+        }
         if (atomic_load(&cpu->pending) && !service(cpu, &why)) {
             return why;
         }
         if (cpu->halted || cpu->wait_sipi) {
             return X86_EXIT_HALTED;
         }
-        /* After STI or MOV SS one block runs before interrupts are looked at again. */
-        cpu->irq_shadow = false;
-        x86_interpret_blocks(cpu, shadow || tf);
-        if (tf && (cpu->rflags & X86_FLAG_TF)) {
-            single_step(cpu);
+        /* What is pending is looked at again after the one instruction in the shadow. */
+        if (cpu->irq_shadow && atomic_load(&cpu->pending)) {
+            cpu->mode |= MODE_TF;
+        }
+        if (cpu->mode & MODE_TF) {
+            step(cpu);
+            x86_update_mode(cpu);
+        } else {
+            x86_interpret_blocks(cpu, false);
         }
     }
 }
@@ -385,7 +468,9 @@ void x86_cpu_get_state(X86Cpu *cpu, X86CpuState *s)
     s->wait_sipi = cpu->wait_sipi;
     s->nmi_blocked = cpu->nmi_blocked;
     s->nmi_pending = !!(atomic_load(&cpu->pending) & PENDING_NMI);
-    s->irq_shadow = cpu->irq_shadow;
+    s->irq_shadow = cpu->insns == cpu->shadow_insns ? cpu->irq_shadow : 0;
+    s->smm = cpu->smm;
+    s->smbase = cpu->smbase;
     s->a20 = cpu->a20_mask == UINT64_MAX;
 }
 
@@ -444,13 +529,20 @@ bool x86_cpu_set_state(X86Cpu *cpu, const X86CpuState *s)
     cpu->halted = s->halted;
     cpu->wait_sipi = s->wait_sipi;
     cpu->nmi_blocked = s->nmi_blocked;
-    cpu->irq_shadow = s->irq_shadow;
+    x86_set_shadow(cpu, s->irq_shadow);
+    cpu->smm = s->smm;
+    cpu->smbase = s->smbase;
+    cpu->debug_trap = false;
+    cpu->debug_hits = 0;
     cpu->in_delivery = false;
     cpu->rflags = 0;
     cc_raw(cpu, 0);
     x86_set_rflags(cpu, s->rflags, UINT32_MAX);
     x86_cpu_set_a20(cpu, s->a20);
     x86_blocks_flush(cpu);
+    if ((s->cr0 & X86_CR0_PG) && (s->cr4 & X86_CR4_PAE) && !(s->efer & X86_EFER_LMA)) {
+        x86_load_pdptes(cpu, s->cr3);
+    }
     x86_update_mode(cpu);
     return true;
 }

@@ -5,8 +5,6 @@
 
 #include "accel/tcg/core/state.h"
 
-enum { F_1_EDX, F_1_ECX, F_7_EBX, F_8_EDX, F_8_ECX, F_WORDS };
-
 typedef struct Feature {
     const char *name;
     uint8_t word, bit;
@@ -14,19 +12,19 @@ typedef struct Feature {
 
 /* Everything this CPU implements; `max` has all, qemu64 those marked in its mask. */
 static const Feature features[] = {
-    {"fpu", F_1_EDX, 0}, {"de", F_1_EDX, 2}, {"pse", F_1_EDX, 3}, {"tsc", F_1_EDX, 4}, {"msr", F_1_EDX, 5},
-    {"pae", F_1_EDX, 6}, {"mce", F_1_EDX, 7}, {"cx8", F_1_EDX, 8}, {"apic", F_1_EDX, 9}, {"sep", F_1_EDX, 11},
-    {"mtrr", F_1_EDX, 12}, {"pge", F_1_EDX, 13}, {"mca", F_1_EDX, 14}, {"cmov", F_1_EDX, 15}, {"pat", F_1_EDX, 16},
-    {"pse36", F_1_EDX, 17}, {"clflush", F_1_EDX, 19}, {"mmx", F_1_EDX, 23}, {"fxsr", F_1_EDX, 24},
-    {"sse", F_1_EDX, 25}, {"sse2", F_1_EDX, 26},
-    {"sse3", F_1_ECX, 0}, {"pclmulqdq", F_1_ECX, 1}, {"ssse3", F_1_ECX, 9}, {"cx16", F_1_ECX, 13},
-    {"sse4.1", F_1_ECX, 19}, {"sse4.2", F_1_ECX, 20}, {"x2apic", F_1_ECX, 21}, {"movbe", F_1_ECX, 22},
-    {"popcnt", F_1_ECX, 23}, {"tsc-deadline", F_1_ECX, 24}, {"aes", F_1_ECX, 25}, {"rdrand", F_1_ECX, 30},
-    {"hypervisor", F_1_ECX, 31},
-    {"fsgsbase", F_7_EBX, 0}, {"smep", F_7_EBX, 7}, {"erms", F_7_EBX, 9}, {"rdseed", F_7_EBX, 18},
-    {"adx", F_7_EBX, 19}, {"smap", F_7_EBX, 20},
-    {"syscall", F_8_EDX, 11}, {"nx", F_8_EDX, 20}, {"pdpe1gb", F_8_EDX, 26}, {"rdtscp", F_8_EDX, 27}, {"lm", F_8_EDX, 29},
-    {"lahf-lm", F_8_ECX, 0}, {"cr8legacy", F_8_ECX, 4}, {"abm", F_8_ECX, 5},
+    {"fpu", X86_F_1_EDX, 0}, {"de", X86_F_1_EDX, 2}, {"pse", X86_F_1_EDX, 3}, {"tsc", X86_F_1_EDX, 4}, {"msr", X86_F_1_EDX, 5},
+    {"pae", X86_F_1_EDX, 6}, {"mce", X86_F_1_EDX, 7}, {"cx8", X86_F_1_EDX, 8}, {"apic", X86_F_1_EDX, 9}, {"sep", X86_F_1_EDX, 11},
+    {"mtrr", X86_F_1_EDX, 12}, {"pge", X86_F_1_EDX, 13}, {"mca", X86_F_1_EDX, 14}, {"cmov", X86_F_1_EDX, 15}, {"pat", X86_F_1_EDX, 16},
+    {"pse36", X86_F_1_EDX, 17}, {"clflush", X86_F_1_EDX, 19}, {"mmx", X86_F_1_EDX, 23}, {"fxsr", X86_F_1_EDX, 24},
+    {"sse", X86_F_1_EDX, 25}, {"sse2", X86_F_1_EDX, 26},
+    {"sse3", X86_F_1_ECX, 0}, {"pclmulqdq", X86_F_1_ECX, 1}, {"pcid", X86_F_1_ECX, 17}, {"ssse3", X86_F_1_ECX, 9}, {"cx16", X86_F_1_ECX, 13},
+    {"sse4.1", X86_F_1_ECX, 19}, {"sse4.2", X86_F_1_ECX, 20}, {"x2apic", X86_F_1_ECX, 21}, {"movbe", X86_F_1_ECX, 22},
+    {"popcnt", X86_F_1_ECX, 23}, {"tsc-deadline", X86_F_1_ECX, 24}, {"aes", X86_F_1_ECX, 25}, {"rdrand", X86_F_1_ECX, 30},
+    {"hypervisor", X86_F_1_ECX, 31},
+    {"fsgsbase", X86_F_7_EBX, 0}, {"smep", X86_F_7_EBX, 7}, {"erms", X86_F_7_EBX, 9}, {"rdseed", X86_F_7_EBX, 18},
+    {"adx", X86_F_7_EBX, 19}, {"smap", X86_F_7_EBX, 20},
+    {"umip", X86_F_7_ECX, 2}, {"syscall", X86_F_8_EDX, 11}, {"nx", X86_F_8_EDX, 20}, {"pdpe1gb", X86_F_8_EDX, 26}, {"rdtscp", X86_F_8_EDX, 27}, {"lm", X86_F_8_EDX, 29},
+    {"lahf-lm", X86_F_8_ECX, 0}, {"cr8legacy", X86_F_8_ECX, 4}, {"abm", X86_F_8_ECX, 5},
 };
 
 struct X86CpuModel {
@@ -38,7 +36,7 @@ struct X86CpuModel {
 
 static const struct X86CpuModel models[] = {
     {"qemu64", "QEMU Virtual CPU version 2.5+", 0x000f61,
-     ",pclmulqdq,ssse3,sse4.1,sse4.2,x2apic,movbe,popcnt,tsc-deadline,aes,rdrand,fsgsbase,smep,erms,rdseed,adx,smap,pdpe1gb,rdtscp,cr8legacy,abm,"},
+     ",pclmulqdq,pcid,umip,ssse3,sse4.1,sse4.2,x2apic,movbe,popcnt,tsc-deadline,aes,rdrand,fsgsbase,smep,erms,rdseed,adx,smap,pdpe1gb,rdtscp,cr8legacy,abm,"},
     {"max", "mpqemu TCG CPU", 0x000f61, ","},
 };
 
@@ -148,14 +146,15 @@ void x86_cpuid(X86Cpu *cpu)
     case 1:
         r[0] = cpu->model->signature;
         r[1] = cpu->config.apic_id << 24 | (cores * threads & 0xff) << 16 | 8 << 8;
-        r[2] = (uint32_t)cpu->features[F_1_ECX];
-        r[3] = (uint32_t)cpu->features[F_1_EDX] | (cores * threads > 1 ? 1u << 28 : 0);
+        r[2] = (uint32_t)cpu->features[X86_F_1_ECX];
+        r[3] = (uint32_t)cpu->features[X86_F_1_EDX] | (cores * threads > 1 ? 1u << 28 : 0);
         if (!(base & 0x800)) {
             r[3] &= ~(1u << 9);
         }
         break;
     case 7:
-        r[1] = sub == 0 ? (uint32_t)cpu->features[F_7_EBX] : 0;
+        r[1] = sub == 0 ? (uint32_t)cpu->features[X86_F_7_EBX] : 0;
+        r[2] = sub == 0 ? (uint32_t)cpu->features[X86_F_7_ECX] : 0;
         break;
     case 0xb:
         r[0] = sub == 0 ? (threads > 1) : sub == 1 ? 32u - (uint32_t)__builtin_clz(cores * threads > 1 ? cores * threads - 1 : 1) : 0;
@@ -169,8 +168,8 @@ void x86_cpuid(X86Cpu *cpu)
         break;
     case 0x80000001:
         r[0] = cpu->model->signature;
-        r[2] = (uint32_t)cpu->features[F_8_ECX];
-        r[3] = (uint32_t)cpu->features[F_8_EDX] | ((uint32_t)cpu->features[F_1_EDX] & 0x0183f3ff);
+        r[2] = (uint32_t)cpu->features[X86_F_8_ECX];
+        r[3] = (uint32_t)cpu->features[X86_F_8_EDX] | ((uint32_t)cpu->features[X86_F_1_EDX] & 0x0183f3ff);
         break;
     case 0x80000002:
     case 0x80000003:

@@ -55,6 +55,12 @@ static uint8_t get8(Decoder *d)
         }
         x86_raise_gp(d->cpu, 0);
     }
+    if (!d->long64 && d->rip + d->op.off + d->pos > d->cpu->seg[X86_SEG_CS].limit) {
+        if (!d->first) {
+            longjmp(d->stop, 1);
+        }
+        x86_raise_gp(d->cpu, 0);
+    }
     if (d->pos >= d->avail) {
         if (!d->first) {
             longjmp(d->stop, 1);
@@ -827,7 +833,7 @@ static const Entry two_byte[256] = {
     [0x77] = CALL(fpu, OPD_NONE), /* EMMS */
     [0x80 ... 0x8f] = FN(dec_jcc), [0x90 ... 0x9f] = FN(dec_setcc),
     [0xa0 ... 0xa1] = FN(dec_push_pop_fsgs), [0xa8 ... 0xa9] = FN(dec_push_pop_fsgs),
-    [0xa2] = CALL(cpuid_op, OPD_NONE),
+    [0xa2] = CALL(cpuid_op, OPD_NONE), [0xaa] = ENDS(system, OPD_NONE), /* RSM */
     [0xa3] = CALL(bt, OPD_MODRM), [0xab] = CALL(bt, OPD_MODRM), [0xb3] = CALL(bt, OPD_MODRM), [0xbb] = CALL(bt, OPD_MODRM),
     [0xba] = CALL(bt, OPD_MODRM_IMM8),
     [0xa4] = CALL(shiftd, OPD_MODRM_IMM8), [0xa5] = CALL(shiftd, OPD_MODRM), [0xac] = CALL(shiftd, OPD_MODRM_IMM8),
@@ -1053,7 +1059,8 @@ Block *x86_decode_block(X86Cpu *cpu, uint64_t rip)
     d.page = fetch->host + start;
     d.room = X86_PAGE_SIZE - start;
     if (!setjmp(d.stop)) {
-        while (!d.ends && block->count < ((cpu->mode & MODE_TF) ? 1 : BLOCK_MAX_OPS) && !block->phys2 &&
+        /* An op may have a check in front of it. */
+        while (!d.ends && block->count < ((cpu->mode & MODE_TF) ? 1 : BLOCK_MAX_OPS - 1) && !block->phys2 &&
                off < d.room) {
             d.first = block->count == 0;
             d.bytes = d.page + off;
@@ -1061,6 +1068,9 @@ Block *x86_decode_block(X86Cpu *cpu, uint64_t rip)
             memset(&d.op, 0, sizeof(d.op));
             d.op.off = (uint16_t)off;
             decode_one(&d);
+            if (x86_segcheck_op(cpu, &d.op, &block->ops[block->count])) {
+                block->count++;
+            }
             block->ops[block->count++] = d.op;
             off += d.pos;
         }

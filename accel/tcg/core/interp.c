@@ -194,7 +194,10 @@ static inline bool attention(const X86Cpu *cpu)
     if (cpu->nmi_blocked) {
         pending &= ~(unsigned)PENDING_NMI;
     }
-    return pending & ~(unsigned)PENDING_SMI;
+    if (cpu->smm) {
+        pending &= ~(unsigned)(PENDING_SMI | PENDING_INIT);
+    }
+    return pending;
 }
 
 /* Runs blocks from cpu->rip until something is pending; with cpu NULL only publishes the label table. */
@@ -221,7 +224,7 @@ static void run_blocks(X86Cpu *cpu, bool one)
     }
 
 find:
-    if (!first_only && attention(cpu)) {
+    if (!first_only && (attention(cpu) || cpu->mode & MODE_TF)) {
         return;
     }
     {
@@ -267,7 +270,7 @@ jump:
         block = next;
         goto enter;
     }
-    if (block->mode != MODE_DEAD && !block->phys2 && x86_same_page(cpu, target, cpu->gpr[SLOT_RIP]) && !attention(cpu)) {
+    if (block->mode != MODE_DEAD && !block->phys2 && !(cpu->mode & MODE_TF) && x86_same_page(cpu, target, cpu->gpr[SLOT_RIP]) && !attention(cpu)) {
         Block *from = block;
 
         block = x86_block_find(cpu, target);
@@ -370,6 +373,7 @@ alu_slow:
     CHECK_CANONICAL(target);
     cpu->rip = target;
     cpu->gpr[X86_RSP] += 8;
+    cpu->rip = target;
     goto find;
     L_JMP64_R:
     target = GPR(uint64_t, op->r1);

@@ -10,6 +10,8 @@
 #define PTE_PS 0x080u
 #define PTE_G 0x100u
 #define PTE_NX (UINT64_C(1) << 63)
+/* Address bits beyond the 40 that CPUID reports. */
+#define PTE_RESERVED UINT64_C(0x000fff0000000000)
 #define PF_P 1
 #define PF_W 2
 #define PF_U 4
@@ -73,11 +75,13 @@ typedef struct Walk {
     uint64_t entry_addr;    /* of the leaf */
     uint64_t entry;
     unsigned entry_size;
+    uint64_t page_size;
 } Walk;
 
 static bool walk_fail(Walk *w, int bits)
 {
-    bool fetch = w->access == ACCESS_EXEC && ((w->cpu->efer & X86_EFER_NXE) || (w->cpu->cr4 & X86_CR4_SMEP));
+    bool nx = (w->cpu->efer & X86_EFER_NXE) && (w->cpu->cr4 & X86_CR4_PAE);
+    bool fetch = w->access == ACCESS_EXEC && (nx || (w->cpu->cr4 & X86_CR4_SMEP));
 
     w->error = bits | (w->access & ACCESS_WRITE ? PF_W : 0) | (w->user ? PF_U : 0) | (fetch ? PF_I : 0);
     return false;
@@ -91,8 +95,8 @@ static bool walk_entry(Walk *w, uint64_t addr, unsigned size, uint64_t reserved)
     if (!(w->entry & PTE_P)) {
         return walk_fail(w, 0);
     }
-    if (size == 8 && !(w->cpu->efer & X86_EFER_NXE)) {
-        reserved |= PTE_NX;
+    if (size == 8) {
+        reserved |= PTE_RESERVED | (w->cpu->efer & X86_EFER_NXE ? 0 : PTE_NX);
     }
     if (w->entry & reserved) {
         return walk_fail(w, PF_P | PF_RSVD);
@@ -131,7 +135,7 @@ static bool walk_permissions(Walk *w)
         return walk_fail(w, PF_P);
     }
     if (!w->user && w->user_ok && w->access != ACCESS_EXEC && (cpu->cr4 & X86_CR4_SMAP) && !w->debug &&
-        !(cpu->rflags & X86_FLAG_AC)) {
+        (!(cpu->rflags & X86_FLAG_AC) || cpu->cpl == 3)) {
         return walk_fail(w, PF_P);
     }
     if ((w->access & ACCESS_WRITE) && !w->writable && (w->user || (cpu->cr0 & X86_CR0_WP))) {
@@ -158,6 +162,7 @@ static bool walk_leaf(Walk *w, uint64_t page_size, uint64_t *gpa)
         w->writable = true;
     }
     *gpa = base | (w->linear & (page_size - 1));
+    w->page_size = page_size;
     return true;
 }
 
@@ -172,8 +177,9 @@ static bool walk_4level(Walk *w, uint64_t *gpa)
     for (int level = 3;; level--) {
         unsigned shift = 12 + 9 * (unsigned)level;
         uint64_t size = UINT64_C(1) << shift;
+        bool never_large = level == 3 || (level == 2 && !x86_has_feature(w->cpu, 3, 26));
 
-        if (!walk_entry(w, table + ((w->linear >> shift) & 511) * 8, 8, level == 3 ? PTE_PS : 0)) {
+        if (!walk_entry(w, table + ((w->linear >> shift) & 511) * 8, 8, never_large ? PTE_PS : 0)) {
             return false;
         }
         if (level == 0 || (level < 3 && (w->entry & PTE_PS))) {
@@ -187,21 +193,40 @@ static bool walk_4level(Walk *w, uint64_t *gpa)
     }
 }
 
+/* Bits 52 to 62 are reserved outside long mode. */
+#define PAE_RESERVED UINT64_C(0x7ff0000000000000)
+
 static bool walk_pae(Walk *w, uint64_t *gpa)
 {
-    uint64_t pdpte = x86_phys_read(w->cpu, (w->cpu->cr3 & 0xffffffe0) + (w->linear >> 30 & 3) * 8, 8);
+    uint64_t pdpte = w->cpu->pdpte[w->linear >> 30 & 3];
 
     if (!(pdpte & PTE_P)) {
         return walk_fail(w, 0);
     }
-    if (!walk_entry(w, (pdpte & X86_PHYS_MASK) + (w->linear >> 21 & 511) * 8, 8, 0)) {
+    if (!walk_entry(w, (pdpte & X86_PHYS_MASK) + (w->linear >> 21 & 511) * 8, 8, PAE_RESERVED)) {
         return false;
     }
     if (w->entry & PTE_PS) {
-        return walk_leaf(w, 1u << 21, gpa);
+        return w->entry & 0x1fe000 ? walk_fail(w, PF_P | PF_RSVD) : walk_leaf(w, 1u << 21, gpa);
     }
     walk_mark(w, PTE_A);
-    return walk_entry(w, (w->entry & X86_PHYS_MASK) + (w->linear >> 12 & 511) * 8, 8, 0) && walk_leaf(w, X86_PAGE_SIZE, gpa);
+    return walk_entry(w, (w->entry & X86_PHYS_MASK) + (w->linear >> 12 & 511) * 8, 8, PAE_RESERVED) &&
+           walk_leaf(w, X86_PAGE_SIZE, gpa);
+}
+
+bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3)
+{
+    const uint64_t reserved = PTE_NX | PAE_RESERVED | PTE_RESERVED | 0x1e6;
+    uint64_t entries[4];
+
+    for (unsigned i = 0; i < 4; i++) {
+        entries[i] = x86_phys_read(cpu, (cr3 & 0xffffffe0) + i * 8, 8);
+        if ((entries[i] & PTE_P) && (entries[i] & reserved)) {
+            return false;
+        }
+    }
+    memcpy(cpu->pdpte, entries, sizeof(entries));
+    return true;
 }
 
 static bool walk_32(Walk *w, uint64_t *gpa)
@@ -210,7 +235,7 @@ static bool walk_32(Walk *w, uint64_t *gpa)
         return false;
     }
     if ((w->entry & PTE_PS) && (w->cpu->cr4 & X86_CR4_PSE)) {
-        return walk_leaf(w, 1u << 22, gpa);
+        return w->entry & 0x200000 ? walk_fail(w, PF_P | PF_RSVD) : walk_leaf(w, 1u << 22, gpa);
     }
     walk_mark(w, PTE_A);
     return walk_entry(w, (w->entry & 0xfffff000) + (w->linear >> 12 & 1023) * 4, 4, 0) && walk_leaf(w, X86_PAGE_SIZE, gpa);
@@ -230,9 +255,9 @@ static bool walk(Walk *w, uint64_t *gpa)
 
 /* --- TLB --- */
 
-static TlbEntry *tlb_slot(X86Cpu *cpu, bool user, uint64_t linear)
+static TlbEntry *tlb_slot(X86Cpu *cpu, unsigned which, uint64_t linear)
 {
-    return &cpu->tlbs[user][(linear >> X86_PAGE_BITS) & (TLB_SIZE - 1)];
+    return &cpu->tlbs[which][(linear >> X86_PAGE_BITS) & (TLB_SIZE - 1)];
 }
 
 static void tlb_drop(TlbEntry *e)
@@ -295,15 +320,19 @@ void x86_bus_flush(X86Cpu *cpu)
 
 void x86_tlb_flush(X86Cpu *cpu)
 {
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < TLB_EMPTY; i++) {
         for (unsigned n = 0; n < TLB_ALL; n++) {
             tlb_drop(&cpu->tlbs[i][n]);
         }
+    }
+    for (unsigned i = 0; i < 2; i++) {
         for (unsigned n = 0; n < FETCH_SIZE; n++) {
             cpu->fetch[i][n].tag = TLB_NONE;
         }
     }
     cpu->local_count = 0;
+    cpu->large_first = UINT64_MAX;
+    cpu->large_last = 0;
     x86_jumps_flush(cpu);
 }
 
@@ -317,10 +346,12 @@ void x86_tlb_flush_local(X86Cpu *cpu)
         tlb_drop_local(&cpu->tlbs[0][cpu->locals[i]]);
     }
     cpu->local_count = 0;
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < TLB_EMPTY; i++) {
         for (unsigned n = TLB_SIZE; n < TLB_ALL; n++) {
             tlb_drop_local(&cpu->tlbs[i][n]);
         }
+    }
+    for (unsigned i = 0; i < 2; i++) {
         for (unsigned n = 0; n < FETCH_SIZE; n++) {
             cpu->fetch[i][n].tag |= !cpu->fetch[i][n].global; /* TLB_NONE's bit: no page has it */
         }
@@ -335,13 +366,20 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear)
     uint64_t bit, *word = jump_page_word(cpu, linear, &bit);
 
     linear &= X86_PAGE_MASK;
-    for (unsigned i = 0; i < 2; i++) {
-        FetchEntry *f = &cpu->fetch[i][(linear >> X86_PAGE_BITS) & (FETCH_SIZE - 1)];
-
+    /* One address stands for the whole of a large page, of which the TLB holds any parts. */
+    if (linear >= cpu->large_first && linear <= cpu->large_last) {
+        x86_tlb_flush(cpu);
+        return;
+    }
+    for (unsigned i = 0; i < TLB_EMPTY; i++) {
         tlb_drop_page(tlb_slot(cpu, i, linear), linear);
         for (unsigned n = TLB_SIZE; n < TLB_ALL; n++) {
             tlb_drop_page(&cpu->tlbs[i][n], linear);
         }
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        FetchEntry *f = &cpu->fetch[i][(linear >> X86_PAGE_BITS) & (FETCH_SIZE - 1)];
+
         if (f->tag == linear) {
             f->tag = TLB_NONE;
         }
@@ -364,9 +402,15 @@ static Translation translate(X86Cpu *cpu, uint64_t linear, int access, bool user
 
     if (!walk(&w, &t.gpa)) {
         if (w.error < 0) {
-            x86_raise_gp(cpu, 0);
+            x86_raise_noncanonical(cpu, linear);
         }
         x86_raise_pf(cpu, linear, w.error);
+    }
+    if (w.page_size > X86_PAGE_SIZE) {
+        uint64_t first = linear & ~(w.page_size - 1);
+
+        cpu->large_first = first < cpu->large_first ? first : cpu->large_first;
+        cpu->large_last = (linear | (w.page_size - 1)) > cpu->large_last ? linear | (w.page_size - 1) : cpu->large_last;
     }
     t.gpa &= cpu->a20_mask;
     t.writable = w.writable;
@@ -380,9 +424,9 @@ static bool tlb_matches(const TlbEntry *e, uint64_t tag, bool write)
 }
 
 /* The entry in its place, brought back from among the victims if need be, or NULL. */
-static const TlbEntry *tlb_find(X86Cpu *cpu, uint64_t linear, bool user, bool write)
+static const TlbEntry *tlb_find(X86Cpu *cpu, uint64_t linear, unsigned which, bool write)
 {
-    TlbEntry *e = tlb_slot(cpu, user, linear), *victims = &cpu->tlbs[user][TLB_SIZE];
+    TlbEntry *e = tlb_slot(cpu, which, linear), *victims = &cpu->tlbs[which][TLB_SIZE];
     uint64_t tag = linear & X86_PAGE_MASK;
 
     if (tlb_matches(e, tag, write)) {
@@ -402,10 +446,10 @@ static const TlbEntry *tlb_find(X86Cpu *cpu, uint64_t linear, bool user, bool wr
 
 static void tlb_fill(X86Cpu *cpu, TlbEntry *e, uint64_t tag, const uint8_t *host, bool writable, bool global)
 {
-    bool user = e >= cpu->tlbs[1];
+    size_t which = (size_t)(e - cpu->tlbs[0]) / TLB_ALL;
 
     if (e->rd != TLB_NONE && e->rd != tag) {
-        cpu->tlbs[user][TLB_SIZE + cpu->next_victim++ % TLB_VICTIMS] = *e;
+        cpu->tlbs[which][TLB_SIZE + cpu->next_victim++ % TLB_VICTIMS] = *e;
     }
     *e = (TlbEntry){.rd = tag, .wr = writable ? tag : TLB_NONE, .addend = (uintptr_t)host - tag, .global = global};
     if (!global) {
@@ -424,7 +468,8 @@ static void tlb_fill(X86Cpu *cpu, TlbEntry *e, uint64_t tag, const uint8_t *host
 static uint8_t *resolve(X86Cpu *cpu, uint64_t linear, int access, bool user, uint64_t *gpa)
 {
     bool write = access & ACCESS_WRITE;
-    const TlbEntry *hit = tlb_find(cpu, linear, user, write);
+    unsigned which = x86_tlb_index(cpu, user);
+    const TlbEntry *hit = tlb_find(cpu, linear, which, write);
     const X86BusPage *page;
     CodePage *code;
     Translation t;
@@ -442,7 +487,7 @@ static uint8_t *resolve(X86Cpu *cpu, uint64_t linear, int access, bool user, uin
         x86_code_invalidate_page(cpu, t.gpa & X86_PAGE_MASK);
         code = NULL;
     }
-    tlb_fill(cpu, tlb_slot(cpu, user, linear), linear & X86_PAGE_MASK, page->host, page->writable && t.writable && !code, t.global);
+    tlb_fill(cpu, tlb_slot(cpu, which, linear), linear & X86_PAGE_MASK, page->host, page->writable && t.writable && !code, t.global);
     return page->host + (linear & 0xfff);
 }
 
@@ -473,7 +518,7 @@ FetchEntry *x86_fetch_page(X86Cpu *cpu, uint64_t linear)
     *f = (FetchEntry){.tag = tag, .phys = t.gpa, .host = page->host, .global = t.global};
     x86_code_page_check(cpu, t.gpa, page->host);
     /* Stores to this page must be seen from now on. */
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < TLB_EMPTY; i++) {
         tlb_protect(tlb_slot(cpu, i, tag), tag);
         for (unsigned n = TLB_SIZE; n < TLB_ALL; n++) {
             tlb_protect(&cpu->tlbs[i][n], tag);
@@ -540,13 +585,27 @@ static void store_any(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size,
     }
 }
 
+static bool accesses_checked(const X86Cpu *cpu)
+{
+    return cpu->tlb == cpu->tlbs[TLB_EMPTY];
+}
+
 uint64_t x86_load_slow(X86Cpu *cpu, uint64_t linear, unsigned size)
 {
-    return load_any(cpu, linear, size, cpu->cpl == 3);
+    uint64_t val = load_any(cpu, linear, size, cpu->cpl == 3);
+
+    if (accesses_checked(cpu)) {
+        x86_access_check(cpu, linear, size, false);
+    }
+    return val;
 }
 
 void x86_store_slow(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size)
 {
+    if (accesses_checked(cpu)) {
+        x86_probe_write(cpu, linear, size);
+        x86_access_check(cpu, linear, size, true);
+    }
     store_any(cpu, linear, val, size, cpu->cpl == 3);
 }
 
@@ -575,11 +634,19 @@ void *x86_host_ptr(X86Cpu *cpu, uint64_t linear, unsigned size, int access)
     uint64_t gpa;
     const TlbEntry *e = &cpu->tlb[(linear >> X86_PAGE_BITS) & (TLB_SIZE - 1)];
     uint64_t tag = (linear + size - 1) & X86_PAGE_MASK;
+    void *host;
 
     if ((access & ACCESS_WRITE ? e->wr : e->rd) == tag) {
         return (void *)(linear + e->addend);
     }
-    return crosses(linear, size) ? NULL : resolve(cpu, linear, access, cpu->cpl == 3, &gpa);
+    if (crosses(linear, size)) {
+        return NULL;
+    }
+    host = resolve(cpu, linear, access, cpu->cpl == 3, &gpa);
+    if (host && accesses_checked(cpu)) {
+        x86_access_check(cpu, linear, size, access & ACCESS_WRITE);
+    }
+    return host;
 }
 
 void x86_load_bytes(X86Cpu *cpu, uint64_t linear, void *buf, unsigned size)

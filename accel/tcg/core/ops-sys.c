@@ -18,22 +18,27 @@ static void set_rsp(X86Cpu *cpu, uint64_t sp)
     cpu->gpr[X86_RSP] = mask == 0xffff ? (cpu->gpr[X86_RSP] & ~mask) | (sp & mask) : sp & mask;
 }
 
-static uint64_t stack_linear(const X86Cpu *cpu, uint64_t sp)
+/* Linear address of an access to the stack, whose limit is checked. */
+static uint64_t stack_linear(X86Cpu *cpu, uint64_t sp, unsigned size, bool write)
 {
-    return insn_linear(cpu, X86_SEG_SS, sp & stack_mask(cpu));
+    sp &= stack_mask(cpu);
+    if (cpu->mode & (MODE_CHECK_ES << X86_SEG_SS)) {
+        x86_seg_check(cpu, X86_SEG_SS, sp, size, write);
+    }
+    return insn_linear(cpu, X86_SEG_SS, sp);
 }
 
 void x86_push(X86Cpu *cpu, uint64_t val, unsigned size)
 {
     uint64_t sp = cpu->gpr[X86_RSP] - size;
 
-    x86_store_slow(cpu, stack_linear(cpu, sp), val & insn_mask(size), size);
+    x86_store_slow(cpu, stack_linear(cpu, sp, size, true), val & insn_mask(size), size);
     set_rsp(cpu, sp);
 }
 
 uint64_t x86_pop(X86Cpu *cpu, unsigned size)
 {
-    uint64_t val = x86_load_slow(cpu, stack_linear(cpu, cpu->gpr[X86_RSP]), size);
+    uint64_t val = x86_load_slow(cpu, stack_linear(cpu, cpu->gpr[X86_RSP], size, false), size);
 
     set_rsp(cpu, cpu->gpr[X86_RSP] + size);
     return val;
@@ -73,6 +78,9 @@ void x86_fn_pop(X86Cpu *cpu, const Op *op)
         uint64_t linear = insn_ea(cpu, op), popped = cpu->gpr[X86_RSP];
 
         cpu->gpr[X86_RSP] = old;
+        if (!(cpu->mode & MODE_LONG64)) {
+            x86_seg_check(cpu, op->seg, (linear - cpu->seg[op->seg].base) & UINT32_MAX, size, true);
+        }
         x86_store_slow(cpu, linear, val, size);
         cpu->gpr[X86_RSP] = popped;
     }
@@ -83,9 +91,11 @@ void x86_fn_pusha(X86Cpu *cpu, const Op *op)
     unsigned size = op->osize;
     uint64_t sp = cpu->gpr[X86_RSP];
 
-    x86_probe_write(cpu, stack_linear(cpu, sp - 8 * size), 8 * size);
     for (unsigned i = 0; i < 8; i++) {
-        x86_store_slow(cpu, stack_linear(cpu, sp - (i + 1) * size), cpu->gpr[i] & insn_mask(size), size);
+        x86_probe_write(cpu, stack_linear(cpu, sp - (i + 1) * size, size, true), size);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        x86_store_slow(cpu, stack_linear(cpu, sp - (i + 1) * size, size, true), cpu->gpr[i] & insn_mask(size), size);
     }
     set_rsp(cpu, sp - 8 * size);
 }
@@ -96,7 +106,7 @@ void x86_fn_popa(X86Cpu *cpu, const Op *op)
     uint64_t sp = cpu->gpr[X86_RSP], vals[8];
 
     for (unsigned i = 0; i < 8; i++) {
-        vals[i] = x86_load_slow(cpu, stack_linear(cpu, sp + i * size), size);
+        vals[i] = x86_load_slow(cpu, stack_linear(cpu, sp + i * size, size, false), size);
     }
     for (unsigned i = 0; i < 8; i++) {
         if (i != 3) {
@@ -139,45 +149,51 @@ void x86_fn_enter_leave(X86Cpu *cpu, const Op *op)
     uint64_t bp = cpu->gpr[X86_RBP], sp, frame;
 
     if (op->aux == 0xc9) {
-        uint64_t val = x86_load_slow(cpu, stack_linear(cpu, bp), size);
+        uint64_t val = x86_load_slow(cpu, stack_linear(cpu, bp, size, false), size);
 
         set_rsp(cpu, bp + size);
         insn_set_reg(cpu, X86_RBP * 8, size, val);
         return;
     }
     sp = cpu->gpr[X86_RSP] - size;
-    x86_store_slow(cpu, stack_linear(cpu, sp), bp & insn_mask(size), size);
+    x86_store_slow(cpu, stack_linear(cpu, sp, size, true), bp & insn_mask(size), size);
     frame = sp;
     for (unsigned i = 1; i < level; i++) {
         sp -= size;
-        x86_store_slow(cpu, stack_linear(cpu, sp), x86_load_slow(cpu, stack_linear(cpu, bp - i * size), size), size);
+        x86_store_slow(cpu, stack_linear(cpu, sp, size, true),
+                       x86_load_slow(cpu, stack_linear(cpu, bp - i * size, size, false), size), size);
     }
     if (level) {
         sp -= size;
-        x86_store_slow(cpu, stack_linear(cpu, sp), frame & insn_mask(size), size);
+        x86_store_slow(cpu, stack_linear(cpu, sp, size, true), frame & insn_mask(size), size);
     }
     sp -= op->imm & 0xffff;
-    x86_probe_write(cpu, stack_linear(cpu, sp), size);
+    x86_probe_write(cpu, stack_linear(cpu, sp, size, true), size);
     insn_set_reg(cpu, X86_RBP * 8, size, frame);
     set_rsp(cpu, sp);
 }
 
 /* --- near transfers outside the fast handlers --- */
 
-static void set_near_rip(X86Cpu *cpu, uint64_t rip, unsigned osize)
+/* Where a near transfer leads; raises #GP(0) when there can be no code. */
+static uint64_t near_target(X86Cpu *cpu, uint64_t rip, unsigned osize)
 {
-    cpu->rip = cpu->mode & MODE_LONG64 ? rip : rip & insn_mask(osize);
+    bool long64 = cpu->mode & MODE_LONG64;
+
+    rip = long64 ? rip : rip & insn_mask(osize);
+    if (long64 ? (uint64_t)((int64_t)(rip << 16) >> 16) != rip : rip > cpu->seg[X86_SEG_CS].limit) {
+        x86_raise_gp(cpu, 0);
+    }
+    return rip;
 }
 
 /* Jcc and JMP (aux2 1, 2: relative), or FF /4. */
 void x86_fn_jmp_near(X86Cpu *cpu, const Op *op)
 {
     if (op->aux == 0xff) {
-        set_near_rip(cpu, insn_rm(cpu, op, op->osize), op->osize);
+        cpu->rip = near_target(cpu, insn_rm(cpu, op, op->osize), op->osize);
     } else if (op->aux2 == 2 || cc_test(cpu, op->aux)) {
-        set_near_rip(cpu, cpu->gpr[SLOT_RIP] + op->imm, op->osize);
-    } else {
-        set_near_rip(cpu, cpu->rip, op->osize);
+        cpu->rip = near_target(cpu, cpu->gpr[SLOT_RIP] + op->imm, op->osize);
     }
 }
 
@@ -186,17 +202,18 @@ void x86_fn_call_near(X86Cpu *cpu, const Op *op)
     unsigned size = insn_stack_size(cpu, op);
     uint64_t target = op->aux == 0xff ? insn_rm(cpu, op, size) : cpu->gpr[SLOT_RIP] + op->imm;
 
+    target = near_target(cpu, target, op->osize);
     x86_push(cpu, cpu->rip, size);
-    set_near_rip(cpu, target, op->osize);
+    cpu->rip = target;
 }
 
 void x86_fn_ret_near(X86Cpu *cpu, const Op *op)
 {
     unsigned size = insn_stack_size(cpu, op);
-    uint64_t target = x86_pop(cpu, size);
+    uint64_t sp = cpu->gpr[X86_RSP], target = x86_load_slow(cpu, stack_linear(cpu, sp, size, false), size);
 
-    set_rsp(cpu, cpu->gpr[X86_RSP] + op->imm);
-    set_near_rip(cpu, target, op->osize);
+    cpu->rip = near_target(cpu, target, op->osize);
+    set_rsp(cpu, sp + size + op->imm);
 }
 
 /* LOOPNE LOOPE LOOP JrCXZ */
@@ -207,11 +224,13 @@ void x86_fn_loop(X86Cpu *cpu, const Op *op)
 
     if (op->aux != 0xe3) {
         count = (count - 1) & mask;
-        insn_set_reg(cpu, X86_RCX * 8, 1u << op->asize, count);
         taken = count && (op->aux == 0xe2 || flag_zf(cpu) == (op->aux == 0xe1));
     }
     if (taken) {
-        set_near_rip(cpu, cpu->gpr[SLOT_RIP] + op->imm, op->osize);
+        cpu->rip = near_target(cpu, cpu->gpr[SLOT_RIP] + op->imm, op->osize);
+    }
+    if (op->aux != 0xe3) {
+        insn_set_reg(cpu, X86_RCX * 8, 1u << op->asize, count);
     }
 }
 
@@ -313,7 +332,7 @@ void x86_fn_movseg(X86Cpu *cpu, const Op *op)
         unsigned size = insn_stack_size(cpu, op);
 
         n = (unsigned)seg_of_opcode(op->aux);
-        x86_load_seg(cpu, (int)n, (uint16_t)x86_load_slow(cpu, stack_linear(cpu, cpu->gpr[X86_RSP]), size));
+        x86_load_seg(cpu, (int)n, (uint16_t)x86_load_slow(cpu, stack_linear(cpu, cpu->gpr[X86_RSP], size, false), size));
         set_rsp(cpu, cpu->gpr[X86_RSP] + size);
     } else {
         if (n > X86_SEG_GS || n == X86_SEG_CS) {
@@ -321,7 +340,9 @@ void x86_fn_movseg(X86Cpu *cpu, const Op *op)
         }
         x86_load_seg(cpu, (int)n, (uint16_t)insn_rm(cpu, op, 2));
     }
-    cpu->irq_shadow = n == X86_SEG_SS;
+    if (n == X86_SEG_SS) {
+        x86_set_shadow(cpu, SHADOW_MOV_SS);
+    }
 }
 
 /* --- ports --- */
@@ -353,6 +374,7 @@ void x86_fn_io(X86Cpu *cpu, const Op *op)
     if (!x86_io_allowed(cpu, port, size)) {
         x86_raise_gp(cpu, 0);
     }
+    x86_debug_io(cpu, port, size);
     if (op->aux & 2) {
         cpu->bus->io_write(cpu->opaque, port, (uint32_t)insn_reg(cpu, 0, size), size);
     } else {
@@ -373,7 +395,7 @@ void x86_fn_hlt(X86Cpu *cpu, const Op *op)
 {
     require_cpl0(cpu);
     cpu->halted = true;
-    cpu->irq_shadow = false; /* the shadow of STI ends with this very instruction: interrupts wake the CPU */
+    cpu->irq_shadow = SHADOW_NONE; /* the shadow of STI ends with this very instruction: interrupts wake the CPU */
     x86_cpu_kick(cpu);
 }
 
@@ -384,7 +406,9 @@ void x86_fn_sti(X86Cpu *cpu, const Op *op)
         x86_raise_gp(cpu, 0);
     }
     if (op->aux == 0xfb) {
-        cpu->irq_shadow = !(cpu->rflags & X86_FLAG_IF);
+        if (!(cpu->rflags & X86_FLAG_IF)) {
+            x86_set_shadow(cpu, SHADOW_STI);
+        }
         cpu->rflags |= X86_FLAG_IF;
     } else {
         cpu->rflags &= ~X86_FLAG_IF;
@@ -411,6 +435,31 @@ void x86_fn_msr(X86Cpu *cpu, const Op *op)
     }
 }
 
+static void mov_dr(X86Cpu *cpu, const Op *op, unsigned n, unsigned size)
+{
+    uint64_t val;
+
+    if (n > 7 || ((n == 4 || n == 5) && (cpu->cr4 & X86_CR4_DE))) {
+        x86_raise_ud(cpu);
+    }
+    n = n == 4 || n == 5 ? n + 2 : n;
+    if (cpu->dr[7] & X86_DR7_GD) {
+        cpu->dr[7] &= ~(uint64_t)X86_DR7_GD;
+        cpu->dr[6] |= X86_DR6_BD;
+        x86_raise(cpu, X86_EXC_DB, -1);
+    }
+    if (op->aux == 0x21) {
+        insn_set_reg(cpu, op->r2, size, cpu->dr[n]);
+        return;
+    }
+    val = insn_reg(cpu, op->r2, size);
+    if (n >= 6 && val >> 32) {
+        x86_raise_gp(cpu, 0);
+    }
+    cpu->dr[n] = n == 6 ? (val & 0xe00f) | 0xffff0ff0 : n == 7 ? (val & 0xffff2fff) | 0x400 : val;
+    x86_update_mode(cpu);
+}
+
 /* MOV to and from CRn, DRn; imm is the register number. */
 void x86_fn_mov_cr(X86Cpu *cpu, const Op *op)
 {
@@ -425,21 +474,16 @@ void x86_fn_mov_cr(X86Cpu *cpu, const Op *op)
         x86_write_cr(cpu, n, insn_reg(cpu, op->r2, size));
         break;
     default:
-        if (n > 7 || ((n == 4 || n == 5) && (cpu->cr4 & X86_CR4_DE))) {
-            x86_raise_ud(cpu);
-        }
-        n = n == 4 || n == 5 ? n + 2 : n;
-        if (op->aux == 0x21) {
-            insn_set_reg(cpu, op->r2, size, cpu->dr[n]);
-        } else {
-            uint64_t val = insn_reg(cpu, op->r2, size);
-
-            if (n >= 6 && val >> 32) {
-                x86_raise_gp(cpu, 0);
-            }
-            cpu->dr[n] = n == 6 ? (val & 0xe00f) | 0xffff0ff0 : n == 7 ? (val & 0xffff2fff) | 0x400 : val;
-        }
+        mov_dr(cpu, op, n, size);
         break;
+    }
+}
+
+/* SGDT SIDT SLDT STR SMSW */
+static void check_umip(X86Cpu *cpu)
+{
+    if ((cpu->cr4 & X86_CR4_UMIP) && cpu->cpl) {
+        x86_raise_gp(cpu, 0);
     }
 }
 
@@ -449,9 +493,7 @@ static void op_table(X86Cpu *cpu, const Op *op, X86TableState *table, bool store
     unsigned base_size = cpu->mode & MODE_LONG64 ? 8 : 4;
 
     if (store) {
-        if ((cpu->cr4 & X86_CR4_UMIP) && cpu->cpl) {
-            x86_raise_gp(cpu, 0);
-        }
+        check_umip(cpu);
         x86_probe_write(cpu, linear, 2 + base_size);
         x86_store_slow(cpu, linear, table->limit, 2);
         x86_store_slow(cpu, linear + 2, table->base, base_size);
@@ -465,6 +507,13 @@ static void op_table(X86Cpu *cpu, const Op *op, X86TableState *table, bool store
     table->base = op->osize == 2 && base_size == 4 ? base & 0xffffff : base;
 }
 
+static void check_tsd(X86Cpu *cpu)
+{
+    if ((cpu->cr4 & X86_CR4_TSD) && cpu->cpl) {
+        x86_raise_gp(cpu, 0);
+    }
+}
+
 static void op_swapgs_rdtscp(X86Cpu *cpu, const Op *op)
 {
     uint64_t tmp = cpu->seg[X86_SEG_GS].base, tsc;
@@ -473,6 +522,7 @@ static void op_swapgs_rdtscp(X86Cpu *cpu, const Op *op)
         if (!x86_has_feature(cpu, 3, 27)) {
             x86_raise_ud(cpu);
         }
+        check_tsd(cpu);
         tsc = x86_tsc(cpu);
         cpu->gpr[X86_RAX] = (uint32_t)tsc;
         cpu->gpr[X86_RDX] = tsc >> 32;
@@ -497,7 +547,6 @@ static void op_group7(X86Cpu *cpu, const Op *op)
                 x86_raise_ud(cpu);
             }
             x86_set_rflags(cpu, op->aux2 == 0xcb ? X86_FLAG_AC : 0, X86_FLAG_AC);
-            x86_tlb_flush(cpu);
             return;
         }
         x86_raise_ud(cpu);
@@ -516,6 +565,7 @@ static void op_group7(X86Cpu *cpu, const Op *op)
         op_table(cpu, op, &cpu->idtr, false);
         break;
     case 4:
+        check_umip(cpu);
         insn_set_rm(cpu, op, op->mem ? 2 : op->osize, cpu->cr0);
         break;
     case 6:
@@ -547,6 +597,7 @@ static void op_group6(X86Cpu *cpu, const Op *op)
     switch (digit) {
     case 0:
     case 1:
+        check_umip(cpu);
         insn_set_rm(cpu, op, op->mem ? 2 : op->osize, cpu->seg[digit ? X86_SEG_TR : X86_SEG_LDTR].selector);
         break;
     case 2:
@@ -586,12 +637,13 @@ static void op_fsgsbase(X86Cpu *cpu, const Op *op)
 
 static void op_arpl(X86Cpu *cpu, const Op *op)
 {
-    uint64_t dst = insn_rm(cpu, op, 2), src = insn_reg(cpu, op->r1, 2);
+    uint64_t dst, src = insn_reg(cpu, op->r1, 2);
     uint32_t flags = x86_flags_arith(cpu) & ~X86_FLAG_ZF;
 
     if (!(cpu->cr0 & X86_CR0_PE) || (cpu->rflags & X86_FLAG_VM)) {
         x86_raise_ud(cpu);
     }
+    dst = insn_rm(cpu, op, 2);
     if ((dst & 3) < (src & 3)) {
         insn_set_rm(cpu, op, 2, (dst & ~UINT64_C(3)) | (src & 3));
         flags |= X86_FLAG_ZF;
@@ -615,6 +667,9 @@ void x86_fn_system(X86Cpu *cpu, const Op *op)
         break;
     case 0x63:
         op_arpl(cpu, op);
+        break;
+    case 0xaa:
+        x86_smm_leave(cpu);
         break;
     default:
         op_fsgsbase(cpu, op);
@@ -645,9 +700,7 @@ void x86_fn_sysinfo(X86Cpu *cpu, const Op *op)
         require_cpl0(cpu);
         break;
     case 0x31:
-        if ((cpu->cr4 & X86_CR4_TSD) && cpu->cpl) {
-            x86_raise_gp(cpu, 0);
-        }
+        check_tsd(cpu);
         val = x86_tsc(cpu);
         cpu->gpr[X86_RAX] = (uint32_t)val;
         cpu->gpr[X86_RDX] = val >> 32;

@@ -22,6 +22,7 @@
 #define X86_PAGE_SIZE 4096u
 #define X86_PAGE_MASK (~(uint64_t)0xfff)
 #define X86_PHYS_MASK UINT64_C(0x000ffffffffff000)
+#define X86_PHYS_BITS 40 /* as CPUID reports */
 
 /* RFLAGS (SDM vol. 1, 3.4.3) */
 #define X86_FLAG_CF   0x00000001u
@@ -68,9 +69,14 @@
 #define X86_CR4_OSXMMEXCPT 0x00000400u
 #define X86_CR4_UMIP 0x00000800u
 #define X86_CR4_FSGSBASE 0x00010000u
+#define X86_CR4_PCIDE 0x00020000u
 #define X86_CR4_OSXSAVE 0x00040000u
 #define X86_CR4_SMEP 0x00100000u
 #define X86_CR4_SMAP 0x00200000u
+#define X86_DR6_BD 0x2000u
+#define X86_DR6_BS 0x4000u
+#define X86_DR6_BT 0x8000u
+#define X86_DR7_GD 0x2000u
 #define X86_EFER_SCE 0x001u
 #define X86_EFER_LME 0x100u
 #define X86_EFER_LMA 0x400u
@@ -138,7 +144,14 @@ struct Block {
 
 /* Bits of Block.mode and X86Cpu.mode: everything a decoded op depends on. */
 enum { MODE_LONG64 = 1, MODE_CS32 = 2, MODE_SS32 = 4, MODE_PROT = 8, MODE_FLAT = 16, MODE_VM86 = 32, MODE_TF = 64, MODE_NO_SIMD = 128,
-       MODE_USER = 256, MODE_DEAD = 512 };
+       MODE_USER = 256, MODE_DEAD = 512, MODE_CHECK_ES = 1024 /* and the five segments after it: accesses are checked */ };
+
+/*
+ * The TLBs: supervisor, user, and supervisor while RFLAGS.AC lets it reach user
+ * pages (SMAP).  The last is never filled: with it in use every access comes by
+ * x86_access_check(), for alignment checks and data breakpoints.
+ */
+enum { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_EMPTY, TLB_COUNT };
 
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
@@ -202,6 +215,12 @@ enum {
     PENDING_RESET = 64, PENDING_FLUSH = 128, PENDING_CODE = 256,
 };
 
+/* Words of X86Cpu.features: registers of CPUID leaves. */
+enum { X86_F_1_EDX, X86_F_1_ECX, X86_F_7_EBX, X86_F_8_EDX, X86_F_8_ECX, X86_F_7_ECX, X86_F_D1_EAX, X86_F_WORDS };
+
+/* What holds interrupts back for one instruction. */
+enum { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
+
 #define INVALIDATE_QUEUE 64
 
 struct X86Cpu {
@@ -215,8 +234,8 @@ struct X86Cpu {
     X86SegState seg[X86_SEG_COUNT];
     uint32_t mode;
     uint8_t cpl;
-    TlbEntry *tlb;            /* of the present privilege: tlbs[cpl == 3] */
-    TlbEntry tlbs[2][TLB_ALL];
+    TlbEntry *tlb;            /* of the present privilege: tlbs[x86_tlb_index()], or tlbs[TLB_EMPTY] */
+    TlbEntry tlbs[TLB_COUNT][TLB_ALL];
     unsigned next_victim;
     FetchEntry fetch[2][FETCH_SIZE];
     JumpEntry jump[2][JUMP_SIZE];
@@ -226,6 +245,8 @@ struct X86Cpu {
     uint16_t locals[TLB_LOCALS];
     unsigned local_count;
     BusEntry bus_pages[BUS_PAGES];
+    uint64_t large_first, large_last; /* linear addresses between which the TLB may hold parts of large pages */
+    uint64_t pdpte[4];        /* PAE paging: as loaded with CR3 */
     uint64_t a20_mask;
     const Op *op;             /* the op being executed, for precise faults */
     Block *block;
@@ -236,7 +257,14 @@ struct X86Cpu {
     uint64_t cr0, cr2, cr3, cr4, efer, dr[8];
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, pat, sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t misc_enable, xcr0, tsc_offset, tsc_deadline, mtrr_def_type, mtrr_fixed[11], mtrr_var[16];
-    bool halted, wait_sipi, nmi_blocked, irq_shadow, boot_cpu;
+    bool halted, wait_sipi, nmi_blocked, boot_cpu, smm;
+    uint32_t smbase;
+    uint8_t irq_shadow;       /* SHADOW_*, while insns is shadow_insns */
+    uint64_t shadow_insns;
+    uint8_t debug_hits;       /* DR6 bits of data and I/O breakpoints the instruction has met */
+    bool debug_trap;          /* a task switch asks for #DB */
+    bool smm_nmi_blocked;     /* as it was when SMM was entered */
+    bool step_ends;           /* the instruction entered a handler: no single-step trap after it */
     bool in_delivery;         /* an event is being delivered: nested faults combine */
     int delivering;           /* its vector */
     int delivering_error;
@@ -261,7 +289,7 @@ struct X86Cpu {
     const X86CpuBus *bus;
     void *opaque;
     X86CpuConfig config;
-    uint64_t features[6];     /* cpuid.c */
+    uint64_t features[X86_F_WORDS]; /* cpuid.c */
     const struct X86CpuModel *model;
     struct Jit *jit;          /* NULL: the interpreter alone */
 };
@@ -300,6 +328,8 @@ void x86_tlb_flush_local(X86Cpu *cpu); /* all but global pages: CR3 was written 
 void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear);
 void x86_jumps_flush(X86Cpu *cpu);
 void x86_jump_page_add(X86Cpu *cpu, const FetchEntry *f); /* the jump cache gets an entry of that page */
+/* Loads the four page-directory-pointer entries of PAE paging; false when one has reserved bits set. */
+bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3);
 uint64_t x86_phys_read(X86Cpu *cpu, uint64_t gpa, unsigned size);
 void x86_phys_write(X86Cpu *cpu, uint64_t gpa, uint64_t val, unsigned size);
 
@@ -316,7 +346,21 @@ void x86_blocks_reap(X86Cpu *cpu);
 Block *x86_decode_block(X86Cpu *cpu, uint64_t rip);
 const void *x86_handler(unsigned id); /* interp.c */
 
-/* --- seg.c, interrupt.c, system.c --- */
+/* --- seg.c, far.c, interrupt.c, system.c --- */
+/* Raises #SS or #GP when [offset, offset + size) may not be accessed through a segment; nothing in 64-bit mode. */
+void x86_seg_check(X86Cpu *cpu, int seg, uint64_t offset, unsigned size, bool write);
+/* In segcheck.c: makes the op that checks the memory operand of `op` before it runs; false when none is needed. */
+bool x86_segcheck_op(const X86Cpu *cpu, const Op *op, Op *check);
+/* In debug.c: the exception for a linear address that is not canonical, #SS(0) or #GP(0). */
+__attribute__((noreturn)) void x86_raise_noncanonical(X86Cpu *cpu, uint64_t linear);
+/* After the translation of an access (before a store): alignment, data breakpoints. */
+void x86_access_check(X86Cpu *cpu, uint64_t linear, unsigned size, bool write);
+void x86_debug_io(X86Cpu *cpu, uint16_t port, unsigned size);
+/* Raises #DB when an instruction breakpoint is at RIP. */
+void x86_debug_fetch(X86Cpu *cpu);
+/* smm.c */
+void x86_smm_enter(X86Cpu *cpu);
+void x86_smm_leave(X86Cpu *cpu);
 void x86_update_mode(X86Cpu *cpu);
 void x86_load_seg(X86Cpu *cpu, int seg, uint16_t selector);
 void x86_set_real_seg(X86Cpu *cpu, int seg, uint16_t selector);
@@ -347,6 +391,34 @@ bool x86_has_feature(const X86Cpu *cpu, unsigned word, unsigned bit);
 /* --- interp.c --- */
 /* Runs blocks from cpu->rip until something is pending; with `one` a single block. */
 void x86_interpret_blocks(X86Cpu *cpu, bool one);
+
+/* Does DR7 enable a breakpoint? */
+static inline bool x86_debug_enabled(const X86Cpu *cpu)
+{
+    return cpu->dr[7] & 0xff;
+}
+
+/* The TLB an access of that privilege fills. */
+static inline unsigned x86_tlb_index(const X86Cpu *cpu, bool user)
+{
+    return user ? TLB_USER
+           : (cpu->cr4 & X86_CR4_SMAP) && (cpu->rflags & X86_FLAG_AC) && cpu->cpl != 3 ? TLB_SUPERVISOR_AC
+                                                                                      : TLB_SUPERVISOR;
+}
+
+/* Holds interrupts back for the next instruction; insns counts the present one already. */
+static inline void x86_set_shadow(X86Cpu *cpu, uint8_t kind)
+{
+    cpu->irq_shadow = kind;
+    cpu->shadow_insns = cpu->insns;
+}
+
+static inline void x86_update_tlb(X86Cpu *cpu)
+{
+    bool align = cpu->cpl == 3 && (cpu->cr0 & X86_CR0_AM) && (cpu->rflags & X86_FLAG_AC);
+
+    cpu->tlb = cpu->tlbs[align || x86_debug_enabled(cpu) ? TLB_EMPTY : x86_tlb_index(cpu, cpu->cpl == 3)];
+}
 
 static inline uint64_t x86_code_linear(const X86Cpu *cpu, uint64_t rip)
 {

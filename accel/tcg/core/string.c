@@ -18,11 +18,15 @@ typedef struct Str {
 
 static uint64_t str_si(const Str *s)
 {
+    x86_seg_check(s->cpu, s->op->seg, s->cpu->gpr[X86_RSI] & s->mask, s->size, false);
     return insn_linear(s->cpu, s->op->seg, s->cpu->gpr[X86_RSI] & s->mask);
 }
 
 static uint64_t str_di(const Str *s)
 {
+    uint8_t kind = s->op->aux & 0xfe;
+
+    x86_seg_check(s->cpu, X86_SEG_ES, s->cpu->gpr[X86_RDI] & s->mask, s->size, kind != 0xa6 && kind != 0xae);
     return insn_linear(s->cpu, X86_SEG_ES, s->cpu->gpr[X86_RDI] & s->mask);
 }
 
@@ -114,13 +118,17 @@ static uint64_t str_bulk(Str *s, uint64_t count)
 {
     X86Cpu *cpu = s->cpu;
     bool move = (s->op->aux & 0xfe) == 0xa4;
-    uint64_t di = str_di(s), si = move ? str_si(s) : di, room = page_room(di);
+    uint64_t di, si, room;
     uint8_t *to;
     const uint8_t *from;
 
-    if (s->step < 0 || s->mask == 0xffff) {
+    if (s->step < 0 || s->mask == 0xffff || cpu->mode & (MODE_TF | MODE_CHECK_ES | MODE_CHECK_ES << s->op->seg) ||
+        cpu->tlb == cpu->tlbs[TLB_EMPTY]) {
         return 0;
     }
+    di = str_di(s);
+    si = move ? str_si(s) : di;
+    room = page_room(di);
     room = move && page_room(si) < room ? page_room(si) : room;
     count = room / s->size < count ? room / s->size : count;
     if (!count) {
@@ -174,7 +182,7 @@ void x86_fn_string(X86Cpu *cpu, const Op *op)
         if (compares && flag_zf(cpu) != (op->aux2 == 0xf3)) {
             return;
         }
-        if (left > done && atomic_load_explicit(&cpu->pending, memory_order_relaxed)) {
+        if (left > done && (atomic_load_explicit(&cpu->pending, memory_order_relaxed) || cpu->mode & MODE_TF)) {
             cpu->rip = cpu->gpr[SLOT_RIP] + op->off; /* restarted after the interrupt */
             return;
         }

@@ -3,8 +3,17 @@
 #include "accel/tcg/core/flags.h"
 
 #define CR0_WRITABLE (X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
-#define CR4_WRITABLE (X86_CR4_VME | 2u | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | \
-                      X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_UMIP | X86_CR4_FSGSBASE | X86_CR4_SMEP | X86_CR4_SMAP)
+/* Bits of CR4 and the feature each needs; a bit that is not here is reserved. */
+static const struct {
+    uint32_t bit;
+    uint8_t word, feature;
+} cr4_bits[] = {
+    {X86_CR4_TSD, X86_F_1_EDX, 4}, {X86_CR4_DE, X86_F_1_EDX, 2}, {X86_CR4_PSE, X86_F_1_EDX, 3},
+    {X86_CR4_PAE, X86_F_1_EDX, 6}, {X86_CR4_MCE, X86_F_1_EDX, 7}, {X86_CR4_PGE, X86_F_1_EDX, 13},
+    {X86_CR4_PCE, X86_F_1_EDX, 0}, {X86_CR4_OSFXSR, X86_F_1_EDX, 24}, {X86_CR4_OSXMMEXCPT, X86_F_1_EDX, 25},
+    {X86_CR4_UMIP, X86_F_7_ECX, 2}, {X86_CR4_FSGSBASE, X86_F_7_EBX, 0}, {X86_CR4_PCIDE, X86_F_1_ECX, 17},
+    {X86_CR4_OSXSAVE, X86_F_1_ECX, 26}, {X86_CR4_SMEP, X86_F_7_EBX, 7}, {X86_CR4_SMAP, X86_F_7_EBX, 20},
+};
 
 uint64_t x86_tsc(X86Cpu *cpu)
 {
@@ -29,21 +38,32 @@ uint64_t x86_read_cr(X86Cpu *cpu, unsigned n)
     }
 }
 
+/* PAE paging keeps the first level in registers; entries with reserved bits are not taken. */
+static void load_pdptes(X86Cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4)
+{
+    if ((cr0 & X86_CR0_PG) && (cr4 & X86_CR4_PAE) && !(cpu->efer & X86_EFER_LMA) && !x86_load_pdptes(cpu, cr3)) {
+        x86_raise_gp(cpu, 0);
+    }
+}
+
 static void write_cr0(X86Cpu *cpu, uint64_t val)
 {
     uint64_t old = cpu->cr0;
+    bool paging_on = !(old & X86_CR0_PG) && (val & X86_CR0_PG);
 
     if (val >> 32 || ((val & X86_CR0_PG) && !(val & X86_CR0_PE)) || ((val & X86_CR0_NW) && !(val & X86_CR0_CD))) {
         x86_raise_gp(cpu, 0);
     }
     val = (val & CR0_WRITABLE) | X86_CR0_ET;
-    if (!(old & X86_CR0_PG) && (val & X86_CR0_PG) && (cpu->efer & X86_EFER_LME)) {
-        if (!(cpu->cr4 & X86_CR4_PAE) || (cpu->seg[X86_SEG_CS].attr & 0x2000)) {
+    if (paging_on && (cpu->efer & X86_EFER_LME)) {
+        if (!(cpu->cr4 & X86_CR4_PAE) || (cpu->seg[X86_SEG_CS].attr & 0x2000) || (cpu->seg[X86_SEG_TR].attr & 0xf) < 8) {
             x86_raise_gp(cpu, 0);
         }
         cpu->efer |= X86_EFER_LMA;
+    } else if (paging_on) {
+        load_pdptes(cpu, val, cpu->cr3, cpu->cr4);
     } else if ((old & X86_CR0_PG) && !(val & X86_CR0_PG)) {
-        if (cpu->mode & MODE_LONG64) {
+        if ((cpu->mode & MODE_LONG64) || (cpu->cr4 & X86_CR4_PCIDE)) {
             x86_raise_gp(cpu, 0);
         }
         cpu->efer &= ~(uint64_t)X86_EFER_LMA;
@@ -52,6 +72,43 @@ static void write_cr0(X86Cpu *cpu, uint64_t val)
     if ((old ^ val) & (X86_CR0_PG | X86_CR0_WP | X86_CR0_PE)) {
         x86_tlb_flush(cpu);
     }
+    x86_update_mode(cpu);
+}
+
+static void write_cr3(X86Cpu *cpu, uint64_t val)
+{
+    bool pcid = cpu->cr4 & X86_CR4_PCIDE;
+
+    if (cpu->efer & X86_EFER_LMA) {
+        /* Bit 63 with PCIDs: nothing need be dropped; dropping is always allowed. */
+        val &= pcid ? ~(UINT64_C(1) << 63) : UINT64_MAX;
+        if (val >> X86_PHYS_BITS) {
+            x86_raise_gp(cpu, 0);
+        }
+    } else {
+        load_pdptes(cpu, cpu->cr0, val, cpu->cr4);
+    }
+    cpu->cr3 = val;
+    x86_tlb_flush_local(cpu);
+}
+
+static void write_cr4(X86Cpu *cpu, uint64_t val)
+{
+    uint64_t allowed = 0, old = cpu->cr4;
+    bool lma = cpu->efer & X86_EFER_LMA;
+
+    for (size_t i = 0; i < sizeof(cr4_bits) / sizeof(cr4_bits[0]); i++) {
+        allowed |= x86_has_feature(cpu, cr4_bits[i].word, cr4_bits[i].feature) ? cr4_bits[i].bit : 0;
+    }
+    if (val & ~allowed || (lma && !(val & X86_CR4_PAE)) ||
+        ((val & ~old & X86_CR4_PCIDE) && (!lma || (cpu->cr3 & 0xfff)))) {
+        x86_raise_gp(cpu, 0);
+    }
+    if ((val ^ old) & (X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP)) {
+        load_pdptes(cpu, cpu->cr0, cpu->cr3, val);
+    }
+    cpu->cr4 = val;
+    x86_tlb_flush(cpu);
     x86_update_mode(cpu);
 }
 
@@ -65,19 +122,10 @@ void x86_write_cr(X86Cpu *cpu, unsigned n, uint64_t val)
         cpu->cr2 = val;
         break;
     case 3:
-        if ((cpu->efer & X86_EFER_LMA) && val >> 52) {
-            x86_raise_gp(cpu, 0);
-        }
-        cpu->cr3 = val;
-        x86_tlb_flush_local(cpu);
+        write_cr3(cpu, val);
         break;
     case 4:
-        if (val & ~(uint64_t)CR4_WRITABLE || ((cpu->efer & X86_EFER_LMA) && !(val & X86_CR4_PAE))) {
-            x86_raise_gp(cpu, 0);
-        }
-        cpu->cr4 = val;
-        x86_tlb_flush(cpu);
-        x86_update_mode(cpu);
+        write_cr4(cpu, val);
         break;
     case 8:
         if (val >> 4) {
@@ -197,7 +245,9 @@ static bool pat_valid(uint64_t val)
 
 static void write_efer(X86Cpu *cpu, uint64_t val)
 {
-    const uint64_t allowed = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE;
+    const uint64_t allowed = (x86_has_feature(cpu, X86_F_8_EDX, 11) ? X86_EFER_SCE : 0) |
+                             (x86_has_feature(cpu, X86_F_8_EDX, 29) ? X86_EFER_LME | X86_EFER_LMA : 0) |
+                             (x86_has_feature(cpu, X86_F_8_EDX, 20) ? X86_EFER_NXE : 0);
 
     if (val & ~allowed || ((cpu->cr0 & X86_CR0_PG) && ((val ^ cpu->efer) & X86_EFER_LME))) {
         x86_raise_gp(cpu, 0);
