@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One set of cases for every back end of the abstract VFIO PCI device: in memory, and over a vfio-user
- * socket. */
+/* One set of cases for every back end of the abstract VFIO PCI device: in memory, over a vfio-user socket,
+ * and over a kernel's groups and iommufd. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,12 +8,14 @@
 
 #include <cmocka.h>
 
+#include <json-c/json.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "contract-device.h"
 #include "core/trace.h"
+#include "fake-kernel.h"
 #include "hw/vfio/vfio-pci-device.h"
 
 #define RAM_SIZE (1u << 20)
@@ -21,14 +23,19 @@
 #define BAR2     0xc000u
 #define BAR4     0xe0100000u
 
-extern const PciModel vfio_user_pci_model;
+extern const PciModel vfio_user_pci_model, vfio_pci_model;
+extern const ObjectModel iommufd_model;
 static const MachineModel bare_model = {
     .model = {.name = "bare", .kind = MODEL_MACHINE, .size = sizeof(Machine), .state = &state_none}};
-const Model *const model_table[] = {&bare_model.model, NULL};
+const Model *const model_table[] = {&bare_model.model, &iommufd_model.model, NULL};
 TraceEvent *const trace_tables[] = {NULL};
 
+typedef enum BackEnd { MEMORY, SOCKET, KERNEL_GROUP, KERNEL_IOMMUFD } BackEnd;
+
 typedef struct Fixture {
+    BackEnd back_end;
     bool sockets;
+    FakeKernel kernel;
     ContractDevice device;
     ContractServer *server;
     char *dir, *path;
@@ -61,15 +68,38 @@ static void plug(Fixture *f, GError **error)
 {
     g_autofree char *address = g_strdup_printf("%" G_GUINT64_FORMAT, (uint64_t)(uintptr_t)&f->device);
 
+    if (f->back_end >= KERNEL_GROUP) {
+        f->pci = pci_create(f->bus, PCI_DEVFN(3, 0), &vfio_pci_model, "dut", error, "host", "0000:00:04.0",
+                            "x-pci-device-id", "0x4321", f->back_end == KERNEL_IOMMUFD ? "iommufd" : NULL,
+                            "iommufd0", NULL);
+        return;
+    }
     f->pci = pci_create(f->bus, PCI_DEVFN(3, 0), f->sockets ? &vfio_user_pci_model : &contract_memory_model,
                         "dut", error, f->sockets ? "socket" : "device", f->sockets ? f->path : address,
                         "x-pci-device-id", "0x4321", NULL);
 }
 
-static int setup(void **state, bool sockets)
+/* A kernel that has the device, and the object a device may be bound to. */
+static void setup_kernel(Fixture *f)
 {
+    struct json_object *object = json_object_new_object();
+
+    fake_kernel_init(&f->kernel);
+    f->kernel.noresize = f->back_end == KERNEL_GROUP;
+    fake_kernel_add(&f->kernel, "0000:00:04.0", 7, "vfio-pci", &f->device);
+    vfio_kernel_set_sys(f->m, &f->kernel.sys);
+    json_object_object_add(object, "qom-type", json_object_new_string("iommufd"));
+    json_object_object_add(object, "id", json_object_new_string("iommufd0"));
+    assert_non_null(machine_object_add(f->m, object, NULL));
+    json_object_put(object);
+}
+
+static int setup(void **state, BackEnd back_end)
+{
+    bool sockets = back_end == SOCKET;
     Fixture *f = g_new0(Fixture, 1);
 
+    f->back_end = back_end;
     f->sockets = sockets;
     contract_device_init(&f->device);
     f->dir = g_dir_make_tmp("vfio-contract-XXXXXX", NULL);
@@ -79,6 +109,9 @@ static int setup(void **state, bool sockets)
     }
     f->m = machine_new(&bare_model, NULL);
     loop_lock(f->m->main_loop);
+    if (back_end >= KERNEL_GROUP) {
+        setup_kernel(f);
+    }
     f->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     f->ram_region = mem_region_new_ram(f->m->topo, "ram", RAM_SIZE, f->ram, -1, 0, false);
     f->io = mem_region_new_container(f->m->topo, "io", 0x10000);
@@ -93,12 +126,22 @@ static int setup(void **state, bool sockets)
 
 static int setup_memory(void **state)
 {
-    return setup(state, false);
+    return setup(state, MEMORY);
 }
 
 static int setup_socket(void **state)
 {
-    return setup(state, true);
+    return setup(state, SOCKET);
+}
+
+static int setup_group(void **state)
+{
+    return setup(state, KERNEL_GROUP);
+}
+
+static int setup_iommufd(void **state)
+{
+    return setup(state, KERNEL_IOMMUFD);
 }
 
 static void unplug(Fixture *f)
@@ -122,6 +165,10 @@ static int teardown(void **state)
     mem_region_unref(f->ram_region);
     loop_unlock(f->m->main_loop);
     machine_free(f->m);
+    if (f->back_end >= KERNEL_GROUP) {
+        assert_int_equal(fake_kernel_open_files(&f->kernel), 0);
+        fake_kernel_cleanup(&f->kernel);
+    }
     munmap(f->ram, RAM_SIZE);
     if (f->server) {
         contract_server_free(f->server);
@@ -402,6 +449,8 @@ static void test_plug_again(void **state)
 
 #define CASE(fn)                                                                                             \
     {#fn " in memory", fn, setup_memory, teardown, NULL},                                                    \
+        {#fn " over a group", fn, setup_group, teardown, NULL},                                              \
+        {#fn " over an iommufd", fn, setup_iommufd, teardown, NULL},                                         \
     {                                                                                                        \
 #fn " over a socket", fn, setup_socket, teardown, NULL                                               \
     }

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the kernel in memory share. */
+#ifndef TESTS_FAKE_KERNEL_INTERNAL_H
+#define TESTS_FAKE_KERNEL_INTERNAL_H
+
+#include "fake-kernel.h"
+
+typedef struct FakeFile {
+    enum { FAKE_CONTAINER, FAKE_GROUP, FAKE_DEVICE, FAKE_IOMMU, FAKE_DATA } kind;
+    int fd;
+    int group;           /* of a group */
+    int container;       /* fd a group is in; 0: none */
+    unsigned users;      /* groups of a container */
+    int iommu_type;      /* of a container; 0: not set */
+    FakeDevice *device;  /* of a device */
+    bool bound;          /* to an iommufd */
+    uint32_t page_table; /* id attached to; 0: none */
+} FakeFile;
+
+FakeFile *fake_file(const VfioSys *sys, int fd);
+int fake_file_new(FakeKernel *k, FakeFile file);
+int fake_map(FakeKernel *k, uint64_t iova, uint64_t size, uint64_t vaddr);
+/* Sets the bit of the page that was written, if it is inside. */
+void fake_report(const FakeKernel *k, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
+/* fake-iommufd.c: requests of a device's character device, and of /dev/iommu. */
+int fake_cdev_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, void *arg);
+int fake_iommufd_ioctl(FakeKernel *k, unsigned long request, void *arg);
+
+#endif
