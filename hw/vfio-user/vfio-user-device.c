@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* VfioDeviceOps as vfio-user messages: every reply is checked by the codec before it is believed. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -207,6 +208,109 @@ static int user_get_region_info(VfioDevice *vdev, unsigned index, VfioRegionInfo
     return -err;
 }
 
+/* An fd of a message, kept until the device stops; -1: none, or not what the server may hand us here. */
+static int keep_fd(VfioUserPci *dev, const WireMessage *m, uint32_t index)
+{
+    int fd;
+
+    if (index >= m->fd_count || m->fds[index] < 0) {
+        return -1;
+    }
+    fd = fcntl(m->fds[index], F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0) {
+        g_ptr_array_add(dev->region_fds, GINT_TO_POINTER(fd));
+    }
+    return fd;
+}
+
+/* A guest's write must not hang in what looks like an eventfd. */
+static bool fd_is_eventfd(int fd)
+{
+    g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+    g_autofree char *target = g_file_read_link(link, NULL);
+
+    return target && !strcmp(target, "anon_inode:[eventfd]") && fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
+}
+
+/* Entries share fds: each is kept once. */
+static int keep_once(VfioUserPci *dev, const WireMessage *m, int *kept, uint32_t index)
+{
+    if (index >= m->fd_count) {
+        return -1;
+    }
+    if (kept[index] < 0) {
+        kept[index] = keep_fd(dev, m, index);
+    }
+    return kept[index];
+}
+
+static int ask_io_fds(VfioUserPci *dev, unsigned index, uint32_t argsz, WireIoFds *wire, uint32_t *entries,
+                      WireMessage *reply)
+{
+    uint8_t body[WIRE_IO_FDS_SIZE];
+    int err;
+
+    *wire = (WireIoFds){.argsz = argsz, .index = index};
+    err = call(dev, WIRE_GET_REGION_IO_FDS, body, wire_io_fds_encode(body, wire), reply);
+    if (!err && (wire_io_fds_decode_reply(wire, reply->body, reply->len, entries) || wire->index != index)) {
+        wire_message_clear(reply);
+        err = EPROTO;
+    }
+    return err;
+}
+
+static VfioRegionIoFd io_fd_of(VfioUserPci *dev, const WireIoFd *e, const WireMessage *m, int *kept)
+{
+    VfioRegionIoFd out = {.offset = e->offset,
+                          .size = e->size,
+                          .fd = keep_once(dev, m, kept, e->fd_index),
+                          .type = e->type,
+                          .flags = e->flags,
+                          .shadow_fd = -1,
+                          .shadow_offset = e->shadow_offset,
+                          .datamatch = e->datamatch};
+
+    if (e->type == WIRE_IO_FD_SHADOW) {
+        out.shadow_fd = keep_once(dev, m, kept, e->shadow_fd_index);
+    }
+    if (e->type == WIRE_IO_FD_IOREGIONFD || (out.fd >= 0 && !fd_is_eventfd(out.fd))) {
+        out.fd = -1;
+    }
+    return out;
+}
+
+static int user_region_io_fds(VfioDevice *vdev, unsigned index, VfioRegionIoFd **fds, unsigned *count)
+{
+    VfioUserPci *dev = vfio_user_of_device(vdev);
+    uint32_t entries = 0, limit = WIRE_IO_FDS_SIZE + WIRE_MAX_IO_FDS * WIRE_IO_FD_SIZE;
+    WireMessage reply;
+    WireIoFds wire;
+    WireIoFd entry;
+    int kept[WIRE_MAX_FDS];
+    int err = ask_io_fds(dev, index, IO_FDS_FIRST_ARGSZ, &wire, &entries, &reply);
+
+    if (!err && !entries && wire.argsz > IO_FDS_FIRST_ARGSZ) {
+        uint32_t needed = wire.argsz;
+
+        wire_message_clear(&reply);
+        err = needed > limit ? EPROTO : ask_io_fds(dev, index, needed, &wire, &entries, &reply);
+    }
+    if (err) {
+        return -err;
+    }
+    memset(kept, 0xff, sizeof(kept));
+    *fds = g_new0(VfioRegionIoFd, entries + 1);
+    *count = 0;
+    for (uint32_t i = 0; i < entries; i++) {
+        if (!wire_io_fd_decode(&entry, &wire, reply.body, reply.len, i)) {
+            (*fds)[(*count)++] = io_fd_of(dev, &entry, &reply, kept);
+        }
+    }
+    dev->overtakes |= *count != 0;
+    wire_message_clear(&reply);
+    return 0;
+}
+
 static ssize_t read_part(VfioUserPci *dev, WireRegionAccess *access, uint8_t *data)
 {
     uint8_t body[WIRE_REGION_ACCESS_SIZE];
@@ -385,5 +489,6 @@ const VfioDeviceOps vfio_user_device_ops = {
     .set_irqs = user_set_irqs,
     .region_read = user_region_read,
     .region_write = user_region_write,
+    .region_io_fds = user_region_io_fds,
     .reset = user_reset,
 };

@@ -33,13 +33,33 @@ static MemResult bar_read(void *opaque, HwAddr addr, unsigned size, uint64_t *va
     return MEM_OK;
 }
 
+/* True: the value is where the far side looks for it, and it was told. */
+static bool doorbell_shadow(const VfioBar *bar, HwAddr addr, unsigned size, uint64_t little)
+{
+    const uint64_t one = 1;
+
+    if (!__atomic_load_n(&bar->dev->maps_enabled, __ATOMIC_RELAXED)) {
+        return false;
+    }
+    for (unsigned i = 0; i < bar->doorbell_count; i++) {
+        const VfioRegionIoFd *d = &bar->doorbells[i];
+
+        if (d->type == VFIO_REGION_IO_SHADOW && d->offset == addr && (!d->size || d->size == size)) {
+            /* By pwrite(): the file is the server's, which may have cut it short. */
+            return pwrite(d->shadow_fd, &little, size, (off_t)d->shadow_offset) == (ssize_t)size &&
+                   write(d->fd, &one, sizeof(one)) == sizeof(one);
+        }
+    }
+    return false;
+}
+
 static MemResult bar_write(void *opaque, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs)
 {
     VfioBar *bar = opaque;
     uint64_t little = GUINT64_TO_LE(val);
 
     __atomic_store_n(&bar->dev->fresh, false, __ATOMIC_RELAXED);
-    if (addr + size <= bar->size) {
+    if (addr + size <= bar->size && !doorbell_shadow(bar, addr, size, little)) {
         vfio_region_write(&bar->dev->vdev, bar->index, addr, size, &little, bar->kind != PCI_BAR_IO);
     }
     vfio_irq_intx_eoi(bar->dev);
@@ -120,6 +140,54 @@ static bool bar_map(VfioBar *bar, MemRegion *container, const VfioRegionInfo *in
     return true;
 }
 
+/* --- doorbells --- */
+
+static void doorbells_enable(VfioBar *bar, bool on)
+{
+    for (unsigned i = 0; i < bar->doorbell_count; i++) {
+        const VfioRegionIoFd *d = &bar->doorbells[i];
+
+        if (d->type == VFIO_REGION_IO_EVENTFD) {
+            (on ? mem_region_add_ioeventfd : mem_region_del_ioeventfd)(bar->trap, d->offset, (unsigned)d->size,
+                                                                       d->flags & VFIO_REGION_IO_MATCH, d->datamatch,
+                                                                       d->fd);
+        }
+    }
+}
+
+static bool doorbell_ok(const VfioBar *bar, const VfioRegionIoFd *d)
+{
+    bool size_ok = d->size <= 8 && !(d->size & (d->size - 1));
+
+    return size_ok && d->fd >= 0 && d->offset < bar->size && (d->size ? d->size : 1) <= bar->size - d->offset &&
+           (d->type == VFIO_REGION_IO_EVENTFD ||
+            (d->type == VFIO_REGION_IO_SHADOW && d->shadow_fd >= 0 && d->shadow_offset <= INT64_MAX - 8));
+}
+
+/* Spans whose writes are signals to the far side; what is not usable stays a message. */
+static void doorbells_start(VfioBar *bar)
+{
+    VfioPciDevice *dev = bar->dev;
+    VfioDevice *vdev = &dev->vdev;
+    VfioRegionIoFd *found = NULL;
+    unsigned count = 0;
+
+    if (dev->no_ioeventfd || !vdev->ops->region_io_fds ||
+        vdev->ops->region_io_fds(vdev, bar->index, &found, &count)) {
+        return;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (doorbell_ok(bar, &found[i])) {
+            found[bar->doorbell_count++] = found[i];
+        } else {
+            TRACE(&vfio_trace[VFIO_TRACE_ERROR], "%s: doorbell of BAR %u at 0x%" G_GINT64_MODIFIER "x is not usable",
+                  vdev->name, bar->index, found[i].offset);
+        }
+    }
+    bar->doorbells = found;
+    doorbells_enable(bar, true);
+}
+
 void vfio_bars_enable_maps(VfioPciDevice *dev, bool on)
 {
     MemTopology *topo = dev->pci.dev.obj.machine->topo;
@@ -127,9 +195,10 @@ void vfio_bars_enable_maps(VfioPciDevice *dev, bool on)
     if (dev->maps_enabled == on) {
         return;
     }
-    dev->maps_enabled = on;
+    __atomic_store_n(&dev->maps_enabled, on, __ATOMIC_RELAXED);
     mem_begin(topo);
     for (unsigned n = 0; n < PCI_BAR_COUNT; n++) {
+        doorbells_enable(&dev->bars[n], on);
         for (unsigned i = 0; i < dev->bars[n].map_count; i++) {
             mem_region_set_enabled(dev->bars[n].maps[i].region, on);
         }
@@ -149,6 +218,67 @@ static uint64_t bar_size(uint64_t size, PciBarKind kind)
     return rounded;
 }
 
+/* --- x-msix-relocation --- */
+
+const char *const vfio_msix_relocation_names[] = {"off",  "auto", "bar0", "bar1", "bar2",
+                                                  "bar3", "bar4", "bar5", NULL};
+
+/* The size of BAR n with the MSI-X table behind its `size` bytes, if it goes there. */
+static uint64_t msix_room(VfioPciDevice *dev, unsigned n, uint64_t size)
+{
+    uint64_t need = (uint64_t)vfio_config_msix_vectors(dev) * 16, total = MAX(size, 4096);
+
+    if (dev->msix_bar != (int)n) {
+        return size;
+    }
+    need += (need / 16 + 63) / 64 * 8;
+    while (total < size + need || total - need < size) {
+        total *= 2;
+    }
+    /* The upper half is the table's: nothing of the device shares a page with it. */
+    total = size ? MAX(total, 2 * MAX(size, 4096)) : total;
+    dev->msix_offset = size ? (uint32_t)(total / 2) : 0;
+    while (total - dev->msix_offset < need) {
+        total *= 2;
+    }
+    return total;
+}
+
+/* Which BAR that is; sizes[] of the device's own. */
+static bool msix_choose(VfioPciDevice *dev, const uint64_t *sizes, GError **error)
+{
+    const uint8_t *config = dev->pci.config;
+    int chosen = dev->msix_relocation - VFIO_MSIX_BAR0;
+
+    dev->msix_bar = -1;
+    if (dev->msix_relocation == VFIO_MSIX_STAYS || !vfio_config_msix_vectors(dev)) {
+        return true;
+    }
+    for (int n = 0, step; n < PCI_BAR_COUNT; n += step) {
+        PciBarKind kind = bar_kind(pci_get32(config + PCI_BASE_ADDRESS_0 + 4 * n));
+        bool usable = !sizes[n] || (kind != PCI_BAR_IO && sizes[n] <= UINT32_MAX / 4);
+
+        step = sizes[n] && kind_is_64bit(kind) ? 2 : 1;
+        if (usable && (chosen == n || (dev->msix_relocation == VFIO_MSIX_AUTO && !sizes[n]))) {
+            dev->msix_bar = n;
+            return true;
+        }
+    }
+    error_set(error, "%s: x-msix-relocation=%s: no such BAR is free or may grow; name another or use off",
+              dev->vdev.name, vfio_msix_relocation_names[dev->msix_relocation]);
+    return false;
+}
+
+/* A BAR the device does not have. */
+static void msix_bar_new(VfioPciDevice *dev, unsigned n)
+{
+    g_autofree char *name = g_strdup_printf("%s MSI-X", dev->pci.dev.obj.id);
+    MemRegion *container = mem_region_new_container(dev->pci.dev.obj.machine->topo, name, msix_room(dev, n, 0));
+
+    pci_register_bar(&dev->pci, n, PCI_BAR_MEM32, container);
+    mem_region_unref(container);
+}
+
 static bool bar_start(VfioPciDevice *dev, unsigned n, const VfioRegionInfo *info, GError **error)
 {
     MemTopology *topo = dev->pci.dev.obj.machine->topo;
@@ -166,10 +296,11 @@ static bool bar_start(VfioPciDevice *dev, unsigned n, const VfioRegionInfo *info
                   dev->vdev.name, n, info->size);
         return false;
     }
-    container = mem_region_new_container(topo, name, bar_size(info->size, bar->kind));
+    container = mem_region_new_container(topo, name, msix_room(dev, n, bar_size(info->size, bar->kind)));
     bar->trap = mem_region_new_io(topo, name, mem_region_size(container), &bar_ops, bar, NULL);
     mem_region_add(container, 0, bar->trap);
     ok = bar_map(bar, container, info, error);
+    doorbells_start(bar);
     pci_register_bar(&dev->pci, n, bar->kind, container);
     mem_region_unref(container);
     return ok;
@@ -222,28 +353,49 @@ static bool rom_start(VfioPciDevice *dev, const VfioRegionInfo *info, GError **e
     return true;
 }
 
-bool vfio_bars_start(VfioPciDevice *dev, GError **error)
+static bool get_infos(VfioPciDevice *dev, VfioRegionInfo *infos, uint64_t *sizes, GError **error)
 {
-    bool ok = true;
+    for (unsigned n = 0; n <= VFIO_PCI_ROM_REGION_INDEX; n++) {
+        int err;
 
-    dev->maps_enabled = true;
-    for (unsigned n = 0; ok && n <= VFIO_PCI_ROM_REGION_INDEX; n++) {
-        VfioRegionInfo info = {.fd = -1};
-        int err = dev->vdev.ops->get_region_info(&dev->vdev, n, &info);
-
+        infos[n].fd = -1;
+        err = dev->vdev.ops->get_region_info(&dev->vdev, n, &infos[n]);
         if (err) {
             error_set_errno(error, -err, "%s: cannot get the info of region %u", dev->vdev.name, n);
             return false;
         }
-        if (n == VFIO_PCI_ROM_REGION_INDEX) {
-            ok = rom_start(dev, &info, error);
-        } else if (info.size) {
-            ok = bar_start(dev, n, &info, error);
+        sizes[n] = infos[n].size;
+    }
+    return true;
+}
+
+static bool bars_start(VfioPciDevice *dev, const VfioRegionInfo *infos, GError **error)
+{
+    bool ok = true;
+
+    for (unsigned n = 0; ok && n < PCI_BAR_COUNT; n++) {
+        if (infos[n].size) {
+            ok = bar_start(dev, n, &infos[n], error);
             n += ok && kind_is_64bit(dev->bars[n].kind);
+        } else if (dev->msix_bar == (int)n) {
+            msix_bar_new(dev, n);
         } else {
             pci_set32(dev->pci.config + PCI_BASE_ADDRESS_0 + 4 * n, 0);
         }
-        g_free(info.areas);
+    }
+    return ok && rom_start(dev, &infos[VFIO_PCI_ROM_REGION_INDEX], error);
+}
+
+bool vfio_bars_start(VfioPciDevice *dev, GError **error)
+{
+    VfioRegionInfo infos[VFIO_PCI_ROM_REGION_INDEX + 1] = {0};
+    uint64_t sizes[VFIO_PCI_ROM_REGION_INDEX + 1];
+    bool ok;
+
+    dev->maps_enabled = true;
+    ok = get_infos(dev, infos, sizes, error) && msix_choose(dev, sizes, error) && bars_start(dev, infos, error);
+    for (unsigned n = 0; n < G_N_ELEMENTS(infos); n++) {
+        g_free(infos[n].areas);
     }
     return ok;
 }
@@ -254,6 +406,9 @@ static void bar_stop(VfioPciDevice *dev, VfioBar *bar)
 
     if (!bar->trap) {
         return;
+    }
+    if (dev->maps_enabled) {
+        doorbells_enable(bar, false);
     }
     if (pci_bar->region) {
         mem_region_del(pci_bar->region, bar->trap);
@@ -269,6 +424,7 @@ static void bar_stop(VfioPciDevice *dev, VfioBar *bar)
         munmap(map->host, map->size);
     }
     g_free(bar->maps);
+    g_free(bar->doorbells);
     *bar = (VfioBar){0};
 }
 

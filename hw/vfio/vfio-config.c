@@ -9,10 +9,7 @@
 
 #include "hw/vfio/vfio-internal.h"
 
-#define MAX_CAPS     48  /* that fit 0x40..0xff */
-#define MAX_EXT_CAPS 480 /* that fit 0x100..0xfff */
-
-static void emulate(VfioPciDevice *dev, unsigned offset, unsigned len)
+void vfio_config_emulate(VfioPciDevice *dev, unsigned offset, unsigned len)
 {
     memset(dev->emulated_bits + offset, 0xff, len);
 }
@@ -78,6 +75,7 @@ bool vfio_config_start(VfioPciDevice *dev, GError **error)
     PciDevice *pci = &dev->pci;
 
     dev->emulated_bits = g_malloc0(pci->config_size);
+    dev->local_bytes = g_malloc0(pci->config_size);
     if (!check_ids(dev, error) || !read_config(dev, error)) {
         return false;
     }
@@ -95,184 +93,16 @@ bool vfio_config_start(VfioPciDevice *dev, GError **error)
     pci_set32(pci->config + PCI_ROM_ADDRESS, 0);
     /* The header is ours, but for the error bits of the status register; beyond what the device has is
      * nothing. */
-    emulate(dev, 0, 0x40);
+    vfio_config_emulate(dev, 0, 0x40);
     dev->emulated_bits[PCI_STATUS + 1] = 0;
-    emulate(dev, dev->config_region, pci->config_size - dev->config_region);
+    vfio_config_emulate(dev, dev->config_region, pci->config_size - dev->config_region);
     return true;
 }
 
 void vfio_config_stop(VfioPciDevice *dev)
 {
     g_clear_pointer(&dev->emulated_bits, g_free);
-}
-
-/* --- capabilities --- */
-
-static bool msi_start(VfioPciDevice *dev, uint16_t at)
-{
-    PciDevice *pci = &dev->pci;
-    uint16_t flags = pci_get16(pci->config + at + PCI_MSI_FLAGS);
-    bool is64 = flags & PCI_MSI_FLAGS_64BIT, maskable = flags & PCI_MSI_FLAGS_MASKBIT;
-    unsigned len = (is64 ? 14 : 10) + (maskable ? 10 : 0);
-    unsigned log2_vectors = (flags & PCI_MSI_FLAGS_QMASK) >> 1;
-
-    if (pci->msi_cap || at + len > PCI_CONFIG_SIZE || log2_vectors > 5 ||
-        !dev->irq_counts[VFIO_PCI_MSI_IRQ_INDEX]) {
-        return false;
-    }
-    pci->msi_cap = at;
-    emulate(dev, at, len);
-    pci_set16(pci->config + at + PCI_MSI_FLAGS,
-              flags & (uint16_t) ~(PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE));
-    pci_set16(pci->wmask + at + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE);
-    pci_set32(pci->wmask + at + PCI_MSI_ADDRESS_LO, 0xfffffffc);
-    if (is64) {
-        pci_set32(pci->wmask + at + PCI_MSI_ADDRESS_HI, UINT32_MAX);
-    }
-    pci_set16(pci->wmask + at + (is64 ? PCI_MSI_DATA_64 : PCI_MSI_DATA_32), UINT16_MAX);
-    if (maskable) {
-        unsigned mask = at + (is64 ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32);
-
-        pci_set32(pci->wmask + mask, UINT32_MAX >> (32 - (1u << log2_vectors)));
-    }
-    return true;
-}
-
-/* The guest's table and pending bits are ours, so those of the device may be in any BAR: both are shown in
- * the table's. */
-static bool msix_start(VfioPciDevice *dev, uint16_t at, GError **error)
-{
-    PciDevice *pci = &dev->pci;
-    uint32_t table = pci_get32(pci->config + at + PCI_MSIX_TABLE),
-             pba = pci_get32(pci->config + at + PCI_MSIX_PBA);
-    unsigned vectors = (pci_get16(pci->config + at + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1u;
-    unsigned bar = table & PCI_MSIX_BIR;
-
-    table &= ~PCI_MSIX_BIR;
-    if ((pba & PCI_MSIX_BIR) == bar) {
-        pba &= ~PCI_MSIX_BIR;
-    } else {
-        pba = table + vectors * 16;
-    }
-    emulate(dev, at, PCI_MSIX_CAP_SIZE);
-    if (!msix_init(pci, vectors, bar, table, pba, at, error)) {
-        g_prefix_error(error, "%s: ", dev->vdev.name);
-        return false;
-    }
-    return true;
-}
-
-/* Puts the registers of one capability under the right rule.  *hide: the guest does not see it.  False:
- * *error. */
-static bool capability_start(VfioPciDevice *dev, uint16_t at, bool *hide, GError **error)
-{
-    PciDevice *pci = &dev->pci;
-
-    *hide = false;
-    switch (pci->config[at]) {
-    case PCI_CAP_ID_MSI:
-        *hide = !msi_start(dev, at);
-        return true;
-    case PCI_CAP_ID_MSIX:
-        *hide = at + PCI_MSIX_CAP_SIZE > PCI_CONFIG_SIZE || pci->msix_cap ||
-                !dev->irq_counts[VFIO_PCI_MSIX_IRQ_INDEX];
-        return *hide || msix_start(dev, at, error);
-    case PCI_CAP_ID_EXP:
-        if (at + PCI_EXP_DEVCTL + 2 <= PCI_CONFIG_SIZE && !pci->exp_cap) {
-            pci->exp_cap = at;
-            /* Function level reset is seen here, the rest of the register is the device's. */
-            pci_set16(pci->wmask + at + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_FLR);
-        }
-        return true;
-    case PCI_CAP_ID_PM:
-        pci->pm_cap = at;
-        return true;
-    default:
-        return true;
-    }
-}
-
-static bool capabilities_start(VfioPciDevice *dev, GError **error)
-{
-    PciDevice *pci = &dev->pci;
-    unsigned link = PCI_CAPABILITY_LIST;
-    unsigned at = pci->config[PCI_CAPABILITY_LIST] & ~3u;
-
-    pci->exp_cap = pci->msi_cap = pci->msix_cap = pci->pm_cap = 0;
-    if (!(pci_get16(pci->config + PCI_STATUS) & PCI_STATUS_CAP_LIST)) {
-        pci->config[PCI_CAPABILITY_LIST] = 0;
-        return true;
-    }
-    for (unsigned i = 0; at >= 0x40; i++) {
-        unsigned next = pci->config[at + 1] & ~3u;
-        bool hide;
-
-        if (i == MAX_CAPS) {
-            error_set(error, "%s: the list of capabilities never ends", dev->vdev.name);
-            return false;
-        }
-        if (!capability_start(dev, (uint16_t)at, &hide, error)) {
-            return false;
-        }
-        if (!hide) {
-            pci->config[link] = (uint8_t)at;
-            link = at + 1;
-            emulate(dev, at, 2);
-        }
-        at = next;
-    }
-    pci->config[link] = 0;
-    return true;
-}
-
-/* What needs the hypervisor's or the root complex's help is not shown: SR-IOV, ATS, PRI, PASID, resizable
- * BARs. */
-static bool ext_capability_hidden(uint16_t id)
-{
-    static const uint16_t hidden[] = {PCI_EXT_CAP_ID_SRIOV, PCI_EXT_CAP_ID_ATS, PCI_EXT_CAP_ID_PRI,
-                                      PCI_EXT_CAP_ID_PASID, PCI_EXT_CAP_ID_REBAR};
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(hidden); i++) {
-        if (hidden[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool ext_capabilities_start(VfioPciDevice *dev, GError **error)
-{
-    uint8_t *config = dev->pci.config;
-    unsigned last = 0;
-
-    if (dev->config_region < PCIE_CONFIG_SIZE) {
-        return true;
-    }
-    for (unsigned at = PCI_CONFIG_SIZE, i = 0; at >= PCI_CONFIG_SIZE; i++) {
-        uint32_t header = pci_get32(config + at);
-        unsigned next = (header >> 20) & ~3u;
-
-        if (i == MAX_EXT_CAPS) {
-            error_set(error, "%s: the list of extended capabilities never ends", dev->vdev.name);
-            return false;
-        }
-        emulate(dev, at, 4);
-        if (ext_capability_hidden((uint16_t)header)) {
-            /* The first one stays as a link of no meaning, others are skipped. */
-            pci_set32(config + at, at == PCI_CONFIG_SIZE ? header & 0xfff00000 : 0);
-            if (last) {
-                pci_set32(config + last, (pci_get32(config + last) & 0xfffff) | (uint32_t)next << 20);
-            }
-        }
-        last = ext_capability_hidden((uint16_t)header) && at != PCI_CONFIG_SIZE ? last : at;
-        at = next;
-    }
-    return true;
-}
-
-bool vfio_config_capabilities(VfioPciDevice *dev, GError **error)
-{
-    return capabilities_start(dev, error) && ext_capabilities_start(dev, error);
+    g_clear_pointer(&dev->local_bytes, g_free);
 }
 
 /* --- accesses --- */
@@ -353,24 +183,49 @@ static bool turns_on_messages(const VfioPciDevice *dev, uint16_t offset, uint32_
     return false;
 }
 
+/* Runs of bytes that are not ours alone. */
+static void forward_bytes(VfioPciDevice *dev, uint16_t offset, uint32_t val, unsigned size)
+{
+    uint32_t little = GUINT32_TO_LE(val);
+    unsigned from = 0;
+
+    while (from < size) {
+        unsigned to = from;
+
+        while (to < size && !dev->local_bytes[offset + to]) {
+            to++;
+        }
+        if (to > from) {
+            vfio_region_write(&dev->vdev, VFIO_PCI_CONFIG_REGION_INDEX, offset + from, to - from,
+                              (uint8_t *)&little + from, false);
+        }
+        from = to + 1;
+    }
+}
+
 static void forward_write(VfioPciDevice *dev, uint16_t offset, uint32_t val, unsigned size)
 {
     unsigned flr = dev->pci.exp_cap + PCI_EXP_DEVCTL + 1;
+    uint32_t af_flr;
 
     if (offset + size > dev->config_region) {
         return;
     }
+    /* Function level resets are carried out as resets of the whole device instead. */
     if (dev->pci.exp_cap && flr >= offset && flr < offset + size) {
-        val &= ~(0x80u << (8 * (flr - offset))); /* carried out as a reset of the whole device instead */
+        val &= ~(0x80u << (8 * (flr - offset)));
     }
-    val = GUINT32_TO_LE(val);
-    vfio_region_write(&dev->vdev, VFIO_PCI_CONFIG_REGION_INDEX, offset, size, &val, false);
+    if (vfio_config_is_flr(dev, offset, val, size, &af_flr)) {
+        val &= ~af_flr;
+    }
+    forward_bytes(dev, offset, val, size);
 }
 
 void vfio_pci_config_write(PciDevice *pci, uint16_t offset, uint32_t val, unsigned size)
 {
     VfioPciDevice *dev = (VfioPciDevice *)pci;
     bool local_first;
+    uint32_t af_flr;
 
     if (dev->stopping) {
         return;
@@ -386,5 +241,8 @@ void vfio_pci_config_write(PciDevice *pci, uint16_t offset, uint32_t val, unsign
     vfio_irq_update(dev);
     if (local_first) {
         forward_write(dev, offset, val, size);
+    }
+    if (vfio_config_is_flr(dev, offset, val, size, &af_flr)) {
+        device_reset(&pci->dev);
     }
 }

@@ -6,6 +6,7 @@
  * line, and a device that still asserts it signals again.
  */
 #include <errno.h>
+#include <json-c/json.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -212,6 +213,83 @@ void vfio_irq_update(VfioPciDevice *dev)
     }
 }
 
+/* --- what the far side has to say of the device itself --- */
+
+static void tell(VfioPciDevice *dev, const char *event)
+{
+    Object *obj = &dev->pci.dev.obj;
+    g_autofree char *path = object_path(obj);
+    struct json_object *data = json_object_new_object();
+
+    json_object_object_add(data, "device", json_object_new_string(obj->id));
+    json_object_object_add(data, "path", json_object_new_string(path));
+    machine_emit_event(obj->machine, event, data);
+}
+
+static bool irq_was_signalled(const VfioIrqVector *irq)
+{
+    uint64_t count;
+
+    return read(irq->fd, &count, sizeof(count)) == sizeof(count);
+}
+
+/* The guest learns of errors from the device's own registers. */
+static void error_signalled(void *opaque)
+{
+    VfioIrqVector *irq = opaque;
+
+    if (irq_was_signalled(irq)) {
+        tell(irq->dev, "VFIO_DEVICE_ERROR");
+    }
+}
+
+static void request_signalled(void *opaque)
+{
+    VfioIrqVector *irq = opaque;
+    Object *obj = &irq->dev->pci.dev.obj;
+    g_autofree char *path = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (!irq_was_signalled(irq)) {
+        return;
+    }
+    tell(irq->dev, "VFIO_DEVICE_REQUEST");
+    path = object_path(obj);
+    if (!machine_device_del(obj->machine, path, &error)) {
+        guest_error(&irq->dev->pci.dev, "the far side wants its device back: %s", error->message);
+    }
+}
+
+static bool notice_start(VfioPciDevice *dev, VfioIrqVector *irq, unsigned index, LoopFdFn *handler, GError **error)
+{
+    struct vfio_irq_info info = {.argsz = sizeof(info), .index = index};
+    int err = index < dev->vdev.num_irqs ? dev->vdev.ops->get_irq_info(&dev->vdev, &info) : 0;
+
+    if (err || !(info.flags & VFIO_IRQ_INFO_EVENTFD) || !info.count) {
+        return true; /* it has none */
+    }
+    irq->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (irq->fd < 0) {
+        error_set_errno(error, errno, "%s: cannot create an eventfd", dev->vdev.name);
+        return false;
+    }
+    irq->watch = loop_add_fd(dev->pci.dev.obj.machine->main_loop, irq->fd, handler, NULL, irq);
+    err = set_irqs(dev, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, 1, &irq->fd);
+    if (err) {
+        error_set_errno(error, -err, "%s: cannot set up interrupt type %u", dev->vdev.name, index);
+    }
+    return !err;
+}
+
+static void notice_stop(VfioIrqVector *irq)
+{
+    if (irq->fd >= 0) {
+        loop_remove_fd(irq->watch);
+        close(irq->fd);
+        irq->fd = -1;
+    }
+}
+
 /* --- start, stop, reset --- */
 
 bool vfio_irq_start(VfioPciDevice *dev, GError **error)
@@ -230,12 +308,15 @@ bool vfio_irq_start(VfioPciDevice *dev, GError **error)
         dev->pci.config[PCI_INTERRUPT_PIN] = 0;
     }
     dev->pci.vector_changed = vector_changed;
-    return true;
+    return notice_start(dev, &dev->error_irq, VFIO_PCI_ERR_IRQ_INDEX, error_signalled, error) &&
+           (!dev->req || notice_start(dev, &dev->request_irq, VFIO_PCI_REQ_IRQ_INDEX, request_signalled, error));
 }
 
 void vfio_irq_stop(VfioPciDevice *dev)
 {
     dev->pci.vector_changed = NULL;
+    notice_stop(&dev->error_irq);
+    notice_stop(&dev->request_irq);
     mode_leave(dev);
 }
 

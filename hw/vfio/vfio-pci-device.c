@@ -123,6 +123,8 @@ bool vfio_pci_start(VfioPciDevice *dev, GError **error)
 {
     dev->interrupt_mode = -1;
     dev->stopping = false;
+    dev->msix_bar = -1;
+    dev->error_irq = dev->request_irq = (VfioIrqVector){.dev = dev, .fd = -1};
     g_mutex_init(&dev->users_lock);
     g_cond_init(&dev->users_gone);
     if (get_info(dev, error) && vfio_config_start(dev, error) && vfio_bars_start(dev, error) &&

@@ -45,6 +45,8 @@ class FakeServer(threading.Thread):
         self.path, self.on, self.version, self.caps = path, on or {}, version, caps
         self.log, self.lock, self.config = [], threading.Lock(), make_config()
         self.regions = {0: bytearray(4096), 2: bytearray(256), 4: bytearray(4096), 7: self.config}
+        self.doorbells = {}  # region -> [(offset, size, fd index, type, flags, shadow fd index, shadow offset, datamatch)]
+        self.doorbell_fds, self.irq_counts = [], {0: 1, 2: VECTORS}
         self.eventfds, self.replies, self.next_id, self.conn = {}, {}, 0, None
         self.maps = {}
         self.changed = threading.Condition(self.lock)
@@ -108,7 +110,14 @@ class FakeServer(threading.Thread):
 
     def irq_info(self, m):
         index = struct.unpack_from("<I", m.body, 8)[0]
-        self.reply(m, struct.pack("<IIII", 16, 1, index, {0: 1, 2: VECTORS}.get(index, 0)))
+        self.reply(m, struct.pack("<IIII", 16, 1, index, self.irq_counts.get(index, 0)))
+
+    def region_io_fds(self, m):
+        argsz, _, index = struct.unpack_from("<III", m.body)
+        entries = [struct.pack("<QQIIIIQQ", *e) for e in self.doorbells.get(index, [])]
+        needed = 16 + 48 * len(entries)
+        body = struct.pack("<IIII", needed, 0, index, len(entries))
+        self.reply(m, body + b"".join(entries) if needed <= argsz else body, fds=self.doorbell_fds if entries else ())
 
     def set_irqs(self, m):
         _, flags, index, start, count = struct.unpack_from("<IIIII", m.body)
@@ -144,7 +153,7 @@ class FakeServer(threading.Thread):
 
     def handle(self, m):
         usual = {VERSION: self.version_reply, DMA_MAP: self.dma_map, DMA_UNMAP: self.dma_unmap, REGION_INFO: self.region_info,
-                 IRQ_INFO: self.irq_info, SET_IRQS: self.set_irqs, REGION_READ: self.region_read,
+                 IRQ_INFO: self.irq_info, REGION_IO_FDS: self.region_io_fds, SET_IRQS: self.set_irqs, REGION_READ: self.region_read,
                  REGION_WRITE: self.region_write,
                  GET_INFO: lambda m: self.reply(m, struct.pack("<IIII", 16, 3, 9, 5)), RESET: self.reply}
         if m.flags & 0xf == REPLY:

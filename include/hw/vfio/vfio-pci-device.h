@@ -11,6 +11,13 @@
 
 typedef struct VfioPciDevice VfioPciDevice;
 
+typedef enum VfioMsixRelocation {
+    VFIO_MSIX_STAYS,
+    VFIO_MSIX_AUTO,
+    VFIO_MSIX_BAR0, /* and so on to VFIO_MSIX_BAR0 + 5 */
+} VfioMsixRelocation;
+extern const char *const vfio_msix_relocation_names[];
+
 /* One BAR: accesses that no mapping takes go to `trap`. */
 typedef struct VfioBar {
     VfioPciDevice *dev;
@@ -20,6 +27,8 @@ typedef struct VfioBar {
     MemRegion *trap;
     struct VfioMapping *maps; /* mapped areas */
     unsigned map_count;
+    struct VfioRegionIoFd *doorbells; /* writes that signal an fd of the far side */
+    unsigned doorbell_count;
 } VfioBar;
 
 typedef struct VfioIrqVector {
@@ -34,11 +43,19 @@ struct VfioPciDevice {
     VfioDevice vdev;
     /* properties */
     uint32_t vendor_id, device_id, sub_vendor_id, sub_device_id; /* UINT32_MAX: the device's own */
-    bool no_mmap;
+    bool no_mmap, no_ioeventfd;
+    bool no_kvm_intx, no_kvm_msi, no_kvm_msix; /* interrupts are delivered by this process */
+    bool req;                                  /* the far side may ask for its device */
+    int msix_relocation;                       /* VfioMsixRelocation */
     uint8_t *emulated_bits; /* config_size; 1 = answered from our config space, 0 = from the device */
+    uint8_t *local_bytes;   /* config_size; 1 = writes do not go to the device */
     uint32_t config_region; /* bytes of config space the far side has */
     VfioBar bars[PCI_BAR_COUNT];
-    bool maps_enabled; /* mapped areas of BARs are seen; not while an INTx has to be ended by an access */
+    bool maps_enabled; /* mapped areas and doorbells are seen; not while an INTx has to be ended by an access */
+    int msix_bar;      /* where x-msix-relocation put the table, or -1 */
+    uint32_t msix_offset;
+    uint16_t af_cap;
+    VfioIrqVector error_irq, request_irq;
     uint32_t irq_counts[VFIO_PCI_NUM_IRQS];
     VfioIrqVector *vectors; /* of the mode in use; INTx has one */
     unsigned vector_count;
@@ -63,7 +80,18 @@ struct VfioPciDevice {
                  "Subsystem vendor ID the guest sees"),                                                      \
         PROP_U32("x-pci-sub-device-id", S, base.sub_device_id, UINT32_MAX, 0, UINT32_MAX,                    \
                  "Subsystem ID the guest sees"),                                                             \
-        PROP_BOOL("x-no-mmap", S, base.no_mmap, false, "Trap every BAR access instead of mapping BARs")
+        PROP_BOOL("x-no-mmap", S, base.no_mmap, false, "Trap every BAR access instead of mapping BARs"),     \
+        PROP_BOOL("x-no-kvm-ioeventfd", S, base.no_ioeventfd, false,                                         \
+                  "Send every doorbell write to the device instead of signalling its eventfd"),              \
+        PROP_BOOL("x-no-kvm-intx", S, base.no_kvm_intx, false,                                               \
+                  "Deliver INTx through this process, as is always done without KVM"),                       \
+        PROP_BOOL("x-no-kvm-msi", S, base.no_kvm_msi, false,                                                 \
+                  "Deliver MSI through this process, as is always done without KVM"),                        \
+        PROP_BOOL("x-no-kvm-msix", S, base.no_kvm_msix, false,                                               \
+                  "Deliver MSI-X through this process, as is always done without KVM"),                      \
+        PROP_BOOL("x-req", S, base.req, true, "Unplug the device when its far side asks for it"),            \
+        PROP_ENUM("x-msix-relocation", S, base.msix_relocation, VFIO_MSIX_STAYS, vfio_msix_relocation_names, \
+                  "BAR the MSI-X table is shown in instead of the device's own")
 
 /* vdev.ops, name are set and the back end is connected.  On false nothing of it is left; the caller closes
  * the back end. */

@@ -31,11 +31,18 @@ typedef struct VfioRegionInfo {
     unsigned area_count;
 } VfioRegionInfo;
 
+#define VFIO_REGION_IO_EVENTFD 0u
+#define VFIO_REGION_IO_REGIONFD 1u
+#define VFIO_REGION_IO_SHADOW 2u
+#define VFIO_REGION_IO_MATCH 1u /* flags: only writes of datamatch */
+
 /* A span of a region that is signalled through an fd instead of a message (vfio-user REGION_IO_FDS). */
 typedef struct VfioRegionIoFd {
     uint64_t offset, size; /* size 0: any */
-    int fd;                /* owned by the caller after success */
+    int fd;                /* to signal; the back end's, until the device stops */
     uint32_t type, flags;
+    int shadow_fd; /* VFIO_REGION_IO_SHADOW: the value goes there, at shadow_offset, before the signal */
+    uint64_t shadow_offset;
     uint64_t datamatch;
 } VfioRegionIoFd;
 
