@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/machine.h"
 #include "core/trace.h"
+#include "net/net.h"
 #include "version.h"
 
 typedef bool OptionFn(Cmdline *c, const char *option, const char *arg, GError **error);
@@ -296,6 +297,37 @@ static bool opt_drive(Cmdline *c, const char *option, const char *arg, GError **
     return cmdline_add_opts(c->drives, option, arg, NULL, error);
 }
 
+/* -netdev and -nic; opts may name some keys many times. */
+static bool cmdline_add_net(GPtrArray *list, const char *option, const char *arg, GError **error)
+{
+    g_autofree char *where = g_strdup_printf("%s %s", option, arg);
+    struct json_object *opts = net_opts_parse(where, arg, error);
+
+    if (opts) {
+        cmdline_item_add(list, option, arg, opts);
+    }
+    return opts != NULL;
+}
+
+static bool opt_netdev(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    return cmdline_add_net(c->netdevs, option, arg, error);
+}
+
+static bool opt_nic(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    return strcmp(arg, "none") == 0 || cmdline_add_net(c->nics, option, arg, error);
+}
+
+static bool opt_net(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    if (strcmp(arg, "none") != 0) {
+        error_set(error, "-net %s: only -net none is taken; use -nic, or -netdev with -device", arg);
+        return false;
+    }
+    return true;
+}
+
 static bool opt_chardev(Cmdline *c, const char *option, const char *arg, GError **error)
 {
     return cmdline_add_opts(c->chardevs, option, arg, "backend", error);
@@ -505,8 +537,9 @@ static const Option option_table[] = {
     {"nographic", NULL, opt_nographic, "serial port and monitor share the terminal; Ctrl-A h for help"},
     {"display", "none", opt_none, "there is no display"},
     {"vga", "none", opt_none, "there is no graphics card"},
-    {"net", "none", opt_none, "there is no default network card"},
-    {"nic", "none", opt_none, "as -net"},
+    {"netdev", "TYPE,id=ID[,...]", opt_netdev, "network back end: user, tap, socket, stream, dgram"},
+    {"nic", "TYPE[,model=DRIVER][,mac=ADDR][,...]", opt_nic, "network back end and a card for it; none: no card"},
+    {"net", "none", opt_net, "accepted: there is no default network card"},
     {"parallel", "none", opt_none, "there is no parallel port"},
     {"no-user-config", NULL, opt_nothing, "accepted: no configuration files are read"},
     {"S", NULL, opt_paused, "do not start the guest; `cont` does"},
@@ -629,11 +662,12 @@ bool cmdline_parse(Cmdline *c, int argc, char **argv, GError **error)
 Cmdline *cmdline_new(void)
 {
     Cmdline *c = g_new0(Cmdline, 1);
-    GPtrArray **lists[] = {&c->objects, &c->devices,  &c->drives, &c->chardevs,
-                           &c->serials, &c->monitors, &c->mons};
+    GPtrArray **lists[] = {&c->objects,  &c->devices, &c->drives,  &c->chardevs, &c->serials,
+                           &c->monitors, &c->mons,    &c->netdevs, &c->nics};
 
     c->machine = json_object_new_object();
     c->accels = g_string_new(NULL);
+    c->accel_config = (AccelConfig){.jit = true};
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
         *lists[i] = g_ptr_array_new_with_free_func(cmdline_item_free);
     }
@@ -642,7 +676,8 @@ Cmdline *cmdline_new(void)
 
 void cmdline_free(Cmdline *c)
 {
-    GPtrArray *lists[] = {c->objects, c->devices, c->drives, c->chardevs, c->serials, c->monitors, c->mons};
+    GPtrArray *lists[] = {c->objects,  c->devices, c->drives,  c->chardevs, c->serials,
+                          c->monitors, c->mons,    c->netdevs, c->nics};
     char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log, c->kernel, c->initrd, c->append};
 
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {

@@ -28,6 +28,7 @@ typedef struct Cmdline {
     unsigned smp_cpus; /* 0: not given */
     bool nodefaults, nographic, paused, no_reboot, no_shutdown, daemonize;
     GPtrArray *objects, *devices, *drives, *chardevs; /* of CmdlineItem *, in order */
+    GPtrArray *netdevs, *nics;
     GPtrArray *serials, *monitors, *mons;             /* monitors: -monitor and -qmp */
 } Cmdline;
 

@@ -14,10 +14,12 @@
 #include "hw/i386/pc.h"
 #include "hw/pci/pci.h"
 #include "monitor/monitor.h"
+#include "net/net.h"
 #include "system.h"
 
 #define SYSTEM_DEFAULT_MACHINE "q35"
 #define SYSTEM_DEFAULT_ACCEL   "tcg"
+#define SYSTEM_DEFAULT_NIC     "e1000"
 
 /* Objects that refer to devices are made when the devices are there. */
 static const char *const system_late_objects[] = {"x-vfio-user-server", NULL};
@@ -214,6 +216,54 @@ static bool system_add_devices(System *s, GError **error)
     return true;
 }
 
+static bool system_add_netdevs(System *s, GError **error)
+{
+    for (guint i = 0; i < s->cmdline->netdevs->len; i++) {
+        CmdlineItem *item = g_ptr_array_index(s->cmdline->netdevs, i);
+
+        if (!net_new(s->machine, item->opts, error)) {
+            cmdline_prefix_error(item, error);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* -nic: what of it is the card's, and the rest to the back end. */
+static bool system_add_nic(System *s, unsigned n, const CmdlineItem *item, GError **error)
+{
+    g_autofree char *id = g_strdup_printf("nic%u", n);
+    struct json_object *netdev = json_object_new_object(), *card = json_object_new_object();
+    bool ok;
+
+    json_object_object_add(netdev, "id", json_object_new_string(id));
+    json_object_object_add(card, "driver", json_object_new_string(SYSTEM_DEFAULT_NIC));
+    json_object_object_foreach(item->opts, key, value)
+    {
+        bool model = strcmp(key, "model") == 0, mac = strcmp(key, "mac") == 0;
+
+        json_object_object_add(model || mac ? card : netdev, model ? "driver" : key, json_object_get(value));
+    }
+    json_object_object_add(card, "netdev", json_object_get(json_object_object_get(netdev, "id")));
+    ok = net_new(s->machine, netdev, error) && machine_device_add(s->machine, card, error);
+    json_object_put(netdev);
+    json_object_put(card);
+    return ok;
+}
+
+static bool system_add_nics(System *s, GError **error)
+{
+    for (guint i = 0; i < s->cmdline->nics->len; i++) {
+        CmdlineItem *item = g_ptr_array_index(s->cmdline->nics, i);
+
+        if (!system_add_nic(s, i, item, error)) {
+            cmdline_prefix_error(item, error);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* --- serial ports and monitors --- */
 
 /* A chardev from the text of an option.  False: *error; true with *chr NULL: "none". */
@@ -387,8 +437,9 @@ static bool system_add_qtest(System *s, GError **error)
 static bool system_build(System *s, GError **error)
 {
     return system_add_objects(s, false, error) && system_set_ram(s, error) && system_new_accel(s, error) &&
-           system_add_drives(s, error) && system_add_chardevs(s, error) && machine_start(s->machine, error) &&
-           system_add_serials(s, error) && system_add_devices(s, error) &&
+           system_add_drives(s, error) && system_add_chardevs(s, error) && system_add_netdevs(s, error) &&
+           machine_start(s->machine, error) &&
+           system_add_serials(s, error) && system_add_nics(s, error) && system_add_devices(s, error) &&
            system_add_objects(s, true, error) && system_add_monitors(s, error) && system_add_qtest(s, error);
 }
 

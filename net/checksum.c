@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The Internet checksum (RFC 1071) and the pseudo headers of TCP and UDP (RFC 9293 section 3.1, RFC 8200
+ * section 8.1). */
+#include "net/net.h"
+
+#define IPV4_ADDRESSES     12 /* offset of the source address; the destination follows */
+#define IPV4_ADDRESSES_LEN 8
+#define IPV6_ADDRESSES     8
+#define IPV6_ADDRESSES_LEN 32
+
+uint32_t net_checksum_add(uint32_t sum, const uint8_t *data, size_t len)
+{
+    uint64_t wide = sum;
+
+    for (size_t i = 0; i + 1 < len; i += 2) {
+        wide += (uint32_t)data[i] << 8 | data[i + 1];
+    }
+    if (len & 1) {
+        wide += (uint32_t)data[len - 1] << 8;
+    }
+    while (wide >> 16) {
+        wide = (wide & 0xffff) + (wide >> 16);
+    }
+    return (uint32_t)wide;
+}
+
+uint16_t net_checksum_finish(uint32_t sum)
+{
+    while (sum >> 16) {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    return (uint16_t)~sum;
+}
+
+uint32_t net_checksum_pseudo(const uint8_t *ip, uint8_t protocol, size_t len)
+{
+    bool v6 = ip[0] >> 4 == 6;
+    uint32_t sum = net_checksum_add(0, ip + (v6 ? IPV6_ADDRESSES : IPV4_ADDRESSES),
+                                    v6 ? IPV6_ADDRESSES_LEN : IPV4_ADDRESSES_LEN);
+
+    return sum + protocol + (uint32_t)(len & 0xffff) + (uint32_t)(len >> 16 & 0xffff);
+}

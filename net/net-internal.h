@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of net share: the back end object and what each type of it does. */
+#ifndef NET_NET_INTERNAL_H
+#define NET_NET_INTERNAL_H
+
+#include <json-c/json.h>
+
+#include "net/net.h"
+
+typedef enum NetSendResult { NET_SENT, NET_BUSY } NetSendResult;
+
+typedef struct NetType {
+    const char *name;
+    const char *const *keys; /* its options besides type and id; NULL-terminated */
+    size_t size;             /* of its own state */
+    /* opts were checked for unknown keys.  Sets net->info.  On false nothing is left behind. */
+    bool (*open)(NetBackend *net, struct json_object *opts, GError **error);
+    void (*close)(NetBackend *net);
+    /* From here on frames are wanted, in net->loop; until stop. */
+    void (*start)(NetBackend *net);
+    void (*stop)(NetBackend *net);
+    /* NET_BUSY: not taken; net_tx_ready() follows when it can be. */
+    NetSendResult (*send)(NetBackend *net, const uint8_t *frame, size_t len);
+    /* The receive queue has room again after net_rx_full() was true. */
+    void (*resume)(NetBackend *net);
+} NetType;
+
+extern const NetType net_type_user, net_type_tap, net_type_socket, net_type_stream, net_type_dgram;
+
+typedef struct NetFrame {
+    size_t len;
+    uint8_t data[];
+} NetFrame;
+
+struct NetBackend {
+    Object obj;
+    const NetType *type;
+    void *own;       /* type->size bytes */
+    char *info;      /* "type=...,...": g_free */
+    EventLoop *loop; /* of the card; NULL: no card */
+    Device *user;
+    const NetFrontend *frontend;
+    void *opaque;
+    bool link_down;  /* by set_link */
+    bool rx_stopped; /* the type was told that the queue is full */
+    GQueue rx, tx;   /* of NetFrame * */
+    LoopBh *rx_bh;
+    NetStats stats;
+};
+
+/* A frame for the card, copied.  Never calls the card. */
+void net_deliver(NetBackend *net, const void *frame, size_t len);
+/* True: stop reading the source until `resume`. */
+bool net_rx_full(NetBackend *net);
+/* The source takes frames again. */
+void net_tx_ready(NetBackend *net);
+
+/* Options; NULL and def when not given.  False: *error says what is allowed. */
+const char *net_opt_str(struct json_object *opts, const char *key);
+bool net_opt_bool(struct json_object *opts, const char *key, bool def, bool *val, GError **error);
+/* "host:port"; host may be empty.  Both are to be freed; port 0..65535. */
+bool net_split_host_port(const char *key, const char *text, char **host, uint16_t *port, GError **error);
+
+#endif
