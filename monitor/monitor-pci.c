@@ -128,6 +128,9 @@ static struct json_object *pci_device_json(PciDevice *dev)
     json_object_object_add(entry, "irq_pin", json_object_new_int(dev->config[PCI_INTERRUPT_PIN]));
     json_object_object_add(entry, "irq", json_object_new_int(dev->config[PCI_INTERRUPT_LINE]));
     json_object_object_add(entry, "regions", pci_regions_json(dev));
+    if (object_find_prop(&dev->dev.obj, "state")) {
+        json_object_object_add(entry, "x-state", object_get(&dev->dev.obj, "state", NULL));
+    }
     if (behind) {
         struct json_object *bridge = pci_bus_json(behind);
 

@@ -52,10 +52,14 @@ class FakeServer(threading.Thread):
         self.changed = threading.Condition(self.lock)
         self.going = threading.Event()
         self.going.set()
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
+        self.listener = self.listen()
         self.listener.listen(1)
         self.start()
+
+    def listen(self):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(self.path)
+        return listener
 
     # --- the stream ---
 
