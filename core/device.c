@@ -109,6 +109,42 @@ void device_reset(Device *dev)
     }
 }
 
+/* The main loop's lock is held. */
+static void device_stop(Device *dev)
+{
+    EventLoop *home = dev->home;
+    const DeviceKindOps *ops = device_ops(dev);
+
+    machine_untrack(dev->obj.machine, &dev->obj);
+    device_enter(dev);
+    if (ops->stop) {
+        ops->stop(dev);
+    }
+    loop_unlock(home); /* stop may have given the home back */
+    dev->obj.started = false;
+}
+
+bool device_set_home(Device *dev, EventLoop *home, GError **error)
+{
+    EventLoop *old = dev->home;
+    bool ok;
+
+    if (home == old) {
+        return true;
+    }
+    loop_lock(dev->obj.machine->main_loop);
+    device_stop(dev);
+    device_free_irqs(dev);
+    dev->home = home;
+    ok = device_start(dev, error);
+    if (!ok) {
+        dev->home = old;
+        device_start(dev, NULL);
+    }
+    loop_unlock(dev->obj.machine->main_loop);
+    return ok;
+}
+
 void device_destroy(Device *dev)
 {
     Machine *m;
@@ -121,15 +157,7 @@ void device_destroy(Device *dev)
     ops = device_ops(dev);
     loop_lock(m->main_loop);
     if (dev->obj.started) {
-        EventLoop *home = dev->home;
-
-        machine_untrack(m, &dev->obj);
-        device_enter(dev);
-        if (ops->stop) {
-            ops->stop(dev);
-        }
-        loop_unlock(home); /* stop may have given the home back */
-        dev->obj.started = false;
+        device_stop(dev);
     }
     if (ops && ops->unplace) {
         ops->unplace(dev);

@@ -291,6 +291,43 @@ static void host_copy_out(void *buf, const void *host, uint64_t len)
     }
 }
 
+/* --- finding --- */
+
+/* What a lookup region has at addr, in the address space's addresses and not beyond the range it was found in. */
+static const FlatRange *range_resolve(const FlatRange *range, HwAddr addr, HwAddr *next, FlatRange *found)
+{
+    MemRegion *r = range->region;
+    HwAddr shift = range->first - range->offset, end;
+    MemSection s = {0};
+
+    if (!r->find(r->opaque, addr - shift, &s)) {
+        if (next) {
+            *next = s.addr - 1 < range->last - shift ? s.addr + shift
+                    : range->last == UINT64_MAX      ? UINT64_MAX
+                                                     : range->last + 1;
+        }
+        return NULL;
+    }
+    end = s.addr + (s.size - 1);
+    *found = (FlatRange){s.addr + shift, end + shift, s.region, s.region_offset, s.readonly};
+    if (s.addr < range->offset) {
+        found->offset += range->offset - s.addr;
+        found->first = range->first;
+    }
+    if (end > range->offset + (range->last - range->first)) {
+        found->last = range->last;
+    }
+    return found;
+}
+
+/* As mem_view_find() in the published view.  In a read section; *found is room for what a lookup region has. */
+static const FlatRange *range_find(AddressSpace *as, HwAddr addr, HwAddr *next, FlatRange *found)
+{
+    const FlatRange *range = mem_view_find(rcu_dereference(as->view), addr, next);
+
+    return range && range->region->find ? range_resolve(range, addr, next, found) : range;
+}
+
 /* --- register accesses --- */
 
 static MemResult store_bytes(AddressSpace *as, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs)
@@ -313,11 +350,12 @@ static MemResult load_bytes(AddressSpace *as, HwAddr addr, unsigned size, uint64
 MemResult as_load(AddressSpace *as, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs)
 {
     const FlatRange *range;
+    FlatRange found;
     IoAccess access;
     MemResult result;
 
     rcu_read_lock();
-    range = mem_view_find(rcu_dereference(as->view), addr, NULL);
+    range = range_find(as, addr, NULL, &found);
     if (!range || range->last - addr < size - 1) {
         rcu_read_unlock();
         return load_bytes(as, addr, size, val, attrs);
@@ -338,10 +376,11 @@ MemResult as_load(AddressSpace *as, HwAddr addr, unsigned size, uint64_t *val, M
 MemResult as_store(AddressSpace *as, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs)
 {
     const FlatRange *range;
+    FlatRange found;
     IoAccess access;
 
     rcu_read_lock();
-    range = mem_view_find(rcu_dereference(as->view), addr, NULL);
+    range = range_find(as, addr, NULL, &found);
     if (!range || range->last - addr < size - 1) {
         rcu_read_unlock();
         return store_bytes(as, addr, size, val, attrs);
@@ -440,10 +479,11 @@ static uint64_t transfer_step(Transfer *t, HwAddr addr, uint8_t *buf, uint64_t l
 {
     HwAddr next, offset;
     const FlatRange *range;
+    FlatRange found;
     MemRegion *r;
 
     rcu_read_lock();
-    range = mem_view_find(rcu_dereference(t->as->view), addr, &next);
+    range = range_find(t->as, addr, &next, &found);
     if (!range) {
         rcu_read_unlock();
         len = next == UINT64_MAX ? len : MIN(len, next - addr);
@@ -530,10 +570,11 @@ MemResult as_write(AddressSpace *as, HwAddr addr, const void *buf, uint64_t len,
 void *as_map(AddressSpace *as, HwAddr addr, uint64_t *len, bool is_write, MemRegion **region)
 {
     const FlatRange *range;
+    FlatRange found;
     void *host = NULL;
 
     rcu_read_lock();
-    range = mem_view_find(rcu_dereference(as->view), addr, NULL);
+    range = range_find(as, addr, NULL, &found);
     if (*len && range && mem_region_direct(range->region) && !(is_write && range->readonly)) {
         if (*len - 1 > range->last - addr) {
             *len = range->last - addr + 1;
@@ -564,9 +605,10 @@ unsigned mem_region_pins(const MemRegion *region)
 bool as_lookup(AddressSpace *as, HwAddr addr, MemSection *out)
 {
     const FlatRange *range;
+    FlatRange found;
 
     rcu_read_lock();
-    range = mem_view_find(rcu_dereference(as->view), addr, NULL);
+    range = range_find(as, addr, NULL, &found);
     if (range) {
         uint64_t span = range->last - range->first;
 

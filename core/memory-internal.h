@@ -62,6 +62,7 @@ struct MemRegion {
     const MemOps *ops;
     void *opaque;
     EventLoop *home;
+    MemFindFn *find; /* of mem_region_new_lookup(), which is MEM_IO without ops otherwise */
     uint8_t *host;
     int fd;
     uint64_t fd_offset;
@@ -69,6 +70,7 @@ struct MemRegion {
     DirtyBitmap *dirty[MEM_DIRTY_COUNT]; /* RCU; NULL when not tracked */
     /* callbacks and mappings in progress */
     int in_flight;    /* atomic */
+    MemPins *pins;    /* counts the same for several regions; or NULL */
     bool retired;     /* atomic */
 };
 

@@ -129,6 +129,15 @@ MemRegion *mem_region_new_io(MemTopology *topo, const char *name, uint64_t size,
     return r;
 }
 
+MemRegion *mem_region_new_lookup(MemTopology *topo, const char *name, uint64_t size, MemFindFn *find, void *opaque)
+{
+    MemRegion *r = mem_region_new(topo, name, MEM_IO, size);
+
+    r->find = find;
+    r->opaque = opaque;
+    return r;
+}
+
 static void mem_topology_add_ram(MemTopology *topo, MemRegion *r)
 {
     pthread_mutex_lock(&topo->ram_lock);
@@ -222,10 +231,17 @@ void mem_region_enter(MemRegion *r)
     mem_region_ref(r);
     /* Pairs with mem_region_retire: either we see `retired` or it sees us. */
     __atomic_fetch_add(&r->in_flight, 1, __ATOMIC_SEQ_CST);
+    if (r->pins) {
+        __atomic_fetch_add(&r->pins->count, 1, __ATOMIC_SEQ_CST);
+    }
 }
 
 void mem_region_leave(MemRegion *r)
 {
+    /* First: who retires the region may free the sum after its wait. */
+    if (r->pins && __atomic_sub_fetch(&r->pins->count, 1, __ATOMIC_SEQ_CST) == 0) {
+        r->pins->idle(r->pins);
+    }
     if (__atomic_sub_fetch(&r->in_flight, 1, __ATOMIC_SEQ_CST) == 0 &&
         __atomic_load_n(&r->retired, __ATOMIC_SEQ_CST)) {
         pthread_mutex_lock(&r->topo->retire_lock);
@@ -242,8 +258,8 @@ void mem_region_retire(MemRegion *region)
     unsigned home_depth = 0, main_depth;
 
     __atomic_store_n(&region->retired, true, __ATOMIC_SEQ_CST);
-    if (region->host) {
-        synchronize_rcu(); /* copies from and to host memory run in read sections */
+    if (region->host || region->pins || region->find) {
+        synchronize_rcu(); /* copies from and to host memory, and finding, run in read sections */
     }
     if (__atomic_load_n(&region->in_flight, __ATOMIC_SEQ_CST) == 0) {
         return;
@@ -371,6 +387,11 @@ uint64_t mem_region_size(const MemRegion *region)
 MemKind mem_region_kind(const MemRegion *region)
 {
     return region->kind;
+}
+
+void mem_region_set_pins(MemRegion *region, MemPins *pins)
+{
+    region->pins = pins;
 }
 
 void mem_region_set_device_memory(MemRegion *region)

@@ -40,6 +40,11 @@ Device *device_create(Machine *machine, const Model *model, const char *id, GErr
 /* Starts (whatever the kind): checks PROP_REQUIRED, calls the kind's start, then reset. */
 bool device_start(Device *dev, GError **error);
 void device_reset(Device *dev);
+/*
+ * Gives a started device another home loop: it is stopped, started there and reset.  Main loop.  False with *error:
+ * it is back where it was, or, when that fails too, not started.
+ */
+bool device_set_home(Device *dev, EventLoop *home, GError **error);
 /* Stops and frees. */
 void device_destroy(Device *dev);
 /* The state table's instance saved or loaded as section = object path. */

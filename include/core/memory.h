@@ -80,6 +80,16 @@ MemRegion *mem_region_new_ram(MemTopology *topo, const char *name, uint64_t size
 /* Reads come from host memory, writes go to ops (flash); ops NULL: writes are dropped. */
 MemRegion *mem_region_new_rom(MemTopology *topo, const char *name, uint64_t size, void *host, const MemOps *ops,
                               void *opaque);
+/*
+ * Contents that are found access by access: for more mappings than a tree of regions is good for.  find: in an RCU
+ * read section, any thread; it must not wait for readers.  True: *out is what is at addr (region, addr of its first
+ * byte and size in this region's addresses, region_offset of that byte, readonly).  False: nothing, up to out->addr
+ * (UINT64_MAX: to the end).  A region it gives has
+ * mem_region_set_pins() and is retired before it is released; so is the lookup region.
+ */
+typedef struct MemSection MemSection;
+typedef bool MemFindFn(void *opaque, HwAddr addr, MemSection *out);
+MemRegion *mem_region_new_lookup(MemTopology *topo, const char *name, uint64_t size, MemFindFn *find, void *opaque);
 /* A window of size bytes on `target` beginning at `offset`. */
 MemRegion *mem_region_new_alias(MemTopology *topo, const char *name, MemRegion *target, uint64_t offset, uint64_t size);
 MemRegion *mem_region_ref(MemRegion *region);
@@ -165,16 +175,27 @@ void *as_map(AddressSpace *as, HwAddr addr, uint64_t *len, bool is_write, MemReg
 void as_unmap(AddressSpace *as, MemRegion *region, void *host, uint64_t len, bool is_write);
 /* as_map()s of this region without their as_unmap() yet, and accesses in progress.  Any thread. */
 unsigned mem_region_pins(const MemRegion *region);
+/*
+ * The same summed over several regions.  `idle` is called when the sum has become 0, in whichever thread ended the
+ * last use: it must not wait.
+ */
+typedef struct MemPins MemPins;
+struct MemPins {
+    void (*idle)(MemPins *pins);
+    int count; /* atomic */
+};
+/* Before the region is added anywhere; *pins lives longer than the region's last use. */
+void mem_region_set_pins(MemRegion *region, MemPins *pins);
 
 /* What is at addr, for accelerators: fills *out from the current flat view.  False: nothing mapped.  Any thread. */
-typedef struct MemSection {
+struct MemSection {
     AddressSpace *as;
     MemRegion *region;        /* referenced only where said */
     HwAddr addr;              /* in the address space */
     uint64_t size;
     uint64_t region_offset;
     bool readonly;
-} MemSection;
+};
 bool as_lookup(AddressSpace *as, HwAddr addr, MemSection *out);
 
 /*

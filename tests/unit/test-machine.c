@@ -631,6 +631,27 @@ static void test_iothread(void **state)
     assert_true(machine_object_del(m, "io0", NULL));
 }
 
+/* A device moves between loops: stopped, started and reset each time; a start that fails takes it back. */
+static void test_set_home(void **state)
+{
+    Machine *m = *state;
+    EventLoop *loop = iothread_loop(add_object(m, "iothread,id=io0", NULL));
+    Device *dev = add(m, "gadget,id=g", NULL);
+    g_autoptr(GError) error = NULL;
+
+    assert_true(device_set_home(dev, loop, &error));
+    assert_ptr_equal(dev->home, loop);
+    assert_true(dev->obj.started);
+    assert_int_equal(((Gadget *)dev)->resets, 2);
+    assert_true(device_set_home(dev, loop, &error));
+    assert_int_equal(((Gadget *)dev)->resets, 2);
+    ((Gadget *)dev)->fail = true;
+    assert_false(device_set_home(dev, m->main_loop, &error));
+    assert_non_null(error);
+    assert_ptr_equal(dev->home, loop);
+    assert_false(dev->obj.started);
+}
+
 /* A callback of an iothread that wants the main loop while the main loop resets the device. */
 static int crossings;
 
@@ -713,6 +734,7 @@ int main(void)
         TEST(test_ram_backends),
         cmocka_unit_test_setup_teardown(test_ram_size_differs, machine_setup, machine_teardown),
         TEST(test_iothread),
+        TEST(test_set_home),
         TEST(test_lock_order),
         TEST(test_devices_reach_into_each_other),
     };

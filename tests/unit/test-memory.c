@@ -966,10 +966,96 @@ static void test_storm(void **state)
     g_free(host);
 }
 
+/* --- lookup regions and pins --- */
+
+typedef struct Islands {
+    MemRegion *region[2]; /* RAM of 0x1000 bytes at 0x1000, at 0x3000 */
+    MemPins pins;
+    int idle;
+} Islands;
+
+static void islands_idle(MemPins *pins)
+{
+    ((Islands *)((char *)pins - offsetof(Islands, pins)))->idle++;
+}
+
+static bool islands_find(void *opaque, HwAddr addr, MemSection *out)
+{
+    Islands *islands = opaque;
+
+    for (unsigned i = 0; i < 2; i++) {
+        HwAddr base = 0x1000 + 0x2000 * i;
+
+        if (addr < base + 0x1000) {
+            *out = (MemSection){.region = islands->region[i], .addr = base, .size = 0x1000, .readonly = i == 1};
+            return addr >= base;
+        }
+    }
+    out->addr = UINT64_MAX;
+    return false;
+}
+
+/* Seen through an alias that begins at 0x1800 of the lookup region. */
+static void test_lookup_region(void **state)
+{
+    World *w = *state;
+    Islands islands = {.pins = {.idle = islands_idle}};
+    uint8_t *host = aligned_alloc(4096, 0x2000), buf[0x2000];
+    MemRegion *lookup = mem_region_new_lookup(w->topo, "lookup", UINT64_MAX, islands_find, &islands), *pinned;
+    MemRegion *window = mem_region_new_alias(w->topo, "window", lookup, 0x1800, 0x2000);
+    uint64_t len = 0x1000, val;
+    void *mapped;
+
+    memset(host, 0x11, 0x1000);
+    memset(host + 0x1000, 0x33, 0x1000);
+    for (unsigned i = 0; i < 2; i++) {
+        islands.region[i] = mem_region_new_ram(w->topo, "island", 0x1000, host + 0x1000 * i, -1, 0, false);
+        mem_region_set_pins(islands.region[i], &islands.pins);
+    }
+    mem_region_add(w->root, 0x10000, window);
+
+    /* 0x800 bytes of the first, a hole of 0x1000, 0x800 of the second. */
+    assert_int_equal(as_read(w->as, 0x10000, buf, sizeof(buf), MEM_ATTRS_CPU), MEM_DECODE_ERROR);
+    assert_int_equal(buf[0x7ff], 0x11);
+    assert_int_equal(buf[0x800], 0xff);
+    assert_int_equal(buf[0x17ff], 0xff);
+    assert_int_equal(buf[0x1800], 0x33);
+    assert_int_equal(buf[0x1fff], 0x33);
+    assert_int_equal(as_store(w->as, 0x107fc, 4, 0xaabbccdd, MEM_ATTRS_CPU), MEM_OK);
+    assert_int_equal(host[0xffc], 0xdd);
+    assert_int_equal(as_store(w->as, 0x11800, 4, 1, MEM_ATTRS_CPU), MEM_ACCESS_ERROR);
+    assert_int_equal(as_load(w->as, 0x11ffc, 4, &val, MEM_ATTRS_CPU), MEM_OK);
+    assert_int_equal(val, 0x33333333);
+    assert_int_equal(as_load(w->as, 0x12000, 4, &val, MEM_ATTRS_CPU), MEM_DECODE_ERROR);
+
+    islands.idle = 0;
+    mapped = as_map(w->as, 0x10100, &len, true, &pinned);
+    assert_ptr_equal(mapped, host + 0x900);
+    assert_int_equal(len, 0x700);
+    assert_int_equal(islands.pins.count, 1);
+    assert_int_equal(islands.idle, 0);
+    as_unmap(w->as, pinned, mapped, len, true);
+    assert_int_equal(islands.pins.count, 0);
+    assert_int_equal(islands.idle, 1);
+    len = 4;
+    assert_null(as_map(w->as, 0x11900, &len, true, &pinned));
+
+    mem_region_del(w->root, window);
+    mem_region_unref(window);
+    mem_region_retire(lookup);
+    mem_region_unref(lookup);
+    for (unsigned i = 0; i < 2; i++) {
+        mem_region_retire(islands.region[i]);
+        mem_region_unref(islands.region[i]);
+    }
+    free(host);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
+        TEST(test_lookup_region),
         TEST(test_priority_and_clipping),
         TEST(test_equal_priority_newest_wins),
         TEST(test_alias),
