@@ -2,9 +2,6 @@
 /* `-machine x-remote` and its PCI host bridge: one root bus and DMA address space for each served function. */
 #include "hw/remote/remote.h"
 
-/* How long to look for a client's next message before sleeping: a guest's pause between two requests. */
-#define REMOTE_POLL_NS 200000
-
 RemoteMachine *remote_machine(Machine *machine)
 {
     return machine->obj.model == &remote_machine_model.model ? (RemoteMachine *)machine : NULL;
@@ -29,7 +26,7 @@ bool remote_slot_attach(RemoteSlot *slot, RemoteSink *sink, GError **error)
 void remote_slot_detach(RemoteSlot *slot)
 {
     slot->sink = NULL;
-    slot->intx_masked = false;
+    remote_iohub_reset(slot);
 }
 
 static void slot_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)
@@ -39,11 +36,7 @@ static void slot_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)
 
 static void slot_send_msi(PciBus *bus, PciDevice *dev, unsigned vector, MsiMessage msg)
 {
-    RemoteSlot *slot = bus->opaque;
-
-    if (slot->sink) {
-        slot->sink->msi(slot->sink, vector);
-    }
+    remote_iohub_send_msi(bus->opaque, dev, vector);
 }
 
 static bool slot_can_unplug(PciBus *bus, PciDevice *dev, GError **error)
@@ -108,7 +101,6 @@ static bool remote_machine_start(Machine *m, GError **error)
 {
     RemoteMachine *rm = (RemoteMachine *)m;
 
-    loop_set_poll(m->main_loop, REMOTE_POLL_NS);
     rm->slots = g_ptr_array_new();
     rm->root_mem = mem_region_new_container(m->topo, "remote root memory", UINT64_MAX);
     rm->root_io = mem_region_new_container(m->topo, "remote root I/O", 0x10000);

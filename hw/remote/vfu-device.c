@@ -111,7 +111,7 @@ static void intx_state(vfu_ctx_t *ctx, uint32_t start, uint32_t count, bool mask
 {
     VfuServer *s = vfu_get_private(ctx);
 
-    remote_iohub_mask(s->slot, mask);
+    remote_iohub_mask_intx(s->slot, mask);
 }
 
 static void msi_state(vfu_ctx_t *ctx, uint32_t start, uint32_t count, bool mask)
@@ -119,7 +119,7 @@ static void msi_state(vfu_ctx_t *ctx, uint32_t start, uint32_t count, bool mask)
     VfuServer *s = vfu_get_private(ctx);
 
     for (uint32_t i = 0; i < count; i++) {
-        msi_set_mask(s->dev, start + i, mask);
+        remote_iohub_mask_msi(s->slot, s->dev, start + i, mask);
     }
 }
 

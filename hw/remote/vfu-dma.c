@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The client's memory: a region that came with an fd is mapped and becomes RAM
- * of the slot's DMA space, one without is reached by DMA_READ/DMA_WRITE messages.
+ * The client's memory: what came with an fd is mapped and becomes RAM of the slot's DMA space, the rest is reached by
+ * DMA_READ and DMA_WRITE messages.  Mappings are in a sorted array and are looked up access by access: a client with a
+ * vIOMMU has tens of thousands, and makes and drops them all the time.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "hw/remote/vfu-server.h"
 
@@ -12,20 +14,28 @@
 typedef struct VfuDmaRegion {
     VfuServer *server;
     uint64_t iova, size;
+    uint32_t prot; /* PROT_* */
     MemRegion *region;
 } VfuDmaRegion;
 
-/* One message transfer; the library splits it by the client's limit. */
+/* --- by message --- */
+
+/* One transfer inside a region; the library splits it by the client's limit. */
 static MemResult dma_message(VfuDmaRegion *r, HwAddr addr, void *buf, uint64_t len, bool is_write)
 {
     dma_sg_t *sg = g_alloca(dma_sg_size());
+    uint32_t prot = is_write ? PROT_WRITE : PROT_READ;
     int ret;
 
-    if (vfu_addr_to_sgl(r->server->ctx, (vfu_dma_addr_t)(uintptr_t)(r->iova + addr), len, sg, 1,
-                        is_write ? PROT_WRITE : PROT_READ) != 1) {
+    if (!(r->prot & prot)) {
+        return MEM_ACCESS_ERROR;
+    }
+    if (vfu_addr_to_sgl(r->server->ctx, (vfu_dma_addr_t)(uintptr_t)(r->iova + addr), len, sg, 1, (int)prot) != 1) {
         return errno == EACCES ? MEM_ACCESS_ERROR : MEM_DECODE_ERROR;
     }
-    ret = is_write ? vfu_sgl_write(r->server->ctx, sg, 1, buf, 0) : vfu_sgl_read(r->server->ctx, sg, 1, buf, 0);
+    /* A file that is not mapped is read and written as a file. */
+    ret = is_write ? vfu_sgl_write(r->server->ctx, sg, 1, buf, VFU_SGL_DIRECT_ACCESS)
+                   : vfu_sgl_read(r->server->ctx, sg, 1, buf, VFU_SGL_DIRECT_ACCESS);
     return ret == 0 ? MEM_OK : MEM_DEVICE_ERROR;
 }
 
@@ -60,6 +70,51 @@ static const MemOps dma_message_ops = {
     .read_bulk = dma_read_bulk, .write_bulk = dma_write_bulk,
 };
 
+/* --- the table --- */
+
+static VfuDmaRegion *dma_at(const VfuDma *dma, guint i)
+{
+    return dma->regions->pdata[i];
+}
+
+/* Index of the first region that ends behind addr; regions->len when there is none.  With the lock. */
+static guint dma_search(const VfuDma *dma, uint64_t addr)
+{
+    guint low = 0, high = dma->regions->len;
+
+    while (low < high) {
+        guint mid = low + (high - low) / 2;
+
+        if (addr > dma_at(dma, mid)->iova + (dma_at(dma, mid)->size - 1)) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
+static bool dma_find(void *opaque, HwAddr addr, MemSection *out)
+{
+    VfuDma *dma = opaque;
+    bool found = false;
+    guint i;
+
+    pthread_mutex_lock(&dma->lock);
+    i = dma_search(dma, addr);
+    out->addr = i < dma->regions->len ? dma_at(dma, i)->iova : UINT64_MAX;
+    if (i < dma->regions->len && addr >= out->addr) {
+        const VfuDmaRegion *r = dma_at(dma, i);
+
+        out->region = r->region;
+        out->size = r->size;
+        out->readonly = !(r->prot & PROT_WRITE);
+        found = true;
+    }
+    pthread_mutex_unlock(&dma->lock);
+    return found;
+}
+
 static void dma_register(vfu_ctx_t *ctx, vfu_dma_info_t *info)
 {
     VfuServer *s = vfu_get_private(ctx);
@@ -69,49 +124,38 @@ static void dma_register(vfu_ctx_t *ctx, vfu_dma_info_t *info)
     r->server = s;
     r->iova = (uintptr_t)info->iova.iov_base;
     r->size = info->iova.iov_len;
-    if (info->vaddr) {
+    r->prot = info->prot;
+    /* What may not be read has pages here that would fault. */
+    if (info->vaddr && info->prot & PROT_READ) {
         r->region = mem_region_new_ram(topo, "client RAM", r->size, info->vaddr, -1, 0, !(info->prot & PROT_WRITE));
     } else {
         r->region = mem_region_new_io(topo, "client memory", r->size, &dma_message_ops, r, NULL);
     }
-    mem_region_add(s->slot->dma_root, r->iova, r->region);
-    g_hash_table_insert(s->dma_regions, &r->iova, r);
-}
-
-static void dma_region_free(gpointer opaque)
-{
-    VfuDmaRegion *r = opaque;
-
-    mem_region_del(r->server->slot->dma_root, r->region);
-    mem_region_retire(r->region);
-    mem_region_unref(r->region);
-    g_free(r);
+    mem_region_set_pins(r->region, &s->dma.pins);
+    pthread_mutex_lock(&s->dma.lock);
+    g_ptr_array_insert(s->dma.regions, (gint)dma_search(&s->dma, r->iova), r);
+    pthread_mutex_unlock(&s->dma.lock);
 }
 
 static void dma_unregister(vfu_ctx_t *ctx, vfu_dma_info_t *info)
 {
     VfuServer *s = vfu_get_private(ctx);
-    uint64_t iova = (uintptr_t)info->iova.iov_base;
+    VfuDmaRegion *r;
 
-    g_hash_table_remove(s->dma_regions, &iova);
-}
-
-unsigned vfu_server_dma_pins(VfuServer *s)
-{
-    GHashTableIter iter;
-    gpointer value;
-    unsigned pins = 0;
-
-    g_hash_table_iter_init(&iter, s->dma_regions);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        pins += mem_region_pins(((VfuDmaRegion *)value)->region);
-    }
-    return pins;
+    pthread_mutex_lock(&s->dma.lock);
+    r = g_ptr_array_remove_index(s->dma.regions, dma_search(&s->dma, (uintptr_t)info->iova.iov_base));
+    pthread_mutex_unlock(&s->dma.lock);
+    mem_region_retire(r->region);
+    mem_region_unref(r->region);
+    g_free(r);
 }
 
 bool vfu_server_dma_init(VfuServer *s, GError **error)
 {
-    s->dma_regions = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, dma_region_free);
+    s->dma.regions = g_ptr_array_new();
+    pthread_mutex_init(&s->dma.lock, NULL);
+    s->dma.space = mem_region_new_lookup(s->obj.machine->topo, "client", UINT64_MAX, dma_find, &s->dma);
+    mem_region_add(s->slot->dma_root, 0, s->dma.space);
     if (vfu_setup_device_dma(s->ctx, VFU_SERVER_MAX_DMA_REGIONS, dma_register, dma_unregister) < 0) {
         error_set_errno(error, errno, "x-vfio-user-server %s: cannot set up DMA", s->obj.id);
         return false;
@@ -121,5 +165,12 @@ bool vfu_server_dma_init(VfuServer *s, GError **error)
 
 void vfu_server_dma_cleanup(VfuServer *s)
 {
-    g_clear_pointer(&s->dma_regions, g_hash_table_destroy);
+    if (!s->dma.regions) {
+        return;
+    }
+    mem_region_del(s->slot->dma_root, s->dma.space);
+    mem_region_retire(s->dma.space);
+    mem_region_unref(s->dma.space);
+    g_ptr_array_free(g_steal_pointer(&s->dma.regions), TRUE);
+    pthread_mutex_destroy(&s->dma.lock);
 }

@@ -1,198 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * `-object x-vfio-user-server`: serves one PCI device of an x-remote machine to
- * one vfio-user client at a time, through libvfio-user.  Attaching, requests
- * and listening again after a hang-up are all driven by the machine's loop;
- * nothing here blocks on the client.
+ * `-object x-vfio-user-server`: serves one PCI device of an x-remote machine to one vfio-user client at a time, through
+ * libvfio-user.  The device lives in the loop that serves it: the machine's, or that of iothread=.
  */
 #include <errno.h>
-#include <json-c/json.h>
-#include <poll.h>
-#include <string.h>
+#include <fcntl.h>
+#include <unistd.h>
 
-#include "core/trace.h"
 #include "hw/remote/vfu-server.h"
 
-#define REQUESTS_PER_WAKEUP 64
-#define QUIESCE_POLL_NS 200000
 #define VFU_SERVER_LOG_LEVEL 7 /* syslog's debug: what is shown is decided by -trace */
-
-extern TraceEvent vfu_server_trace[];
-enum { TRACE_ATTACHED, TRACE_HANGUP, TRACE_LOG };
-TraceEvent vfu_server_trace[] = {
-    [TRACE_ATTACHED] = {"vfu_server_attached"}, [TRACE_HANGUP] = {"vfu_server_hangup"}, [TRACE_LOG] = {"vfu_server_log"}, {NULL}};
-
-extern const ObjectModel vfu_server_model;
-
-static void server_run(void *opaque);
+/* How long to look for a client's next message before sleeping: a guest's pause between two requests. */
+#define VFU_SERVER_POLL_US 200
 
 static void server_log(vfu_ctx_t *ctx, int level, const char *msg)
 {
     VfuServer *s = vfu_get_private(ctx);
 
-    TRACE(&vfu_server_trace[TRACE_LOG], "%s: %s", s->obj.id, msg);
+    TRACE(&vfu_server_trace[VFU_TRACE_LOG], "%s: %s", s->obj.id, msg);
 }
 
-/* --- interrupts towards the client --- */
-
-static void sink_intx(RemoteSink *sink)
-{
-    VfuServer *s = (VfuServer *)((char *)sink - offsetof(VfuServer, sink));
-
-    vfu_irq_trigger(s->ctx, 0);
-}
-
-static void sink_msi(RemoteSink *sink, unsigned vector)
-{
-    VfuServer *s = (VfuServer *)((char *)sink - offsetof(VfuServer, sink));
-
-    vfu_irq_trigger(s->ctx, vector);
-}
-
-/* --- the connection --- */
-
-/* The fd changes when a client comes or goes; POLLOUT is wanted while a slow reader leaves output queued. */
-static void server_watch(VfuServer *s)
-{
-    EventLoop *loop = s->obj.machine->main_loop;
-    int fd = vfu_get_poll_fd(s->ctx);
-    bool write = vfu_poll_events(s->ctx) & POLLOUT;
-
-    if (s->watch && s->watched_fd != fd) {
-        g_clear_pointer(&s->watch, loop_remove_fd);
-    }
-    if (!s->watch) {
-        s->watch = loop_add_fd(loop, fd, server_run, write ? server_run : NULL, s);
-        s->watched_fd = fd;
-    } else {
-        loop_set_fd(s->watch, s->quiesce_pending ? NULL : server_run, write ? server_run : NULL);
-    }
-}
-
-static void server_hung_up(VfuServer *s)
-{
-    RemoteMachine *rm = remote_machine(s->obj.machine);
-    g_autofree char *vfu_path = object_path(&s->obj), *dev_path = object_path(&s->dev->dev.obj);
-    struct json_object *data = json_object_new_object();
-
-    TRACE(&vfu_server_trace[TRACE_HANGUP], "%s", s->obj.id);
-    s->state = VFU_SERVER_LISTENING;
-    json_object_object_add(data, "vfu-id", json_object_new_string(s->obj.id));
-    json_object_object_add(data, "vfu-qom-path", json_object_new_string(vfu_path));
-    json_object_object_add(data, "dev-id", json_object_new_string(s->dev->dev.obj.id));
-    json_object_object_add(data, "dev-qom-path", json_object_new_string(dev_path));
-    machine_emit_event(s->obj.machine, "VFU_CLIENT_HANGUP", data);
-    if (rm->auto_shutdown) {
-        for (guint i = 0; i < rm->slots->len; i++) {
-            RemoteSlot *slot = rm->slots->pdata[i];
-            VfuServer *other = slot->sink ? (VfuServer *)((char *)slot->sink - offsetof(VfuServer, sink)) : NULL;
-
-            if (other && other->state == VFU_SERVER_CONNECTED) {
-                return;
-            }
-        }
-        machine_request_shutdown(s->obj.machine, SHUTDOWN_GUEST_SHUTDOWN, 0);
-    }
-}
-
-static void server_attach(VfuServer *s)
-{
-    if (vfu_attach_ctx(s->ctx) == 0) {
-        TRACE(&vfu_server_trace[TRACE_ATTACHED], "%s", s->obj.id);
-        s->state = VFU_SERVER_CONNECTED;
-        loop_bh_schedule(s->run_bh);
-    }
-    /* EAGAIN: nobody there or the version exchange goes on; other errors: that client is refused, the next may come. */
-}
-
-/* Handles what has arrived, a bounded number of requests so that other users of the loop get their turn. */
-static void server_requests(VfuServer *s)
-{
-    for (int i = 0; i < REQUESTS_PER_WAKEUP; i++) {
-        int ret = vfu_run_ctx(s->ctx);
-
-        if (ret == 0) {
-            return;
-        }
-        if (ret < 0) {
-            if (errno == ENOTCONN) {
-                server_hung_up(s);
-            }
-            return;
-        }
-    }
-    loop_bh_schedule(s->run_bh);
-}
-
-static void server_run(void *opaque)
-{
-    VfuServer *s = opaque;
-
-    if (s->quiesce_pending) {
-        return;
-    }
-    if (s->state == VFU_SERVER_LISTENING) {
-        server_attach(s);
-    } else {
-        server_requests(s);
-    }
-    server_watch(s);
-}
-
-/* --- quiesce: before the client's memory changes, nothing of the device may still use it --- */
-
-static void quiesce_poll(void *opaque)
-{
-    VfuServer *s = opaque;
-
-    if (vfu_server_dma_pins(s)) {
-        timer_set(s->quiesce_timer, clock_now(s->obj.machine->clocks, CLOCK_KIND_REALTIME) + QUIESCE_POLL_NS);
-        return;
-    }
-    s->quiesce_pending = false;
-    vfu_device_quiesced(s->ctx, 0);
-    loop_bh_schedule(s->run_bh);
-}
-
-static int server_quiesce(vfu_ctx_t *ctx)
-{
-    VfuServer *s = vfu_get_private(ctx);
-
-    if (!vfu_server_dma_pins(s)) {
-        return 0;
-    }
-    s->quiesce_pending = true;
-    timer_set(s->quiesce_timer, clock_now(s->obj.machine->clocks, CLOCK_KIND_REALTIME) + QUIESCE_POLL_NS);
-    errno = EBUSY;
-    return -1;
-}
-
-/* --- the object --- */
-
-static const char *socket_member(VfuServer *s, const char *name)
-{
-    struct json_object *value;
-
-    return s->socket && json_object_object_get_ex(s->socket, name, &value) ? json_object_get_string(value) : NULL;
-}
-
-/* The socket path from type=,path= or socket={...}; NULL with *error. */
-static const char *server_path(VfuServer *s, GError **error)
-{
-    const char *type = s->type ? s->type : socket_member(s, "type");
-    const char *path = s->path ? s->path : socket_member(s, "path");
-
-    if (!type || strcmp(type, "unix")) {
-        error_set(error, "x-vfio-user-server %s: type: only unix sockets are served (%s, allowed unix)", s->obj.id,
-                  type ? type : "not given");
-        return NULL;
-    }
-    if (!path || !*path) {
-        error_set(error, "x-vfio-user-server %s: path: not given; add path=SOCKET", s->obj.id);
-        return NULL;
-    }
-    return path;
-}
+/* --- what is asked for --- */
 
 static PciDevice *server_device(VfuServer *s, GError **error)
 {
@@ -222,15 +50,22 @@ static bool server_check_machine(VfuServer *s, GError **error)
     return true;
 }
 
-static bool server_create_ctx(VfuServer *s, const char *path, GError **error)
+static bool server_create_ctx(VfuServer *s, GError **error)
 {
-    s->ctx = vfu_create_ctx(VFU_TRANS_SOCK, path, LIBVFIO_USER_FLAG_ATTACH_NB, s, VFU_DEV_TYPE_PCI);
+    const char *unix_path = NULL;
+    int fd = vfu_server_listen(s, &unix_path, error);
+
+    if (fd < 0) {
+        return false;
+    }
+    s->unix_path = g_strdup(unix_path);
+    s->ctx = vfu_create_ctx_fd(fd, LIBVFIO_USER_FLAG_ATTACH_NB, s, VFU_DEV_TYPE_PCI);
     if (!s->ctx) {
-        error_set_errno(error, errno, "x-vfio-user-server %s: path=%s: cannot listen", s->obj.id, path);
+        error_set_errno(error, errno, "x-vfio-user-server %s: cannot listen", s->obj.id);
+        close(fd);
         return false;
     }
     vfu_setup_log(s->ctx, server_log, VFU_SERVER_LOG_LEVEL);
-    vfu_setup_device_quiesce_cb(s->ctx, server_quiesce);
     if (!vfu_server_device_init(s, error) || !vfu_server_dma_init(s, error)) {
         return false;
     }
@@ -238,42 +73,103 @@ static bool server_create_ctx(VfuServer *s, const char *path, GError **error)
         error_set_errno(error, errno, "x-vfio-user-server %s: cannot serve %s", s->obj.id, s->device);
         return false;
     }
-    return true;
+    return vfu_server_conn_init(s, error);
 }
+
+/* --- the loop --- */
+
+/* The longest of the objects that share the loop; `without` is not counted. */
+static void loop_update_poll(EventLoop *loop, RemoteMachine *rm, const VfuServer *without)
+{
+    uint32_t us = 0;
+
+    for (guint i = 0; i < rm->slots->len; i++) {
+        RemoteSink *sink = ((RemoteSlot *)rm->slots->pdata[i])->sink;
+        VfuServer *s = sink ? (VfuServer *)((char *)sink - offsetof(VfuServer, sink)) : NULL;
+
+        if (s && s != without && s->loop == loop) {
+            us = MAX(us, s->poll_us);
+        }
+    }
+    loop_lock(loop);
+    loop_set_poll(loop, (int64_t)us * 1000);
+    loop_unlock(loop);
+}
+
+/* The lock of the object's loop, then the main loop's again, which the caller has. */
+static void server_enter(VfuServer *s)
+{
+    EventLoop *main_loop = s->obj.machine->main_loop;
+    unsigned depth = s->loop == main_loop ? 0 : loop_release(main_loop);
+
+    loop_lock(s->loop);
+    loop_reacquire(main_loop, depth);
+}
+
+/* Requests in flight at the back end still point into the client's memory; they end in bounded time. */
+static void server_wait_idle(VfuServer *s)
+{
+    EventLoop *main_loop = s->obj.machine->main_loop;
+
+    while (s->loop == main_loop && __atomic_load_n(&s->dma.pins.count, __ATOMIC_SEQ_CST)) {
+        loop_iterate(main_loop, true);
+    }
+    /* An iothread goes on by itself, and unmapping waits for it. */
+}
+
+/* --- life --- */
 
 static void server_release(VfuServer *s)
 {
-    g_clear_pointer(&s->watch, loop_remove_fd);
+    RemoteMachine *rm = remote_machine(s->obj.machine);
+    g_autoptr(GError) error = NULL;
+
+    server_enter(s);
+    vfu_server_conn_cleanup(s);
     g_clear_pointer(&s->ctx, vfu_destroy_ctx);
     vfu_server_dma_cleanup(s);
     vfu_server_device_cleanup(s);
-    g_clear_pointer(&s->run_bh, loop_bh_free);
-    g_clear_pointer(&s->quiesce_timer, timer_free);
+    g_clear_pointer(&s->quiesced_bh, loop_bh_free);
     remote_slot_detach(s->slot);
+    loop_unlock(s->loop);
+    loop_update_poll(s->loop, rm, s);
+    if (s->unix_path) {
+        unlink(s->unix_path);
+        g_clear_pointer(&s->unix_path, g_free);
+    }
+    if (!device_set_home(&s->dev->dev, s->obj.machine->main_loop, &error)) {
+        g_printerr("x-vfio-user-server %s: %s does not go back to the main loop: %s\n", s->obj.id, s->device,
+                   error->message);
+    }
 }
 
 static bool server_start(Object *obj, GError **error)
 {
     VfuServer *s = (VfuServer *)obj;
-    EventLoop *loop = obj->machine->main_loop;
-    const char *path;
+    bool ok;
 
-    if (!server_check_machine(s, error) || !(path = server_path(s, error)) || !(s->dev = server_device(s, error))) {
+    if (!server_check_machine(s, error) || !(s->dev = server_device(s, error))) {
         return false;
     }
+    s->loop = s->iothread ? iothread_loop(s->iothread) : obj->machine->main_loop;
     s->slot = remote_slot(s->dev);
-    s->sink = (RemoteSink){.owner = obj->id, .intx = sink_intx, .msi = sink_msi};
+    s->sink.owner = obj->id;
     if (!remote_slot_attach(s->slot, &s->sink, error)) {
         g_prefix_error(error, "x-vfio-user-server %s: device=%s: ", obj->id, s->device);
         return false;
     }
-    s->run_bh = loop_bh_new(loop, server_run, s);
-    s->quiesce_timer = timer_new(loop, CLOCK_KIND_REALTIME, quiesce_poll, s);
-    if (!server_create_ctx(s, path, error)) {
+    if (!device_set_home(&s->dev->dev, s->loop, error)) {
+        remote_slot_detach(s->slot);
+        return false;
+    }
+    server_enter(s);
+    ok = server_create_ctx(s, error);
+    loop_unlock(s->loop);
+    if (!ok) {
         server_release(s);
         return false;
     }
-    server_watch(s);
+    loop_update_poll(s->loop, remote_machine(obj->machine), NULL);
     return true;
 }
 
@@ -281,21 +177,31 @@ static void server_stop(Object *obj)
 {
     VfuServer *s = (VfuServer *)obj;
 
-    g_clear_pointer(&s->watch, loop_remove_fd);
+    server_enter(s);
+    vfu_server_conn_cleanup(s);
+    loop_unlock(s->loop);
     device_reset(&s->dev->dev);
-    /* Requests in flight at the back end still point into the client's memory; they end in bounded time. */
-    while (vfu_server_dma_pins(s)) {
-        loop_iterate(obj->machine->main_loop, true);
-    }
+    server_wait_idle(s);
     server_release(s);
 }
+
+static const char *const iothread_name[] = {"iothread", NULL};
 
 static const Prop server_props[] = {
     {.name = "device", .type = &prop_string, .offset = offsetof(VfuServer, device), .flags = PROP_REQUIRED,
      .doc = "Id of the PCI device to serve"},
-    PROP_STR("type", VfuServer, type, NULL, "Kind of socket: unix"),
-    PROP_STR("path", VfuServer, path, NULL, "Path of the UNIX socket to listen on"),
+    PROP_STR("type", VfuServer, type, NULL, "Kind of socket: unix, inet, vsock, fd"),
+    PROP_STR("path", VfuServer, path, NULL, "unix: path of the socket to listen on"),
+    PROP_STR("host", VfuServer, host, NULL, "inet: address to listen on"),
+    PROP_STR("port", VfuServer, port, NULL, "inet and vsock: port to listen on"),
+    PROP_STR("cid", VfuServer, cid, NULL, "vsock: context id to listen on; 4294967295: any"),
+    PROP_STR("str", VfuServer, str, NULL, "fd: number of an inherited socket, listening or connected"),
     PROP_JSON("socket", VfuServer, socket, "The same as a SocketAddress: {\"type\": \"unix\", \"path\": PATH}"),
+    {.name = "iothread", .type = &prop_link, .offset = offsetof(VfuServer, iothread), .names = iothread_name,
+     .doc = "Id of the iothread that serves; default: the main loop"},
+    PROP_U32("poll-us", VfuServer, poll_us, VFU_SERVER_POLL_US, 0, 1000000,
+             "Longest time to look for the next message before sleeping, in microseconds"),
+    PROP_BOOL("reuse", VfuServer, reuse, true, "Reset the device and listen again when the client has left"),
     PROP_END,
 };
 

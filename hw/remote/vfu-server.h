@@ -4,39 +4,62 @@
 #define HW_REMOTE_VFU_SERVER_H
 
 #include <libvfio-user.h>
+#include <pthread.h>
 
+#include "core/trace.h"
 #include "hw/remote/remote.h"
 
 typedef enum VfuServerState {
     VFU_SERVER_LISTENING,
     VFU_SERVER_CONNECTED,
+    VFU_SERVER_ENDED, /* its only client has left (reuse=off) */
 } VfuServerState;
+
+/* What the client lets the device reach. */
+typedef struct VfuDma {
+    pthread_mutex_t lock;
+    GPtrArray *regions; /* of VfuDmaRegion *, ascending; under the lock; NULL: not set up */
+    MemRegion *space;   /* finds them, below the slot's DMA root */
+    MemPins pins;       /* uses of all of them */
+} VfuDma;
 
 typedef struct VfuServer {
     Object obj;
     /* properties */
-    char *type, *path, *device;
+    char *device, *type, *path, *host, *port, *cid, *str;
     struct json_object *socket;
+    Object *iothread;
+    uint32_t poll_us;
+    bool reuse;
 
+    EventLoop *loop;      /* the device's home while it is served */
     RemoteSink sink;
     RemoteSlot *slot;
     PciDevice *dev;
+    char *unix_path;      /* to remove at the end, or NULL */
     vfu_ctx_t *ctx;
-    VfuServerState state;
+    VfuServerState state; /* atomic: other objects look at it */
     LoopFd *watch;
-    int watched_fd;
-    LoopBh *run_bh;              /* go on with requests that are there without a new wake-up of the fd */
-    Timer *quiesce_timer;        /* looks whether the device has let go of the client's memory */
-    bool quiesce_pending;
-    GHashTable *dma_regions;     /* uint64_t iova -> VfuDmaRegion */
+    LoopBh *quiesced_bh;
+    bool quiesce_pending; /* atomic: the client waits for the last use of its memory to end */
+    VfuDma dma;
     AddressSpace *bar_as[PCI_REGION_COUNT];
 } VfuServer;
 
-/* hw/remote/vfu-dma.c: the client's memory as regions of the slot's DMA space. */
+extern TraceEvent vfu_server_trace[];
+enum { VFU_TRACE_ATTACHED, VFU_TRACE_HANGUP, VFU_TRACE_LOG };
+
+/* hw/remote/vfu-address.c: a listening (or handed over) socket, or -1; *unix_path is borrowed, NULL for other kinds. */
+int vfu_server_listen(const VfuServer *s, const char **unix_path, GError **error);
+
+/* hw/remote/vfu-conn.c: clients that come, ask and go.  With the lock of s->loop. */
+bool vfu_server_conn_init(VfuServer *s, GError **error);
+/* Nothing is handled any more. */
+void vfu_server_conn_cleanup(VfuServer *s);
+
+/* hw/remote/vfu-dma.c: the client's memory as the slot's DMA space. */
 bool vfu_server_dma_init(VfuServer *s, GError **error);
 void vfu_server_dma_cleanup(VfuServer *s);
-/* as_map()s of the client's memory that are still open. */
-unsigned vfu_server_dma_pins(VfuServer *s);
 
 /* hw/remote/vfu-device.c: config space, BARs, interrupts and reset of the served function. */
 bool vfu_server_device_init(VfuServer *s, GError **error);

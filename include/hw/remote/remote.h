@@ -5,7 +5,7 @@
  * and DMA address space of its own, so that devices served to different clients
  * never meet.
  *
- * Context: main loop.
+ * Context: main loop, but for the IOHUB.
  */
 #ifndef HW_REMOTE_REMOTE_H
 #define HW_REMOTE_REMOTE_H
@@ -16,11 +16,12 @@ typedef struct RemoteMachine RemoteMachine;
 typedef struct RemoteSlot RemoteSlot;
 typedef struct RemoteSink RemoteSink;
 
-/* The far side of a slot's interrupts, while somebody serves the device. */
+/* The far side of a slot's interrupts, while somebody serves the device.  False: the client has no eventfd for it. */
 struct RemoteSink {
-    const char *owner;                           /* id of the object that serves, for error texts */
-    void (*intx)(RemoteSink *sink);              /* the guest is to see INTx asserted (again) */
-    void (*msi)(RemoteSink *sink, unsigned vector);
+    const char *owner;              /* id of the object that serves, for error texts */
+    bool (*intx)(RemoteSink *sink); /* the guest is to see INTx asserted (again) */
+    bool (*msi)(RemoteSink *sink, unsigned vector);
+    bool (*msix)(RemoteSink *sink, unsigned vector);
 };
 
 struct RemoteSlot {
@@ -31,6 +32,8 @@ struct RemoteSlot {
     RemoteSink *sink;        /* NULL: nobody serves the device */
     bool intx_level[4];      /* what the function drives, by pin */
     bool intx_masked;
+    uint32_t msi_masked, msi_waiting; /* bit a vector: of functions without such bits of their own */
+    bool undelivered;        /* something waits for the client to hand over an eventfd */
 };
 
 struct RemoteMachine {
@@ -42,6 +45,7 @@ struct RemoteMachine {
 };
 
 extern const MachineModel remote_machine_model;
+extern const ObjectModel vfu_server_model;
 
 /* The machine when it is x-remote, else NULL. */
 RemoteMachine *remote_machine(Machine *machine);
@@ -52,13 +56,18 @@ bool remote_slot_attach(RemoteSlot *slot, RemoteSink *sink, GError **error);
 void remote_slot_detach(RemoteSlot *slot);
 
 /*
- * The IOHUB: turns the level of INTx into edges for the far side, which masks
- * the interrupt when it sees one (VFIO's automasked INTx) and unmasks it at
- * EOI; a level that is still there then is an edge again.
+ * The IOHUB: turns the level of INTx into edges for the far side, which masks the interrupt when it sees one (VFIO's
+ * automasked INTx) and unmasks it at EOI; a level that is still there then is an edge again.  With the home lock of
+ * the function.
  */
 void remote_iohub_set_intx(RemoteSlot *slot, unsigned pin, int level);
-void remote_iohub_mask(RemoteSlot *slot, bool masked);
-/* The client is gone or new: unmasked, and an edge when the line is asserted. */
+void remote_iohub_mask_intx(RemoteSlot *slot, bool masked);
+/* An MSI or MSI-X vector that the function does not mask. */
+void remote_iohub_send_msi(RemoteSlot *slot, PciDevice *dev, unsigned vector);
+void remote_iohub_mask_msi(RemoteSlot *slot, PciDevice *dev, unsigned vector, bool masked);
+/* The client may have handed over eventfds: delivers what waited for that. */
+void remote_iohub_retry(RemoteSlot *slot, PciDevice *dev);
+/* The client is gone or new, or the function was reset: nothing is masked, nothing waits but the level. */
 void remote_iohub_reset(RemoteSlot *slot);
 
 #endif
