@@ -50,6 +50,9 @@ static void rig_io_write(void *opaque, uint16_t port, uint32_t val, unsigned siz
     if (port == RIG_PORT_DEBUG && rig->console_len < sizeof(rig->console) - 1) {
         rig->console[rig->console_len++] = (char)val;
     }
+    if (rig->on_out) {
+        rig->on_out(rig, port, val, size);
+    }
 }
 
 static int rig_intr_ack(void *opaque)
@@ -150,7 +153,8 @@ static const X86CpuBus rig_bus = {
 
 Rig *rig_new(const char *model)
 {
-    const X86CpuConfig config = {.model = model, .tsc_hz = 1000000000, .cores = 1, .threads = 1};
+    const X86CpuConfig config = {.model = model, .tsc_hz = 1000000000, .cores = 1, .threads = 1,
+                                  .jit_heat = getenv("TCG_JIT_HEAT") ? (uint32_t)atoi(getenv("TCG_JIT_HEAT")) : 0};
     Rig *rig = calloc(1, sizeof(*rig));
     char *error = NULL;
 
@@ -387,6 +391,7 @@ void rig_reset(Rig *rig, RigMode mode, unsigned cpl)
     memset(rig->console, 0, sizeof(rig->console));
     rig->vector = -1;
     rig->smm = false;
+    rig->on_out = NULL;
     x86_cpu_reset(rig->cpu, false);
     rig_make_gdt(rig);
     rig_make_tss(rig);

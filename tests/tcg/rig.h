@@ -91,6 +91,7 @@ typedef struct Rig {
     uint64_t device_addr, device_val;
     unsigned device_size;
     uint32_t port_in;   /* what IN returns */
+    void (*on_out)(void *rig, uint16_t port, uint32_t val, unsigned size); /* each OUT, if not NULL */
     char console[256];  /* bytes written to RIG_PORT_DEBUG */
     size_t console_len;
     int vector;         /* answer to the next acknowledge, -1: none */
@@ -100,7 +101,7 @@ typedef struct Rig {
     unsigned triple_faults;
 } Rig;
 
-/* model as for -cpu; aborts the test when it is refused. */
+/* model as for -cpu; TCG_JIT_HEAT in the environment is the jit_heat; aborts the test when the model is refused. */
 Rig *rig_new(const char *model);
 void rig_free(Rig *rig);
 

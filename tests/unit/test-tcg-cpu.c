@@ -469,10 +469,639 @@ static void test_exceptions(void **state)
     assert_int_equal(failed, 0);
 }
 
+/* --- instructions with several memory operands: nothing changes before the last of them is known to work --- */
+
+typedef struct PreciseCase {
+    const char *name;
+    const uint8_t *code, *end;
+    uint8_t cpl;
+    void (*prepare)(Rig *rig);
+    unsigned vector;
+    uint64_t error, cr2;
+} PreciseCase;
+
+SNIPPET(q_push_to_hole, 64, "pushq (%rbx)");
+SNIPPET(q_pop_to_hole, 64, "popq (%rbx)");
+SNIPPET(q_pop_rsp_based, 64, "popq (%rsp)");
+SNIPPET(q_movs, 64, "movsq");
+SNIPPET(q_call, 64, "call *(%rbx)");
+SNIPPET(q_xchg, 64, "xchgq %rax, (%rbx)");
+SNIPPET(q_cmpxchg, 64, "lock cmpxchgq %rcx, (%rbx)");
+SNIPPET(q_store_across, 64, "movq %rax, (%rbx)");
+SNIPPET(q_store16_across, 64, "movups %xmm0, (%rbx)");
+SNIPPET(q_add_across, 64, "addq %rax, (%rbx)");
+SNIPPET(q_bts, 64, "btsq %rax, (%rbx)");
+SNIPPET(q_enter, 64, "enter $32, $3");
+SNIPPET(q_leave, 64, "leave");
+SNIPPET(q_iret, 64, "iretq");
+SNIPPET(q_retf, 64, "lretq");
+SNIPPET(q_lfs, 64, "lfs (%rbx), %eax");
+SNIPPET(q_sgdt, 64, "sgdt (%rbx)");
+SNIPPET(q_lgdt, 64, "lgdt (%rbx)");
+SNIPPET(q_fnsave, 64, "fnsave (%rbx)");
+SNIPPET(q_fxsave, 64, "fxsave (%rbx)");
+SNIPPET(q_maskmov, 64, "maskmovdqu %xmm1, %xmm0");
+
+/* RBX points just before the hole, so that an operand of more than 4 bytes crosses into it. */
+static void r_across(Rig *rig)
+{
+    p_hole(rig);
+    rig->s.gpr[X86_RBX] = HOLE - 4;
+}
+
+static void r_hole(Rig *rig)
+{
+    p_hole(rig);
+}
+
+static void r_call(Rig *rig)
+{
+    p_hole(rig);
+    rig->s.gpr[X86_RBX] = RIG_DATA;
+    rig_put64(rig, RIG_DATA, RIG_CODE);
+    rig->s.gpr[X86_RSP] = HOLE + 8;
+}
+
+static void r_stack_in_hole(Rig *rig)
+{
+    p_hole(rig);
+    rig->s.gpr[X86_RSP] = HOLE + 8;
+    rig->s.gpr[X86_RBP] = RIG_DATA + 64;
+}
+
+static void r_push_stack_hole(Rig *rig)
+{
+    r_stack_in_hole(rig);
+    rig->s.gpr[X86_RBX] = RIG_DATA;
+}
+
+static void r_pop_stack_before_hole(Rig *rig)
+{
+    p_hole(rig);
+    rig->s.gpr[X86_RSP] = HOLE - 8; /* the address is computed after the increment */
+}
+
+static void r_movs_to_hole(Rig *rig)
+{
+    p_hole(rig);
+    rig->s.gpr[X86_RSI] = RIG_DATA;
+    rig->s.gpr[X86_RDI] = HOLE + 8;
+}
+
+static void r_movs_from_hole(Rig *rig)
+{
+    p_hole(rig);
+    rig->s.gpr[X86_RDI] = RIG_DATA;
+    rig->s.gpr[X86_RSI] = HOLE + 8;
+}
+
+static void r_bit(Rig *rig)
+{
+    p_hole(rig);
+    rig->s.gpr[X86_RBX] = HOLE - 8;
+    rig->s.gpr[X86_RAX] = 64 + 5;
+}
+
+static void r_leave(Rig *rig)
+{
+    p_hole(rig);
+    rig->s.gpr[X86_RBP] = HOLE + 16;
+}
+
+static void r_frame_across(Rig *rig)
+{
+    p_hole(rig);
+    rig->s.gpr[X86_RSP] = HOLE - 16; /* RIP and CS are there, the rest is not */
+    rig_put64(rig, HOLE - 16, RIG_CODE);
+    rig_put64(rig, HOLE - 8, RIG_CS64_3);
+    rig_put_gate(rig, PF, RIG_CS64, RIG_STUBS + PF * RIG_STUB_BYTES, 0xe, 0, 1); /* not on that stack */
+}
+
+static void r_read_only_second(Rig *rig)
+{
+    rig_map(rig, HOLE, HOLE, RIG_P | RIG_U, PAGE);
+    rig->s.gpr[X86_RBX] = HOLE - 4;
+}
+
+static void r_maskmov(Rig *rig)
+{
+    const uint64_t xstate = 3;
+    const uint32_t mxcsr = 0x1f80;
+    const uint16_t fcw = 0x37f;
+
+    p_hole(rig);
+    rig->s.gpr[X86_RDI] = HOLE - 8;
+    memset(rig->s.xsave, 0, sizeof(rig->s.xsave));
+    memcpy(rig->s.xsave, &fcw, 2);
+    memcpy(rig->s.xsave + 24, &mxcsr, 4);
+    memset(rig->s.xsave + 160, 0x55, 16);
+    memset(rig->s.xsave + 176, 0x80, 16);
+    memcpy(rig->s.xsave + 512, &xstate, 8);
+}
+
+#define P(name, cpl, prepare, vector, error, cr2) {#name " " #prepare, name, name##_end, cpl, prepare, vector, error, cr2}
+
+static const PreciseCase precise[] = {
+    P(q_push_to_hole, 3, r_hole, PF, 4, HOLE),
+    P(q_push_to_hole, 3, r_push_stack_hole, PF, 6, HOLE),
+    P(q_pop_to_hole, 3, r_hole, PF, 6, HOLE),
+    P(q_pop_rsp_based, 3, r_pop_stack_before_hole, PF, 6, HOLE),
+    P(q_movs, 3, r_movs_to_hole, PF, 6, HOLE + 8),
+    P(q_movs, 3, r_movs_from_hole, PF, 4, HOLE + 8),
+    P(q_call, 3, r_call, PF, 6, HOLE),
+    P(q_xchg, 3, r_hole, PF, 6, HOLE),
+    P(q_xchg, 3, r_across, PF, 6, HOLE),
+    P(q_xchg, 3, r_read_only_second, PF, 7, HOLE),
+    P(q_cmpxchg, 3, r_across, PF, 6, HOLE),
+    P(q_cmpxchg, 3, r_read_only_second, PF, 7, HOLE),
+    P(q_store_across, 3, r_across, PF, 6, HOLE),
+    P(q_store_across, 3, r_read_only_second, PF, 7, HOLE),
+    P(q_store_across, 0, r_read_only_second, PF, 3, HOLE),
+    P(q_store16_across, 3, r_across, PF, 6, HOLE),
+    P(q_store16_across, 3, r_read_only_second, PF, 7, HOLE),
+    P(q_add_across, 3, r_across, PF, 6, HOLE),
+    P(q_bts, 3, r_bit, PF, 6, HOLE),
+    P(q_enter, 3, r_stack_in_hole, PF, 6, HOLE),
+    P(q_leave, 3, r_leave, PF, 4, HOLE + 16),
+    P(q_iret, 0, r_frame_across, PF, 0, HOLE),
+    P(q_retf, 0, r_frame_across, PF, 0, HOLE),
+    P(q_lfs, 3, r_across, PF, 4, HOLE),
+    P(q_sgdt, 3, r_across, PF, 6, HOLE),
+    P(q_lgdt, 0, r_across, PF, 0, HOLE),
+    P(q_fnsave, 3, r_across, PF, 6, HOLE),
+    P(q_maskmov, 3, r_maskmov, PF, 6, HOLE),
+};
+
+static void test_precise_state(void **state)
+{
+    Rig *rig = *state;
+    uint8_t *before = malloc(16 * PAGE);
+
+    for (size_t i = 0; i < sizeof(precise) / sizeof(precise[0]); i++) {
+        const PreciseCase *c = &precise[i];
+        X86CpuState s;
+        RigResult r;
+
+        rig_reset(rig, RIG_LONG, c->cpl);
+        for (unsigned n = 0; n < 16 * PAGE; n++) {
+            rig->ram[RIG_DATA + n] = (uint8_t)(n * 7 + 1);
+        }
+        rig->s.gpr[X86_RAX] = 0x1122334455667788;
+        rig->s.gpr[X86_RCX] = 0x99;
+        c->prepare(rig);
+        memcpy(before, rig->ram + RIG_DATA, 16 * PAGE);
+        s = rig->s;
+        r = rig_run(rig, c->code, (size_t)(c->end - c->code));
+        r.s.gpr[X86_RSP] = r.rsp;
+        if (r.vector != c->vector || r.error != c->error || r.s.cr2 != c->cr2 || r.rip != RIG_CODE ||
+            memcmp(r.s.gpr, s.gpr, sizeof(s.gpr)) || memcmp(r.s.xsave + 32, s.xsave + 32, 480)) {
+            fail_msg("%s: vector %u error %llx cr2 %llx rip %llx rsp %llx", c->name, r.vector, (unsigned long long)r.error,
+                     (unsigned long long)r.s.cr2, (unsigned long long)r.rip, (unsigned long long)r.rsp);
+        }
+        if (memcmp(before, rig->ram + RIG_DATA, 16 * PAGE)) {
+            fail_msg("%s: memory was changed", c->name);
+        }
+    }
+    free(before);
+}
+
+/* --- string instructions that fault in the middle --- */
+
+SNIPPET(rep_movsb, 64, "rep movsb");
+SNIPPET(rep_movsw, 64, "rep movsw");
+SNIPPET(rep_movsq, 64, "rep movsq");
+SNIPPET(rep_stosb, 64, "rep stosb");
+SNIPPET(rep_stosq, 64, "rep stosq");
+SNIPPET(rep_lodsl, 64, "rep lodsl");
+SNIPPET(repe_cmpsb, 64, "repe cmpsb");
+SNIPPET(repne_scasw, 64, "repne scasw");
+SNIPPET(std_movsb, 64, "std\n rep movsb");
+SNIPPET(std_stosq, 64, "std\n rep stosq");
+
+typedef struct StringCase {
+    const char *name;
+    const uint8_t *code, *end;
+    unsigned size, offset; /* bytes of an element; of the instruction in the code */
+    bool si, di, down;
+} StringCase;
+
+#define S(name, size, offset, si, di, down) {#name, name, name##_end, size, offset, si, di, down}
+
+static const StringCase strings[] = {
+    S(rep_movsb, 1, 0, true, true, false), S(rep_movsw, 2, 0, true, true, false), S(rep_movsq, 8, 0, true, true, false),
+    S(rep_stosb, 1, 0, false, true, false), S(rep_stosq, 8, 0, false, true, false), S(rep_lodsl, 4, 0, true, false, false),
+    S(repe_cmpsb, 1, 0, true, true, false), S(repne_scasw, 2, 0, false, true, false),
+    S(std_movsb, 1, 1, true, true, true), S(std_stosq, 8, 1, false, true, true),
+};
+
+/* One pointer runs into the hole after `room` elements; the other stays where memory is. */
+static void string_case(Rig *rig, const StringCase *c, bool si_faults, unsigned room, unsigned misaligned)
+{
+    const unsigned count = room + 20;
+    uint64_t edge = c->down ? HOLE + PAGE : HOLE, start, other = RIG_DATA + 2 * PAGE + 3;
+    int64_t step = c->down ? -(int64_t)c->size : c->size;
+    unsigned done = room, write = c->code == rep_movsb || c->code == rep_movsw || c->code == rep_movsq ||
+                                  c->code == rep_stosb || c->code == rep_stosq || c->down;
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 3);
+    rig_map(rig, HOLE, 0, 0, PAGE);
+    start = c->down ? edge + (uint64_t)(room - 1) * c->size + misaligned : edge - (uint64_t)room * c->size - misaligned;
+    rig->s.gpr[X86_RSI] = si_faults ? start : other + (c->down ? 2000 : 0);
+    rig->s.gpr[X86_RDI] = si_faults ? other + (c->down ? 2000 : 0) : start;
+    rig->s.gpr[X86_RCX] = count;
+    rig->s.gpr[X86_RAX] = 0x7777777777777777;
+    r = rig_run(rig, c->code, (size_t)(c->end - c->code));
+    if (r.vector != PF || r.rip != RIG_CODE + c->offset || r.s.gpr[X86_RCX] != count - done ||
+        r.s.gpr[X86_RSI] != (uint64_t)((si_faults ? (int64_t)start : (int64_t)(other + (c->down ? 2000 : 0))) +
+                                       (c->si ? step * (int64_t)done : 0)) ||
+        r.s.gpr[X86_RDI] != (uint64_t)((si_faults ? (int64_t)(other + (c->down ? 2000 : 0)) : (int64_t)start) +
+                                       (c->di ? step * (int64_t)done : 0)) ||
+        (r.s.cr2 & ~UINT64_C(0xfff)) != HOLE || r.error != (!si_faults && write ? 6u : 4u)) {
+        fail_msg("%s %s faults after %u, %u off: vector %u error %llx cr2 %llx, %llu left", c->name, si_faults ? "RSI" : "RDI",
+                 room, misaligned, r.vector, (unsigned long long)r.error, (unsigned long long)r.s.cr2,
+                 (unsigned long long)r.s.gpr[X86_RCX]);
+    }
+}
+
+static void test_strings_fault_in_the_middle(void **state)
+{
+    static const unsigned rooms[] = {1, 2, 7, 100};
+
+    for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
+        for (size_t n = 0; n < sizeof(rooms) / sizeof(rooms[0]); n++) {
+            for (unsigned off = 0; off < strings[i].size && off < 2; off++) {
+                if (strings[i].si) {
+                    string_case(*state, &strings[i], true, rooms[n], off);
+                }
+                if (strings[i].di) {
+                    string_case(*state, &strings[i], false, rooms[n], off);
+                }
+            }
+        }
+    }
+}
+
+/* --- instructions across two pages --- */
+
+SNIPPET(long_instruction, 64, "movabsq $0x1122334455667788, %rax");
+
+static void test_instruction_across_pages(void **state)
+{
+    Rig *rig = *state;
+    size_t len = (size_t)(long_instruction_end - long_instruction);
+
+    for (unsigned head = 1; head < len; head++) {
+        for (unsigned present = 0; present < 2; present++) {
+            uint64_t at = HOLE - head;
+            RigResult r;
+
+            rig_reset(rig, RIG_LONG, 3);
+            if (!present) {
+                rig_map(rig, HOLE, 0, 0, PAGE);
+            }
+            rig_put(rig, at, long_instruction, len);
+            rig_put(rig, at + len, (const uint8_t[]){0xcd, DONE}, 2);
+            rig->s.rip = at;
+            rig_apply(rig);
+            r = rig_resume(rig);
+            assert_int_equal(r.vector, present ? DONE : PF);
+            assert_int_equal(r.rip, present ? at + len + 2 : at);
+            assert_int_equal(r.s.gpr[X86_RAX], present ? 0x1122334455667788 : 0);
+            if (!present) {
+                assert_int_equal(r.s.cr2, HOLE);
+                assert_int_equal(r.error, 0x14);
+            }
+        }
+    }
+}
+
+/* --- code that is changed --- */
+
+SNIPPET(c_next, 64, "movb $7, 1f+1(%rip)\n 1: movb $1, %al");
+SNIPPET(c_itself, 64, "xorl %ecx, %ecx\n 1: movl $0x11111111, 2f-4(%rip)\n 2: incl %ecx\n cmpl $2, %ecx\n jb 1b");
+SNIPPET(c_loop, 64, "xorl %edx, %edx\n movl $3, %ecx\n 1: addb $1, 2f+2(%rip)\n 2: addl $0, %edx\n loop 1b");
+SNIPPET(c_alias, 64, "movb $9, (%rbx)\n movb $1, %al");
+SNIPPET(c_string, 64, "rep stosb\n 1: movb $1, %al\n movb $1, %al\n movb $1, %al");
+SNIPPET(c_locked, 64, "movb $8, %cl\n lock xaddb %cl, 1f+1(%rip)\n 1: movb $1, %al");
+
+static void test_code_changes_the_next_instruction(void **state)
+{
+    Rig *rig = *state;
+
+    rig_reset(rig, RIG_LONG, 0);
+    assert_int_equal(RIG_RUN(rig, c_next).s.gpr[X86_RAX], 7);
+    rig_reset(rig, RIG_LONG, 0);
+    assert_int_equal(RIG_RUN(rig, c_locked).s.gpr[X86_RAX], 9);
+}
+
+static void test_code_changes_itself(void **state)
+{
+    Rig *rig = *state;
+    const size_t at = (size_t)(c_itself_end - c_itself);
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    r = RIG_RUN(rig, c_itself);
+    /* The last four bytes of the store are its own immediate: the second pass writes what the first has written. */
+    assert_int_equal(r.s.gpr[X86_RCX], 2);
+    assert_int_equal(rig_get32(rig, RIG_CODE + 2 + 6), 0x11111111);
+    assert_true(at > 12);
+    rig_reset(rig, RIG_LONG, 0);
+    r = RIG_RUN(rig, c_loop);
+    assert_int_equal(r.s.gpr[X86_RDX], 1 + 2 + 3);
+}
+
+static void test_code_changes_through_another_address(void **state)
+{
+    Rig *rig = *state;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig_map(rig, 0x10000000, RIG_CODE, RIG_P | RIG_W, PAGE);
+    rig->s.gpr[X86_RBX] = 0x10000000 + (uint64_t)(c_alias_end - c_alias) - 1;
+    assert_int_equal(RIG_RUN(rig, c_alias).s.gpr[X86_RAX], 9);
+    /* A string store over what follows it: 0x90 is NOP. */
+    rig_reset(rig, RIG_LONG, 0);
+    rig->s.gpr[X86_RDI] = RIG_CODE + 2;
+    rig->s.gpr[X86_RCX] = (uint64_t)(c_string_end - c_string) - 2;
+    rig->s.gpr[X86_RAX] = 0x90;
+    assert_int_equal(RIG_RUN(rig, c_string).s.gpr[X86_RAX], 0x90);
+}
+
+SNIPPET(c_call, 64, "1: call *%rbx\n loop 1b");
+SNIPPET(c_wait, 64, "incl %edx\n outb %al, $0xe8\n ret");
+
+static void test_code_changed_from_outside(void **state)
+{
+    const uint8_t patch[] = {0x83, 0xc2, 0x10}; /* addl $16, %edx, over INCL and part of OUT */
+    Rig *rig = *state;
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig_put(rig, RIG_DATA, c_wait, (size_t)(c_wait_end - c_wait));
+    rig->s.gpr[X86_RBX] = RIG_DATA;
+    rig->s.gpr[X86_RCX] = 3;
+    r = RIG_RUN(rig, c_call);
+    assert_int_equal(r.s.gpr[X86_RDX], 3);
+    /* Announced. */
+    rig->s.rip = RIG_CODE;
+    rig->s.gpr[X86_RCX] = 2;
+    rig->s.halted = 0;
+    rig_put(rig, RIG_DATA, patch, sizeof(patch));
+    rig_put(rig, RIG_DATA + sizeof(patch), (const uint8_t[]){0xc3}, 1);
+    rig_apply(rig);
+    r = rig_resume(rig);
+    assert_int_equal(r.s.gpr[X86_RDX], 3 + 32);
+}
+
+/* Not announced, as when another process or processor writes: a serialising instruction makes it seen. */
+SNIPPET(c_serialize, 64, "call *%rbx\n outb %al, $0xe7\n xorl %eax, %eax\n pushq %rbx\n cpuid\n popq %rbx\n call *%rbx");
+SNIPPET(c_return, 64, "incl %esi\n ret");
+
+static void patch_on_out(void *opaque, uint16_t port, uint32_t val, unsigned size)
+{
+    Rig *rig = opaque;
+
+    rig->ram[RIG_DATA + 1] = 0xce; /* incl becomes decl */
+}
+
+static void test_code_changed_unannounced(void **state)
+{
+    Rig *rig = *state;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig_put(rig, RIG_DATA, c_return, (size_t)(c_return_end - c_return));
+    rig->s.gpr[X86_RBX] = RIG_DATA;
+    rig->on_out = patch_on_out;
+    assert_int_equal(RIG_RUN(rig, c_serialize).s.gpr[X86_RSI], 0);
+    rig->on_out = NULL;
+}
+
+/* --- when events are taken --- */
+
+enum { IRQ = 0x31 };
+
+SNIPPET(e_sti, 64, "sti\n incl %eax\n incl %eax\n incl %eax");
+SNIPPET(e_sti_cli, 64, "sti\n cli\n incl %eax");
+SNIPPET(e_sti_sti, 64, "sti\n sti\n incl %eax");
+SNIPPET(e_mov_ss, 64, "movl %edx, %ss\n incl %eax\n incl %eax");
+SNIPPET(e_pop_flags, 64, "pushq $0x202\n popfq\n incl %eax");
+SNIPPET(e_nops, 64, "nop\n nop");
+SNIPPET(e_hlt, 64, "sti\n hlt\n incl %eax");
+
+static RigResult with_interrupt(Rig *rig, const uint8_t *code, size_t len, uint64_t rflags)
+{
+    rig_reset(rig, RIG_LONG, 0);
+    rig->s.rflags |= rflags;
+    rig->s.gpr[X86_RDX] = RIG_DS0;
+    rig->vector = IRQ;
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_HARD, true);
+    return rig_run(rig, code, len);
+}
+
+#define WITH_INTERRUPT(rig, name, rflags) with_interrupt(rig, name, (size_t)(name##_end - name), rflags)
+
+static void expect_irq(const RigResult *r, unsigned vector, unsigned at)
+{
+    assert_int_equal(r->vector, vector);
+    assert_int_equal(r->rip, RIG_CODE + at);
+    assert_int_equal(r->rflags & RF, 0);
+}
+
+static void test_interrupt_shadow(void **state)
+{
+    RigResult r;
+
+    r = WITH_INTERRUPT(*state, e_sti, 0);
+    expect_irq(&r, IRQ, 3); /* after exactly one more instruction */
+    assert_int_equal(r.s.gpr[X86_RAX], 1);
+    r = WITH_INTERRUPT(*state, e_sti, 0x200);
+    expect_irq(&r, IRQ, 0); /* enabled before: no shadow, it was taken at once */
+    r = WITH_INTERRUPT(*state, e_sti_cli, 0);
+    assert_int_equal(r.vector, RIG_VECTOR_NONE);
+    assert_int_equal(r.s.gpr[X86_RAX], 1);
+    r = WITH_INTERRUPT(*state, e_sti_sti, 0);
+    expect_irq(&r, IRQ, 2); /* the second has none */
+    r = WITH_INTERRUPT(*state, e_pop_flags, 0);
+    expect_irq(&r, IRQ, 6);
+    x86_cpu_set_irq(((Rig *)*state)->cpu, X86_IRQ_HARD, false);
+}
+
+static void raise_on_out(void *opaque, uint16_t port, uint32_t val, unsigned size)
+{
+    Rig *rig = opaque;
+
+    rig->vector = IRQ;
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_HARD, true);
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_NMI, true);
+}
+
+static void test_mov_ss_shadow(void **state)
+{
+    Rig *rig = *state;
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig->s.irq_shadow = 2;
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_NMI, true);
+    rig->s.gpr[X86_RDX] = RIG_DS0;
+    r = RIG_RUN(rig, e_mov_ss);
+    expect_irq(&r, NMI, 4); /* MOV SS in a shadow starts one of its own */
+}
+
+static void test_priority_and_nmi_blocking(void **state)
+{
+    Rig *rig = *state;
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig->s.rflags |= 0x200;
+    rig->vector = IRQ;
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_HARD, true);
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_NMI, true);
+    r = RIG_RUN(rig, e_nops);
+    expect_irq(&r, NMI, 0);
+    assert_int_equal(rig->acks, 0);
+    assert_int_equal(r.s.nmi_blocked, 1);
+    /* A second one waits for IRET. */
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_NMI, true);
+    assert_false(x86_cpu_has_work(rig->cpu));
+    x86_cpu_get_state(rig->cpu, &rig->s);
+    assert_int_equal(rig->s.nmi_pending, 1);
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_HARD, false);
+}
+
+SNIPPET(e_iret_to_next, 64, "movq %rsp, %rax\n pushq %rcx\n pushq %rax\n pushfq\n pushq %rdx\n pushq %rbx\n iretq");
+
+static void test_iret_unblocks_nmi(void **state)
+{
+    Rig *rig = *state;
+    size_t len = (size_t)(e_iret_to_next_end - e_iret_to_next);
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig->s.nmi_blocked = 1;
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_NMI, true);
+    rig->s.gpr[X86_RCX] = RIG_DS0;
+    rig->s.gpr[X86_RDX] = RIG_CS64;
+    rig->s.gpr[X86_RBX] = RIG_CODE + len;
+    r = rig_run(rig, e_iret_to_next, len);
+    expect_irq(&r, NMI, (unsigned)len);
+}
+
+static void test_hlt_and_wake(void **state)
+{
+    Rig *rig = *state;
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    r = RIG_RUN(rig, e_hlt);
+    assert_int_equal(r.why, X86_EXIT_HALTED);
+    assert_int_equal(r.s.rip, RIG_CODE + 2);
+    assert_false(x86_cpu_has_work(rig->cpu));
+    rig->vector = IRQ;
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_HARD, true);
+    assert_true(x86_cpu_has_work(rig->cpu));
+    r = rig_resume(rig);
+    expect_irq(&r, IRQ, 2);
+    /* STI; HLT with one pending: it is taken in the halt, not lost. */
+    r = WITH_INTERRUPT(rig, e_hlt, 0);
+    expect_irq(&r, IRQ, 2);
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_HARD, false);
+}
+
+/* An interrupt in a repeated instruction: what is done stays done, the instruction is returned to. */
+SNIPPET(e_rep_outs, 64, "rep outsb");
+
+static void test_interrupt_in_string(void **state)
+{
+    Rig *rig = *state;
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig->on_out = raise_on_out;
+    rig->s.rflags |= 0x200;
+    rig->s.nmi_blocked = 1;
+    rig->s.gpr[X86_RCX] = 5;
+    rig->s.gpr[X86_RSI] = RIG_DATA;
+    rig->s.gpr[X86_RDX] = 0x123;
+    r = RIG_RUN(rig, e_rep_outs);
+    assert_int_equal(r.vector, IRQ);
+    assert_int_equal(r.rip, RIG_CODE);
+    assert_int_equal(r.s.gpr[X86_RCX], 4);
+    assert_int_equal(r.s.gpr[X86_RSI], RIG_DATA + 1);
+    rig->on_out = NULL;
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_HARD, false);
+    x86_cpu_reset(rig->cpu, false);
+}
+
+/* --- faults while an event is delivered --- */
+
+static void p_no_stack(Rig *rig)
+{
+    rig_put64(rig, RIG_TSS + 4, HOLE + 64);
+    rig_map(rig, HOLE, 0, 0, PAGE);
+    /* Double faults get a good stack. */
+    rig_put_gate(rig, DF, RIG_CS64, RIG_STUBS + DF * RIG_STUB_BYTES, 0xe, 0, 1);
+}
+
+static void clear_gate(Rig *rig, unsigned vector)
+{
+    rig_put64(rig, RIG_IDT + vector * 16u, 0);
+}
+
+static void test_double_and_triple_faults(void **state)
+{
+    Rig *rig = *state;
+    RigResult r;
+
+    /* #UD whose gate is empty: #GP; that is contributory but #UD is not: no double fault. */
+    rig_reset(rig, RIG_LONG, 3);
+    clear_gate(rig, UD);
+    r = RIG_RUN(rig, s_ud2);
+    assert_int_equal(r.vector, GP);
+    assert_int_equal(r.error, UD * 8 + 3);
+    assert_int_equal(r.rip, RIG_CODE);
+    /* #DE, then #GP: both contributory. */
+    rig_reset(rig, RIG_LONG, 3);
+    clear_gate(rig, DE);
+    r = RIG_RUN(rig, s_div);
+    assert_int_equal(r.vector, DF);
+    assert_int_equal(r.error, 0);
+    /* The stack of the handler is not there: #PF in #UD is a #PF, #PF in that a double fault. */
+    rig_reset(rig, RIG_LONG, 3);
+    p_no_stack(rig);
+    r = RIG_RUN(rig, s_ud2);
+    assert_int_equal(r.vector, DF);
+    assert_int_equal(r.s.cr2, HOLE + 56);
+    /* And no gate for that either. */
+    rig_reset(rig, RIG_LONG, 3);
+    p_no_stack(rig);
+    clear_gate(rig, DF);
+    r = RIG_RUN(rig, s_ud2);
+    assert_int_equal(r.why, X86_EXIT_TRIPLE);
+    assert_int_equal(rig->triple_faults, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exceptions),
+        cmocka_unit_test(test_precise_state),
+        cmocka_unit_test(test_strings_fault_in_the_middle),
+        cmocka_unit_test(test_instruction_across_pages),
+        cmocka_unit_test(test_code_changes_the_next_instruction),
+        cmocka_unit_test(test_code_changes_itself),
+        cmocka_unit_test(test_code_changes_through_another_address),
+        cmocka_unit_test(test_code_changed_from_outside),
+        cmocka_unit_test(test_code_changed_unannounced),
+        cmocka_unit_test(test_interrupt_shadow),
+        cmocka_unit_test(test_mov_ss_shadow),
+        cmocka_unit_test(test_priority_and_nmi_blocking),
+        cmocka_unit_test(test_iret_unblocks_nmi),
+        cmocka_unit_test(test_hlt_and_wake),
+        cmocka_unit_test(test_interrupt_in_string),
+        cmocka_unit_test(test_double_and_triple_faults),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

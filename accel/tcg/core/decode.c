@@ -833,7 +833,7 @@ static const Entry two_byte[256] = {
     [0x77] = CALL(fpu, OPD_NONE), /* EMMS */
     [0x80 ... 0x8f] = FN(dec_jcc), [0x90 ... 0x9f] = FN(dec_setcc),
     [0xa0 ... 0xa1] = FN(dec_push_pop_fsgs), [0xa8 ... 0xa9] = FN(dec_push_pop_fsgs),
-    [0xa2] = CALL(cpuid_op, OPD_NONE), [0xaa] = ENDS(system, OPD_NONE), /* RSM */
+    [0xa2] = ENDS(cpuid_op, OPD_NONE), [0xaa] = ENDS(system, OPD_NONE), /* RSM */
     [0xa3] = CALL(bt, OPD_MODRM), [0xab] = CALL(bt, OPD_MODRM), [0xb3] = CALL(bt, OPD_MODRM), [0xbb] = CALL(bt, OPD_MODRM),
     [0xba] = CALL(bt, OPD_MODRM_IMM8),
     [0xa4] = CALL(shiftd, OPD_MODRM_IMM8), [0xa5] = CALL(shiftd, OPD_MODRM), [0xac] = CALL(shiftd, OPD_MODRM_IMM8),

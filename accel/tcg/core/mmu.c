@@ -336,6 +336,16 @@ void x86_tlb_flush(X86Cpu *cpu)
     x86_jumps_flush(cpu);
 }
 
+void x86_serialize(X86Cpu *cpu)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned n = 0; n < FETCH_SIZE; n++) {
+            cpu->fetch[i][n].tag = TLB_NONE;
+        }
+    }
+    x86_jumps_flush(cpu);
+}
+
 void x86_tlb_flush_local(X86Cpu *cpu)
 {
     if (!(cpu->cr4 & X86_CR4_PGE) || cpu->local_count > TLB_LOCALS) {

@@ -262,6 +262,10 @@ void x86_fn_far(X86Cpu *cpu, const Op *op)
 void x86_fn_iret(X86Cpu *cpu, const Op *op)
 {
     x86_iret(cpu, op->osize);
+    /* How one processor makes another's new code its own; alone there is nobody to wait for. */
+    if (x86_has_other_cpus(cpu)) {
+        x86_serialize(cpu);
+    }
 }
 
 void x86_fn_intn(X86Cpu *cpu, const Op *op)
@@ -418,6 +422,13 @@ void x86_fn_sti(X86Cpu *cpu, const Op *op)
 void x86_fn_cpuid_op(X86Cpu *cpu, const Op *op)
 {
     x86_cpuid(cpu);
+    x86_serialize(cpu);
+}
+
+/* Writes to these, and to the TSC deadline, do not serialise. */
+static bool msr_is_x2apic(uint32_t n)
+{
+    return (n >= 0x800 && n <= 0x8ff) || n == 0x6e0;
 }
 
 void x86_fn_msr(X86Cpu *cpu, const Op *op)
@@ -428,6 +439,9 @@ void x86_fn_msr(X86Cpu *cpu, const Op *op)
     require_cpl0(cpu);
     if (op->aux == 0x30) {
         x86_wrmsr(cpu, n, (cpu->gpr[X86_RDX] << 32) | (uint32_t)cpu->gpr[X86_RAX]);
+        if (x86_has_other_cpus(cpu) && !msr_is_x2apic(n)) {
+            x86_serialize(cpu);
+        }
     } else {
         val = x86_rdmsr(cpu, n);
         cpu->gpr[X86_RAX] = (uint32_t)val;
@@ -472,6 +486,9 @@ void x86_fn_mov_cr(X86Cpu *cpu, const Op *op)
         break;
     case 0x22:
         x86_write_cr(cpu, n, insn_reg(cpu, op->r2, size));
+        if (n != 8 && x86_has_other_cpus(cpu)) {
+            x86_serialize(cpu);
+        }
         break;
     default:
         mov_dr(cpu, op, n, size);

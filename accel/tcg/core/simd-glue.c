@@ -75,6 +75,13 @@ static void maskmov(X86Cpu *cpu, const Op *op, const uint8_t *data, const uint8_
 {
     uint64_t linear = insn_di_ea(cpu, op);
 
+    /* The bytes may lie in two pages: none is written when one cannot be. */
+    for (unsigned i = 0; i < n; i++) {
+        if (mask[i] & 0x80) {
+            x86_seg_check(cpu, op->seg, (cpu->gpr[X86_RDI] + i) & insn_addr_mask(op), 1, true);
+            x86_probe_write(cpu, linear + i, 1);
+        }
+    }
     for (unsigned i = 0; i < n; i++) {
         if (mask[i] & 0x80) {
             x86_store_slow(cpu, linear + i, data[i], 1);

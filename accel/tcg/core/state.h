@@ -327,6 +327,11 @@ void x86_tlb_flush(X86Cpu *cpu);
 void x86_tlb_flush_local(X86Cpu *cpu); /* all but global pages: CR3 was written */
 void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear);
 void x86_jumps_flush(X86Cpu *cpu);
+/*
+ * After an instruction that serialises (SDM vol. 3, 9.3) code is compared with
+ * memory before it runs again: another processor or process may have written it.
+ */
+void x86_serialize(X86Cpu *cpu);
 void x86_jump_page_add(X86Cpu *cpu, const FetchEntry *f); /* the jump cache gets an entry of that page */
 /* Loads the four page-directory-pointer entries of PAE paging; false when one has reserved bits set. */
 bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3);
@@ -418,6 +423,11 @@ static inline void x86_update_tlb(X86Cpu *cpu)
     bool align = cpu->cpl == 3 && (cpu->cr0 & X86_CR0_AM) && (cpu->rflags & X86_FLAG_AC);
 
     cpu->tlb = cpu->tlbs[align || x86_debug_enabled(cpu) ? TLB_EMPTY : x86_tlb_index(cpu, cpu->cpl == 3)];
+}
+
+static inline bool x86_has_other_cpus(const X86Cpu *cpu)
+{
+    return cpu->config.cores * cpu->config.threads > 1;
 }
 
 static inline uint64_t x86_code_linear(const X86Cpu *cpu, uint64_t rip)
