@@ -62,17 +62,6 @@ static bool iommufd_start(Object *obj, GError **error)
     return true;
 }
 
-static bool iommufd_can_stop(Object *obj, GError **error)
-{
-    for (VfioKernelContainer *c = vfio_kernel_of(obj->machine)->containers; c; c = c->next) {
-        if (c->iommufd == obj) {
-            error_set(error, "iommufd: '%s' is in use by %u device(s); delete them first", obj->id, c->users);
-            return false;
-        }
-    }
-    return true;
-}
-
 static void iommufd_stop(Object *obj)
 {
     Iommufd *iommufd = (Iommufd *)obj;
@@ -87,12 +76,11 @@ int vfio_iommufd_fd(Object *iommufd)
 
 /* --- maps --- */
 
+/* Every map is carried out, or fails, at once. */
 static void ioas_begin(VfioContainer *base)
 {
-    g_clear_pointer(&vfio_kernel_container_of(base)->problem, g_free);
 }
 
-/* Every map was carried out, or failed, at once. */
 static int ioas_commit(VfioContainer *base)
 {
     return 0;
@@ -436,6 +424,5 @@ const ObjectModel iommufd_model = {
          .props = iommufd_props,
          .state = &state_none},
     .start = iommufd_start,
-    .can_stop = iommufd_can_stop,
     .stop = iommufd_stop,
 };

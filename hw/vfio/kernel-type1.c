@@ -105,12 +105,11 @@ bool vfio_type1_get_info(VfioKernelContainer *c, GError **error)
 
 /* --- the table --- */
 
+/* Every map is carried out, or fails, at once. */
 static void type1_begin(VfioContainer *base)
 {
-    g_clear_pointer(&vfio_kernel_container_of(base)->problem, g_free);
 }
 
-/* Every map was carried out, or failed, at once. */
 static int type1_commit(VfioContainer *base)
 {
     return 0;

@@ -258,7 +258,10 @@ static int type1_info(const FakeKernel *k, struct vfio_iommu_type1_info *info)
     struct {
         struct vfio_iommu_type1_info info;
         uint32_t pad;
-        struct vfio_iommu_type1_info_cap_iova_range ranges;
+        struct {
+            struct vfio_info_cap_header header;
+            uint32_t nr_iovas, reserved;
+        } ranges;
         struct vfio_iova_range range[1];
         struct vfio_iommu_type1_info_cap_migration migration;
         struct vfio_iommu_type1_info_dma_avail available;
@@ -359,7 +362,10 @@ static int device_region_info(FakeKernel *k, struct vfio_region_info *info)
 {
     struct {
         struct vfio_region_info info;
-        struct vfio_region_info_cap_sparse_mmap sparse;
+        struct {
+            struct vfio_info_cap_header header;
+            uint32_t nr_areas, reserved;
+        } sparse;
         struct vfio_region_sparse_mmap_area area[1];
     } all = {.info = {.argsz = sizeof(all.info), .index = info->index}};
     uint32_t room = info->argsz;
