@@ -47,8 +47,36 @@ struct BlockReq {
     int iovcnt, iov_index, iov_room;
     struct iovec *own_iov;
     struct iovec inline_iov[BLOCK_INLINE_IOV];
+    int64_t engine_data; /* the engine's own while it is in flight */
     void *bounce; /* aligned copy for O_DIRECT, `len` bytes */
 };
+
+/* What to do about a failed request (rerror=, werror=). */
+typedef enum BlockErrorAction {
+    BLOCK_ERROR_AUTO, /* not said: writes enospc and reads report where there is a guest to stop, else report */
+    BLOCK_ERROR_REPORT,
+    BLOCK_ERROR_IGNORE,
+    BLOCK_ERROR_STOP,
+    BLOCK_ERROR_ENOSPC, /* stop when the disk is full, else report */
+} BlockErrorAction;
+
+enum {
+    BLOCK_BPS_TOTAL,
+    BLOCK_BPS_READ,
+    BLOCK_BPS_WRITE,
+    BLOCK_IOPS_TOTAL,
+    BLOCK_IOPS_READ,
+    BLOCK_IOPS_WRITE,
+    BLOCK_BUCKETS,
+};
+
+/* Units (bytes, requests) a second; 0: no limit.  burst is how much more than average a second may see. */
+typedef struct BlockLimit {
+    uint64_t average, burst;
+} BlockLimit;
+
+typedef struct BlockThrottle BlockThrottle;
+typedef struct BlockHold BlockHold;
 
 typedef struct BlockReqQueue {
     BlockReq *head, *tail;
@@ -71,7 +99,10 @@ typedef struct BlockEngineOps {
 
 struct BlockBackend {
     Object obj;
-    char *file;
+    char *file; /* name of what is behind it, as it was given */
+    const char *driver;
+    BlockBackend *below; /* a raw node: the node it stands for */
+    unsigned above;      /* raw nodes that stand for this one */
     int fd;
     int buffered_fd;                  /* O_DIRECT nodes: for what is not aligned; else -1 */
     uint32_t mem_align, offset_align; /* O_DIRECT: bytes, powers of two; else 1 */
@@ -92,6 +123,11 @@ struct BlockBackend {
     unsigned plugged;
     bool closed;
     BlockStats stats;
+    BlockErrorAction on_read_error, on_write_error;
+    BlockHold *hold;         /* requests that failed and wait for the machine to go on; NULL while unattached */
+    BlockThrottle *throttle; /* NULL: no limits */
+    BlockResizedFn *resized;
+    void *resized_opaque;
 };
 
 extern const BlockEngineOps block_engine_threads;
@@ -114,6 +150,30 @@ struct iovec *block_req_iov(BlockReq *req, int *count);
 bool block_req_step(BlockReq *req, int64_t res);
 /* The engine is done with it: calls done and recycles.  Home loop. */
 void block_req_complete(BlockReq *req);
+/* Queues a request for the engine (again). */
+void block_req_start(BlockReq *req);
+/* Calls done with req->result and recycles. */
+void block_req_finish(BlockReq *req);
+
+/* --- block-error.c --- */
+/* A request has failed.  True: it waits until the machine goes on, and is then started again.  May clear req->result. */
+bool block_error_handle(BlockReq *req);
+/* Main loop. */
+void block_error_attach(BlockBackend *blk);
+/* Ends the requests that wait, with their errors. */
+void block_error_give_up(BlockBackend *blk);
+void block_error_detach(BlockBackend *blk);
+
+/* --- block-throttle.c --- */
+BlockThrottle *block_throttle_new(const BlockLimit *limits, uint64_t iops_size);
+void block_throttle_free(BlockThrottle *t);
+void block_throttle_attach(BlockBackend *blk);
+void block_throttle_detach(BlockBackend *blk);
+/* True: the request is over the limits, and is started when they allow. */
+bool block_throttle_hold(BlockReq *req);
+/* Starts all that wait, limits or not. */
+void block_throttle_release(BlockBackend *blk);
+
 /* Frees those kept for reuse. */
 void block_free_reqs(BlockBackend *blk);
 /* Stops the engine, closes the files.  Nothing is in flight. */

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 TraceEvent block_trace[] = {
     [BLOCK_TRACE_OPEN] = {"block_open"},
@@ -108,8 +109,7 @@ static void req_count(BlockStats *stats, const BlockReq *req)
     }
 }
 
-/* Calls done; the request is free again before that, so that done may submit another. */
-static void req_finish(BlockReq *req)
+void block_req_finish(BlockReq *req)
 {
     BlockBackend *blk = req->blk;
     BlockDoneFn *done = req->done;
@@ -118,11 +118,7 @@ static void req_finish(BlockReq *req)
 
     g_clear_pointer(&req->bounce, free);
     req_count(&blk->stats, req);
-    if (result < 0) {
-        TRACE(&block_trace[BLOCK_TRACE_ERROR],
-              "%s: operation %d at %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT " bytes: %s", blk->obj.id,
-              req->kind, req->offset, req->len, g_strerror(-result));
-    }
+    /* Free before done is called, so that done may submit another. */
     req->next = blk->free_reqs;
     blk->free_reqs = req;
     blk->outstanding--;
@@ -152,7 +148,15 @@ void block_req_complete(BlockReq *req)
         bounce_copy(req, false);
     }
     blk->in_flight--;
-    req_finish(req);
+    if (req->result < 0) {
+        TRACE(&block_trace[BLOCK_TRACE_ERROR],
+              "%s: operation %d at %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT " bytes: %s", blk->obj.id,
+              req->kind, req->offset, req->len, g_strerror(-req->result));
+        if (!blk->closed && block_error_handle(req)) {
+            return;
+        }
+    }
+    block_req_finish(req);
 }
 
 static void block_kick(BlockBackend *blk)
@@ -174,7 +178,7 @@ static void block_run_finished(BlockBackend *blk)
     /* Only those of now: a done that submits another bad request must not keep us here. */
     blk->finished = (BlockReqQueue){NULL, NULL};
     while ((req = block_queue_pop(&finished))) {
-        req_finish(req);
+        block_req_finish(req);
     }
 }
 
@@ -189,6 +193,12 @@ static void block_bh(void *opaque)
     }
 }
 
+void block_req_start(BlockReq *req)
+{
+    block_queue_push(&req->blk->queue, req);
+    block_kick(req->blk);
+}
+
 static void block_submit(BlockReq *req)
 {
     BlockBackend *blk = req->blk;
@@ -200,8 +210,9 @@ static void block_submit(BlockReq *req)
         loop_bh_schedule(blk->bh);
         return;
     }
-    block_queue_push(&blk->queue, req);
-    block_kick(blk);
+    if (!block_throttle_hold(req)) {
+        block_req_start(req);
+    }
 }
 
 /* --- between system calls --- */
@@ -481,6 +492,8 @@ void block_drain(BlockBackend *blk)
 
     blk->plugged = 0;
     while (blk->outstanding) {
+        block_throttle_release(blk);
+        block_error_give_up(blk);
         block_run_finished(blk);
         block_kick(blk);
         if (blk->in_flight) {
@@ -507,6 +520,8 @@ bool block_attach(BlockBackend *blk, Device *user, EventLoop *loop, GError **err
     blk->loop = loop;
     blk->bh = loop_bh_new(loop, block_bh, blk);
     blk->engine_ops->attach(blk);
+    block_throttle_attach(blk);
+    block_error_attach(blk);
     return true;
 }
 
@@ -519,11 +534,63 @@ void block_detach(BlockBackend *blk)
     if (!blk->closed) {
         blk->engine_ops->detach(blk);
     }
+    block_throttle_detach(blk);
+    block_error_detach(blk);
     block_free_reqs(blk);
     loop_bh_free(blk->bh);
+    blk->resized = NULL;
     blk->bh = NULL;
     blk->loop = NULL;
     blk->user = NULL;
+}
+
+void block_set_resized(BlockBackend *blk, BlockResizedFn *fn, void *opaque)
+{
+    blk->resized = fn;
+    blk->resized_opaque = opaque;
+}
+
+bool block_resize(BlockBackend *blk, uint64_t size, GError **error)
+{
+    EventLoop *loop = blk->loop;
+    bool ok;
+
+    if (!size || size % BLOCK_SECTOR_SIZE || size > INT64_MAX) {
+        error_set(error, "block_resize: bad size (%" G_GUINT64_FORMAT ", allowed multiples of %d)", size,
+                  BLOCK_SECTOR_SIZE);
+        return false;
+    }
+    if (blk->readonly || blk->fd < 0) {
+        error_set(error, "block_resize: node '%s' is %s", blk->obj.id, blk->readonly ? "read-only" : "not a file");
+        return false;
+    }
+    if (loop) {
+        loop_lock(loop);
+        block_drain(blk);
+    }
+    ok = !ftruncate(blk->fd, (off_t)size);
+    if (!ok) {
+        error_set_errno(error, errno, "block_resize: cannot make '%s' %" G_GUINT64_FORMAT " bytes long", blk->file, size);
+    } else {
+        blk->size = size;
+        if (blk->resized) {
+            blk->resized(blk->resized_opaque);
+        }
+    }
+    if (loop) {
+        loop_unlock(loop);
+    }
+    return ok;
+}
+
+const char *block_driver(const BlockBackend *blk)
+{
+    return blk->driver;
+}
+
+const char *block_file(const BlockBackend *blk)
+{
+    return blk->file;
 }
 
 const char *block_id(const BlockBackend *blk)

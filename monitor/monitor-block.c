@@ -1,27 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The block back ends of the machine: query-block, query-blockstats and `info block`. */
+/* The block back ends of the machine: what they are, what they did, making, removing and resizing them. */
 #include <inttypes.h>
 
 #include "block/block.h"
 #include "monitor-internal.h"
 
-/* Calls fn for every node, in the order of -drive. */
+/* Calls fn for every node, in the order they were made; second names of nodes are passed over. */
 static void block_each(Machine *m, void (*fn)(BlockBackend *blk, void *opaque), void *opaque)
 {
     Object *all = object_container(m->root, "drives");
 
     for (guint i = 0; i < all->children->len; i++) {
-        fn(g_ptr_array_index(all->children, i), opaque);
+        BlockBackend *blk = g_ptr_array_index(all->children, i);
+
+        if (block_file(blk)) {
+            fn(blk, opaque);
+        }
     }
-}
-
-static char *block_file(BlockBackend *blk)
-{
-    struct json_object *value = object_get((Object *)blk, "file", NULL);
-    char *file = g_strdup(value ? json_object_get_string(value) : "");
-
-    json_object_put(value);
-    return file;
 }
 
 static void block_describe(BlockBackend *blk, void *list)
@@ -29,13 +24,14 @@ static void block_describe(BlockBackend *blk, void *list)
     struct json_object *entry = json_object_new_object();
     struct json_object *inserted = json_object_new_object();
     struct json_object *image = json_object_new_object();
-    g_autofree char *file = block_file(blk);
+    const char *file = block_file(blk);
 
     json_object_object_add(image, "filename", json_object_new_string(file));
     json_object_object_add(image, "format", json_object_new_string("raw"));
     json_object_object_add(image, "virtual-size", json_object_new_uint64(block_size(blk)));
     json_object_object_add(inserted, "file", json_object_new_string(file));
-    json_object_object_add(inserted, "drv", json_object_new_string("raw"));
+    json_object_object_add(inserted, "drv", json_object_new_string(block_driver(blk)));
+    json_object_object_add(inserted, "node-name", json_object_new_string(block_id(blk)));
     json_object_object_add(inserted, "ro", json_object_new_boolean(block_readonly(blk)));
     json_object_object_add(inserted, "image", image);
     json_object_object_add(entry, "device", json_object_new_string(block_id(blk)));
@@ -79,15 +75,48 @@ static struct json_object *qmp_query_blockstats(Machine *m, struct json_object *
     return list;
 }
 
+/* --- changes --- */
+
+static struct json_object *qmp_blockdev_add(Machine *m, struct json_object *args, GError **error)
+{
+    block_open_node(m, args, error);
+    return NULL;
+}
+
+static struct json_object *qmp_blockdev_del(Machine *m, struct json_object *args, GError **error)
+{
+    block_delete(m, json_member_str(args, "node-name"), error);
+    return NULL;
+}
+
+static struct json_object *qmp_block_resize(Machine *m, struct json_object *args, GError **error)
+{
+    const char *device = json_member_str(args, "device"), *node = json_member_str(args, "node-name");
+    BlockBackend *blk = device || node ? block_find(m, device ? device : node) : NULL;
+    struct json_object *size = NULL;
+
+    json_object_object_get_ex(args, "size", &size);
+    if (!blk) {
+        error_set(error, "Cannot find device='%s' nor node-name='%s'", device ? device : "", node ? node : "");
+    } else if (json_object_get_int64(size) < 0) {
+        error_set(error, "Parameter 'size' expects a size that is not negative");
+    } else {
+        block_resize(blk, json_object_get_uint64(size), error);
+    }
+    return NULL;
+}
+
+/* --- HMP --- */
+
 static void block_print(BlockBackend *blk, void *opaque)
 {
     const BlockStats *stats = block_stats(blk);
-    g_autofree char *file = block_file(blk);
 
     g_string_append_printf(opaque,
-                           "%s: %s (raw%s), %" PRIu64 " bytes; %" PRIu64 " reads, %" PRIu64
+                           "%s: %s (%s%s), %" PRIu64 " bytes; %" PRIu64 " reads, %" PRIu64
                            " writes, %" PRIu64 " flushes, %" PRIu64 " failed\n",
-                           block_id(blk), file, block_readonly(blk) ? ", read-only" : "", block_size(blk),
+                           block_id(blk), block_file(blk), block_driver(blk),
+                           block_readonly(blk) ? ", read-only" : "", block_size(blk),
                            stats->read_ops, stats->write_ops, stats->flush_ops, stats->failed_ops);
 }
 
@@ -99,7 +128,18 @@ static void hmp_info_block(Machine *m, const char *args, GString *out)
     }
 }
 
+static const QmpArg add_args[] = {{"driver", QMP_STR, false}, {"node-name", QMP_STR, false}, {NULL}};
+static const QmpArg del_args[] = {{"node-name", QMP_STR, false}, {NULL}};
+static const QmpArg resize_args[] = {
+    {"device", QMP_STR, true}, {"node-name", QMP_STR, true}, {"size", QMP_INT, false}, {NULL}};
+
 const QmpCommand qmp_block_table[] = {
+    {.name = "blockdev-add", .args = add_args, .args_open = true, .run = qmp_blockdev_add,
+     .doc = "Makes a block back end, as -blockdev does."},
+    {.name = "blockdev-del", .args = del_args, .run = qmp_blockdev_del,
+     .doc = "Removes a block back end that no device uses."},
+    {.name = "block_resize", .args = resize_args, .run = qmp_block_resize,
+     .doc = "Grows or shrinks the file of a block back end; its device tells the guest."},
     {.name = "query-block", .run = qmp_query_block, .doc = "The block back ends."},
     {.name = "query-blockstats", .run = qmp_query_blockstats, .doc = "What each block back end has done."},
     {.name = NULL},

@@ -292,6 +292,11 @@ static bool opt_device(Cmdline *c, const char *option, const char *arg, GError *
     return help || cmdline_add_opts(c->devices, option, arg, "driver", error);
 }
 
+static bool opt_blockdev(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    return cmdline_add_opts(c->drives, option, arg, "driver", error);
+}
+
 static bool opt_drive(Cmdline *c, const char *option, const char *arg, GError **error)
 {
     return cmdline_add_opts(c->drives, option, arg, NULL, error);
@@ -522,6 +527,7 @@ static const Option option_table[] = {
     {"device", "DRIVER[,PROP=VALUE...]", opt_device,
      "add a device; also JSON; help lists, DRIVER,help details"},
     {"drive", "id=ID,file=PATH[,...]", opt_drive, "block back end: format=raw, if=none, readonly=on, ..."},
+    {"blockdev", "[driver=]DRIVER,node-name=ID[,...]", opt_blockdev, "block back end as a node: raw, file, host_device, null-co, nbd; also JSON"},
     {"chardev", "BACKEND,id=ID[,...]", opt_chardev,
      "character device: null, stdio, file, pipe, pty, fd, socket"},
     {"serial", "CHARDEV", opt_serial,

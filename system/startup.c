@@ -181,8 +181,9 @@ static bool system_add_drives(System *s, GError **error)
 {
     for (guint i = 0; i < s->cmdline->drives->len; i++) {
         CmdlineItem *item = g_ptr_array_index(s->cmdline->drives, i);
+        bool blockdev = !strcmp(item->option + strspn(item->option, "-"), "blockdev");
 
-        if (!block_open(s->machine, item->opts, error)) {
+        if (!(blockdev ? block_open_node : block_open)(s->machine, item->opts, error)) {
             cmdline_prefix_error(item, error);
             return false;
         }

@@ -286,6 +286,15 @@ static bool check_props(Nvme *n, GError **error)
     return true;
 }
 
+static void drive_resized(void *opaque)
+{
+    Nvme *n = opaque;
+
+    n->blocks = block_size(n->drive) >> n->lba_shift;
+    n->ns_changed = true;
+    nvme_event_add(n, NVME_EVENT_NOTICE, NVME_EVENT_NOTICE_NS_ATTRIBUTE, NVME_LOG_CHANGED_NS);
+}
+
 static bool nvme_start(PciDevice *dev, GError **error)
 {
     Nvme *n = nvme_of(dev);
@@ -303,6 +312,9 @@ static bool nvme_start(PciDevice *dev, GError **error)
     n->lba_shift = (uint8_t)__builtin_ctz(n->block_size);
     n->blocks = n->drive ? block_size(n->drive) >> n->lba_shift : 0;
     n->bh = loop_bh_new(dev->dev.home, nvme_bh, n);
+    if (n->drive) {
+        block_set_resized(n->drive, drive_resized, n);
+    }
     n->irq_bh = loop_bh_new(dev->dev.home, nvme_irq_bh, n);
     n->doorbells = mem_region_new_io(dev->dev.obj.machine->topo, "nvme doorbells", doorbell_len,
                                      &doorbell_ops, n, dev->dev.home);
@@ -320,6 +332,7 @@ static void nvme_reset(PciDevice *dev)
         block_drain(n->drive);
     }
     n->csts = n->cc = n->cc_acted = n->intms = 0;
+    n->ns_changed = false;
     n->page_size = 4096;
     n->error_count = 0;
     memset(n->errors, 0, sizeof(n->errors));
@@ -491,6 +504,7 @@ static const StateField nvme_fields[] = {
     STATE_FIELD_STRUCTS(Nvme, events, &event_state),
     STATE_FIELD_UINT(Nvme, event_count),
     STATE_FIELD_UINT(Nvme, event_masked),
+    STATE_FIELD_BOOL(Nvme, ns_changed),
     STATE_FIELD_STRUCTS(Nvme, errors, &error_state),
     STATE_FIELD_UINT(Nvme, error_count),
     STATE_END,

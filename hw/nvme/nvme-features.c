@@ -26,7 +26,7 @@ static const Feature feature_table[NVME_FEAT_COUNT] = {
     [NVME_FEAT_COALESCING] = {true, true, false, 0, 0xffff},
     [NVME_FEAT_VECTOR] = {true, true, false, 0, 0x1ffff},
     [NVME_FEAT_WRITE_ATOMICITY] = {true, true, false, 0, 1},
-    [NVME_FEAT_ASYNC_EVENT] = {true, true, false, 0, 0xff},
+    [NVME_FEAT_ASYNC_EVENT] = {true, true, false, 0, 0x1ff},
 };
 
 void nvme_features_reset(Nvme *n)

@@ -64,6 +64,7 @@ enum {
 #define NSATTR_WRITE_PROTECTED 0x01
 #define NSFEAT_OPTPERF         0x10
 #define DLFEAT_DEAC            0x09 /* deallocated blocks read zeroes; Write Zeroes may deallocate */
+#define OAES_NS_ATTRIBUTE      (1u << 8)
 #define IDT_UUID               3
 #define TEMPERATURE_WARNING    343
 #define TEMPERATURE_CRITICAL   373
@@ -88,6 +89,7 @@ static void identify_controller(const Nvme *n, uint8_t *id)
     id[CTRL_IEEE + 2] = 0x52;
     id[CTRL_MDTS] = n->mdts;
     pci_set32(id + CTRL_VER, NVME_VERSION_1_4);
+    pci_set32(id + CTRL_OAES, OAES_NS_ATTRIBUTE);
     id[CTRL_CNTRLTYPE] = 1; /* I/O controller */
     id[CTRL_ACL] = 3;
     id[CTRL_AERL] = n->aerl;

@@ -33,7 +33,10 @@ void nvme_events_deliver(Nvme *n)
 
 void nvme_event_add(Nvme *n, uint8_t type, uint8_t info, uint8_t log)
 {
-    bool wanted = type != NVME_EVENT_SMART || n->features[NVME_FEAT_ASYNC_EVENT] >> info & 1;
+    /* Asynchronous Event Configuration (5.21.1.11): health in bits 7:0, notices from bit 8. */
+    unsigned bit = type == NVME_EVENT_NOTICE ? 8u + info : info;
+    bool optional = type == NVME_EVENT_SMART || type == NVME_EVENT_NOTICE;
+    bool wanted = !optional || n->features[NVME_FEAT_ASYNC_EVENT] >> bit & 1;
 
     for (unsigned i = 0; i < n->event_count; i++) {
         if (n->events[i].type == type && n->events[i].info == info) {
@@ -133,6 +136,13 @@ static void log_effects(const Nvme *n, uint8_t *page)
     }
 }
 
+static void log_changed_ns(const Nvme *n, uint8_t *page)
+{
+    if (n->ns_changed) {
+        pci_set32(page, 1);
+    }
+}
+
 typedef struct LogPage {
     uint8_t id;
     uint16_t len; /* bytes */
@@ -144,6 +154,7 @@ static const LogPage log_pages[] = {
     {NVME_LOG_ERROR, NVME_ERROR_LOG_ENTRIES *ERROR_ENTRY_LEN, NVME_EVENT_ERROR, log_error},
     {NVME_LOG_SMART, 512, NVME_EVENT_SMART, log_smart},
     {NVME_LOG_FIRMWARE, 512, -1, log_firmware},
+    {NVME_LOG_CHANGED_NS, 4096, NVME_EVENT_NOTICE, log_changed_ns},
     {NVME_LOG_EFFECTS, 4096, -1, log_effects},
 };
 
@@ -185,6 +196,7 @@ uint16_t nvme_get_log_page(NvmeReq *req)
         status = offset & 3 ? NVME_SC_INVALID_FIELD | NVME_DNR : log_transfer(req, log, offset, dwords * 4);
         if (!status && log->event >= 0 && !(req->cmd.cdw10 & LOG_RAE)) {
             n->event_masked &= (uint8_t) ~(1u << log->event);
+            n->ns_changed &= id != NVME_LOG_CHANGED_NS;
             loop_bh_schedule(n->bh);
         }
         return status;

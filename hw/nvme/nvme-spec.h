@@ -148,17 +148,20 @@ enum { /* Log Page Identifiers */
        NVME_LOG_ERROR = 0x01,
        NVME_LOG_SMART = 0x02,
        NVME_LOG_FIRMWARE = 0x03,
+       NVME_LOG_CHANGED_NS = 0x04,
        NVME_LOG_EFFECTS = 0x05,
 };
 
 enum { /* asynchronous event types (5.2) */
        NVME_EVENT_ERROR = 0,
        NVME_EVENT_SMART = 1,
+       NVME_EVENT_NOTICE = 2,
 };
 enum {
     NVME_EVENT_ERROR_INVALID_DOORBELL = 0,
     NVME_EVENT_ERROR_INVALID_VALUE = 1,
     NVME_EVENT_SMART_TEMPERATURE = 1,
+    NVME_EVENT_NOTICE_NS_ATTRIBUTE = 0,
 };
 
 enum { /* CNS values of Identify */

@@ -124,6 +124,7 @@ struct Nvme {
     uint8_t aer_count;
     NvmeEvent events[NVME_MAX_EVENTS];
     uint8_t event_count;
+    bool ns_changed; /* the namespace was resized, its Changed Namespace List not read yet */
     uint8_t event_masked; /* bit a type: reported, log page not read yet */
     NvmeErrorEntry errors[NVME_ERROR_LOG_ENTRIES];
     uint64_t error_count;

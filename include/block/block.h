@@ -20,9 +20,15 @@ typedef struct BlockStats {
     uint64_t read_ops, read_bytes, write_ops, write_bytes, flush_ops, failed_ops;
 } BlockStats;
 
-/* Opens from -drive options (id, file, format=raw, if=none, readonly, cache, aio, discard) and registers it under its id. */
+/* Opens from the options of -drive and registers it under its id (docs/system/block.md). */
 BlockBackend *block_open(Machine *machine, struct json_object *opts, GError **error);
+/* The same from those of -blockdev and blockdev-add. */
+BlockBackend *block_open_node(Machine *machine, struct json_object *opts, GError **error);
+/* blockdev-del: false when it does not exist or is in use. */
+bool block_delete(Machine *machine, const char *id, GError **error);
 BlockBackend *block_find(Machine *machine, const char *id);
+/* Grows or shrinks a file (bytes, multiple of 512); the user is told.  Main loop. */
+bool block_resize(BlockBackend *blk, uint64_t size, GError **error);
 /* Closes every node of the machine. */
 void block_close_all(Machine *machine);
 
@@ -31,8 +37,15 @@ bool block_attach(BlockBackend *blk, Device *user, EventLoop *loop, GError **err
 /* Drains first. */
 void block_detach(BlockBackend *blk);
 
+/* The size has changed: in the user's loop.  NULL: nobody is told. */
+typedef void BlockResizedFn(void *opaque);
+void block_set_resized(BlockBackend *blk, BlockResizedFn *fn, void *opaque);
+
 const char *block_id(const BlockBackend *blk);
 uint64_t block_size(const BlockBackend *blk); /* bytes */
+/* "file", "null-co", ...: where bytes come from; and its name there. */
+const char *block_driver(const BlockBackend *blk);
+const char *block_file(const BlockBackend *blk);
 bool block_readonly(const BlockBackend *blk);
 const BlockStats *block_stats(const BlockBackend *blk);
 

@@ -282,3 +282,24 @@ def test_human_monitor(qmp):
                  "x" * 100000, "qom-get / x y z", "xp /0xb 0", "xp /99999999x 0", "xp", "device_add", "object_add x,y,z"]:
         assert isinstance(qmp.run("human-monitor-command", **{"command-line": line})["return"], str)
     assert "pc.ram" in qmp.run("human-monitor-command", **{"command-line": "info mtree"})["return"]
+
+
+def test_block_nodes(qmp, tmp_path):
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(1 << 20))
+    assert qmp.run("blockdev-add", driver="raw", **{"node-name": "n0", "read-only": False,
+                                                    "file": {"driver": "file", "filename": str(image)}}) == {"return": {}}
+    assert qmp.run("blockdev-add", driver="null-co", **{"node-name": "n1", "size": 1 << 20}) == {"return": {}}
+    drives = {d["device"]: d for d in qmp.run("query-block")["return"]}
+    assert drives["n0"]["inserted"]["file"] == str(image) and drives["n0"]["inserted"]["drv"] == "file"
+    assert drives["n1"]["inserted"]["drv"] == "null-co"
+    assert qmp.run("block_resize", **{"node-name": "n0", "size": 2 << 20}) == {"return": {}}
+    assert image.stat().st_size == 2 << 20
+    assert "bad size" in qmp.run("block_resize", **{"node-name": "n0", "size": 7})["error"]["desc"]
+    assert "not a file" in qmp.run("block_resize", **{"node-name": "n1", "size": 512})["error"]["desc"]
+    assert qmp.run("device_add", driver="nvme", id="disk", serial="s", drive="n0") == {"return": {}}
+    assert "in use by disk" in qmp.run("blockdev-del", **{"node-name": "n0"})["error"]["desc"]
+    assert "duplicate id" in qmp.run("blockdev-add", driver="null-co", **{"node-name": "n1"})["error"]["desc"]
+    assert qmp.run("blockdev-del", **{"node-name": "n1"}) == {"return": {}}
+    assert "n1" in qmp.run("blockdev-del", **{"node-name": "n1"})["error"]["desc"]
+    assert "unknown option" in qmp.run("blockdev-add", driver="null-co", **{"node-name": "x", "speed": 1})["error"]["desc"]

@@ -710,6 +710,33 @@ static void test_async_events(void **state)
                      DNR(NVME_SC_LOG_PAGE));
 }
 
+static void test_resize(void **state)
+{
+    Fixture *f = *state;
+    BlockBackend *drive = block_find(f->m, "d0");
+    uint64_t size = block_size(drive);
+    NvmeCmd log = {.opcode = NVME_ADM_GET_LOG_PAGE, .prp1 = BUF, .cdw10 = NVME_LOG_CHANGED_NS | 15 << 16};
+    Completion c;
+
+    enable(f);
+    assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_SET_FEATURES, .cdw10 = NVME_FEAT_ASYNC_EVENT, .cdw11 = 0x100}),
+                     NVME_SC_SUCCESS);
+    push(f, &f->admin, (NvmeCmd){.opcode = NVME_ADM_ASYNC_EVENT});
+    ring(f, &f->admin);
+    assert_true(block_resize(drive, size + 65536, NULL));
+    c = wait_cqe(f, &f->admin);
+    ack(f, &f->admin);
+    assert_int_equal(c.result, NVME_LOG_CHANGED_NS << 16 | NVME_EVENT_NOTICE_NS_ATTRIBUTE << 8 | NVME_EVENT_NOTICE);
+    assert_int_equal(admin(f, log), NVME_SC_SUCCESS);
+    assert_int_equal(pci_get32(f->ram + BUF), 1);
+    assert_int_equal(pci_get32(f->ram + BUF + 4), 0);
+    assert_int_equal(admin(f, log), NVME_SC_SUCCESS);
+    assert_int_equal(pci_get32(f->ram + BUF), 0); /* reading it cleared it */
+    assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_IDENTIFY, .nsid = 1, .prp1 = BUF}), NVME_SC_SUCCESS);
+    assert_int_equal(pci_get64(f->ram + BUF), (size + 65536) / 512);
+    assert_true(block_resize(drive, size, NULL));
+}
+
 static void push_reads(Fixture *f)
 {
     for (int i = 0; i < IO_ENTRIES - 1; i++) {
@@ -892,6 +919,7 @@ int main(void)
         TEST(test_intx),
         TEST(test_msix),
         TEST(test_async_events),
+        TEST(test_resize),
         TEST(test_disable_mid_io),
         TEST(test_reset_mid_io),
         TEST(test_delete_mid_io),
