@@ -98,6 +98,8 @@ BAD = [
     (["-object", "memory-backend-ram,id=0m,size=4096"], ["-object", "0m"]),
     (["-object", '{"qom-type": "memory-backend-ram", "id": "m", "size": "4096"'], ["-object", "JSON"]),
     (["-object", "memory-backend-ram,id=m,size=4k", "-object", "memory-backend-ram,id=m,size=4k"], ["-object", "m"]),
+    (["-m", "16", "-object", "memory-backend-memfd,id=mem,size=16M,share=off", "-machine", "memory-backend=mem",
+      "-device", "vfio-user-pci,socket=s"], ["-device", "'mem'", "share=on", "no-direct-dma=on"]),
     (["-object", "memory-backend-file,id=m,size=4k,mem-path=/no/such/dir"], ["-object", "/no/such/dir"]),
     (["-device", "no-such"], ["-device", "no-such"]), (["-device", "nvme"], ["-device", "nvme"]),
     (["-device", "nvmee"], ["-device", "nvmee", "nvme"]),
