@@ -257,8 +257,7 @@ static int type1_info(const FakeKernel *k, struct vfio_iommu_type1_info *info)
 {
     struct {
         struct vfio_iommu_type1_info info;
-        uint32_t pad;
-        struct {
+        struct __attribute__((aligned(8))) {
             struct vfio_info_cap_header header;
             uint32_t nr_iovas, reserved;
         } ranges;
@@ -362,7 +361,7 @@ static int device_region_info(FakeKernel *k, struct vfio_region_info *info)
 {
     struct {
         struct vfio_region_info info;
-        struct {
+        struct __attribute__((aligned(8))) {
             struct vfio_info_cap_header header;
             uint32_t nr_areas, reserved;
         } sparse;
