@@ -46,8 +46,10 @@ typedef struct vfu_ctx vfu_ctx_t;
 typedef struct dma_sg dma_sg_t;
 
 typedef enum {
-    VFU_TRANS_SOCK,
-    VFU_TRANS_PIPE,
+    VFU_TRANS_SOCK,  /* AF_UNIX: path */
+    VFU_TRANS_PIPE,  /* standard input and output, one client; path is ignored; no fds */
+    VFU_TRANS_TCP,   /* additive: "host:port", "[host]:port", ":port"; no fds */
+    VFU_TRANS_VSOCK, /* additive: "cid:port", ":port" for any; no fds */
     VFU_TRANS_MAX
 } vfu_trans_t;
 
@@ -61,8 +63,10 @@ typedef enum {
 #define LIBVFIO_USER_FLAG_ATTACH_NB (1 << 0)
 
 /*
- * Creates a context that listens on the AF_UNIX socket `path` (VFU_TRANS_SOCK); pvt is handed back by vfu_get_private().
- * NULL: EINVAL (flags, path NULL), ENOTSUP (trans, dev_type), EADDRINUSE, ENAMETOOLONG, other errors of the socket.
+ * Creates a context that listens at `path`, whose form depends on the transport; pvt is handed back by vfu_get_private().
+ * Where no fds can travel, regions cannot be mapped, memory is accessed by messages, and interrupts have no eventfds.
+ * NULL: EINVAL (flags, path NULL or malformed), ENOTSUP (trans, dev_type), EADDRINUSE, EADDRNOTAVAIL, ENAMETOOLONG, other
+ * errors of the socket.
  */
 vfu_ctx_t *vfu_create_ctx(vfu_trans_t trans, const char *path, int flags, void *pvt, vfu_dev_type_t dev_type);
 
@@ -103,6 +107,47 @@ void *vfu_get_private(vfu_ctx_t *vfu_ctx);
 
 /* Additive: the poll(2) events to wait for on that fd; with ATTACH_NB always POLLIN. */
 short vfu_poll_events(vfu_ctx_t *vfu_ctx);
+
+/*
+ * Additive: before it sleeps (or, with ATTACH_NB, before vfu_run_ctx() says that there is nothing) the library looks at
+ * the socket for up to max_us microseconds, as long as messages come that fast; so do waits for the answer to a DMA message.
+ * A signal during that time does not end vfu_run_ctx() with EINTR.  0, the default: never.  EINVAL: above VFU_POLL_MAX_US.
+ */
+#define VFU_POLL_MAX_US 10000
+int vfu_ctx_set_poll(vfu_ctx_t *vfu_ctx, uint32_t max_us);
+
+/*
+ * Additive: up to max replies to requests that wait in the socket already go out together, and with ATTACH_NB one vfu_run_ctx()
+ * serves up to max requests.  0 and 1, the default: each reply at once.  EINVAL: above VFU_BATCH_MAX.
+ */
+#define VFU_BATCH_MAX 256
+int vfu_ctx_set_batch(vfu_ctx_t *vfu_ctx, uint32_t max);
+
+/* Additive: what a context has done, summed over all its clients. */
+#define VFU_STATS_COMMANDS 19 /* indexed by enum vfio_user_command */
+#define VFU_STATS_BUCKETS  32
+
+typedef struct vfu_command_stats {
+    uint64_t count;    /* requests served; DMA_READ and DMA_WRITE: sent */
+    uint64_t errors;   /* of these, answered with an error */
+    uint64_t bytes;    /* of request and reply, headers included */
+    uint64_t total_ns; /* from having the request to having sent the reply (DMA: from request to reply) */
+    uint64_t max_ns;
+    uint64_t histogram[VFU_STATS_BUCKETS]; /* [i]: took 2^i to 2^(i+1)-1 ns; the last: that or longer */
+} vfu_command_stats_t;
+
+typedef struct vfu_ctx_stats {
+    uint64_t connections;       /* clients attached */
+    uint64_t messages_received; /* VERSION included */
+    uint64_t messages_sent;
+    uint64_t bytes_received;
+    uint64_t bytes_sent;
+    uint64_t irqs;              /* signalled */
+    vfu_command_stats_t commands[VFU_STATS_COMMANDS];
+} vfu_ctx_stats_t;
+
+/* size: sizeof(*stats); what this library does not know reads 0.  Any thread.  EINVAL: NULL, size 0 or not a multiple of 8. */
+int vfu_ctx_stats(vfu_ctx_t *vfu_ctx, vfu_ctx_stats_t *stats, size_t size);
 
 /* msg has no newline. */
 typedef void(vfu_log_fn_t)(vfu_ctx_t *vfu_ctx, int level, const char *msg);
@@ -173,6 +218,17 @@ int vfu_setup_device_nr_irqs(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, uin
 typedef void(vfu_dev_irq_state_cb_t)(vfu_ctx_t *vfu_ctx, uint32_t start, uint32_t count, bool mask);
 
 int vfu_setup_irq_state_callback(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, vfu_dev_irq_state_cb_t *cb);
+
+/*
+ * Additive: how vectors of a type are masked.  Without flags (the default) the mask is the device's own business: it is
+ * told by its state callback, and triggering signals regardless.  MASKABLE: a masked vector that is triggered stays pending
+ * and is signalled when the client unmasks it.  AUTOMASKED (INTx only, includes MASKABLE): signalling masks; the client
+ * unmasks when the interrupt was served, by SET_IRQS or with an eventfd it has handed over, and the state callback, which
+ * then comes, triggers again if the level is still high.  EINVAL: type, flags; ENOMEM.  Before or after realize.
+ */
+#define VFU_IRQ_FLAG_MASKABLE   (1 << 0)
+#define VFU_IRQ_FLAG_AUTOMASKED (1 << 1)
+int vfu_setup_irq_flags(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, uint32_t flags);
 
 /*
  * Signals vector `subindex` of whichever of MSI-X, MSI and INTx the client has set up, in this order.  EINVAL: no such

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A client's connection: accepting, VERSION negotiation, replies, commands put aside. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -25,13 +24,15 @@ void *reply_reserve(Reply *r, size_t size)
 int conn_reply(vfu_ctx_t *ctx, const WireHeader *h, int err, const Reply *r)
 {
     struct iovec iov[2];
-    unsigned n = 0;
+    unsigned n = 0, flags = ctx->nb ? 0 : WIRE_STREAM_WAIT;
     WireHeader out = {
         .id = h->id,
         .command = h->command,
         .flags = WIRE_TYPE_REPLY | (err ? WIRE_ERROR : 0),
         .error = (uint32_t)err,
     };
+
+    int failed;
 
     if (h->flags & WIRE_NO_REPLY) {
         return 0;
@@ -42,8 +43,32 @@ int conn_reply(vfu_ctx_t *ctx, const WireHeader *h, int err, const Reply *r)
     if (err == 0 && r->data_len) {
         iov[n++] = (struct iovec){ (void *)r->data, r->data_len };
     }
-    return wire_stream_send(ctx->stream, &out, iov, n, err ? NULL : r->fds, err ? 0 : r->fd_count,
-                            ctx->nb ? 0 : WIRE_STREAM_WAIT);
+    /* While the context runs, a batch is ended there. */
+    if (ctx->running && ctx->batch_max > 1) {
+        flags = WIRE_STREAM_QUEUE;
+        ctx->batched++;
+    }
+    failed = wire_stream_send(ctx->stream, &out, iov, n, err ? NULL : r->fds, err ? 0 : r->fd_count, flags);
+    if (failed == 0) {
+        stats_count(&ctx->stats.messages_sent, 1);
+        stats_count(&ctx->stats.bytes_sent, out.size);
+    }
+    return failed;
+}
+
+int conn_flush(vfu_ctx_t *ctx)
+{
+    ctx->batched = 0;
+    return wire_stream_flush(ctx->stream, ctx->nb ? 0 : WIRE_STREAM_WAIT);
+}
+
+VFU_EXPORT int vfu_ctx_set_batch(vfu_ctx_t *ctx, uint32_t max)
+{
+    if (max > VFU_BATCH_MAX) {
+        return vfu_fail(EINVAL);
+    }
+    ctx->batch_max = max;
+    return 0;
 }
 
 int conn_backlog_add(vfu_ctx_t *ctx, WireMessage *m)
@@ -82,6 +107,7 @@ void conn_close(vfu_ctx_t *ctx)
     wire_message_clear(&ctx->pending_message);
     ctx->pending = PENDING_NONE;
     ctx->conn = CONN_NONE;
+    ctx->batched = 0;
     /* The poll fd lets go of the socket before its number can be reused. */
     ctx_update_poll(ctx);
     wire_stream_free(ctx->stream);
@@ -106,15 +132,6 @@ static int conn_make_twin(vfu_ctx_t *ctx, int *client_fd)
     }
     *client_fd = pair[1];
     return 0;
-}
-
-static bool conn_is_unix(const vfu_ctx_t *ctx)
-{
-    int domain = 0;
-    socklen_t len = sizeof(domain);
-
-    getsockopt(wire_stream_fd(ctx->stream), SOL_SOCKET, SO_DOMAIN, &domain, &len);
-    return domain == AF_UNIX;
 }
 
 /* Judges the client's VERSION; fills ctx->client. */
@@ -150,6 +167,9 @@ static int conn_check_version(vfu_ctx_t *ctx, const WireMessage *m, WireVersion 
         vfu_log(ctx, LOG_ERR, "VERSION capabilities: bad pgsize");
         return EINVAL;
     }
+    if (!ctx->passes_fds) {
+        ctx->client.max_msg_fds = 0;
+    }
     return 0;
 }
 
@@ -164,13 +184,13 @@ static int conn_send_version(vfu_ctx_t *ctx, const WireHeader *h, uint16_t clien
 
     wire_caps_init(&caps);
     caps.has_max_msg_fds = caps.has_max_data_xfer_size = true;
-    caps.max_msg_fds = VFU_SERVER_MAX_FDS;
+    caps.max_msg_fds = ctx->passes_fds ? VFU_SERVER_MAX_FDS : 0;
     caps.write_multiple = caps.has_write_multiple = ctx->client.write_multiple;
     caps.has_max_dma_maps = ctx->dma.enabled && ctx->dma.max_regions < WIRE_MAX_DMA_MAPS;
     caps.max_dma_maps = ctx->dma.max_regions;
     caps.has_migration = ctx->migration.enabled;
     caps.migration_pgsize = (uint64_t)sysconf(_SC_PAGESIZE);
-    if (ctx->client.twin_socket && ctx->client.max_msg_fds > 0 && conn_is_unix(ctx)) {
+    if (ctx->client.twin_socket && ctx->client.max_msg_fds > 0) {
         err = conn_make_twin(ctx, &fd);
         if (err) {
             return err;
@@ -190,39 +210,31 @@ static int conn_send_version(vfu_ctx_t *ctx, const WireHeader *h, uint16_t clien
     return err;
 }
 
-/* Accepts, or takes the fd that was handed over. */
+/* The pair, the fd that was handed over, or a new client. */
 static int conn_accept(vfu_ctx_t *ctx)
 {
-    int fd;
+    int fd = ctx->handed_fd, out_fd = ctx->handed_out_fd;
 
-    if (ctx->handed_fd >= 0) {
-        fd = ctx->handed_fd;
-        ctx->handed_fd = -1;
-    } else if (ctx->listen_fd < 0) {
+    if (fd < 0 && ctx->listen_fd < 0) {
         return ENOTCONN;
-    } else {
-        if (ctx->nb) {
-            /* The listener may be shared or blocking: only accept when it will not wait. */
-            struct pollfd p = { .fd = ctx->listen_fd, .events = POLLIN };
-            int flags = fcntl(ctx->listen_fd, F_GETFL);
-
-            if (poll(&p, 1, 0) <= 0) {
-                return EAGAIN;
-            }
-            if (flags >= 0 && !(flags & O_NONBLOCK)) {
-                fcntl(ctx->listen_fd, F_SETFL, flags | O_NONBLOCK);
-            }
-        }
-        fd = accept4(ctx->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    }
+    if (fd < 0) {
+        fd = transport_accept(ctx->listen_fd, ctx->nb);
         if (fd < 0) {
-            return errno == EWOULDBLOCK ? EAGAIN : errno;
+            return errno;
         }
     }
-    ctx->stream = wire_stream_new(fd, WIRE_MAX_MESSAGE, VFU_OUTPUT_LIMIT);
+    ctx->stream = out_fd >= 0 ? wire_stream_new_pair(fd, out_fd, WIRE_MAX_MESSAGE, VFU_OUTPUT_LIMIT) :
+                                wire_stream_new(fd, WIRE_MAX_MESSAGE, VFU_OUTPUT_LIMIT);
     if (ctx->stream == NULL) {
-        close(fd);
+        /* What was handed over can be tried again. */
+        if (ctx->handed_fd < 0) {
+            close(fd);
+        }
         return ENOMEM;
     }
+    ctx->handed_fd = ctx->handed_out_fd = -1;
+    ctx->passes_fds = out_fd < 0 && transport_set_up(fd);
     ctx->conn = CONN_NEGOTIATING;
     ctx_update_poll(ctx);
     return 0;
@@ -238,6 +250,10 @@ static int conn_negotiate(vfu_ctx_t *ctx)
 
     if (err == EAGAIN || err == EINTR) {
         return err;
+    }
+    if (err == 0 || err == EPROTO) {
+        stats_count(&ctx->stats.messages_received, 1);
+        stats_count(&ctx->stats.bytes_received, WIRE_HEADER_SIZE + m.len);
     }
     if (err == EPROTO) {
         err = EINVAL;
@@ -274,6 +290,8 @@ VFU_EXPORT int vfu_attach_ctx(vfu_ctx_t *ctx)
         return vfu_fail(err);
     }
     ctx->conn = CONN_ATTACHED;
+    ctx->poll.idle_since = 0;
+    stats_count(&ctx->stats.connections, 1);
     ctx_update_poll(ctx);
     return 0;
 }

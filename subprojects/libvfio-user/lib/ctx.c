@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "private.h"
 
@@ -27,6 +27,9 @@ static vfu_ctx_t *ctx_new(int flags, void *pvt)
     ctx->nb = flags & LIBVFIO_USER_FLAG_ATTACH_NB;
     ctx->listen_fd = -1;
     ctx->handed_fd = -1;
+    ctx->handed_out_fd = -1;
+    ctx->ready_fd = -1;
+    ctx->unmask_fd = -1;
     ctx->epoll_fd = -1;
     ctx->epoll_watched = -1;
     ctx->log_level = LOG_ERR;
@@ -60,52 +63,53 @@ static int check_create(int flags, vfu_dev_type_t dev_type)
     return dev_type != VFU_DEV_TYPE_PCI ? ENOTSUP : 0;
 }
 
-/* A listening AF_UNIX socket, or -1. */
-static int listen_unix(const char *path)
+/* Standard input and output as the one connection. */
+static vfu_ctx_t *create_pipe(int flags, void *pvt)
 {
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    size_t len = strlen(path);
-    int fd;
+    vfu_ctx_t *ctx;
+    int fds[2];
 
-    if (len >= sizeof(addr.sun_path)) {
-        return vfu_fail(ENAMETOOLONG);
+    if (transport_take_stdio(fds) < 0) {
+        return NULL;
     }
-    memcpy(addr.sun_path, path, len + 1);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return -1;
+    ctx = ctx_new(flags, pvt);
+    if (ctx == NULL) {
+        close(fds[0]);
+        close(fds[1]);
+        errno = ENOMEM;
+        return NULL;
     }
-    if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0) {
-        if (listen(fd, 0) == 0) {
-            return fd;
-        }
-        unlink(path);
-    }
-    int err = errno;
-    close(fd);
-    return vfu_fail(err);
+    ctx->handed_fd = fds[0];
+    ctx->handed_out_fd = fds[1];
+    ctx_update_poll(ctx);
+    return ctx;
 }
 
 VFU_EXPORT vfu_ctx_t *vfu_create_ctx(vfu_trans_t trans, const char *path, int flags, void *pvt, vfu_dev_type_t dev_type)
 {
     vfu_ctx_t *ctx;
-    char *path_copy;
+    char *path_copy = NULL;
     int fd, err = check_create(flags, dev_type);
 
-    if (err == 0 && trans != VFU_TRANS_SOCK) {
+    if (err == 0 && (unsigned)trans >= VFU_TRANS_MAX) {
         err = ENOTSUP;
-    } else if (err == 0 && path == NULL) {
+    } else if (err == 0 && path == NULL && trans != VFU_TRANS_PIPE) {
         err = EINVAL;
     }
     if (err) {
         errno = err;
         return NULL;
     }
-    path_copy = strdup(path);
-    if (path_copy == NULL) {
-        return NULL;
+    if (trans == VFU_TRANS_PIPE) {
+        return create_pipe(flags, pvt);
     }
-    fd = listen_unix(path);
+    if (trans == VFU_TRANS_SOCK) {
+        path_copy = strdup(path);
+        if (path_copy == NULL) {
+            return NULL;
+        }
+    }
+    fd = transport_listen(trans, path);
     if (fd < 0) {
         free(path_copy);
         return NULL;
@@ -114,7 +118,9 @@ VFU_EXPORT vfu_ctx_t *vfu_create_ctx(vfu_trans_t trans, const char *path, int fl
     if (ctx == NULL) {
         err = errno;
         close(fd);
-        unlink(path);
+        if (path_copy) {
+            unlink(path_copy);
+        }
         free(path_copy);
         errno = err;
         return NULL;
@@ -184,19 +190,18 @@ VFU_EXPORT void vfu_destroy_ctx(vfu_ctx_t *ctx)
     }
     dma_table_free(&ctx->dma.table);
     irq_release_all(ctx);
+    irq_free(ctx);
     for (int i = 0; i < VFU_PCI_DEV_NUM_REGIONS; i++) {
         region_clear(&ctx->regions[i]);
         free(ctx->regions[i].io_fds);
     }
     free(ctx->pci.space);
-    if (ctx->listen_fd >= 0) {
-        close(ctx->listen_fd);
-    }
-    if (ctx->handed_fd >= 0) {
-        close(ctx->handed_fd);
-    }
-    if (ctx->epoll_fd >= 0) {
-        close(ctx->epoll_fd);
+    const int fds[] = { ctx->listen_fd, ctx->handed_fd, ctx->handed_out_fd, ctx->epoll_fd, ctx->ready_fd };
+
+    for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
     }
     if (ctx->path) {
         unlink(ctx->path);
@@ -241,16 +246,34 @@ static int ctx_wanted(const vfu_ctx_t *ctx, uint32_t *events)
     }
     if (wire_stream_queued(ctx->stream)) {
         *events = EPOLLOUT;
-    } else if (ctx->backlog || wire_stream_has_message(ctx->stream)) {
+        return wire_stream_out_fd(ctx->stream);
+    }
+    if (ctx->backlog || wire_stream_has_message(ctx->stream)) {
         /* Work that needs no more input: writable is true at once. */
         *events = EPOLLIN | EPOLLOUT;
+        return wire_stream_out_fd(ctx->stream);
     }
     return wire_stream_fd(ctx->stream);
 }
 
+/* A file can't be waited for, and need not be: an eventfd that is always readable takes its place. */
+static int ctx_ready_fd(vfu_ctx_t *ctx)
+{
+    if (ctx->ready_fd < 0) {
+        ctx->ready_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    }
+    return ctx->ready_fd;
+}
+
+static int ctx_watch(vfu_ctx_t *ctx, int fd, uint32_t events)
+{
+    struct epoll_event event = { .events = events };
+
+    return epoll_ctl(ctx->epoll_fd, ctx->epoll_watched == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event);
+}
+
 void ctx_update_poll(vfu_ctx_t *ctx)
 {
-    struct epoll_event event;
     uint32_t events;
     int fd;
 
@@ -258,7 +281,7 @@ void ctx_update_poll(vfu_ctx_t *ctx)
         return;
     }
     fd = ctx_wanted(ctx, &events);
-    if (fd == ctx->epoll_watched && events == ctx->epoll_events) {
+    if (fd >= 0 && fd == ctx->epoll_watched && events == ctx->epoll_events) {
         return;
     }
     if (ctx->epoll_watched >= 0 && ctx->epoll_watched != fd) {
@@ -268,10 +291,15 @@ void ctx_update_poll(vfu_ctx_t *ctx)
     if (fd < 0) {
         return;
     }
-    event = (struct epoll_event){ .events = events };
-    if (epoll_ctl(ctx->epoll_fd, ctx->epoll_watched == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) < 0) {
-        vfu_log(ctx, LOG_ERR, "epoll_ctl: %m");
-        return;
+    if (ctx_watch(ctx, fd, events) < 0) {
+        if (errno == EPERM) {
+            fd = ctx_ready_fd(ctx);
+            events = EPOLLIN;
+        }
+        if (fd < 0 || ctx_watch(ctx, fd, events) < 0) {
+            vfu_log(ctx, LOG_ERR, "epoll_ctl: %m");
+            return;
+        }
     }
     ctx->epoll_watched = fd;
     ctx->epoll_events = events;

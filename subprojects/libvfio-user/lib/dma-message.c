@@ -6,16 +6,12 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "private.h"
 
 static int64_t now_ms(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return (int64_t)(wait_now_ns() / 1000000);
 }
 
 /* Waits for the socket until the deadline; sends what is queued meanwhile. */
@@ -44,7 +40,7 @@ static int dma_await(vfu_ctx_t *ctx, WireStream *s, uint16_t id, unsigned comman
     int64_t deadline = now_ms() + VFU_DMA_TIMEOUT_MS;
 
     for (;;) {
-        int err = wire_stream_receive(s, m, 0);
+        int err = wait_poll(&ctx->dma.poll, s, m);
 
         if (err == EAGAIN) {
             err = dma_wait(s, deadline);
@@ -56,6 +52,8 @@ static int dma_await(vfu_ctx_t *ctx, WireStream *s, uint16_t id, unsigned comman
         if (err) {
             return err;
         }
+        stats_count(&ctx->stats.messages_received, 1);
+        stats_count(&ctx->stats.bytes_received, WIRE_HEADER_SIZE + m->len);
         if ((m->header.flags & WIRE_TYPE_MASK) == WIRE_TYPE_COMMAND && s == ctx->stream) {
             err = conn_backlog_add(ctx, m);
             if (err) {
@@ -86,9 +84,12 @@ static int dma_exchange(vfu_ctx_t *ctx, WireDmaAccess *a, uint8_t *data, bool is
     struct iovec iov[2] = { { head, wire_dma_access_encode(head, a) }, { data, a->count } };
     WireMessage m;
     WireDmaAccess got;
+    uint64_t start = wait_now_ns();
     int err = wire_stream_send(s, &h, iov, is_write ? 2 : 1, NULL, 0, 0);
 
     if (err == 0) {
+        stats_count(&ctx->stats.messages_sent, 1);
+        stats_count(&ctx->stats.bytes_sent, h.size);
         err = dma_await(ctx, s, h.id, command, &m);
     }
     if (err == ETIMEDOUT) {
@@ -109,6 +110,7 @@ static int dma_exchange(vfu_ctx_t *ctx, WireDmaAccess *a, uint8_t *data, bool is
             memcpy(data, got.data, got.count);
         }
     }
+    stats_command(ctx, command, h.size + WIRE_HEADER_SIZE + m.len, wait_now_ns() - start, err);
     wire_message_clear(&m);
     return err;
 }

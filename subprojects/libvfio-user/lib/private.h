@@ -24,6 +24,7 @@
 #define VFU_BACKLOG_BYTES      (8u << 20)
 #define VFU_DMA_TIMEOUT_MS     5000
 #define VFU_MAX_CAPS           128u
+#define VFU_BATCH_BYTES        (256u << 10) /* replies that may wait for company */
 
 /* An answer being built: head, then data. */
 typedef struct Reply {
@@ -61,12 +62,23 @@ typedef struct Region {
     uint32_t io_fd_count;
 } Region;
 
+#define IRQ_STATE_MASKED  1u
+#define IRQ_STATE_PENDING 2u
+
 typedef struct IrqType {
     uint32_t count;
+    uint32_t flags;             /* VFU_IRQ_FLAG_* */
     int *fds;                   /* count of them, -1: none; NULL: none at all */
+    uint8_t *states;            /* IRQ_STATE_* of each, with flags */
     uint32_t assigned;
     vfu_dev_irq_state_cb_t *state_cb;
 } IrqType;
+
+/* See wait.c. */
+typedef struct PollWindow {
+    uint64_t max_ns, window_ns;
+    uint64_t idle_since;        /* when there was nothing, 0: not since the last message */
+} PollWindow;
 
 /* A mapped range of the client's memory. */
 typedef struct DmaRegion {
@@ -112,6 +124,7 @@ typedef struct Dma {
     pthread_mutex_t message_lock; /* one message to the client at a time */
     uint16_t message_id;
     uint32_t stale_replies;     /* of requests given up after the timeout */
+    PollWindow poll;            /* of waits for replies */
 } Dma;
 
 typedef struct Capability {
@@ -159,6 +172,8 @@ struct vfu_ctx {
     char *path;
     int listen_fd;              /* -1: a connected fd was handed over */
     int handed_fd;              /* that fd until it is attached, -1 */
+    int handed_out_fd;          /* where output goes if that is a pair, -1 */
+    int ready_fd;               /* stands in the poll fd for files, which are always ready, -1 */
     int epoll_fd;               /* NB: what the user polls */
     int epoll_watched;          /* fd in it, -1 */
     uint32_t epoll_events;
@@ -166,6 +181,7 @@ struct vfu_ctx {
     int log_level;
 
     enum ConnState conn;
+    bool passes_fds;            /* the connection's socket does */
     WireStream *stream, *twin;
     WireCaps client;
     Backlog *backlog, **backlog_tail;
@@ -175,11 +191,18 @@ struct vfu_ctx {
     vfu_device_quiesce_cb_t *quiesce_cb;
     enum PendingQuiesce pending;
     WireMessage pending_message;
+    uint64_t pending_since;     /* when it was received, ns */
+
+    PollWindow poll;
+    bool running;               /* in vfu_run_ctx() */
+    uint32_t batch_max, batched; /* replies that may wait for company, and that do */
+    vfu_ctx_stats_t stats;
 
     vfu_reset_cb_t *reset_cb;
     Region regions[VFU_PCI_DEV_NUM_REGIONS];
     pthread_mutex_t irq_lock;   /* irqs[].fds */
     IrqType irqs[VFU_DEV_NUM_IRQS];
+    int unmask_fd;              /* eventfd with which the client unmasks INTx, -1 */
     Dma dma;
     Pci pci;
     Migration migration;
@@ -192,9 +215,33 @@ int vfu_fail(int err);
 /* Brings the poll fd in line with what the context waits for. */
 void ctx_update_poll(vfu_ctx_t *ctx);
 
+/* ---- transport ---- */
+/* A listening socket, or -1. */
+int transport_listen(vfu_trans_t trans, const char *address);
+/* Duplicates of standard input and output; 0 or -1. */
+int transport_take_stdio(int fds[2]);
+/* A client's socket, or -1; nb: EAGAIN when there is none. */
+int transport_accept(int listen_fd, bool nb);
+/* Prepares a client's socket; can it carry fds? */
+bool transport_set_up(int fd);
+
+/* ---- wait ---- */
+uint64_t wait_now_ns(void);
+/* The next message if it comes within the polling window; EAGAIN otherwise. */
+int wait_poll(PollWindow *w, WireStream *s, WireMessage *m);
+/* The next message of the client; sleeps. */
+int wait_message(vfu_ctx_t *ctx, WireMessage *m);
+
+/* ---- stats ---- */
+/* For counters with several writers. */
+void stats_count(uint64_t *counter, uint64_t n);
+void stats_command(vfu_ctx_t *ctx, unsigned command, uint64_t bytes, uint64_t ns, bool failed);
+
 /* ---- conn ---- */
 /* Sends a reply to h, or the bare error when err is not 0.  0, or an errno that means a lost connection. */
 int conn_reply(vfu_ctx_t *ctx, const WireHeader *h, int err, const Reply *r);
+/* Sends what waits: 0, EAGAIN (NB), EINTR, or an errno that means a lost connection. */
+int conn_flush(vfu_ctx_t *ctx);
 /* Frees streams, backlog and pending message; the context waits for the next client. */
 void conn_close(vfu_ctx_t *ctx);
 /* Keeps a command for later; ENOMEM, or ENOBUFS over the limit. */
@@ -216,6 +263,11 @@ void region_clear(Region *region);
 int irq_handle_info(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
 int irq_handle_set(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
 void irq_release_all(vfu_ctx_t *ctx);
+/* Frees what irq_release_all() leaves for the next client. */
+void irq_free(vfu_ctx_t *ctx);
+/* The eventfd with which the client unmasks INTx, or -1; and looking whether it did. */
+int irq_unmask_fd(const vfu_ctx_t *ctx);
+void irq_check_unmask_fd(vfu_ctx_t *ctx);
 
 /* ---- dma ---- */
 int dma_handle_map(vfu_ctx_t *ctx, WireMessage *m, Reply *r);

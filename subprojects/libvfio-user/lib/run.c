@@ -110,9 +110,10 @@ static int quiesce(vfu_ctx_t *ctx, enum PendingQuiesce what)
 }
 
 /* Runs the handler (unless err says no) and answers.  0, or the errno of a reply that could not be sent. */
-static int message_finish(vfu_ctx_t *ctx, WireMessage *m, int err)
+static int message_finish(vfu_ctx_t *ctx, WireMessage *m, int err, uint64_t since)
 {
     Reply r = { 0 };
+    uint64_t bytes = 2 * WIRE_HEADER_SIZE + m->len;
     int lost;
 
     if (err == 0) {
@@ -129,6 +130,8 @@ static int message_finish(vfu_ctx_t *ctx, WireMessage *m, int err)
         }
     }
     lost = conn_reply(ctx, &m->header, err, &r);
+    bytes += err ? 0 : r.head_len + r.data_len;
+    stats_command(ctx, m->header.command, bytes, wait_now_ns() - since, err);
     free(r.heap);
     free(r.fds);
     wire_message_clear(m);
@@ -167,7 +170,23 @@ static int run_next_message(vfu_ctx_t *ctx, WireMessage *m)
     Backlog *b = ctx->backlog;
 
     if (b == NULL) {
-        return wire_stream_receive(ctx->stream, m, ctx->nb ? 0 : WIRE_STREAM_WAIT);
+        int err = EAGAIN;
+
+        if (ctx->nb) {
+            err = wait_poll(&ctx->poll, ctx->stream, m);
+        } else if (ctx->batched) {
+            err = wire_stream_receive(ctx->stream, m, 0);
+        }
+        if (err == EAGAIN && !ctx->nb) {
+            /* Nobody is there to share the batch. */
+            err = conn_flush(ctx);
+            err = err ? err : wait_message(ctx, m);
+        }
+        if (err == 0 || err == EPROTO) {
+            stats_count(&ctx->stats.messages_received, 1);
+            stats_count(&ctx->stats.bytes_received, WIRE_HEADER_SIZE + m->len);
+        }
+        return err;
     }
     *m = b->message;
     ctx->backlog = b->next;
@@ -206,15 +225,24 @@ static bool run_is_stale_reply(vfu_ctx_t *ctx, const WireHeader *h)
     return true;
 }
 
+/* Has a batch grown enough, or is something left that the socket did not take? */
+static bool run_must_flush(const vfu_ctx_t *ctx)
+{
+    size_t queued = wire_stream_queued(ctx->stream);
+
+    return queued && (ctx->batched == 0 || ctx->batched >= ctx->batch_max || queued >= VFU_BATCH_BYTES);
+}
+
 /* Serves at most one message.  *served is set when one was dispatched; 0, EAGAIN, EINTR, EBUSY or ENOTCONN. */
 static int run_one(vfu_ctx_t *ctx, bool *served)
 {
     WireMessage m;
+    uint64_t now;
     int err;
 
     *served = false;
-    if (wire_stream_queued(ctx->stream)) {
-        err = wire_stream_flush(ctx->stream, ctx->nb ? 0 : WIRE_STREAM_WAIT);
+    if (run_must_flush(ctx)) {
+        err = conn_flush(ctx);
         if (err == EAGAIN || err == EINTR) {
             return err;
         }
@@ -236,25 +264,36 @@ static int run_one(vfu_ctx_t *ctx, bool *served)
         wire_message_clear(&m);
         return 0;
     }
+    now = wait_now_ns();
     err = message_check(ctx, &m);
     *served = err == 0;
     if (err == 0 && message_needs_quiesce(ctx, &m)) {
         err = quiesce(ctx, PENDING_MESSAGE);
         if (err == EBUSY) {
             ctx->pending_message = m;
+            ctx->pending_since = now;
             return EBUSY;
         }
     }
-    return message_finish(ctx, &m, err) ? run_lost(ctx) : 0;
+    return message_finish(ctx, &m, err, now) ? run_lost(ctx) : 0;
+}
+
+/* May this run of an NB context serve another message? */
+static bool run_goes_on(const vfu_ctx_t *ctx, int count)
+{
+    return ctx->batch_max > 1 ? (uint32_t)count < ctx->batch_max : wire_stream_has_message(ctx->stream);
 }
 
 VFU_EXPORT int vfu_run_ctx(vfu_ctx_t *ctx)
 {
-    int err, count = 0;
+    int err, saved, count = 0;
     bool served;
 
     if (!ctx->realized) {
         return vfu_fail(EINVAL);
+    }
+    if (ctx->unmask_fd >= 0) {
+        irq_check_unmask_fd(ctx);
     }
     if (ctx->conn == CONN_LOST && ctx->pending == PENDING_NONE) {
         return vfu_fail(run_lost(ctx));
@@ -265,19 +304,27 @@ VFU_EXPORT int vfu_run_ctx(vfu_ctx_t *ctx)
     if (ctx->conn != CONN_ATTACHED) {
         return vfu_fail(ENOTCONN);
     }
+    ctx->running = true;
     do {
         err = run_one(ctx, &served);
         count += served;
-    } while (err == 0 && (!ctx->nb || wire_stream_has_message(ctx->stream)));
+    } while (err == 0 && (!ctx->nb || run_goes_on(ctx, count)));
+    ctx->running = false;
+    saved = errno;
+    if (ctx->conn == CONN_ATTACHED && ctx->batched) {
+        int flushed = conn_flush(ctx);
+
+        if (flushed && flushed != EAGAIN && flushed != EINTR) {
+            err = run_lost(ctx);
+        }
+    }
     if (err == EAGAIN) {
         err = 0;
     }
     if (ctx->conn == CONN_ATTACHED) {
-        int saved = errno;
-
         ctx_update_poll(ctx);
-        errno = saved;
     }
+    errno = saved;
     return err ? vfu_fail(err) : count;
 }
 
@@ -300,7 +347,7 @@ VFU_EXPORT int vfu_device_quiesced(vfu_ctx_t *ctx, int quiesce_errno)
     }
     m = ctx->pending_message;
     ctx->pending_message = (WireMessage){ 0 };
-    if (message_finish(ctx, &m, quiesce_errno)) {
+    if (message_finish(ctx, &m, quiesce_errno, ctx->pending_since)) {
         run_lost(ctx);
         return 0;
     }

@@ -1,16 +1,28 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""The shared library exports what the header declares, and nothing else.  Arguments: library, header."""
+"""The shared library exports exactly what exports.txt lists, with those versions, and the header declares all of it.
+
+A name that appears or goes is a change of the ABI: exports.txt is then edited on purpose.  Arguments: library, header, exports.txt.
+"""
 import re
 import subprocess
 import sys
 
-library, header = sys.argv[1:]
+library, header, expected = sys.argv[1:]
 nm = subprocess.run(["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True).stdout
-exported = {line.split()[2] for line in nm.splitlines()}
+exported = {line.split()[2] for line in nm.splitlines() if line.split()[1] != "A"}
+with open(expected, encoding="utf-8") as f:
+    listed = {line.strip() for line in f if line.strip() and not line.startswith("#")}
 with open(header, encoding="utf-8") as f:
     text = re.sub(r"/\*.*?\*/|#define.*", "", f.read())
 declared = set(re.findall(r"^[a-z][\w ]*[ *]((?:vfu|dma)_\w+)\(", text, flags=re.M))
-for name in sorted(exported ^ declared):
-    print(f"{name}: {'exported, not declared' if name in exported else 'declared, not exported'}")
-sys.exit(exported != declared)
+names = {symbol.split("@")[0] for symbol in exported}
+problems = [f"{s}: exported, not listed" for s in sorted(exported - listed)]
+problems += [f"{s}: listed, not exported" for s in sorted(listed - exported)]
+problems += [f"{n}: exported, not declared" for n in sorted(names - declared)]
+problems += [f"{n}: declared, not exported" for n in sorted(declared - names)]
+soname = subprocess.run(["readelf", "-d", library], check=True, capture_output=True, text=True).stdout
+if "[libvfio-user.so.0]" not in soname:
+    problems.append("soname is not libvfio-user.so.0")
+print("\n".join(problems) if problems else f"{len(exported)} symbols")
+sys.exit(bool(problems))

@@ -5,27 +5,38 @@
  * Receiving.  `ahead` holds what was read beyond finished messages.  A recvmsg that starts with nothing held may
  * take up to WIRE_READ_AHEAD bytes, every other one takes exactly what the message lacks.  The kernel ends a receive
  * behind the piece that carried fds, so fds always belong to the last message that begins in the bytes received.
+ *
+ * Pipes know no MSG_DONTWAIT: they are read and written only after poll() said so, in pieces that then cannot block.
  */
 #include "io.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+
+#define QUEUE_IOV 32u           /* messages of the queue that go out with one sendmsg */
 
 typedef struct Chunk {
     struct Chunk *next;
     size_t len, done;
     unsigned fd_count;
-    int fds[WIRE_MAX_FDS];
+    int *fds;                   /* that go with its first byte */
     uint8_t data[];
 } Chunk;
 
 struct WireStream {
-    int fd;
+    int fd, out_fd;
+    bool is_pair;               /* no sockets */
+    atomic_bool dead;           /* a pair that was shut down */
     uint32_t max_message;
 
     /* receiver */
@@ -60,12 +71,31 @@ void wire_message_clear(WireMessage *m)
     *m = (WireMessage){ 0 };
 }
 
+static void chunk_free(Chunk *c)
+{
+    close_fds(c->fds, c->fd_count);
+    free(c->fds);
+    free(c);
+}
+
+WireStream *wire_stream_new_pair(int in_fd, int out_fd, uint32_t max_message, size_t queue_limit)
+{
+    WireStream *s = wire_stream_new(in_fd, max_message, queue_limit);
+
+    if (s) {
+        s->out_fd = out_fd;
+        s->is_pair = true;
+    }
+    return s;
+}
+
 WireStream *wire_stream_new(int fd, uint32_t max_message, size_t queue_limit)
 {
     WireStream *s = calloc(1, sizeof(*s));
 
     if (s) {
         s->fd = fd;
+        s->out_fd = fd;
         s->max_message = max_message;
         s->queue_limit = queue_limit;
         s->tail = &s->head;
@@ -85,16 +115,27 @@ void wire_stream_free(WireStream *s)
         Chunk *c = s->head;
 
         s->head = c->next;
-        close_fds(c->fds, c->fd_count);
-        free(c);
+        chunk_free(c);
     }
     close(s->fd);
+    if (s->out_fd != s->fd) {
+        close(s->out_fd);
+    }
     free(s);
 }
 
 void wire_stream_shutdown(WireStream *s)
 {
-    shutdown(s->fd, SHUT_RDWR);
+    if (s->is_pair) {
+        atomic_store(&s->dead, true);
+    } else {
+        shutdown(s->fd, SHUT_RDWR);
+    }
+}
+
+int wire_stream_out_fd(const WireStream *s)
+{
+    return s->out_fd;
 }
 
 int wire_stream_fd(const WireStream *s)
@@ -109,8 +150,17 @@ void wire_stream_set_max_message(WireStream *s, uint32_t max_message)
 
 int wire_stream_poll(const WireStream *s, short events, int timeout_ms)
 {
-    struct pollfd p = { .fd = s->fd, .events = events };
-    int n = poll(&p, 1, timeout_ms);
+    struct pollfd p[2] = {
+        { .fd = s->fd, .events = (short)(s->is_pair ? events & ~POLLOUT : events) },
+        { .fd = s->is_pair && (events & POLLOUT) ? s->out_fd : -1, .events = POLLOUT },
+    };
+    int n;
+
+    /* An input nobody asked about must not end the wait by hanging up. */
+    if (s->is_pair && !(events & POLLIN)) {
+        p[0].fd = -1;
+    }
+    n = poll(p, 2, timeout_ms);
 
     return n < 0 ? errno : n == 0 ? ETIMEDOUT : 0;
 }
@@ -153,6 +203,19 @@ static int stream_collect_fds(WireStream *s, struct msghdr *msg)
     return err;
 }
 
+/* read() that fails with EAGAIN rather than wait. */
+static ssize_t pair_read(WireStream *s, void *buf, size_t size, unsigned flags)
+{
+    if (atomic_load(&s->dead)) {
+        return 0;
+    }
+    if (!(flags & WIRE_STREAM_WAIT) && wire_stream_poll(s, POLLIN, 0)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return read(s->fd, buf, size);
+}
+
 /* One recvmsg of at most size bytes; *got is 0 only with an error. */
 static int stream_recv(WireStream *s, void *buf, size_t size, unsigned flags, size_t *got)
 {
@@ -172,7 +235,12 @@ static int stream_recv(WireStream *s, void *buf, size_t size, unsigned flags, si
             .msg_controllen = sizeof(control.bytes),
         };
 
-        n = recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | (flags & WIRE_STREAM_WAIT ? 0 : MSG_DONTWAIT));
+        if (s->is_pair) {
+            n = pair_read(s, buf, size, flags);
+            msg.msg_controllen = 0;
+        } else {
+            n = recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | (flags & WIRE_STREAM_WAIT ? 0 : MSG_DONTWAIT));
+        }
         if (n > 0) {
             *got = (size_t)n;
             return msg.msg_controllen ? stream_collect_fds(s, &msg) : 0;
@@ -298,12 +366,80 @@ bool wire_stream_has_message(const WireStream *s)
 bool wire_stream_resync(WireStream *s)
 {
     uint8_t byte;
+    int left;
 
+    if (s->is_pair) {
+        return s->ahead_len == 0 && ioctl(s->fd, FIONREAD, &left) == 0 && left == 0;
+    }
     return s->ahead_len == 0 && recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
            (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 /* ---- send ---- */
+
+/* write() without SIGPIPE. */
+static ssize_t write_quietly(int fd, const void *buf, size_t size)
+{
+    const struct timespec at_once = { 0 };
+    sigset_t pipe_set, pending, old;
+    bool was_pending;
+    ssize_t n;
+
+    sigemptyset(&pipe_set);
+    sigaddset(&pipe_set, SIGPIPE);
+    sigpending(&pending);
+    was_pending = sigismember(&pending, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_set, &old);
+    n = write(fd, buf, size);
+    if (n < 0 && errno == EPIPE && !was_pending) {
+        sigtimedwait(&pipe_set, NULL, &at_once);
+        errno = EPIPE;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return n;
+}
+
+/* Bytes [skip, skip + size) of the iovecs, as many as there are. */
+static size_t iov_copy(uint8_t *to, size_t size, const struct iovec *iov, unsigned iov_count, size_t skip)
+{
+    size_t done = 0;
+
+    for (unsigned i = 0; i < iov_count && done < size; i++) {
+        size_t drop = skip < iov[i].iov_len ? skip : iov[i].iov_len;
+        size_t part = iov[i].iov_len - drop < size - done ? iov[i].iov_len - drop : size - done;
+
+        skip -= drop;
+        if (part) {
+            memcpy(to + done, (const uint8_t *)iov[i].iov_base + drop, part);
+            done += part;
+        }
+    }
+    return done;
+}
+
+/* Writes in pieces of PIPE_BUF, for which a pipe that is writable has room. */
+static int pair_write(WireStream *s, const struct iovec *iov, unsigned iov_count, unsigned flags, size_t *sent)
+{
+    uint8_t piece[PIPE_BUF];
+    size_t size;
+
+    while ((size = iov_copy(piece, sizeof(piece), iov, iov_count, *sent)) > 0) {
+        ssize_t n;
+
+        if (atomic_load(&s->dead)) {
+            return ENOTCONN;
+        }
+        if (!(flags & WIRE_STREAM_WAIT) && wire_stream_poll(s, POLLOUT, 0)) {
+            return EAGAIN;
+        }
+        n = write_quietly(s->out_fd, piece, size);
+        if (n < 0 && errno != EINTR) {
+            return errno == EPIPE ? ENOTCONN : errno == EWOULDBLOCK ? EAGAIN : errno;
+        }
+        *sent += n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
 
 /* One sendmsg; *sent bytes went out (with the fds if any did). */
 static int stream_sendmsg(WireStream *s, const struct iovec *iov, unsigned iov_count, const int *fds,
@@ -317,6 +453,9 @@ static int stream_sendmsg(WireStream *s, const struct iovec *iov, unsigned iov_c
     ssize_t n;
 
     *sent = 0;
+    if (s->is_pair) {
+        return pair_write(s, iov, iov_count, flags, sent);
+    }
     if (fd_count) {
         struct cmsghdr *c;
 
@@ -352,21 +491,16 @@ static int stream_enqueue(WireStream *s, const struct iovec *iov, unsigned iov_c
     for (unsigned i = 0; i < iov_count; i++) {
         total += iov[i].iov_len;
     }
-    c = malloc(sizeof(*c) + total - skip);
+    c = calloc(1, sizeof(*c) + total - skip);
     if (c == NULL) {
         return ENOMEM;
     }
-    c->next = NULL;
-    c->len = 0;
-    c->done = 0;
-    c->fd_count = 0;
-    for (unsigned i = 0; i < iov_count; i++) {
-        size_t drop = skip < iov[i].iov_len ? skip : iov[i].iov_len;
-
-        skip -= drop;
-        if (iov[i].iov_len > drop) {
-            memcpy(c->data + c->len, (const uint8_t *)iov[i].iov_base + drop, iov[i].iov_len - drop);
-            c->len += iov[i].iov_len - drop;
+    c->len = iov_copy(c->data, total - skip, iov, iov_count, skip);
+    if (fd_count) {
+        c->fds = malloc(fd_count * sizeof(int));
+        if (c->fds == NULL) {
+            free(c);
+            return ENOMEM;
         }
     }
     for (unsigned i = 0; i < fd_count; i++) {
@@ -375,8 +509,7 @@ static int stream_enqueue(WireStream *s, const struct iovec *iov, unsigned iov_c
         if (fd < 0) {
             int err = errno;
 
-            close_fds(c->fds, c->fd_count);
-            free(c);
+            chunk_free(c);
             return err;
         }
         c->fds[c->fd_count++] = fd;
@@ -395,7 +528,7 @@ int wire_stream_send(WireStream *s, WireHeader *h, const struct iovec *iov, unsi
     size_t total = WIRE_HEADER_SIZE, sent = 0;
     int err;
 
-    if (iov_count > WIRE_MAX_IOV || fd_count > WIRE_MAX_FDS) {
+    if (iov_count > WIRE_MAX_IOV || fd_count > WIRE_MAX_FDS || (fd_count && s->is_pair)) {
         return EINVAL;
     }
     for (unsigned i = 0; i < iov_count; i++) {
@@ -427,14 +560,48 @@ int wire_stream_send(WireStream *s, WireHeader *h, const struct iovec *iov, unsi
     return wire_stream_flush(s, flags);
 }
 
+/* The chunks of the queue that one sendmsg can take: fds must be those of the first. */
+static unsigned queue_gather(const WireStream *s, struct iovec *iov)
+{
+    unsigned n = 0;
+
+    for (Chunk *c = s->head; c && n < QUEUE_IOV && (n == 0 || c->fd_count == 0); c = c->next) {
+        iov[n++] = (struct iovec){ c->data + c->done, c->len - c->done };
+    }
+    return n;
+}
+
+/* Takes what was sent off the queue. */
+static void queue_consume(WireStream *s, size_t sent)
+{
+    s->queued -= sent;
+    while (sent) {
+        Chunk *c = s->head;
+        size_t part = c->len - c->done < sent ? c->len - c->done : sent;
+
+        close_fds(c->fds, c->fd_count);
+        c->fd_count = 0;
+        c->done += part;
+        sent -= part;
+        if (c->done == c->len) {
+            s->head = c->next;
+            if (s->head == NULL) {
+                s->tail = &s->head;
+            }
+            chunk_free(c);
+        }
+    }
+}
+
 int wire_stream_flush(WireStream *s, unsigned flags)
 {
     while (s->head) {
-        Chunk *c = s->head;
-        struct iovec iov = { c->data + c->done, c->len - c->done };
+        struct iovec iov[QUEUE_IOV];
+        unsigned n = queue_gather(s, iov);
         size_t sent;
-        int err = stream_sendmsg(s, &iov, 1, c->fds, c->fd_count, flags, &sent);
+        int err = stream_sendmsg(s, iov, n, s->head->fds, s->head->fd_count, flags, &sent);
 
+        queue_consume(s, sent);
         if (err == EAGAIN && (flags & WIRE_STREAM_WAIT)) {
             if (wire_stream_poll(s, POLLOUT, -1) == EINTR) {
                 return EINTR;
@@ -443,17 +610,6 @@ int wire_stream_flush(WireStream *s, unsigned flags)
         }
         if (err) {
             return err;
-        }
-        close_fds(c->fds, c->fd_count);
-        c->fd_count = 0;
-        c->done += sent;
-        s->queued -= sent;
-        if (c->done == c->len) {
-            s->head = c->next;
-            if (s->head == NULL) {
-                s->tail = &s->head;
-            }
-            free(c);
         }
     }
     return 0;

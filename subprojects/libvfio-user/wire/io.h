@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio-user messages over a stream socket: AF_UNIX with SCM_RIGHTS, or any other stream (TCP, vsock, a
- * pipe pair is not one) without fds.  A WireStream never changes the O_NONBLOCK flag of its fd and never
+ * vfio-user messages over a stream socket: AF_UNIX with SCM_RIGHTS, or any other stream (TCP, vsock) without fds;
+ * or over a pair of pipes or files, without fds too.  A WireStream never changes the O_NONBLOCK flag of its fd and never
  * blocks unless asked to; what it stores is bounded (one message being received, queue_limit bytes unsent).
  *
  * Threads: one thread at a time may receive, one at a time may send or flush; the two may run concurrently.
@@ -46,11 +46,15 @@ void wire_message_clear(WireMessage *m);
 
 /* Takes over fd.  max_message: largest message to accept, header included.  NULL: no memory (fd is still the caller's). */
 WireStream *wire_stream_new(int fd, uint32_t max_message, size_t queue_limit);
+/* The same over two descriptors that need not be sockets; no fds travel (EINVAL), SIGPIPE is not raised. */
+WireStream *wire_stream_new_pair(int in_fd, int out_fd, uint32_t max_message, size_t queue_limit);
 /* Closes the fd and everything that is held.  NULL is fine. */
 void wire_stream_free(WireStream *s);
-/* shutdown(2) both ways: wakes a blocked receiver, which gets ENOTCONN. */
+/* shutdown(2) both ways: wakes a blocked receiver, which gets ENOTCONN.  A pair can't be woken: its next call tells. */
 void wire_stream_shutdown(WireStream *s);
 int wire_stream_fd(const WireStream *s);
+/* Where output goes; the same but for a pair. */
+int wire_stream_out_fd(const WireStream *s);
 /* The largest message to accept from now on (after VERSION). */
 void wire_stream_set_max_message(WireStream *s, uint32_t max_message);
 

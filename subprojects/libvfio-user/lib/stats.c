@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Counters of a context.  Each has one writer at a time (the thread that runs the context; for DMA messages the holder of
+ * their lock), so that a relaxed load and store is enough for readers in other threads.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "private.h"
+
+static void add(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+
+void stats_count(uint64_t *counter, uint64_t n)
+{
+    __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
+
+void stats_command(vfu_ctx_t *ctx, unsigned command, uint64_t bytes, uint64_t ns, bool failed)
+{
+    vfu_command_stats_t *c;
+    unsigned bucket = ns ? 63u - (unsigned)__builtin_clzll(ns) : 0;
+
+    if (command >= VFU_STATS_COMMANDS) {
+        return;
+    }
+    c = &ctx->stats.commands[command];
+    add(&c->count, 1);
+    add(&c->errors, failed);
+    add(&c->bytes, bytes);
+    add(&c->total_ns, ns);
+    if (ns > c->max_ns) {
+        __atomic_store_n(&c->max_ns, ns, __ATOMIC_RELAXED);
+    }
+    add(&c->histogram[bucket < VFU_STATS_BUCKETS ? bucket : VFU_STATS_BUCKETS - 1], 1);
+}
+
+VFU_EXPORT int vfu_ctx_stats(vfu_ctx_t *ctx, vfu_ctx_stats_t *stats, size_t size)
+{
+    const uint64_t *from = (const uint64_t *)&ctx->stats;
+    uint64_t *to = (uint64_t *)stats;
+    size_t known = size < sizeof(ctx->stats) ? size : sizeof(ctx->stats);
+
+    if (stats == NULL || size == 0 || size % sizeof(uint64_t)) {
+        return vfu_fail(EINVAL);
+    }
+    /* A caller built for a later version finds zeroes in what is not known here. */
+    memset(stats, 0, size);
+    for (size_t i = 0; i < known / sizeof(uint64_t); i++) {
+        to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    }
+    return 0;
+}
