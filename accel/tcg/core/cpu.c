@@ -52,6 +52,7 @@ X86Cpu *x86_cpu_new(const X86CpuConfig *config, const X86CpuBus *bus, void *opaq
     for (size_t i = 0; i < sizeof(cpu->tlbs[0]) / sizeof(cpu->tlbs[0][0]); i++) {
         cpu->tlbs[TLB_EMPTY][i].rd = cpu->tlbs[TLB_EMPTY][i].wr = TLB_NONE;
     }
+    cpu->host_mxcsr = 0x1f80;
     cpu->jit = config->jit_heat ? x86_jit_new() : NULL;
     x86_bus_flush(cpu);
     x86_cpu_reset(cpu, false);

@@ -244,7 +244,7 @@ enter:
     } else if (block->heat && --block->heat == 0) {
         x86_jit_compile(cpu, block);
     }
-    if (block->code && !one) {
+    if (block->code && !one && jump != JIT_INTERPRET) {
         if (jump) {
             x86_jit_link(cpu, jump, block);
         }

@@ -292,6 +292,8 @@ struct X86Cpu {
     uint64_t features[X86_F_WORDS]; /* cpuid.c */
     const struct X86CpuModel *model;
     struct Jit *jit;          /* NULL: the interpreter alone */
+    bool fp_live;             /* compiled code has the guest's MXCSR in the host's */
+    uint32_t host_mxcsr;
 };
 
 /* --- faults: do not return --- */

@@ -179,8 +179,15 @@ void jit_call(Compiler *c)
 {
     jit_flags_to_cpu(c);
     pass_op(c, c->index, 0);
-    asm_call(&c->a, c->jit->call);
-    c->raw_flags = false;
+    asm_call(&c->a, c->jit->call_any);
+    c->raw_flags = c->fp_ready = false;
+}
+
+/* digit 0: adds to the count of instructions, 5: subtracts. */
+static void add_insns(Compiler *c, unsigned digit, unsigned n)
+{
+    asm_digit(&c->a, 0x81, 8, digit, CPU_AT(insns));
+    asm_32(&c->a, n);
 }
 
 void jit_leave(Compiler *c)
@@ -221,12 +228,26 @@ void jit_jump(Compiler *c, unsigned taken, uint64_t offset)
     c->ended = true;
 }
 
+/* The block ends before the op, which the interpreter does. */
+static void emit_interpret(Compiler *c, const uint8_t *exit, unsigned index)
+{
+    add_insns(c, 5, c->block->count - index);
+    add_to_rip(&c->a, c->block->ops[index].off);
+    asm_jump(&c->a, exit);
+}
+
 static void emit_slow(Compiler *c, const Slow *s)
 {
     const Jit *jit = c->jit;
     Asm *a = &c->a;
 
     asm_close(a, s->from);
+    if (s->kind == SLOW_MXCSR) {
+        asm_call(a, jit->mxcsr);
+        asm_jcc(a, COND_E, s->resume);
+        emit_interpret(c, jit->exit_interpret, s->index);
+        return;
+    }
     if (s->kind == SLOW_FLAGS) {
         asm_call(a, jit->flags);
         asm_jump(a, s->resume);
@@ -259,12 +280,6 @@ static void emit_check(Compiler *c)
     asm_digit(&c->a, 0x83, 4, 7, CPU_AT(pending)); /* CMP */
     asm_8(&c->a, 0);
     asm_jcc(&c->a, COND_NE, c->jit->exit_find);
-}
-
-static void add_insns(Compiler *c, unsigned digit, unsigned n)
-{
-    asm_digit(&c->a, 0x81, 8, digit, CPU_AT(insns));
-    asm_32(&c->a, n);
 }
 
 /* Returns the number of ops compiled. */

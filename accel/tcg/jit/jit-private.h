@@ -26,9 +26,11 @@ struct Jit {
     /* Written addresses. */
     const uint8_t *exit_find;    /* R15: where to go on */
     const uint8_t *exit_jump;    /* the same, RAX: the jump to link */
+    const uint8_t *exit_interpret; /* as exit_find, and one block runs in the interpreter */
     const uint8_t *exit_spilled; /* registers and rip are in X86Cpu already */
     const uint8_t *lookup[2];    /* goes to the block at R15, by privilege */
-    const uint8_t *load, *store, *call, *leave, *flags;
+    const uint8_t *load, *store, *leave, *flags, *mxcsr;
+    const uint8_t *call, *call_any; /* the second: what may change MXCSR's masks, which is not the host's after it */
 };
 
 void jit_make_stubs(Jit *jit);
@@ -48,6 +50,7 @@ typedef enum SlowKind {
     SLOW_STORE,
     SLOW_CALL,       /* the op's function does all of it */
     SLOW_CALL_FLAGS, /* and leaves flags, which the code after it expects in the host's */
+    SLOW_MXCSR,      /* makes the guest's MXCSR the host's; with an exception unmasked the interpreter goes on from the op */
     SLOW_FLAGS,      /* makes the flags in X86Cpu raw */
 } SlowKind;
 
@@ -70,6 +73,7 @@ typedef struct Compiler {
     bool host_flags;     /* the host's flags are the guest's arithmetic flags */
     bool cpu_flags;      /* those in X86Cpu are; at least one of the two */
     bool raw_flags;      /* and known to be CC_RAW */
+    bool fp_ready;       /* the host's MXCSR is the guest's */
     bool ended;          /* the op led out of the block */
     const uint8_t *source; /* the block's bytes */
     uint8_t *jump[2];    /* displacements of its linkable jumps, by chain[] index */
@@ -111,6 +115,7 @@ void jit_leave(Compiler *c);          /* the same for one that ends the block */
 void jit_jump(Compiler *c, unsigned taken, uint64_t offset); /* leads to the block's RIP + offset; ends code */
 void jit_lookup(Compiler *c);         /* leads to the block at R15; ends code */
 
+CompileFn jit_simd;
 CompileFn *jit_op_fn(unsigned id);
 
 #endif

@@ -25,8 +25,9 @@ void x86_jit_compile(X86Cpu *cpu, Block *block);
 /*
  * Runs compiled blocks beginning with `block` until something is pending or the next
  * block is not known; cpu->rip is where to go on.  Returns a jump that x86_jit_link()
- * can lead to the block found there, or 0.
+ * can lead to the block found there, 0, or JIT_INTERPRET: that block must run in the interpreter.
  */
+enum { JIT_INTERPRET = 2 };
 uintptr_t x86_jit_run(X86Cpu *cpu, const Block *block);
 void x86_jit_link(X86Cpu *cpu, uintptr_t jump, const Block *to);
 

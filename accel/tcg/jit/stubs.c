@@ -168,6 +168,51 @@ static void ret(Asm *a)
     asm_8(a, 0xc3);
 }
 
+/* LDMXCSR, STMXCSR */
+static void mxcsr_load(Asm *a, Loc from)
+{
+    asm_insn(a, 0, 0x0fae, 4, 2, false, from);
+}
+
+static void mxcsr_store(Asm *a)
+{
+    asm_insn(a, 0, 0x0fae, 4, 3, false, CPU_AT(fpu.mxcsr));
+}
+
+static uint8_t *skip_if_not_live(Asm *a)
+{
+    asm_digit(a, 0x80, 1, 7, CPU_AT(fp_live)); /* CMP */
+    asm_8(a, 0);
+    return asm_jcc_open(a, COND_E);
+}
+
+static void set_live(Asm *a, bool live)
+{
+    asm_digit(a, 0xc6, 1, 0, CPU_AT(fp_live));
+    asm_8(a, live);
+}
+
+/* The guest's MXCSR goes back to X86Cpu. */
+static void mxcsr_leave(Asm *a, bool live)
+{
+    uint8_t *over = skip_if_not_live(a);
+
+    mxcsr_store(a);
+    mxcsr_load(a, CPU_AT(host_mxcsr));
+    if (!live) {
+        set_live(a, false);
+    }
+    asm_close(a, over);
+}
+
+static void mxcsr_return(Asm *a)
+{
+    uint8_t *over = skip_if_not_live(a);
+
+    mxcsr_load(a, CPU_AT(fpu.mxcsr));
+    asm_close(a, over);
+}
+
 static void make_enter(Jit *jit, Asm *a)
 {
     const void *run = asm_run(a, a->at);
@@ -179,15 +224,42 @@ static void make_enter(Jit *jit, Asm *a)
     move_stack(a, -JIT_FRAME);
     asm_move(a, H_CPU, H_DI);
     asm_move(a, H_AX, H_SI);
+    set_live(a, false); /* a fault may have left it set */
     fill(a);
     asm_digit(a, 0xff, 4, 4, loc_reg(H_AX));
 }
 
+/* Makes the guest's MXCSR the host's; ZF clear: cannot, an exception is unmasked. */
+static const uint8_t *make_mxcsr(Asm *a)
+{
+    const uint32_t masks = 0x1f80;
+    const uint8_t *at = a->at;
+    uint8_t *unmasked;
+
+    asm_load(a, 4, H_AX, CPU_AT(fpu.mxcsr));
+    asm_digit(a, 0xf6, 4, 2, loc_reg(H_AX)); /* NOT */
+    asm_digit(a, 0xf6, 4, 0, loc_reg(H_AX)); /* TEST */
+    asm_32(a, masks);
+    unmasked = asm_jcc_open(a, COND_NE);
+    mxcsr_load(a, CPU_AT(fpu.mxcsr));
+    set_live(a, true);
+    asm_close(a, unmasked);
+    ret(a);
+    return at;
+}
+
 static void make_exits(Jit *jit, Asm *a)
 {
+    uint8_t *find;
+
+    jit->exit_interpret = a->at;
+    asm_const(a, H_AX, JIT_INTERPRET);
+    find = asm_jump_open(a);
     jit->exit_find = a->at;
     asm_const(a, H_AX, 0);
+    asm_close(a, find);
     jit->exit_jump = a->at;
+    mxcsr_leave(a, false);
     asm_store(a, 8, CPU_AT(rip), H_RIP);
     spill(a);
     uint8_t *over = asm_jump_open(a);
@@ -232,9 +304,10 @@ static void make_lookup(Jit *jit, Asm *a, unsigned user)
     asm_digit(a, 0xff, 4, 4, loc_reg(H_AX));
 }
 
-/* fn(cpu, RCX: linear, RDX: op, EAX: info) */
-static void call_with_op(Asm *a, const void *fn)
+/* fn(cpu, RCX: linear, RDX: op, EAX: info); live: the host has the guest's MXCSR again after mxcsr_return(). */
+static void call_with_op(Asm *a, const void *fn, bool live)
 {
+    mxcsr_leave(a, live);
     spill(a);
     asm_move(a, H_DI, H_CPU);
     asm_move(a, H_SI, H_CX);
@@ -247,24 +320,26 @@ static const uint8_t *make_load(Asm *a)
     const uint8_t *at = a->at;
 
     move_stack(a, -8);
-    call_with_op(a, (const void *)(uintptr_t)jit_do_load);
+    call_with_op(a, (const void *)(uintptr_t)jit_do_load, true);
     fill(a);
+    mxcsr_return(a);
     move_stack(a, 8);
     ret(a);
     return at;
 }
 
 /* Comes back unless the block is dead. */
-static const uint8_t *make_call(Jit *jit, Asm *a, const void *fn)
+static const uint8_t *make_call(Jit *jit, Asm *a, const void *fn, bool live)
 {
     const uint8_t *at = a->at;
     uint8_t *dead;
 
     move_stack(a, -8);
-    call_with_op(a, fn);
+    call_with_op(a, fn, live);
     asm_rm(a, 0x84, 1, H_AX, loc_reg(H_AX));
     dead = asm_jcc_open(a, COND_NE);
     fill(a);
+    mxcsr_return(a);
     move_stack(a, 8);
     ret(a);
     asm_close(a, dead);
@@ -301,11 +376,13 @@ void jit_make_stubs(Jit *jit)
     make_lookup(jit, &a, 0);
     make_lookup(jit, &a, 1);
     jit->load = make_load(&a);
-    jit->store = make_call(jit, &a, (const void *)(uintptr_t)jit_do_store);
-    jit->call = make_call(jit, &a, (const void *)(uintptr_t)jit_do_call);
+    jit->store = make_call(jit, &a, (const void *)(uintptr_t)jit_do_store, true);
+    jit->call = make_call(jit, &a, (const void *)(uintptr_t)jit_do_call, true);
+    jit->call_any = make_call(jit, &a, (const void *)(uintptr_t)jit_do_call, false);
+    jit->mxcsr = make_mxcsr(&a);
     jit->flags = make_flags(&a);
     jit->leave = a.at;
-    call_with_op(&a, (const void *)(uintptr_t)jit_do_leave);
+    call_with_op(&a, (const void *)(uintptr_t)jit_do_leave, false);
     asm_jump(&a, jit->exit_spilled);
     jit->begin = jit->used = (size_t)(a.at - jit->write);
 }
