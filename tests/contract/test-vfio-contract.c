@@ -226,7 +226,7 @@ static void run_loop(Fixture *f)
 
 /* --- cases --- */
 
-static void test_config(void **state)
+static void test_check_8_9_10_config(void **state)
 {
     Fixture *f = *state;
 
@@ -240,7 +240,7 @@ static void test_config(void **state)
     assert_int_equal(pci_config_read(f->pci, PCI_BASE_ADDRESS_1, 4), 0);
 }
 
-static void test_bar_sizes(void **state)
+static void test_check_11_bar_sizes(void **state)
 {
     Fixture *f = *state;
     uint64_t val = 0x8877665544332211, got;
@@ -260,7 +260,7 @@ static void test_bar_sizes(void **state)
     assert_int_equal(got, 0xbeef);
 }
 
-static void test_write_order(void **state)
+static void test_check_27_write_order(void **state)
 {
     Fixture *f = *state;
 
@@ -275,7 +275,7 @@ static void test_write_order(void **state)
     }
 }
 
-static void test_msix_first_interrupts(void **state)
+static void test_check_24_msix_first_interrupts(void **state)
 {
     Fixture *f = *state;
     const unsigned last = CONTRACT_VECTORS - 1;
@@ -299,7 +299,7 @@ static void test_msix_first_interrupts(void **state)
     assert_false(contract_raise(&f->device, 0));
 }
 
-static void test_msix_mask(void **state)
+static void test_check_25_msix_mask(void **state)
 {
     Fixture *f = *state;
 
@@ -317,7 +317,7 @@ static void test_msix_mask(void **state)
     assert_int_equal(load(f, BAR4 + 0x800, 8), 0);
 }
 
-static void test_intx_level(void **state)
+static void test_check_22_intx_level(void **state)
 {
     Fixture *f = *state;
 
@@ -339,7 +339,7 @@ static void test_intx_level(void **state)
     assert_int_equal(f->device.unmasks, 2);
 }
 
-static void test_dma_maps(void **state)
+static void test_check_21_dma_maps(void **state)
 {
     Fixture *f = *state;
     g_autoptr(GError) error = NULL;
@@ -361,7 +361,7 @@ static void test_dma_maps(void **state)
 #define STORM 32
 
 /* All maps of a transaction are sent before one is answered, and answered before the commit returns. */
-static void test_remap_storm(void **state)
+static void test_check_20_remap_storm(void **state)
 {
     Fixture *f = *state;
     MemRegion *pieces[STORM];
@@ -398,7 +398,7 @@ static void test_refused_start(void **state)
     assert_non_null(error);
 }
 
-static void test_reset(void **state)
+static void test_check_39_reset(void **state)
 {
     Fixture *f = *state;
     unsigned before = f->device.resets;
@@ -413,7 +413,7 @@ static void test_reset(void **state)
     assert_int_equal(load(f, BAR0, 4), 0);
 }
 
-static void test_loss(void **state)
+static void test_check_32_loss(void **state)
 {
     Fixture *f = *state;
 
@@ -432,7 +432,7 @@ static void test_loss(void **state)
     unplug(f);
 }
 
-static void test_plug_again(void **state)
+static void test_check_48_plug_again(void **state)
 {
     Fixture *f = *state;
 
@@ -458,12 +458,12 @@ static void test_plug_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_config),        CASE(test_bar_sizes),
-        CASE(test_write_order),   CASE(test_msix_first_interrupts),
-        CASE(test_msix_mask),     CASE(test_intx_level),
-        CASE(test_dma_maps),      CASE(test_remap_storm),
-        CASE(test_refused_start), CASE(test_reset),
-        CASE(test_loss),          CASE(test_plug_again),
+        CASE(test_check_8_9_10_config),        CASE(test_check_11_bar_sizes),
+        CASE(test_check_27_write_order),   CASE(test_check_24_msix_first_interrupts),
+        CASE(test_check_25_msix_mask),     CASE(test_check_22_intx_level),
+        CASE(test_check_21_dma_maps),      CASE(test_check_20_remap_storm),
+        CASE(test_refused_start), CASE(test_check_39_reset),
+        CASE(test_check_32_loss),          CASE(test_check_48_plug_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

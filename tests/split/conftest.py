@@ -26,11 +26,11 @@ def serve_fixture(tmp_path):
 
 
 @pytest.fixture(name="connect")
-def connect_fixture(tmp_path):
-    machines = []
+def connect_fixture(tmp_path, request):
+    machines, always = [], getattr(request, "param", {})
 
     def connect(server, *args, **options):
-        machine = Machine(tmp_path, *args, *vfio_user(server.path, **options))
+        machine = Machine(tmp_path, *args, *vfio_user(server.path, **always, **options))
         machines.append(machine)
         return machine
 

@@ -143,6 +143,12 @@ class FakeServer(threading.Thread):
         self.regions[region][offset : offset + count] = m.body[16 : 16 + count]
         self.reply(m, m.body[:16])
 
+    def write_multi(self, m):
+        for i in range(struct.unpack_from("<Q", m.body)[0]):
+            offset, region, count = struct.unpack_from("<QII", m.body, 8 + 24 * i)
+            self.regions[region][offset : offset + count] = m.body[24 + 24 * i : 24 + 24 * i + count]
+        self.reply(m, m.body[:8])
+
     def dma_map(self, m):
         _, flags, offset, address, size = struct.unpack("<IIQQQ", m.body)
         self.maps[address] = (size, flags, offset, len(m.fds))
@@ -151,14 +157,16 @@ class FakeServer(threading.Thread):
         self.reply(m)
 
     def dma_unmap(self, m):
-        address = struct.unpack_from("<Q", m.body, 8)[0]
+        flags, address = struct.unpack_from("<IQ", m.body, 4)
         found = self.maps.pop(address, None)
+        if flags & 2:
+            self.maps, found = {}, True
         self.reply(m, m.body if found else b"", 0 if found else errno.ENOENT)
 
     def handle(self, m):
         usual = {VERSION: self.version_reply, DMA_MAP: self.dma_map, DMA_UNMAP: self.dma_unmap, REGION_INFO: self.region_info,
                  IRQ_INFO: self.irq_info, REGION_IO_FDS: self.region_io_fds, SET_IRQS: self.set_irqs, REGION_READ: self.region_read,
-                 REGION_WRITE: self.region_write,
+                 REGION_WRITE: self.region_write, 15: self.write_multi,
                  GET_INFO: lambda m: self.reply(m, struct.pack("<IIII", 16, 3, 9, 5)), RESET: self.reply}
         if m.flags & 0xf == REPLY:
             self.replies[m.id] = m
@@ -211,6 +219,8 @@ class FakeServer(threading.Thread):
         return False
 
     def close(self):
+        if self.listener.fileno() >= 0:
+            self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self.going.set()
         if self.conn:

@@ -54,7 +54,7 @@ class Machine:
             self.files.append((conn, conn.makefile("r")))
             listener.close()
         (self.qtest_socket, self.qtest_file), (self.qmp_socket, self.qmp_file) = self.files
-        self.events = []
+        self.events, self.irqs = [], {}  # irqs: line -> level, of the intercepted device
         assert "QMP" in json.loads(self.qmp_file.readline())
         self.qmp("qmp_capabilities")
 
@@ -63,6 +63,7 @@ class Machine:
         while True:
             words = self.qtest_file.readline().split()
             if words and words[0] == "IRQ":
+                self.irqs[int(words[2])] = words[1] == "raise"
                 continue
             assert words and words[0] == "OK", (text, words)
             return words[1] if len(words) > 1 else None
@@ -113,6 +114,9 @@ class Machine:
 
     def fd_count(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def thread_count(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/task"))
 
     def close(self):
         if self.process.poll() is None:

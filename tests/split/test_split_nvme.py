@@ -69,8 +69,9 @@ class Nvme:
 
 
 @pytest.mark.parametrize("ram,options", [(SHARED_RAM, {}), (SHARED_RAM, {"no-direct-dma": True}), ([], {}),
-                                         (SHARED_RAM, {"x-no-posted-writes": True})])
-def test_identify(pair, ram, options):
+                                         (SHARED_RAM, {"x-no-posted-writes": True}), (SHARED_RAM, {"x-send-queued": True}),
+                                         (SHARED_RAM, {"poll-us": 0}), (SHARED_RAM, {"poll-us": 1000})])
+def test_check_3_14_15_16_identify(pair, ram, options):
     _, machine = pair(*ram, **options)
     assert machine.config_read(0) == 0x00101b36
     assert machine.config_read(8) >> 8 == 0x010802
@@ -79,7 +80,7 @@ def test_identify(pair, ram, options):
     assert (by_message > 0) == (not ram or "no-direct-dma" in options)
 
 
-def test_server_killed(pair):
+def test_check_32_server_killed(pair):
     server, machine = pair(*SHARED_RAM)
     Nvme(machine)
     server.kill()
@@ -90,7 +91,7 @@ def test_server_killed(pair):
     assert machine.event("DEVICE_DELETED")["device"] == "vd"
 
 
-def test_server_stopped_and_continued(pair):
+def test_check_63_server_stopped_and_continued(pair):
     server, machine = pair(*SHARED_RAM)
     nvme = Nvme(machine)
     server.send_signal(signal.SIGSTOP)
@@ -101,7 +102,7 @@ def test_server_stopped_and_continued(pair):
     assert machine.memory(BUF, 64)[4:9] == b"split"
 
 
-def test_unplug_of_a_stopped_server(pair):
+def test_check_62_unplug_of_a_stopped_server(pair):
     server, machine = pair(*SHARED_RAM)
     Nvme(machine)
     server.send_signal(signal.SIGSTOP)
@@ -109,7 +110,7 @@ def test_unplug_of_a_stopped_server(pair):
     assert machine.event("DEVICE_DELETED")["device"] == "vd"
 
 
-def test_unplug_and_plug_again(pair, tmp_path):
+def test_check_62_unplug_and_plug_again(pair, tmp_path):
     server, machine = pair(*SHARED_RAM)
     counts = []
     for i in range(10):
@@ -128,7 +129,7 @@ def test_unplug_and_plug_again(pair, tmp_path):
     server.wait()
 
 
-def test_reset(pair):
+def test_check_39_reset(pair):
     _, machine = pair(*SHARED_RAM)
     Nvme(machine)
     machine.qmp("system_reset")

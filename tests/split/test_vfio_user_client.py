@@ -15,6 +15,12 @@ import fake_server as fake  # noqa: E402
 from machine import BAR0, BAR2, BAR4, SHARED_RAM, Machine, start_fails, vfio_user  # noqa: E402
 
 
+def pytest_generate_tests(metafunc):
+    """Check 30: everything a started device does is the same when its messages are sent by a thread."""
+    if "connect" in metafunc.fixturenames:
+        metafunc.parametrize("connect", [{}, {"x-send-queued": True}], indirect=True, ids=["", "queued"])
+
+
 def caps(text):
     return b'{"capabilities":{' + text.encode() + b"}}\0"
 
@@ -22,11 +28,11 @@ def caps(text):
 # --- starting ---
 
 
-def test_no_socket():
+def test_check_1_no_socket():
     assert "socket" in start_fails("-device", "vfio-user-pci")
 
 
-def test_no_listener(tmp_path):
+def test_check_2_no_listener(tmp_path):
     line = start_fails(*vfio_user(tmp_path / "nobody"))
     assert "nobody" in line and os.strerror(errno.ENOENT) in line
 
@@ -37,7 +43,7 @@ def test_bad_address(address):
 
 
 @pytest.mark.parametrize("version", [(1, 0), (0, 2), (0, 65535)])
-def test_version_refused(serve, version):
+def test_check_5_version_refused(serve, version):
     server = serve(version=version)
     assert f"version {version[0]}.{version[1]}" in start_fails(*vfio_user(server.path))
 
@@ -51,7 +57,7 @@ def test_version_refused(serve, version):
     (caps('"twin_socket":{"supported":true}'), "twin_socket"),
     (caps('"twin_socket":{"supported":true,"fd_index":0}'), "twin_socket"), (caps('"write_multiple":1'), "write_multiple"),
 ])
-def test_capability_refused(serve, reply, key):
+def test_check_6_capability_refused(serve, reply, key):
     assert key in start_fails(*vfio_user(serve(caps=reply).path))
 
 
@@ -59,11 +65,11 @@ def test_older_minor_accepted(serve, connect):
     assert connect(serve(version=(0, 0), caps=b"{}\0")).config_read(0) == 0x56781234
 
 
-STEPS = [fake.VERSION, fake.GET_INFO, fake.REGION_INFO, fake.IRQ_INFO, fake.REGION_READ, fake.DMA_MAP]
+STEPS = [fake.VERSION, fake.GET_INFO, fake.REGION_INFO, fake.IRQ_INFO, fake.REGION_READ, fake.RESET, fake.SET_IRQS, fake.DMA_MAP]
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_hang_up_during_start(serve, step):
+def test_check_60_hang_up_during_start(serve, step):
     server = serve(on={step: lambda s, m: s.hang_up()})
     begin = time.monotonic()
     assert "vfio-user-pci" in start_fails(*SHARED_RAM, *vfio_user(server.path, **{"x-msg-timeout": 600000}))
@@ -71,13 +77,13 @@ def test_hang_up_during_start(serve, step):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_silence_during_start(serve, step):
+def test_check_60_silence_during_start(serve, step):
     server = serve(on={step: lambda s, m: None})
     assert os.strerror(errno.ETIMEDOUT) in start_fails(*SHARED_RAM, *vfio_user(server.path, **{"x-msg-timeout": 300}))
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_refusal_during_start(serve, step):
+def test_check_60_refusal_during_start(serve, step):
     server = serve(on={step: lambda s, m: s.reply(m, error=errno.EXDEV)})
     assert os.strerror(errno.EXDEV) in start_fails(*SHARED_RAM, *vfio_user(server.path))
 
@@ -107,7 +113,7 @@ BROKEN_REPLIES = {
 
 
 @pytest.mark.parametrize("name", BROKEN_REPLIES)
-def test_broken_reply_during_start(serve, name):
+def test_check_42_broken_reply_during_start(serve, name):
     command, answer = BROKEN_REPLIES[name]
     server = serve(on={command: answer})
     assert "vfio-user-pci" in start_fails(*SHARED_RAM, *vfio_user(server.path, **{"x-msg-timeout": 5000}))
@@ -123,7 +129,7 @@ def test_bad_config_space(serve, config, error):
     assert error in start_fails(*vfio_user(server.path))
 
 
-def test_failed_starts_leave_nothing(serve, connect, tmp_path):
+def test_check_60_failed_starts_leave_nothing(serve, connect, tmp_path):
     machine = connect(serve())
     first = None
     for _ in range(12):
@@ -138,7 +144,7 @@ def test_failed_starts_leave_nothing(serve, connect, tmp_path):
 # --- config space and BARs ---
 
 
-def test_config_space(serve, connect):
+def test_check_8_9_10_config_space(serve, connect):
     server = serve()
     machine = connect(server, **{"x-pci-vendor-id": 0xabcd})
     assert machine.config_read(0) == 0x5678abcd
@@ -152,7 +158,7 @@ def test_config_space(serve, connect):
 
 
 @pytest.mark.parametrize("width,size", [("b", 1), ("w", 2), ("l", 4), ("q", 8)])
-def test_bar_accesses(serve, connect, width, size):
+def test_check_11_bar_accesses(serve, connect, width, size):
     server = serve()
     machine = connect(server)
     machine.map_bars()
@@ -163,7 +169,7 @@ def test_bar_accesses(serve, connect, width, size):
         assert server.regions[0][offset : offset + size] == value.to_bytes(size, "little")
 
 
-def test_posted_writes(serve, connect):
+def test_check_7_27_posted_writes(serve, connect):
     server = serve()
     machine = connect(server)
     machine.map_bars()
@@ -179,7 +185,7 @@ def test_posted_writes(serve, connect):
     assert server.count(15) == 0
 
 
-def test_no_posted_writes(serve, connect):
+def test_check_28_no_posted_writes(serve, connect):
     server = serve()
     machine = connect(server, **{"x-no-posted-writes": True})
     machine.map_bars()
@@ -188,7 +194,7 @@ def test_no_posted_writes(serve, connect):
     assert not any(m.flags & fake.NO_REPLY for m in server.log)
 
 
-def test_late_reply_is_dropped(serve, connect):
+def test_check_31_late_reply_is_dropped(serve, connect):
     late = []
 
     def delay(server, m):
@@ -212,7 +218,7 @@ def test_late_reply_is_dropped(serve, connect):
     assert machine.read(BAR0 + 0x48) == 0
 
 
-def test_ids_in_flight_are_not_reused(serve, connect):
+def test_check_52_ids_in_flight_are_not_reused(serve, connect):
     held = []
 
     def hold(server, m):
@@ -246,7 +252,7 @@ def dma_write(server, address, data):
 
 
 @pytest.mark.parametrize("ram", [[], SHARED_RAM])
-def test_dma_messages(serve, connect, ram):
+def test_check_15_16_18_dma_messages(serve, connect, ram):
     server = serve()
     machine = connect(server, *ram, **{"no-direct-dma": True})
     machine.map_bars()
@@ -260,7 +266,7 @@ def test_dma_messages(serve, connect, ram):
         assert reply.body == struct.pack("<QQ", 0x200001, size) + data
 
 
-def test_dma_errors(serve, connect):
+def test_check_17_dma_errors(serve, connect):
     server = serve()
     machine = connect(server)
     machine.map_bars()
@@ -286,7 +292,7 @@ def test_dma_to_registers(serve, connect):
     assert machine.read(table) == 0
 
 
-def test_dma_inside_a_register_read(serve, connect):
+def test_check_49_dma_inside_a_register_read(serve, connect):
     def nested(server, m):
         if struct.unpack_from("<QI", m.body) != (0x80, 0):
             return True
@@ -305,7 +311,7 @@ def test_dma_inside_a_register_read(serve, connect):
     assert machine.read(BAR0 + 0x80) == 0xcafef00d
 
 
-def test_direct_dma_has_fds(serve, connect):
+def test_check_14_direct_dma_has_fds(serve, connect):
     server = serve()
     connect(server, *SHARED_RAM)
     assert any(fds == 1 for _, _, _, fds in server.maps.values())
@@ -336,7 +342,7 @@ def eventually(condition):
         time.sleep(0.01)
 
 
-def test_msix_mask_and_pending(serve, connect):
+def test_check_25_26_msix_mask_and_pending(serve, connect):
     server = serve()
     machine = connect(server)
     machine.map_bars()
@@ -352,7 +358,7 @@ def test_msix_mask_and_pending(serve, connect):
     assert pending(machine) == 0
 
 
-def test_intx_until_acknowledged(serve, connect):
+def test_check_22_intx_until_acknowledged(serve, connect):
     server = serve()
     machine = connect(server)
     machine.map_bars()
@@ -371,7 +377,7 @@ def test_intx_until_acknowledged(serve, connect):
         assert struct.unpack_from("<IIIII", server.messages(fake.SET_IRQS)[-1].body) == (20, 0x11, 0, 0, 1)
 
 
-def test_reset_reaches_the_device_once(serve, connect):
+def test_check_39_reset_reaches_the_device_once(serve, connect):
     server = serve()
     machine = connect(server)
     machine.map_bars()
@@ -382,7 +388,7 @@ def test_reset_reaches_the_device_once(serve, connect):
 
 
 @pytest.mark.parametrize("how", ["hang up", "nonsense"])
-def test_loss_at_run_time(serve, connect, how):
+def test_check_32_loss_at_run_time(serve, connect, how):
     server = serve()
     machine = connect(server)
     machine.map_bars()
@@ -402,10 +408,10 @@ def test_loss_at_run_time(serve, connect, how):
     assert machine.config_read(0) == 0x56781234
 
 
-def test_unplug_with_msix_many_times(serve, connect):
+def test_check_48_62_unplug_with_msix_many_times(serve, connect):
     machine = connect(serve())
     fds = []
-    for i in range(30):
+    for i in range(100):
         assert "return" in machine.qmp("device_del", id="vd")
         server = serve()
         assert "return" in machine.qmp("device_add", driver="vfio-user-pci", id="vd", addr="4", socket=server.path)
@@ -413,7 +419,8 @@ def test_unplug_with_msix_many_times(serve, connect):
         enable_msix(machine)
         vector(machine, 1, 0)
         assert server.wait(lambda s: (2, 1) in s.eventfds), i
-        fds.append(machine.fd_count())
+        fds.append((machine.fd_count(), machine.thread_count()))
+        server.close()
     assert fds[-1] == fds[5]
 
 
@@ -456,7 +463,7 @@ class Mutator(fake.FakeServer):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_damaged_replies(serve, connect, tmp_path, seed):
+def test_check_42_damaged_replies(serve, connect, tmp_path, seed):
     machine = connect(serve())
     assert "return" in machine.qmp("device_del", id="vd")
     source, started, fds = random.Random(seed), 0, []
