@@ -32,6 +32,11 @@ void help_print_cpus(void)
     for (size_t i = 0; x86_cpu_model_name(i); i++) {
         printf("x86 %s\n", x86_cpu_model_name(i));
     }
+    printf("\nRecognized CPUID flags:\n");
+    for (size_t i = 0; x86_cpu_feature_name(i); i++) {
+        printf("%s%s", i % 8 ? " " : i ? "\n  " : "  ", x86_cpu_feature_name(i));
+    }
+    printf("\n");
 }
 
 void help_print_objects(void)

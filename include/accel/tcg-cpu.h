@@ -140,6 +140,8 @@ char *x86_cpu_dump(X86Cpu *cpu);
 
 /* A one-line list for `-cpu help`: index 0.., NULL at the end. */
 const char *x86_cpu_model_name(size_t index);
+/* Names of the features the CPU implements, in the same way. */
+const char *x86_cpu_feature_name(size_t index);
 
 /* Architectural state, for loaders, save/restore, KVM interchange and tests. */
 typedef struct X86SegState {

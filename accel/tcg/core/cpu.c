@@ -104,7 +104,7 @@ void x86_cpu_reset(X86Cpu *cpu, bool init)
                      .xcr0 = 1, .smbase = X86_SMBASE_RESET};
     X86Fpu fpu = cpu->fpu;
 
-    s.gpr[X86_RDX] = 0x000f61;
+    s.gpr[X86_RDX] = x86_model_signature(cpu);
     for (int i = 0; i < X86_SEG_COUNT; i++) {
         s.seg[i] = (X86SegState){.limit = 0xffff, .attr = i == X86_SEG_LDTR ? 0x82 : i == X86_SEG_TR ? 0x8b : 0x93};
     }

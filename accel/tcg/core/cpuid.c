@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* CPU models and the CPUID instruction (SDM vol. 2, CPUID; AMD APM vol. 3, appendix E). */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,41 +9,71 @@
 typedef struct Feature {
     const char *name;
     uint8_t word, bit;
+    bool in_qemu64;
 } Feature;
 
-/* Everything this CPU implements; `max` has all, qemu64 those marked in its mask. */
+/* Everything this CPU implements; `max` has all. */
 static const Feature features[] = {
-    {"fpu", X86_F_1_EDX, 0}, {"de", X86_F_1_EDX, 2}, {"pse", X86_F_1_EDX, 3}, {"tsc", X86_F_1_EDX, 4}, {"msr", X86_F_1_EDX, 5},
-    {"pae", X86_F_1_EDX, 6}, {"mce", X86_F_1_EDX, 7}, {"cx8", X86_F_1_EDX, 8}, {"apic", X86_F_1_EDX, 9}, {"sep", X86_F_1_EDX, 11},
-    {"mtrr", X86_F_1_EDX, 12}, {"pge", X86_F_1_EDX, 13}, {"mca", X86_F_1_EDX, 14}, {"cmov", X86_F_1_EDX, 15}, {"pat", X86_F_1_EDX, 16},
-    {"pse36", X86_F_1_EDX, 17}, {"clflush", X86_F_1_EDX, 19}, {"mmx", X86_F_1_EDX, 23}, {"fxsr", X86_F_1_EDX, 24},
-    {"sse", X86_F_1_EDX, 25}, {"sse2", X86_F_1_EDX, 26},
-    {"sse3", X86_F_1_ECX, 0}, {"pclmulqdq", X86_F_1_ECX, 1}, {"pcid", X86_F_1_ECX, 17}, {"ssse3", X86_F_1_ECX, 9}, {"cx16", X86_F_1_ECX, 13},
-    {"sse4.1", X86_F_1_ECX, 19}, {"sse4.2", X86_F_1_ECX, 20}, {"x2apic", X86_F_1_ECX, 21}, {"movbe", X86_F_1_ECX, 22},
-    {"popcnt", X86_F_1_ECX, 23}, {"tsc-deadline", X86_F_1_ECX, 24}, {"aes", X86_F_1_ECX, 25}, {"rdrand", X86_F_1_ECX, 30},
-    {"hypervisor", X86_F_1_ECX, 31},
-    {"fsgsbase", X86_F_7_EBX, 0}, {"smep", X86_F_7_EBX, 7}, {"erms", X86_F_7_EBX, 9}, {"rdseed", X86_F_7_EBX, 18},
-    {"adx", X86_F_7_EBX, 19}, {"smap", X86_F_7_EBX, 20},
-    {"umip", X86_F_7_ECX, 2}, {"syscall", X86_F_8_EDX, 11}, {"nx", X86_F_8_EDX, 20}, {"pdpe1gb", X86_F_8_EDX, 26}, {"rdtscp", X86_F_8_EDX, 27}, {"lm", X86_F_8_EDX, 29},
-    {"lahf-lm", X86_F_8_ECX, 0}, {"cr8legacy", X86_F_8_ECX, 4}, {"abm", X86_F_8_ECX, 5},
+    {"fpu", X86_F_1_EDX, 0, true},      {"de", X86_F_1_EDX, 2, true},       {"pse", X86_F_1_EDX, 3, true},
+    {"tsc", X86_F_1_EDX, 4, true},      {"msr", X86_F_1_EDX, 5, true},      {"pae", X86_F_1_EDX, 6, true},
+    {"mce", X86_F_1_EDX, 7, true},      {"cx8", X86_F_1_EDX, 8, true},      {"apic", X86_F_1_EDX, 9, true},
+    {"sep", X86_F_1_EDX, 11, true},     {"mtrr", X86_F_1_EDX, 12, true},    {"pge", X86_F_1_EDX, 13, true},
+    {"mca", X86_F_1_EDX, 14, true},     {"cmov", X86_F_1_EDX, 15, true},    {"pat", X86_F_1_EDX, 16, true},
+    {"pse36", X86_F_1_EDX, 17, true},   {"clflush", X86_F_1_EDX, 19, true}, {"mmx", X86_F_1_EDX, 23, true},
+    {"fxsr", X86_F_1_EDX, 24, true},    {"sse", X86_F_1_EDX, 25, true},     {"sse2", X86_F_1_EDX, 26, true},
+    {"sse3", X86_F_1_ECX, 0, true},     {"pclmulqdq", X86_F_1_ECX, 1},      {"ssse3", X86_F_1_ECX, 9},
+    {"cx16", X86_F_1_ECX, 13, true},    {"pcid", X86_F_1_ECX, 17},          {"sse4.1", X86_F_1_ECX, 19},
+    {"sse4.2", X86_F_1_ECX, 20},        {"x2apic", X86_F_1_ECX, 21},        {"movbe", X86_F_1_ECX, 22},
+    {"popcnt", X86_F_1_ECX, 23},        {"tsc-deadline", X86_F_1_ECX, 24},  {"aes", X86_F_1_ECX, 25},
+    {"xsave", X86_F_1_ECX, 26},         {"rdrand", X86_F_1_ECX, 30},        {"hypervisor", X86_F_1_ECX, 31, true},
+    {"fsgsbase", X86_F_7_EBX, 0},       {"bmi1", X86_F_7_EBX, 3},           {"smep", X86_F_7_EBX, 7},
+    {"bmi2", X86_F_7_EBX, 8},           {"erms", X86_F_7_EBX, 9},           {"rdseed", X86_F_7_EBX, 18},
+    {"adx", X86_F_7_EBX, 19},           {"smap", X86_F_7_EBX, 20},          {"umip", X86_F_7_ECX, 2},
+    {"xsaveopt", X86_F_D1_EAX, 0},      {"syscall", X86_F_8_EDX, 11, true}, {"nx", X86_F_8_EDX, 20, true},
+    {"pdpe1gb", X86_F_8_EDX, 26},       {"rdtscp", X86_F_8_EDX, 27},        {"lm", X86_F_8_EDX, 29, true},
+    {"lahf-lm", X86_F_8_ECX, 0, true},  {"cr8legacy", X86_F_8_ECX, 4},      {"abm", X86_F_8_ECX, 5},
+};
+
+/* Other spellings. */
+static const struct {
+    const char *name, *feature;
+} aliases[] = {
+    {"pni", "sse3"}, {"sse4-1", "sse4.1"}, {"sse4-2", "sse4.2"}, {"pclmuldq", "pclmulqdq"}, {"xd", "nx"}, {"i64", "lm"},
+    {"lzcnt", "abm"}, {"fxsave", "fxsr"}, {"invariant-tsc", "invtsc"},
+};
+
+/* Names that exist but that this CPU does not implement: they can be switched off, not on. */
+static const char *const not_implemented[] = {
+    "vme", "acpi", "ss", "ht", "tm", "pbe", "pn", "dtes64", "monitor", "ds-cpl", "vmx", "smx", "est", "tm2", "cid", "fma", "pdcm",
+    "dca", "osxsave", "avx", "f16c", "hle", "avx2", "invpcid", "rtm", "mpx", "avx512f", "avx512dq", "avx512bw", "avx512cd",
+    "avx512vl", "clflushopt", "clwb", "sha-ni", "pku", "la57", "rdpid", "serialize", "fsrm", "spec-ctrl", "ssbd", "stibp",
+    "arch-capabilities", "xsavec", "xgetbv1", "xsaves", "mmxext", "fxsr-opt", "3dnow", "3dnowext", "3dnowprefetch", "svm",
+    "sse4a", "misalignsse", "osvw", "ibs", "xop", "wdt", "fma4", "topoext", "invtsc", "arat", "npt", "cmp-legacy", "tsc-adjust",
+    "gfni", "vaes", "vpclmulqdq", "movdiri", "movdir64b", "clzero", "wbnoinvd", "ibpb",
 };
 
 struct X86CpuModel {
     const char *name;
     const char *brand;
     uint32_t signature;
-    const char *without; /* features of the table it lacks, comma-separated, each with commas around */
+    bool all; /* features; else those marked in the table */
 };
 
 static const struct X86CpuModel models[] = {
-    {"qemu64", "QEMU Virtual CPU version 2.5+", 0x000f61,
-     ",pclmulqdq,pcid,umip,ssse3,sse4.1,sse4.2,x2apic,movbe,popcnt,tsc-deadline,aes,rdrand,fsgsbase,smep,erms,rdseed,adx,smap,pdpe1gb,rdtscp,cr8legacy,abm,"},
-    {"max", "mpqemu TCG CPU", 0x000f61, ","},
+    {"qemu64", "QEMU Virtual CPU version 2.5+", 0x00060fb1, false},
+    {"max", "mpqemu TCG CPU version 2.5+", 0x00000663, true},
 };
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 const char *x86_cpu_model_name(size_t index)
 {
-    return index < sizeof(models) / sizeof(models[0]) ? models[index].name : NULL;
+    return index < COUNT(models) ? models[index].name : NULL;
+}
+
+const char *x86_cpu_feature_name(size_t index)
+{
+    return index < COUNT(features) ? features[index].name : NULL;
 }
 
 bool x86_has_feature(const X86Cpu *cpu, unsigned word, unsigned bit)
@@ -50,71 +81,211 @@ bool x86_has_feature(const X86Cpu *cpu, unsigned word, unsigned bit)
     return cpu->features[word] >> bit & 1;
 }
 
-static const Feature *find_feature(const char *name, size_t len)
+/* Where each kind of vector instruction has its bit. */
+static const struct {
+    uint8_t word, bit;
+} simd_features[] = {
+    [X86_SIMD_FEAT_MMX] = {X86_F_1_EDX, 23},   [X86_SIMD_FEAT_SSE] = {X86_F_1_EDX, 25},
+    [X86_SIMD_FEAT_SSE2] = {X86_F_1_EDX, 26},  [X86_SIMD_FEAT_SSE3] = {X86_F_1_ECX, 0},
+    [X86_SIMD_FEAT_SSSE3] = {X86_F_1_ECX, 9},  [X86_SIMD_FEAT_SSE41] = {X86_F_1_ECX, 19},
+    [X86_SIMD_FEAT_SSE42] = {X86_F_1_ECX, 20}, [X86_SIMD_FEAT_AES] = {X86_F_1_ECX, 25},
+    [X86_SIMD_FEAT_PCLMUL] = {X86_F_1_ECX, 1},
+};
+
+bool x86_has_simd(const X86Cpu *cpu, unsigned feature)
 {
-    for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
-        if (strlen(features[i].name) == len && !strncmp(features[i].name, name, len)) {
+    return x86_has_feature(cpu, simd_features[feature].word, simd_features[feature].bit);
+}
+
+/* What the host cannot execute is not there. */
+static bool host_has(const Feature *feature)
+{
+    for (unsigned i = 0; i < COUNT(simd_features); i++) {
+        if (simd_features[i].word == feature->word && simd_features[i].bit == feature->bit) {
+            return x86_simd_feature_available(i);
+        }
+    }
+    return true;
+}
+
+/* --- names --- */
+
+/* Compares a name of the command line; '_' is '-'. */
+static bool same_name(const char *name, const char *text, size_t len)
+{
+    size_t i = 0;
+
+    while (i < len && name[i] && (text[i] == '_' ? '-' : text[i]) == name[i]) {
+        i++;
+    }
+    return i == len && !name[i];
+}
+
+static const Feature *find_feature(const char *text, size_t len)
+{
+    for (size_t i = 0; i < COUNT(aliases); i++) {
+        if (same_name(aliases[i].name, text, len)) {
+            text = aliases[i].feature;
+            len = strlen(text);
+            break;
+        }
+    }
+    for (size_t i = 0; i < COUNT(features); i++) {
+        if (same_name(features[i].name, text, len)) {
             return &features[i];
         }
     }
     return NULL;
 }
 
-static void set_model_features(X86Cpu *cpu)
+static bool is_not_implemented(const char *text, size_t len)
 {
-    char key[32];
-
-    for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
-        snprintf(key, sizeof(key), ",%s,", features[i].name);
-        if (!strstr(cpu->model->without, key)) {
-            cpu->features[features[i].word] |= UINT64_C(1) << features[i].bit;
+    for (size_t i = 0; i < COUNT(not_implemented); i++) {
+        if (same_name(not_implemented[i], text, len)) {
+            return true;
         }
     }
+    return false;
 }
 
-static char *model_error(const char *what, const char *text, size_t len)
-{
-    char *error = malloc(len + 160);
+enum { NAME_MAX_LEN = 40 };
 
-    sprintf(error, "-cpu: %s '%.*s'; -cpu help lists what there is", what, (int)len, text);
+/* Levenshtein's distance. */
+static unsigned name_distance(const char *name, const char *text, size_t len)
+{
+    unsigned row[NAME_MAX_LEN + 1], size = (unsigned)strlen(name);
+
+    for (unsigned j = 0; j <= size; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 0; i < len; i++) {
+        unsigned diagonal = row[0]++;
+
+        for (unsigned j = 0; j < size; j++) {
+            unsigned cost = diagonal + (name[j] != text[i]), above = row[j + 1];
+
+            diagonal = above;
+            cost = above + 1 < cost ? above + 1 : cost;
+            row[j + 1] = row[j] + 1 < cost ? row[j] + 1 : cost;
+        }
+    }
+    return row[size];
+}
+
+static const char *nearest_feature(const char *text, size_t len)
+{
+    const char *best = features[0].name;
+
+    for (size_t i = 1; i < COUNT(features); i++) {
+        if (name_distance(features[i].name, text, len) < name_distance(best, text, len)) {
+            best = features[i].name;
+        }
+    }
+    return best;
+}
+
+__attribute__((format(printf, 1, 2))) static char *model_error(const char *format, ...)
+{
+    char *error = NULL;
+    va_list args;
+
+    va_start(args, format);
+    if (vasprintf(&error, format, args) < 0) {
+        error = NULL;
+    }
+    va_end(args);
     return error;
+}
+
+static char *model_unknown(const char *text, int len)
+{
+    if (len == 4 && !strncmp(text, "host", 4)) {
+        return model_error("model 'host' needs accel=kvm: this CPU is software; take 'max', which has all it can do");
+    }
+    return model_error("unknown model '%.*s', there are %s and %s", len, text, models[0].name, models[1].name);
+}
+
+/* --- -cpu MODEL,+feature,-feature,feature=on|off --- */
+
+/* One item behind the model; false with *error set. */
+static bool set_feature(X86Cpu *cpu, const char *text, size_t len, char **error)
+{
+    bool sign = len && (*text == '+' || *text == '-'), on = !len || *text != '-';
+    size_t name_len;
+    const char *val;
+    const Feature *feature;
+
+    text += sign;
+    len -= sign;
+    name_len = strcspn(text, ",=");
+    val = text + name_len;
+    if (name_len > NAME_MAX_LEN) {
+        *error = model_error("'%.*s' is no feature: names have at most %d characters", NAME_MAX_LEN, text, NAME_MAX_LEN);
+        return false;
+    }
+    if (name_len < len) {
+        bool is_on = len - name_len == 3 && !strncmp(val, "=on", 3), is_off = len - name_len == 4 && !strncmp(val, "=off", 4);
+
+        if (sign || (!is_on && !is_off)) {
+            *error = model_error("'%.*s': a feature is +NAME, -NAME, NAME=on or NAME=off", (int)len, text);
+            return false;
+        }
+        on = is_on;
+    }
+    feature = find_feature(text, name_len);
+    if (!feature && is_not_implemented(text, name_len)) {
+        if (on) {
+            *error = model_error("feature '%.*s' is not implemented by accel tcg", (int)name_len, text);
+        }
+        return !on;
+    }
+    if (!feature) {
+        *error = model_error("unknown feature '%.*s', did you mean '%s'", (int)name_len, text, nearest_feature(text, name_len));
+        return false;
+    }
+    if (on && !host_has(feature)) {
+        *error = model_error("feature '%s' needs a host processor that has it", feature->name);
+        return false;
+    }
+    cpu->features[feature->word] &= ~(UINT64_C(1) << feature->bit);
+    cpu->features[feature->word] |= (uint64_t)on << feature->bit;
+    return true;
 }
 
 bool x86_model_init(X86Cpu *cpu, const char *text, char **error)
 {
     size_t len = strcspn(text, ",");
-    const Feature *feature;
 
-    for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
+    for (size_t i = 0; i < COUNT(models); i++) {
         if (strlen(models[i].name) == len && !strncmp(models[i].name, text, len)) {
             cpu->model = &models[i];
         }
     }
     if (!cpu->model) {
-        *error = model_error("unknown model", text, len);
+        *error = model_unknown(text, len > NAME_MAX_LEN ? NAME_MAX_LEN : (int)len);
         return false;
     }
-    set_model_features(cpu);
-    for (text += len; *text == ','; text += len) {
-        bool on = *++text != '-';
-        size_t name_len;
-
-        text += *text == '+' || *text == '-';
-        len = strcspn(text, ",");
-        name_len = strcspn(text, ",=");
-        if (name_len < len) {
-            on = !strncmp(text + name_len, "=on", 3);
+    for (size_t i = 0; i < COUNT(features); i++) {
+        if ((cpu->model->all || features[i].in_qemu64) && host_has(&features[i])) {
+            cpu->features[features[i].word] |= UINT64_C(1) << features[i].bit;
         }
-        feature = find_feature(text, name_len);
-        if (!feature) {
-            *error = model_error("unknown or unsupported feature", text, len);
+    }
+    for (text += len; *text == ','; text += len) {
+        text++;
+        len = strcspn(text, ",");
+        if (!set_feature(cpu, text, len, error)) {
             return false;
         }
-        cpu->features[feature->word] &= ~(UINT64_C(1) << feature->bit);
-        cpu->features[feature->word] |= (uint64_t)on << feature->bit;
     }
     return true;
 }
+
+uint32_t x86_model_signature(const X86Cpu *cpu)
+{
+    return cpu->model->signature;
+}
+
+/* --- the instruction --- */
 
 static void set_string(uint32_t *regs, const char *text, size_t offset, const int order[], int n)
 {
@@ -126,18 +297,42 @@ static void set_string(uint32_t *regs, const char *text, size_t offset, const in
     }
 }
 
-void x86_cpuid(X86Cpu *cpu)
+/* How many low bits of the APIC id number n things. */
+static uint32_t id_bits(unsigned n)
 {
-    static const int vendor_order[] = {1, 3, 2}, brand_order[] = {0, 1, 2, 3};
-    uint32_t leaf = (uint32_t)cpu->gpr[X86_RAX], sub = (uint32_t)cpu->gpr[X86_RCX];
-    uint32_t r[4] = {0}; /* EAX EBX ECX EDX */
-    uint64_t base = cpu->bus->get_apic_base(cpu->opaque);
+    return n > 1 ? 32u - (uint32_t)__builtin_clz(n - 1) : 0;
+}
+
+static void leaf_topology(const X86Cpu *cpu, uint32_t sub, unsigned cores, unsigned threads, uint32_t r[4])
+{
+    r[0] = sub == 0 ? id_bits(threads) : sub == 1 ? id_bits(cores * threads) : 0;
+    r[1] = sub == 0 ? threads : sub == 1 ? cores * threads : 0;
+    r[2] = (sub & 0xff) | (sub < 2 ? (sub + 1) << 8 : 0);
+    r[3] = cpu->config.apic_id;
+}
+
+static void leaf_xsave(const X86Cpu *cpu, uint32_t sub, uint32_t r[4])
+{
+    uint64_t supported = x86_xsave_supported(cpu);
+
+    if (!supported) {
+        return;
+    }
+    if (sub == 0) {
+        r[0] = (uint32_t)supported;
+        r[1] = x86_xsave_bytes(cpu->xcr0);
+        r[2] = x86_xsave_bytes(supported);
+        r[3] = (uint32_t)(supported >> 32);
+    } else if (sub == 1) {
+        r[0] = (uint32_t)cpu->features[X86_F_D1_EAX];
+    }
+}
+
+static void leaf_basic(const X86Cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+    static const int vendor_order[] = {1, 3, 2};
     unsigned threads = cpu->config.threads ? cpu->config.threads : 1, cores = cpu->config.cores ? cpu->config.cores : 1;
 
-    if (leaf >= 0x80000000 ? leaf > 0x80000008 : leaf > 0xd) {
-        leaf = 0xd; /* above the highest basic leaf */
-        sub = 2;
-    }
     switch (leaf) {
     case 0:
         r[0] = 0xd;
@@ -146,9 +341,9 @@ void x86_cpuid(X86Cpu *cpu)
     case 1:
         r[0] = cpu->model->signature;
         r[1] = cpu->config.apic_id << 24 | (cores * threads & 0xff) << 16 | 8 << 8;
-        r[2] = (uint32_t)cpu->features[X86_F_1_ECX];
+        r[2] = (uint32_t)cpu->features[X86_F_1_ECX] | (cpu->cr4 & X86_CR4_OSXSAVE ? 1u << 27 : 0);
         r[3] = (uint32_t)cpu->features[X86_F_1_EDX] | (cores * threads > 1 ? 1u << 28 : 0);
-        if (!(base & 0x800)) {
+        if (!(cpu->bus->get_apic_base(cpu->opaque) & 0x800)) {
             r[3] &= ~(1u << 9);
         }
         break;
@@ -157,11 +352,22 @@ void x86_cpuid(X86Cpu *cpu)
         r[2] = sub == 0 ? (uint32_t)cpu->features[X86_F_7_ECX] : 0;
         break;
     case 0xb:
-        r[0] = sub == 0 ? (threads > 1) : sub == 1 ? 32u - (uint32_t)__builtin_clz(cores * threads > 1 ? cores * threads - 1 : 1) : 0;
-        r[1] = sub == 0 ? threads : sub == 1 ? cores * threads : 0;
-        r[2] = (sub & 0xff) | (sub < 2 ? (sub + 1) << 8 : 0);
-        r[3] = cpu->config.apic_id;
+        leaf_topology(cpu, sub, cores, threads, r);
         break;
+    case 0xd:
+        leaf_xsave(cpu, sub, r);
+        break;
+    default:
+        break;
+    }
+}
+
+static void leaf_extended(const X86Cpu *cpu, uint32_t leaf, uint32_t r[4])
+{
+    static const int vendor_order[] = {1, 3, 2}, brand_order[] = {0, 1, 2, 3};
+    unsigned cpus = (cpu->config.cores ? cpu->config.cores : 1) * (cpu->config.threads ? cpu->config.threads : 1);
+
+    switch (leaf) {
     case 0x80000000:
         r[0] = 0x80000008;
         set_string(r, "AuthenticAMD", 0, vendor_order, 3);
@@ -183,11 +389,23 @@ void x86_cpuid(X86Cpu *cpu)
         r[2] = 0x02004140; /* 512 KiB L2 */
         break;
     case 0x80000008:
-        r[0] = 0x3028; /* 40 physical, 48 linear address bits */
-        r[2] = cores * threads - 1;
+        r[0] = 48 << 8 | X86_PHYS_BITS;
+        r[2] = cpus - 1;
         break;
     default:
         break;
+    }
+}
+
+void x86_cpuid(X86Cpu *cpu)
+{
+    uint32_t leaf = (uint32_t)cpu->gpr[X86_RAX], sub = (uint32_t)cpu->gpr[X86_RCX];
+    uint32_t r[4] = {0}; /* EAX EBX ECX EDX */
+
+    if (leaf >= 0x80000000 && leaf <= 0x80000008) {
+        leaf_extended(cpu, leaf, r);
+    } else {
+        leaf_basic(cpu, leaf > 0xd ? 0xd : leaf, sub, r); /* above the highest: what the highest basic leaf says */
     }
     cpu->gpr[X86_RAX] = r[0];
     cpu->gpr[X86_RBX] = r[1];

@@ -604,6 +604,46 @@ static void dec_string(Decoder *d, uint8_t opcode)
     emit_end(d, OP_call_string);
 }
 
+/*
+ * C4, C5: LES and LDS, or a VEX prefix where those would have a register.  Of
+ * the VEX instructions only those on general registers are there; real and
+ * virtual-8086 mode have none.
+ */
+static void dec_les_vex(Decoder *d, uint8_t opcode)
+{
+    static const uint8_t prefixes[] = {0, 0x66, 0xf3, 0xf2};
+    uint8_t first = get8(d), second;
+    bool imm8 = false;
+    int insn;
+
+    if (!d->long64 && (first & 0xc0) != 0xc0) {
+        d->pos--;
+        get_modrm(d, d->osize);
+        d->op.aux = opcode;
+        emit_end(d, OP_call_movseg);
+        return;
+    }
+    if (opcode == 0xc5 || d->rex || d->opsize || d->rep || d->lock || (d->cpu->mode & (MODE_PROT | MODE_VM86)) != MODE_PROT) {
+        emit_ud(d);
+        return;
+    }
+    second = get8(d);
+    d->has_rex = d->long64;
+    d->rex = d->long64 ? 0x40 | (~first >> 5 & 7) | (second >> 4 & 8) : 0;
+    opcode = get8(d);
+    get_modrm(d, d->rex & 8 ? 8 : 4);
+    insn = second & 4 ? -1 : x86_bmi_find(d->cpu, first & 31, opcode, prefixes[second & 3], modrm_digit(d), &imm8);
+    if (insn < 0) {
+        emit_ud(d);
+        return;
+    }
+    d->op.imm = (unsigned)insn | (~second >> 3 & (d->long64 ? 15u : 7u)) << 8;
+    if (imm8) {
+        d->op.imm |= (uint64_t)get8(d) << 16;
+    }
+    emit(d, OP_call_bmi);
+}
+
 enum Operands { OPD_NONE, OPD_MODRM8, OPD_MODRM, OPD_IMM8, OPD_MODRM_IMM8, OPD_IMM16_IMM8 };
 
 typedef struct Entry {
@@ -683,7 +723,7 @@ static const Entry one_byte[256] = {
     [0xa4 ... 0xa7] = FN(dec_string), [0xa8 ... 0xa9] = FN(dec_test), [0xaa ... 0xaf] = FN(dec_string),
     [0xb0 ... 0xbf] = FN(dec_mov_imm),
     [0xc0 ... 0xc1] = FN(dec_shift), [0xc2 ... 0xc3] = FN(dec_ret),
-    [0xc4 ... 0xc5] = {.id = OP_call_movseg, .operands = OPD_MODRM, .ends = true, .no_long = true, .reg_only_ud = true},
+    [0xc4 ... 0xc5] = FN(dec_les_vex),
     [0xc6 ... 0xc7] = FN(dec_mov),
     [0xc8] = CALL(enter_leave, OPD_IMM16_IMM8), [0xc9] = CALL(enter_leave, OPD_NONE),
     [0xca ... 0xcb] = FN(dec_ret),
@@ -863,7 +903,7 @@ static bool decode_simd(Decoder *d, X86OpcodeMap map, uint8_t opcode)
         d->pos--;
     }
     insn = x86_simd_lookup(map, prefix, opcode, (modrm >> 3) & 7);
-    if (!insn) {
+    if (!insn || !x86_has_simd(d->cpu, insn->feature)) {
         return false;
     }
     get_modrm(d, 8);

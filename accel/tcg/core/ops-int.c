@@ -443,6 +443,9 @@ void x86_fn_cmpxchg8b(X86Cpu *cpu, const Op *op)
     unsigned __int128 expected, desired, seen;
     void *host;
 
+    if (half == 8 && !x86_has_feature(cpu, X86_F_1_ECX, 13)) {
+        x86_raise_ud(cpu);
+    }
     if (half == 8 && (linear & 15)) {
         x86_raise_gp(cpu, 0);
     }
@@ -541,13 +544,18 @@ void x86_fn_bitscan(X86Cpu *cpu, const Op *op)
 {
     unsigned size = op->osize, bits = size * 8u;
     uint64_t val = insn_rm(cpu, op, size) & insn_mask(size), r;
-    bool abm = op->imm == 0xf3 && x86_has_feature(cpu, 4, 5); /* LZCNT, TZCNT decode as BSR, BSF without ABM */
+    /* LZCNT and TZCNT decode as BSR and BSF without the feature. */
+    bool lzcnt = op->aux == 0xbd && op->imm == 0xf3 && x86_has_feature(cpu, X86_F_8_ECX, 5);
+    bool tzcnt = op->aux == 0xbc && op->imm == 0xf3 && x86_has_feature(cpu, X86_F_7_EBX, 3);
 
+    if (op->aux == 0xb8 && !x86_has_feature(cpu, X86_F_1_ECX, 23)) {
+        x86_raise_ud(cpu);
+    }
     if (op->aux == 0xb8) {
         r = (uint64_t)__builtin_popcountll(val);
         cc_raw(cpu, val ? 0 : X86_FLAG_ZF);
-    } else if (abm && op->aux == 0xbd) {
-        r = val ? (uint64_t)__builtin_clzll(val) - (64 - bits) : bits;
+    } else if (lzcnt || tzcnt) {
+        r = !val ? bits : lzcnt ? (uint64_t)__builtin_clzll(val) - (64 - bits) : (uint64_t)__builtin_ctzll(val);
         cc_raw(cpu, (val ? 0 : X86_FLAG_CF) | (r ? 0 : X86_FLAG_ZF));
     } else {
         /* With a zero source BSF and BSR leave the destination alone. */

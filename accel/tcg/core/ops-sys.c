@@ -558,6 +558,14 @@ static void op_group7(X86Cpu *cpu, const Op *op)
 {
     unsigned digit = insn_digit(op);
 
+    if (op->aux2 == 0xd0) {
+        x86_xgetbv(cpu);
+        return;
+    }
+    if (op->aux2 == 0xd1) {
+        x86_xsetbv(cpu);
+        return;
+    }
     if (!op->mem && digit < 4) {
         if (op->aux2 == 0xca || op->aux2 == 0xcb) { /* CLAC, STAC */
             if (!x86_has_feature(cpu, 2, 20) || cpu->cpl) {

@@ -42,7 +42,7 @@ static const uint8_t accesses[OP_COUNT] = {
     [OP_call_movsx16] = ACC_MOVX, [OP_call_cmov16] = ACC_READ, [OP_call_push] = ACC_PUSH, [OP_call_simd] = ACC_SIMD,
     [OP_call_fpu] = ACC_FPU, [OP_call_fxsave] = ACC_FXSAVE, [OP_call_movseg_from] = ACC_WRITE2,
     [OP_call_movbe] = ACC_SOURCE_OR_TARGET, [OP_call_crc32] = ACC_READ, [OP_call_adx] = ACC_READ,
-    [OP_call_bound] = ACC_READ_PAIR, [OP_call_movseg] = ACC_SEGMENT, [OP_call_far] = ACC_READ_FAR,
+    [OP_call_bmi] = ACC_READ, [OP_call_bound] = ACC_READ_PAIR, [OP_call_movseg] = ACC_SEGMENT, [OP_call_far] = ACC_READ_FAR,
     [OP_call_jmp_near] = ACC_READ, [OP_call_call_near] = ACC_READ, [OP_call_system] = ACC_SYSTEM, [OP_call_sysinfo] = ACC_READ2,
 };
 

@@ -250,8 +250,15 @@ void x86_fn_fxsave(X86Cpu *cpu, const Op *op)
         x86_load_slow(cpu, linear, 1);
         return;
     }
-    if (digit > 3 || (op->imm && digit < 4)) {
+    if (op->imm) {
         x86_raise_ud(cpu);
+    }
+    if (digit > 3) {
+        if (digit == 6 && !x86_has_feature(cpu, X86_F_D1_EAX, 0)) {
+            x86_raise_ud(cpu);
+        }
+        (digit == 5 ? x86_xrstor : x86_xsave)(cpu, op, linear);
+        return;
     }
     if (cpu->cr0 & X86_CR0_EM) {
         x86_raise(cpu, digit < 2 ? X86_EXC_NM : X86_EXC_UD, -1);

@@ -390,9 +390,20 @@ void x86_wrmsr(X86Cpu *cpu, uint32_t msr, uint64_t val);
 void x86_cpuid(X86Cpu *cpu);
 uint64_t x86_read_cr(X86Cpu *cpu, unsigned n);
 void x86_write_cr(X86Cpu *cpu, unsigned n, uint64_t val);
+/* xsave.c; linear: of the area */
+void x86_xgetbv(X86Cpu *cpu);
 void x86_xsetbv(X86Cpu *cpu);
+void x86_xsave(X86Cpu *cpu, const Op *op, uint64_t linear);
+void x86_xrstor(X86Cpu *cpu, const Op *op, uint64_t linear);
+uint64_t x86_xsave_supported(const X86Cpu *cpu);     /* bits XCR0 may have */
+unsigned x86_xsave_bytes(uint64_t components);       /* of an area with them */
+/* ops-bmi.c: number for Op.imm, or -1; prefix 0, 0x66, 0xf2 or 0xf3; *imm8: an immediate byte follows. */
+int x86_bmi_find(const X86Cpu *cpu, unsigned map, unsigned opcode, unsigned prefix, unsigned digit, bool *imm8);
+/* Whether the model has instructions of an X86_SIMD_FEAT_*. */
+bool x86_has_simd(const X86Cpu *cpu, unsigned feature);
 uint64_t x86_tsc(X86Cpu *cpu);
 bool x86_model_init(X86Cpu *cpu, const char *text, char **error);
+uint32_t x86_model_signature(const X86Cpu *cpu);
 bool x86_has_feature(const X86Cpu *cpu, unsigned word, unsigned bit);
 
 /* --- interp.c --- */
