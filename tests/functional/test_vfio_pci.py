@@ -3,7 +3,9 @@
 
 The peer (qemu-system-x86_64 of the distribution, software CPU) boots a stock kernel with an initramfs that holds our
 program, its libraries and tests/functional/vfio-pci-guest.c, which drives the devices through the qtest accelerator.
+Then our program boots the same kernel as a guest of its own on its software CPU, whose nvme driver uses the device.
 """
+import hashlib
 import os
 import pathlib
 import re
@@ -38,8 +40,21 @@ give $VFIO_NVME; give $VFIO_E1000; give $VFIO_PAIR
 export QTEST_QEMU_BINARY=/qemu TMPDIR=/tmp
 /driver 2>&1
 echo "driver ended: $?"
+/qemu -machine q35,accel=tcg -m 128 -nodefaults -nographic -serial stdio -kernel /vmlinuz -initrd /inner.gz \\
+    -append "console=ttyS0 quiet" -device vfio-pci,host=$VFIO_NVME </dev/null
+echo "inner guest ended: $?"
 poweroff -f
 """
+
+# The guest of our program: its driver reads the pattern and writes what the host then finds in the image.
+INNER = guest.PROLOGUE + """
+i=0; while [ ! -b /dev/nvme0n1 ] && [ $i -lt 60 ]; do sleep 1; i=$((i + 1)); done
+echo "inner: read $(dd if=/dev/nvme0n1 bs=512 count=1 2>/dev/null | md5sum | cut -d' ' -f1)"
+yes vfio | head -c 262144 | dd of=/dev/nvme0n1 bs=64k seek=16 conv=fsync 2>/dev/null && echo "inner: written"
+echo "inner: interrupts $(grep 'PCI-MSI.*nvme0q' /proc/interrupts | awk '{ n += $2 } END { print n }')"
+poweroff -f
+"""
+PATTERN = bytes(i * 7 % 256 for i in range(512))
 
 
 def libraries(*programs):
@@ -58,8 +73,11 @@ def directories(files):
     return {name: (0o040755, b"") for name in sorted(found)}
 
 
-def make_initramfs(path, modules):
+def make_initramfs(path, vmlinuz, modules):
     files = libraries(BINARY, DRIVER)
+    inner = guest.initramfs(path.with_name("inner.gz"), INNER)
+    files["vmlinuz"] = (0o100644, vmlinuz.read_bytes())
+    files["inner.gz"] = (0o100644, inner.read_bytes())
     files["qemu"] = (0o100755, BINARY.read_bytes())
     files["driver"] = (0o100755, DRIVER.read_bytes())
     for module in modules:
@@ -75,32 +93,46 @@ def output_fixture(tmp_path_factory):
     assert DRIVER.exists(), f"{DRIVER} is not built"
     tmp = tmp_path_factory.mktemp("vfio-pci")
     disk = tmp / "disk.img"
-    disk.write_bytes(bytes(i * 7 % 256 for i in range(512)) + bytes(4 << 20))
+    disk.write_bytes(PATTERN + bytes(4 << 20))
+    shared = tmp / "shared.img"
+    shared.write_bytes(PATTERN + bytes(4 << 20))
     vmlinuz, modules = guest.kernel_with_modules(MODULES)
-    initrd = make_initramfs(tmp / "initrd.gz", modules)
+    initrd = make_initramfs(tmp / "initrd.gz", vmlinuz, modules)
     command = [
-        PEER, "-accel", "tcg", "-cpu", "max", "-M", "q35,kernel-irqchip=off", "-m", "768", "-nodefaults", "-nographic",
+        PEER, "-accel", "tcg", "-cpu", "max", "-M", "q35,kernel-irqchip=off", "-m", "1024", "-nodefaults", "-nographic",
         "-serial", "stdio", "-no-reboot", "-kernel", str(vmlinuz), "-initrd", str(initrd),
         "-append", "console=ttyS0 quiet intel_iommu=on panic=-1",
         "-device", "intel-iommu,intremap=on",
         "-device", "e1000,mac=52:54:00:12:34:56,addr=5"]
     # Functions of one slot without access control share an IOMMU group.
     for n, addr in enumerate(["4", "6.0,multifunction=on", "6.1", "7"]):
-        command += ["-drive", f"id=d{n},file={disk},format=raw,if=none,snapshot=on",
+        image = f"file={shared},snapshot=on" if n else f"file={disk}"
+        command += ["-drive", f"id=d{n},{image},format=raw,if=none",
                     "-device", f"nvme,serial=given-away-{n},drive=d{n},addr={addr}"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           timeout=900, check=False)
     text = done.stdout.decode(errors="replace")
     print(text)
-    return text
+    return text, disk
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_case(output, case):
-    assert re.search(rf"\[ +OK +\] {case}\r?\n", output), output[-6000:]
+    assert re.search(rf"\[ +OK +\] {case}\r?\n", output[0]), output[0][-6000:]
 
 
 def test_all_cases_ended(output):
     """No case of the driver is missing above, and none crashed."""
-    assert sorted(set(re.findall(r"\[ RUN +\] (\w+)", output))) == sorted(CASES)
-    assert "driver ended: 0" in output
+    assert sorted(set(re.findall(r"\[ RUN +\] (\w+)", output[0]))) == sorted(CASES)
+    assert "driver ended: 0" in output[0]
+
+
+def test_linux_guest(output):
+    """A stock driver in a guest of our software CPU: DMA both ways and MSI-X through the host's IOMMU."""
+    text, disk = output
+    said = dict(re.findall(r"inner: (\w+) ?(\w*)", text))
+    assert "inner guest ended: 0" in text, text[-6000:]
+    assert said["read"] == hashlib.md5(PATTERN).hexdigest()
+    assert "written" in said
+    assert int(said["interrupts"]) >= 5
+    assert disk.read_bytes()[16 << 16:(16 << 16) + 262144] == (b"vfio\n" * 60000)[:262144]
