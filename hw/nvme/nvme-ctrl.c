@@ -86,10 +86,11 @@ static void shutdown_flushed(void *opaque, int result)
 {
     Nvme *n = opaque;
 
+    n->flushes--;
     if (result < 0) {
         guest_error(&n->pci.dev, "flush at shutdown failed: %s", g_strerror(-result));
     }
-    if (n->shutting_down) {
+    if (n->shutting_down && !n->flushes) {
         shutdown_finish(n);
     }
 }
@@ -101,9 +102,13 @@ static void ctrl_shutdown(Nvme *n)
     }
     n->csts |= NVME_CSTS_SHST_OCCURRING;
     n->shutting_down = true;
-    if (n->drive) {
-        block_flush(n->drive, shutdown_flushed, n);
-    } else {
+    for (uint32_t i = 0; i < n->ns_count; i++) {
+        if (n->ns[i]) {
+            n->flushes++;
+            block_flush(n->ns[i]->drive, shutdown_flushed, n);
+        }
+    }
+    if (!n->flushes) {
         shutdown_finish(n);
     }
 }
@@ -258,41 +263,13 @@ static void nvme_config_written(PciDevice *dev, uint16_t offset, unsigned size)
 
 /* --- life --- */
 
-static bool is_block_size(uint32_t size)
-{
-    return size >= 512 && size <= 4096 && !(size & (size - 1));
-}
-
 static bool check_props(Nvme *n, GError **error)
 {
     if (!*n->serial || strlen(n->serial) > 20) {
         error_set(error, "nvme.serial: has a bad length (%zu, allowed 1..20)", strlen(n->serial));
         return false;
     }
-    if (!is_block_size(n->block_size) || !is_block_size(n->physical_block_size) ||
-        n->physical_block_size < n->block_size) {
-        error_set(error,
-                  "nvme.logical_block_size, physical_block_size: not possible (%u, %u, allowed 512, 1024, "
-                  "2048, 4096, "
-                  "the physical one not smaller)",
-                  n->block_size, n->physical_block_size);
-        return false;
-    }
-    if (n->drive && block_size(n->drive) < n->block_size) {
-        error_set(error, "nvme.drive=%s: is smaller than one block of %u bytes", block_id(n->drive),
-                  n->block_size);
-        return false;
-    }
     return true;
-}
-
-static void drive_resized(void *opaque)
-{
-    Nvme *n = opaque;
-
-    n->blocks = block_size(n->drive) >> n->lba_shift;
-    n->ns_changed = true;
-    nvme_event_add(n, NVME_EVENT_NOTICE, NVME_EVENT_NOTICE_NS_ATTRIBUTE, NVME_LOG_CHANGED_NS);
 }
 
 static bool nvme_start(PciDevice *dev, GError **error)
@@ -300,26 +277,29 @@ static bool nvme_start(PciDevice *dev, GError **error)
     Nvme *n = nvme_of(dev);
     const uint32_t doorbell_len = (n->max_ioqpairs + 1) * 2 * (uint32_t)sizeof(uint32_t);
 
-    if (!check_props(n, error) || (n->drive && !block_attach(n->drive, &dev->dev, dev->dev.home, error))) {
+    n->own.nsid = 1;
+    if (!check_props(n, error) || (n->own.drive && !nvme_ns_attach(n, &n->own, &dev->dev, error))) {
         return false;
     }
     if (!msix_init(dev, n->msix_qsize, 0, NVME_MSIX_TABLE, NVME_MSIX_PBA, 0, error)) {
-        if (n->drive) {
-            block_detach(n->drive);
-        }
+        nvme_ns_detach(&n->own);
         return false;
     }
-    n->lba_shift = (uint8_t)__builtin_ctz(n->block_size);
-    n->blocks = n->drive ? block_size(n->drive) >> n->lba_shift : 0;
     n->bh = loop_bh_new(dev->dev.home, nvme_bh, n);
-    if (n->drive) {
-        block_set_resized(n->drive, drive_resized, n);
-    }
     n->irq_bh = loop_bh_new(dev->dev.home, nvme_irq_bh, n);
     n->doorbells = mem_region_new_io(dev->dev.obj.machine->topo, "nvme doorbells", doorbell_len,
                                      &doorbell_ops, n, dev->dev.home);
     mem_region_add_overlap(pci_bar_region(dev, 0), NVME_REG_DOORBELLS, n->doorbells, 1);
     return true;
+}
+
+static void drain_all(Nvme *n)
+{
+    for (uint32_t i = 0; i < n->ns_count; i++) {
+        if (n->ns[i]) {
+            block_drain(n->ns[i]->drive);
+        }
+    }
 }
 
 static void nvme_reset(PciDevice *dev)
@@ -328,11 +308,9 @@ static void nvme_reset(PciDevice *dev)
 
     ctrl_forget_commands(n);
     n->stopping = false;
-    if (n->drive) {
-        block_drain(n->drive);
-    }
+    drain_all(n);
     n->csts = n->cc = n->cc_acted = n->intms = 0;
-    n->ns_changed = false;
+    memset(n->ns_changed, 0, sizeof(n->ns_changed));
     n->page_size = 4096;
     n->error_count = 0;
     memset(n->errors, 0, sizeof(n->errors));
@@ -357,8 +335,10 @@ static void nvme_stop(PciDevice *dev)
     Nvme *n = nvme_of(dev);
 
     ctrl_forget_commands(n);
-    if (n->drive) {
-        block_detach(n->drive);
+    for (uint32_t i = n->ns_count; i-- > 0;) {
+        if (n->ns[i]) {
+            nvme_ns_detach(n->ns[i]);
+        }
     }
     mem_region_del(pci_bar_region(dev, 0), n->doorbells);
     mem_region_retire(n->doorbells);
@@ -378,15 +358,15 @@ static const Prop nvme_props[] = {
      .doc = "serial number, 1 to 20 characters"},
     {.name = "drive",
      .type = &prop_drive,
-     .offset = offsetof(Nvme, drive),
+     .offset = offsetof(Nvme, own.drive),
      .doc = "id of the -drive that is namespace 1"},
     PROP_U32("max_ioqpairs", Nvme, max_ioqpairs, 64, 1, NVME_MAX_IOQPAIRS,
              "pairs of I/O queues a guest may create"),
     PROP_U16("msix_qsize", Nvme, msix_qsize, 65, 1, NVME_MAX_VECTORS, "MSI-X vectors"),
     PROP_U8("mdts", Nvme, mdts, 7, 0, 20, "largest transfer of a command, 4 KiB << mdts; 0: no limit"),
     PROP_U8("aerl", Nvme, aerl, 3, 0, NVME_MAX_AERL, "asynchronous event requests that are held, less one"),
-    PROP_U32("logical_block_size", Nvme, block_size, 512, 512, 4096, "bytes of a block"),
-    PROP_U32("physical_block_size", Nvme, physical_block_size, 512, 512, 4096,
+    PROP_U32("logical_block_size", Nvme, own.block_size, 512, 512, 4096, "bytes of a block"),
+    PROP_U32("physical_block_size", Nvme, own.physical_block_size, 512, 512, 4096,
              "bytes the guest should write at once"),
     PROP_END,
 };
@@ -429,9 +409,7 @@ static void nvme_pre_save(void *instance)
 {
     Nvme *n = instance;
 
-    if (n->drive) {
-        block_drain(n->drive);
-    }
+    drain_all(n);
     cc_apply(n);
     nvme_notify_flush(n);
 }
@@ -504,7 +482,7 @@ static const StateField nvme_fields[] = {
     STATE_FIELD_STRUCTS(Nvme, events, &event_state),
     STATE_FIELD_UINT(Nvme, event_count),
     STATE_FIELD_UINT(Nvme, event_masked),
-    STATE_FIELD_BOOL(Nvme, ns_changed),
+    STATE_FIELD_ARRAY(Nvme, ns_changed),
     STATE_FIELD_STRUCTS(Nvme, errors, &error_state),
     STATE_FIELD_UINT(Nvme, error_count),
     STATE_END,
@@ -518,7 +496,7 @@ static const StateTable nvme_state = {.name = "nvme",
 
 const PciModel nvme_model = {
     .dev = {.name = "nvme",
-            .doc = "NVM Express 1.4 controller with one namespace.",
+            .doc = "NVM Express 1.4 controller.",
             .kind = MODEL_PCI,
             .size = sizeof(Nvme),
             .props = nvme_props,

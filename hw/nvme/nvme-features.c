@@ -65,12 +65,10 @@ static bool is_over_threshold(uint32_t cdw11)
 
 static uint16_t check_nsid(const NvmeReq *req, const Feature *f)
 {
-    uint32_t nsid = req->cmd.nsid;
+    NvmeNs *ns;
 
-    if (!f->per_namespace || nsid == 1 || nsid == NVME_NSID_ALL) {
-        return NVME_SC_SUCCESS;
-    }
-    return NVME_SC_INVALID_NSID | NVME_DNR;
+    return !f->per_namespace || req->cmd.nsid == NVME_NSID_ALL ? NVME_SC_SUCCESS
+                                                               : nvme_ns_find(req->n, req->cmd.nsid, &ns);
 }
 
 uint16_t nvme_get_features(NvmeReq *req)

@@ -100,48 +100,76 @@ static void identify_controller(const Nvme *n, uint8_t *id)
     pci_set16(id + CTRL_CCTEMP, TEMPERATURE_CRITICAL);
     id[CTRL_SQES] = NVME_SQE_SHIFT << 4 | NVME_SQE_SHIFT;
     id[CTRL_CQES] = NVME_CQE_SHIFT << 4 | NVME_CQE_SHIFT;
-    pci_set32(id + CTRL_NN, 1);
+    pci_set32(id + CTRL_NN, NVME_MAX_NS);
     pci_set16(id + CTRL_ONCS, ONCS_COMPARE | ONCS_DSM | ONCS_WRITE_ZEROES | ONCS_FEATURE_SELECT);
     id[CTRL_VWC] = VWC_PRESENT;
     memcpy(id + CTRL_SUBNQN, nqn, MIN(strlen(nqn), 255));
     pci_set16(id + CTRL_PSD0, 2500); /* 25 W, in centiwatts */
 }
 
-static void identify_namespace(const Nvme *n, uint8_t *id)
+static void identify_namespace(const NvmeNs *ns, uint8_t *id)
 {
-    uint16_t granularity = (uint16_t)(n->physical_block_size / n->block_size - 1);
+    uint16_t granularity = (uint16_t)(ns->physical_block_size / ns->block_size - 1);
 
-    pci_set64(id + NS_NSZE, n->blocks);
-    pci_set64(id + NS_NCAP, n->blocks);
-    pci_set64(id + NS_NUSE, n->blocks);
+    pci_set64(id + NS_NSZE, ns->blocks);
+    pci_set64(id + NS_NCAP, ns->blocks);
+    pci_set64(id + NS_NUSE, ns->blocks);
     id[NS_NSFEAT] = NSFEAT_OPTPERF;
     id[NS_DLFEAT] = DLFEAT_DEAC;
     pci_set16(id + NS_NPWG, granularity);
     pci_set16(id + NS_NPWA, granularity);
     pci_set16(id + NS_NPDG, granularity);
     pci_set16(id + NS_NPDA, granularity);
-    id[NS_NSATTR] = block_readonly(n->drive) ? NSATTR_WRITE_PROTECTED : 0;
-    id[NS_LBAF0 + 2] = n->lba_shift;
+    id[NS_NSATTR] = block_readonly(ns->drive) ? NSATTR_WRITE_PROTECTED : 0;
+    id[NS_LBAF0 + 2] = ns->lba_shift;
 }
 
-/* A name that stays the same as long as the serial number does (RFC 4122, version 5). */
-static void namespace_uuid(const Nvme *n, uint8_t uuid[16])
+static uint16_t identify_one_namespace(const Nvme *n, uint32_t nsid, uint8_t *id)
 {
-    g_autofree char *name = g_strdup_printf("nvme namespace 1 of %s", n->serial);
-    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA1);
-    uint8_t digest[20];
-    gsize len = sizeof(digest);
+    NvmeNs *ns;
+    uint16_t status;
 
-    g_checksum_update(sum, (const guchar *)name, -1);
-    g_checksum_get_digest(sum, digest, &len);
-    memcpy(uuid, digest, 16);
-    uuid[6] = (uuid[6] & 0x0f) | 0x50;
-    uuid[8] = (uuid[8] & 0x3f) | 0x80;
+    if (nsid == NVME_NSID_ALL) {
+        /* What is common to all namespaces has no size. */
+        if (n->ns_count) {
+            identify_namespace(n->ns[n->ns_count - 1], id);
+            memset(id, 0, NS_NSFEAT);
+        }
+        return NVME_SC_SUCCESS;
+    }
+    status = nvme_ns_find(n, nsid, &ns);
+    if (!status) {
+        identify_namespace(ns, id);
+    }
+    /* An inactive one is all zeroes. */
+    return status == (NVME_SC_INVALID_FIELD | NVME_DNR) ? NVME_SC_SUCCESS : status;
 }
 
-static uint16_t check_nsid(const Nvme *n, uint32_t nsid)
+static uint16_t active_list(const Nvme *n, uint32_t after, uint8_t *id)
 {
-    return nsid == 1 ? NVME_SC_SUCCESS : NVME_SC_INVALID_NSID | NVME_DNR;
+    if (after >= NVME_NSID_ALL - 1) {
+        return NVME_SC_INVALID_NSID | NVME_DNR;
+    }
+    for (uint32_t i = after; i < n->ns_count; i++) {
+        if (n->ns[i]) {
+            pci_set32(id, i + 1);
+            id += sizeof(uint32_t);
+        }
+    }
+    return NVME_SC_SUCCESS;
+}
+
+static uint16_t descriptors(const Nvme *n, uint32_t nsid, uint8_t *id)
+{
+    NvmeNs *ns;
+    uint16_t status = nvme_ns_find(n, nsid, &ns);
+
+    if (!status) {
+        id[0] = IDT_UUID;
+        id[1] = 16;
+        nvme_ns_uuid(ns, id + 4);
+    }
+    return status;
 }
 
 uint16_t nvme_identify(NvmeReq *req)
@@ -153,34 +181,16 @@ uint16_t nvme_identify(NvmeReq *req)
 
     switch (req->cmd.cdw10 & 0xff) {
     case NVME_CNS_NAMESPACE:
-        if (nsid != NVME_NSID_ALL) {
-            status = check_nsid(n, nsid);
-        }
-        if (!status && n->drive) {
-            identify_namespace(n, id); /* an inactive one is all zeroes */
-            if (nsid == NVME_NSID_ALL) {
-                memset(id, 0, NS_NSFEAT); /* what is common to all has no size */
-            }
-        }
+        status = identify_one_namespace(n, nsid, id);
         break;
     case NVME_CNS_CONTROLLER:
         identify_controller(n, id);
         break;
     case NVME_CNS_ACTIVE_LIST:
-        if (nsid >= NVME_NSID_ALL - 1) {
-            status = NVME_SC_INVALID_NSID | NVME_DNR;
-        } else if (nsid < 1 && n->drive) {
-            pci_set32(id, 1);
-        }
+        status = active_list(n, nsid, id);
         break;
     case NVME_CNS_DESCRIPTORS:
-        status = check_nsid(n, nsid);
-        if (!status && !n->drive) {
-            status = NVME_SC_INVALID_FIELD | NVME_DNR;
-        }
-        id[0] = IDT_UUID;
-        id[1] = 16;
-        namespace_uuid(n, id + 4);
+        status = descriptors(n, nsid, id);
         break;
     default:
         status = NVME_SC_INVALID_FIELD | NVME_DNR;

@@ -31,25 +31,25 @@ static uint16_t status_of(const NvmeReq *req, int result)
                                                                                  : NVME_SC_WRITE_FAULT;
 }
 
-static uint16_t check_range(const Nvme *n, uint64_t slba, uint64_t blocks)
+static uint16_t check_range(const NvmeNs *ns, uint64_t slba, uint64_t blocks)
 {
-    return slba >= n->blocks || blocks > n->blocks - slba ? NVME_SC_LBA_RANGE | NVME_DNR : NVME_SC_SUCCESS;
+    return slba >= ns->blocks || blocks > ns->blocks - slba ? NVME_SC_LBA_RANGE | NVME_DNR : NVME_SC_SUCCESS;
 }
 
 static uint16_t check_transfer(const NvmeReq *req)
 {
     const Nvme *n = req->n;
-    uint64_t len = cmd_blocks(req) << n->lba_shift;
+    uint64_t len = cmd_blocks(req) << req->ns->lba_shift;
 
     if (n->mdts && len > UINT64_C(4096) << n->mdts) {
         return NVME_SC_INVALID_FIELD | NVME_DNR;
     }
-    return check_range(n, cmd_slba(req), cmd_blocks(req));
+    return check_range(req->ns, cmd_slba(req), cmd_blocks(req));
 }
 
-static uint16_t check_writable(const Nvme *n)
+static uint16_t check_writable(const NvmeNs *ns)
 {
-    return block_readonly(n->drive) ? NVME_SC_WRITE_PROTECTED | NVME_DNR : NVME_SC_SUCCESS;
+    return block_readonly(ns->drive) ? NVME_SC_WRITE_PROTECTED | NVME_DNR : NVME_SC_SUCCESS;
 }
 
 static bool wants_fua(const NvmeReq *req)
@@ -70,34 +70,34 @@ static void rw_done(void *opaque, int result)
 
 static uint16_t io_read(NvmeReq *req)
 {
-    Nvme *n = req->n;
+    NvmeNs *ns = req->ns;
     uint16_t status = check_transfer(req);
 
     if (!status) {
-        status = nvme_data_map(req, cmd_blocks(req) << n->lba_shift, true);
+        status = nvme_data_map(req, cmd_blocks(req) << ns->lba_shift, true);
     }
     if (status) {
         return status;
     }
-    block_read(n->drive, cmd_slba(req) << n->lba_shift, req->iov, (int)req->iov_count, rw_done, req);
+    block_read(ns->drive, cmd_slba(req) << ns->lba_shift, req->iov, (int)req->iov_count, rw_done, req);
     return NVME_PENDING;
 }
 
 static uint16_t io_write(NvmeReq *req)
 {
-    Nvme *n = req->n;
+    NvmeNs *ns = req->ns;
     uint16_t status = check_transfer(req);
 
     if (!status) {
-        status = check_writable(n);
+        status = check_writable(ns);
     }
     if (!status) {
-        status = nvme_data_map(req, cmd_blocks(req) << n->lba_shift, false);
+        status = nvme_data_map(req, cmd_blocks(req) << ns->lba_shift, false);
     }
     if (status) {
         return status;
     }
-    block_write(n->drive, cmd_slba(req) << n->lba_shift, req->iov, (int)req->iov_count, wants_fua(req),
+    block_write(ns->drive, cmd_slba(req) << ns->lba_shift, req->iov, (int)req->iov_count, wants_fua(req),
                 rw_done, req);
     return NVME_PENDING;
 }
@@ -109,9 +109,35 @@ static void plain_done(void *opaque, int result)
     nvme_complete(req, status_of(req, result));
 }
 
+/* One part of a command that asks for several block requests. */
+static void part_done(void *opaque, int result)
+{
+    NvmeReq *req = opaque;
+
+    if (result && !req->status) {
+        req->status = status_of(req, result);
+    }
+    if (--req->parts == 0) {
+        nvme_complete(req, req->status);
+    }
+}
+
+static uint16_t flush_all(NvmeReq *req)
+{
+    const Nvme *n = req->n;
+
+    for (uint32_t i = 0; i < n->ns_count; i++) {
+        if (n->ns[i]) {
+            req->parts++;
+            block_flush(n->ns[i]->drive, part_done, req);
+        }
+    }
+    return req->parts ? NVME_PENDING : NVME_SC_SUCCESS;
+}
+
 static uint16_t io_flush(NvmeReq *req)
 {
-    block_flush(req->n->drive, plain_done, req);
+    block_flush(req->ns->drive, plain_done, req);
     return NVME_PENDING;
 }
 
@@ -122,7 +148,7 @@ static void zeroes_done(void *opaque, int result)
     NvmeReq *req = opaque;
 
     if (!result && wants_fua(req)) {
-        block_flush(req->n->drive, plain_done, req);
+        block_flush(req->ns->drive, plain_done, req);
     } else {
         plain_done(req, result);
     }
@@ -130,16 +156,16 @@ static void zeroes_done(void *opaque, int result)
 
 static uint16_t io_write_zeroes(NvmeReq *req)
 {
-    Nvme *n = req->n;
-    uint16_t status = check_range(n, cmd_slba(req), cmd_blocks(req));
+    NvmeNs *ns = req->ns;
+    uint16_t status = check_range(ns, cmd_slba(req), cmd_blocks(req));
 
     if (!status) {
-        status = check_writable(n);
+        status = check_writable(ns);
     }
     if (status) {
         return status;
     }
-    block_write_zeroes(n->drive, cmd_slba(req) << n->lba_shift, cmd_blocks(req) << n->lba_shift,
+    block_write_zeroes(ns->drive, cmd_slba(req) << ns->lba_shift, cmd_blocks(req) << ns->lba_shift,
                        req->cmd.cdw12 & NVME_WZ_DEAC, zeroes_done, req);
     return NVME_PENDING;
 }
@@ -165,51 +191,39 @@ static void compare_done(void *opaque, int result)
 
 static uint16_t io_compare(NvmeReq *req)
 {
-    Nvme *n = req->n;
+    NvmeNs *ns = req->ns;
     uint16_t status = check_transfer(req);
     struct iovec iov;
 
     if (status) {
         return status;
     }
-    req->len = cmd_blocks(req) << n->lba_shift;
+    req->len = cmd_blocks(req) << ns->lba_shift;
     req->bounce = g_try_malloc(req->len);
     if (!req->bounce) {
         return NVME_SC_INTERNAL;
     }
     iov = (struct iovec){req->bounce, req->len};
-    block_read(n->drive, cmd_slba(req) << n->lba_shift, &iov, 1, compare_done, req);
+    block_read(ns->drive, cmd_slba(req) << ns->lba_shift, &iov, 1, compare_done, req);
     return NVME_PENDING;
 }
 
 /* --- dataset management --- */
 
-static void dsm_part_done(void *opaque, int result)
-{
-    NvmeReq *req = opaque;
-
-    if (result && !req->status) {
-        req->status = status_of(req, result);
-    }
-    if (--req->parts == 0) {
-        nvme_complete(req, req->status);
-    }
-}
-
 static uint16_t io_dsm(NvmeReq *req)
 {
-    Nvme *n = req->n;
+    NvmeNs *ns = req->ns;
     unsigned count = (req->cmd.cdw10 & 0xff) + 1;
     uint8_t ranges[NVME_DSM_MAX_RANGES * NVME_DSM_RANGE_LEN];
     uint16_t status = nvme_data_from_host(req, ranges, (uint64_t)count * NVME_DSM_RANGE_LEN);
 
     if (!status && req->cmd.cdw11 & NVME_DSM_AD) {
-        status = check_writable(n);
+        status = check_writable(ns);
     }
     for (unsigned i = 0; i < count && !status; i++) {
         const uint8_t *r = ranges + i * NVME_DSM_RANGE_LEN;
 
-        status = pci_get32(r + 4) ? check_range(n, pci_get64(r + 8), pci_get32(r + 4)) : NVME_SC_SUCCESS;
+        status = pci_get32(r + 4) ? check_range(ns, pci_get64(r + 8), pci_get32(r + 4)) : NVME_SC_SUCCESS;
     }
     if (status || !(req->cmd.cdw11 & NVME_DSM_AD)) {
         return status; /* the other attributes are hints */
@@ -220,7 +234,7 @@ static uint16_t io_dsm(NvmeReq *req)
         uint32_t blocks = pci_get32(r + 4);
         uint64_t slba = blocks ? pci_get64(r + 8) : 0;
 
-        block_discard(n->drive, slba << n->lba_shift, (uint64_t)blocks << n->lba_shift, dsm_part_done, req);
+        block_discard(ns->drive, slba << ns->lba_shift, (uint64_t)blocks << ns->lba_shift, part_done, req);
     }
     return NVME_PENDING;
 }
@@ -239,7 +253,7 @@ static const IoOp io_ops[] = {
 uint16_t nvme_io_execute(NvmeReq *req)
 {
     const IoOp *op = NULL;
-    bool all_ok = req->cmd.opcode == NVME_IO_FLUSH && req->cmd.nsid == NVME_NSID_ALL;
+    uint16_t status;
 
     for (size_t i = 0; i < G_N_ELEMENTS(io_ops) && !op; i++) {
         op = io_ops[i].opcode == req->cmd.opcode ? &io_ops[i] : NULL;
@@ -250,11 +264,9 @@ uint16_t nvme_io_execute(NvmeReq *req)
     if (req->cmd.flags & (NVME_CMD_FUSE | NVME_CMD_PSDT)) {
         return NVME_SC_INVALID_FIELD | NVME_DNR; /* neither fused commands nor SGLs are supported */
     }
-    if (req->cmd.nsid != 1 && !all_ok) {
-        return NVME_SC_INVALID_NSID | NVME_DNR;
+    if (req->cmd.opcode == NVME_IO_FLUSH && req->cmd.nsid == NVME_NSID_ALL) {
+        return flush_all(req);
     }
-    if (!req->n->drive) {
-        return NVME_SC_INVALID_FIELD | NVME_DNR; /* namespace 1 is inactive */
-    }
-    return op->execute(req);
+    status = nvme_ns_find(req->n, req->cmd.nsid, &req->ns);
+    return status ? status : op->execute(req);
 }

@@ -91,21 +91,30 @@ static uint64_t data_units(uint64_t bytes)
 
 static void log_smart(const Nvme *n, uint8_t *page)
 {
+    BlockStats sum = {0};
+
     if (n->features[NVME_FEAT_TEMPERATURE] <= NVME_TEMPERATURE) {
         page[0] = SMART_WARNING_TEMPERATURE;
     }
     pci_set16(page + 1, NVME_TEMPERATURE);
     page[3] = 100; /* available spare, percent */
     page[4] = 10;  /* its threshold */
-    if (n->drive) {
-        const BlockStats *stats = block_stats(n->drive);
+    for (uint32_t i = 0; i < n->ns_count; i++) {
+        if (n->ns[i]) {
+            const BlockStats *stats = block_stats(n->ns[i]->drive);
 
-        pci_set64(page + 32, data_units(stats->read_bytes));
-        pci_set64(page + 48, data_units(stats->write_bytes));
-        pci_set64(page + 64, stats->read_ops);
-        pci_set64(page + 80, stats->write_ops);
-        pci_set64(page + 160, stats->failed_ops); /* media and data integrity errors */
+            sum.read_bytes += stats->read_bytes;
+            sum.write_bytes += stats->write_bytes;
+            sum.read_ops += stats->read_ops;
+            sum.write_ops += stats->write_ops;
+            sum.failed_ops += stats->failed_ops;
+        }
     }
+    pci_set64(page + 32, data_units(sum.read_bytes));
+    pci_set64(page + 48, data_units(sum.write_bytes));
+    pci_set64(page + 64, sum.read_ops);
+    pci_set64(page + 80, sum.write_ops);
+    pci_set64(page + 160, sum.failed_ops); /* media and data integrity errors */
     pci_set64(page + 176, n->error_count);
 }
 
@@ -138,8 +147,11 @@ static void log_effects(const Nvme *n, uint8_t *page)
 
 static void log_changed_ns(const Nvme *n, uint8_t *page)
 {
-    if (n->ns_changed) {
-        pci_set32(page, 1);
+    for (uint32_t i = 0; i < NVME_MAX_NS; i++) {
+        if (n->ns_changed[i / 32] >> (i % 32) & 1) {
+            pci_set32(page, i + 1);
+            page += sizeof(uint32_t);
+        }
     }
 }
 
@@ -196,7 +208,9 @@ uint16_t nvme_get_log_page(NvmeReq *req)
         status = offset & 3 ? NVME_SC_INVALID_FIELD | NVME_DNR : log_transfer(req, log, offset, dwords * 4);
         if (!status && log->event >= 0 && !(req->cmd.cdw10 & LOG_RAE)) {
             n->event_masked &= (uint8_t) ~(1u << log->event);
-            n->ns_changed &= id != NVME_LOG_CHANGED_NS;
+            if (id == NVME_LOG_CHANGED_NS) {
+                memset(n->ns_changed, 0, sizeof(n->ns_changed));
+            }
             loop_bh_schedule(n->bh);
         }
         return status;

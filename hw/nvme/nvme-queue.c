@@ -104,15 +104,19 @@ static void cq_notify(Nvme *n, unsigned cqid)
 void nvme_batch_begin(Nvme *n)
 {
     n->batch++;
-    if (n->drive) {
-        block_plug(n->drive);
+    for (uint32_t i = 0; i < n->ns_count; i++) {
+        if (n->ns[i]) {
+            block_plug(n->ns[i]->drive);
+        }
     }
 }
 
 void nvme_batch_end(Nvme *n)
 {
-    if (n->drive) {
-        block_unplug(n->drive);
+    for (uint32_t i = 0; i < n->ns_count; i++) {
+        if (n->ns[i]) {
+            block_unplug(n->ns[i]->drive);
+        }
     }
     if (--n->batch == 0 && n->notify_count) {
         nvme_notify_flush(n);

@@ -22,6 +22,7 @@
 #define NVME_MAX_AERL          15
 #define NVME_MAX_EVENTS        16
 #define NVME_ERROR_LOG_ENTRIES 4
+#define NVME_MAX_NS            256
 #define NVME_TEMPERATURE       323 /* kelvin */
 #define NVME_BAR_SIZE          0x4000
 #define NVME_MSIX_TABLE        0x2000
@@ -34,6 +35,16 @@
 
 typedef struct Nvme Nvme;
 typedef struct NvmeReq NvmeReq;
+
+/* A namespace; nvme-ns.c. */
+typedef struct NvmeNs {
+    Nvme *ctrl;          /* NULL: not attached */
+    BlockBackend *drive; /* NULL: none, not attached */
+    uint32_t nsid;
+    uint32_t block_size, physical_block_size; /* bytes */
+    uint8_t lba_shift;
+    uint64_t blocks;
+} NvmeNs;
 
 typedef struct NvmeSq {
     uint64_t base;
@@ -79,6 +90,7 @@ typedef struct NvmeMap {
 struct NvmeReq {
     NvmeReq *next;
     Nvme *n;
+    NvmeNs *ns;          /* of an I/O command; commands end before it is detached */
     uint32_t generation; /* of the controller when fetched: an older one no longer completes */
     uint16_t sqid;
     uint16_t status; /* first error of several parts */
@@ -99,11 +111,10 @@ struct Nvme {
     PciDevice pci;
     /* properties */
     char *serial;
-    BlockBackend *drive; /* NULL: no namespace */
     uint32_t max_ioqpairs;
     uint16_t msix_qsize;
     uint8_t mdts, aerl;
-    uint32_t block_size, physical_block_size; /* bytes */
+    NvmeNs own;     /* of drive= */
 
     /* registers */
     uint64_t cap, asq, acq;
@@ -112,8 +123,9 @@ struct Nvme {
 
     /* derived when enabled */
     uint32_t page_size;
-    uint8_t lba_shift;
-    uint64_t blocks; /* size of the namespace */
+    NvmeNs *ns[NVME_MAX_NS]; /* by nsid - 1; NULL: inactive */
+    uint32_t ns_count;       /* largest nsid in use */
+    uint32_t ns_changed[NVME_MAX_NS / 32]; /* bit an nsid - 1: the Changed Namespace List */
 
     NvmeSq sq[NVME_MAX_QUEUES];
     NvmeCq cq[NVME_MAX_QUEUES];
@@ -124,11 +136,11 @@ struct Nvme {
     uint8_t aer_count;
     NvmeEvent events[NVME_MAX_EVENTS];
     uint8_t event_count;
-    bool ns_changed; /* the namespace was resized, its Changed Namespace List not read yet */
     uint8_t event_masked; /* bit a type: reported, log page not read yet */
     NvmeErrorEntry errors[NVME_ERROR_LOG_ENTRIES];
     uint64_t error_count;
     bool shutting_down, stopping;
+    uint32_t flushes; /* of the shutdown, not done */
 
     uint32_t generation;
     uint32_t in_flight; /* requests that are not free */
@@ -160,6 +172,17 @@ static inline bool nvme_ready(const Nvme *n)
 void nvme_fatal(Nvme *n, const char *why);
 /* A request was freed: a disable or a shutdown may be waiting for the last. */
 void nvme_req_gone(Nvme *n);
+
+extern const PciModel nvme_model;
+extern const DeviceModel nvme_ns_model;
+
+/* --- nvme-ns.c --- */
+/* Takes ns->drive for a namespace of n, with ns->nsid or (0) the first free id.  Home lock of n. */
+bool nvme_ns_attach(Nvme *n, NvmeNs *ns, Device *user, GError **error);
+void nvme_ns_detach(NvmeNs *ns);
+/* A status; on success *ns is active. */
+uint16_t nvme_ns_find(const Nvme *n, uint32_t nsid, NvmeNs **ns);
+void nvme_ns_uuid(const NvmeNs *ns, uint8_t uuid[16]);
 
 /* --- nvme-queue.c --- */
 void nvme_sq_init(Nvme *n, unsigned qid, uint64_t base, uint32_t entries, uint16_t cqid);

@@ -35,7 +35,7 @@
 extern const PciModel nvme_model;
 static const MachineModel bare_model = {
     .model = {.name = "bare", .kind = MODEL_MACHINE, .size = sizeof(Machine), .state = &state_none}};
-const Model *const model_table[] = {&bare_model.model, &nvme_model.dev, NULL};
+const Model *const model_table[] = {&bare_model.model, &nvme_model.dev, &nvme_ns_model.model, NULL};
 TraceEvent *const trace_tables[] = {NULL};
 
 typedef struct Queue {
@@ -401,7 +401,9 @@ static void test_identify(void **state)
     id = (NvmeCmd){.opcode = NVME_ADM_IDENTIFY, .nsid = 1, .prp1 = BUF, .cdw10 = NVME_CNS_DESCRIPTORS};
     assert_int_equal(admin(f, id), 0);
     assert_int_equal(pci_get16(f->ram + BUF), 16 << 8 | 3);
-    id.nsid = 2;
+    id.nsid = 2; /* inactive */
+    assert_int_equal(admin(f, id), DNR(NVME_SC_INVALID_FIELD));
+    id.nsid = NVME_MAX_NS + 1;
     assert_int_equal(admin(f, id), DNR(NVME_SC_INVALID_NSID));
     id.cdw10 = 0x77;
     assert_int_equal(admin(f, id), DNR(NVME_SC_INVALID_FIELD));
@@ -543,7 +545,7 @@ static void test_io_errors(void **state)
     assert_int_equal(io(f, rw(NVME_IO_READ, 0, 8, BUF + 2, 0)), DNR(NVME_SC_PRP_OFFSET));
     assert_int_equal(io(f, rw(NVME_IO_READ, 0, 8, 0x20000000, 0)), NVME_SC_DATA_TRANSFER);
     cmd.nsid = 2;
-    assert_int_equal(io(f, cmd), DNR(NVME_SC_INVALID_NSID));
+    assert_int_equal(io(f, cmd), DNR(NVME_SC_INVALID_FIELD));
     cmd.nsid = 1;
     cmd.flags = 0x40; /* SGL */
     assert_int_equal(io(f, cmd), DNR(NVME_SC_INVALID_FIELD));
@@ -618,7 +620,7 @@ static void test_wrap_and_full(void **state)
         }
         push(f, &f->io1, rw(NVME_IO_READ, 0, 1, BUF, 0));
         ring(f, &f->io1);
-        block_drain(nvme_of(f->dev)->drive);
+        block_drain(nvme_of(f->dev)->own.drive);
         loop_iterate(f->m->main_loop, false);
         posted = poll_cqe(f, &f->io1, &c);
         assert_int_equal(posted, 0);
@@ -735,6 +737,81 @@ static void test_resize(void **state)
     assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_IDENTIFY, .nsid = 1, .prp1 = BUF}), NVME_SC_SUCCESS);
     assert_int_equal(pci_get64(f->ram + BUF), (size + 65536) / 512);
     assert_true(block_resize(drive, size, NULL));
+}
+
+static Device *add_namespace(Fixture *f, const char *nsid, GError **error)
+{
+    struct json_object *opts = opts_parse("-drive", "id=d1,file=null-co://,file.size=8M,file.read-zeroes=on", NULL, NULL);
+
+    if (!block_find(f->m, "d1")) {
+        assert_non_null(block_open(f->m, opts, NULL));
+    }
+    json_object_put(opts);
+    return device_create(f->m, &nvme_ns_model.model, "ns", error, "drive", "d1", "bus", "nvme0", "nsid", nsid,
+                         "logical_block_size", "4096", "physical_block_size", "4096", NULL);
+}
+
+static void test_namespaces(void **state)
+{
+    Fixture *f = *state;
+    NvmeCmd list = {.opcode = NVME_ADM_IDENTIFY, .prp1 = BUF, .cdw10 = NVME_CNS_ACTIVE_LIST};
+    NvmeCmd log = {.opcode = NVME_ADM_GET_LOG_PAGE, .prp1 = BUF, .cdw10 = NVME_LOG_CHANGED_NS | 15 << 16};
+    NvmeCmd read = rw(NVME_IO_READ, 2047, 1, BUF, 0);
+    GError *error = NULL;
+    Device *ns;
+    Completion c;
+
+    enable(f);
+    create_io(f, 0);
+    admin(f, (NvmeCmd){.opcode = NVME_ADM_SET_FEATURES, .cdw10 = NVME_FEAT_ASYNC_EVENT, .cdw11 = 0x100});
+    push(f, &f->admin, (NvmeCmd){.opcode = NVME_ADM_ASYNC_EVENT});
+    ring(f, &f->admin);
+    assert_null(add_namespace(f, "1", &error));
+    assert_string_equal(error->message, "nvme-ns.nsid: is taken (1, allowed 1..256)");
+    g_clear_error(&error);
+    ns = add_namespace(f, "40", &error);
+    assert_non_null(ns);
+    c = wait_cqe(f, &f->admin);
+    ack(f, &f->admin);
+    assert_int_equal(c.result & 0xffff, NVME_EVENT_NOTICE_NS_ATTRIBUTE << 8 | NVME_EVENT_NOTICE);
+    assert_int_equal(admin(f, log), 0);
+    assert_int_equal(pci_get32(f->ram + BUF), 40);
+    assert_int_equal(admin(f, list), 0);
+    assert_int_equal(pci_get32(f->ram + BUF), 1);
+    assert_int_equal(pci_get32(f->ram + BUF + 4), 40);
+    assert_int_equal(pci_get32(f->ram + BUF + 8), 0);
+    assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_IDENTIFY, .nsid = 40, .prp1 = BUF}), 0);
+    assert_int_equal(pci_get64(f->ram + BUF), 2048);
+    assert_int_equal(f->ram[BUF + 130], 12);
+    /* Its own size and block size; the other one's data is not reached. */
+    memset(f->ram + BUF, 0xee, 8192);
+    read.nsid = 40;
+    assert_int_equal(io(f, read), 0);
+    assert_int_equal(f->ram[BUF + 4095], 0);
+    assert_int_equal(f->ram[BUF + 4096], 0xee);
+    read.cdw10 = 2048;
+    assert_int_equal(io(f, read), DNR(NVME_SC_LBA_RANGE));
+    assert_int_equal(io(f, (NvmeCmd){.opcode = NVME_IO_FLUSH, .nsid = NVME_NSID_ALL}), 0);
+    /* Unplugged with commands in its queue: they end, it is gone, the other one works. */
+    read.cdw10 = 0;
+    push(f, &f->io1, read);
+    ring(f, &f->io1);
+    device_destroy(ns);
+    assert_int_equal(wait_cqe(f, &f->io1).status, 0);
+    ack(f, &f->io1);
+    assert_int_equal(io(f, read), DNR(NVME_SC_INVALID_FIELD));
+    read.nsid = 1;
+    assert_int_equal(io(f, read), 0);
+    /* The controller goes first. */
+    ns = add_namespace(f, "0", &error);
+    assert_non_null(ns);
+    device_destroy(&f->dev->dev);
+    f->dev = NULL;
+    device_destroy(ns);
+    assert_null(add_namespace(f, "0", &error));
+    assert_non_null(strstr(error->message, "no such controller ('nvme0')"));
+    g_clear_error(&error);
+    add_controller(f);
 }
 
 static void push_reads(Fixture *f)
@@ -920,6 +997,7 @@ int main(void)
         TEST(test_msix),
         TEST(test_async_events),
         TEST(test_resize),
+        TEST(test_namespaces),
         TEST(test_disable_mid_io),
         TEST(test_reset_mid_io),
         TEST(test_delete_mid_io),
