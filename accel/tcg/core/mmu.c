@@ -330,7 +330,7 @@ void x86_tlb_flush(X86Cpu *cpu)
             cpu->fetch[i][n].tag = TLB_NONE;
         }
     }
-    cpu->local_count = 0;
+    cpu->tlb_locals.count = cpu->fetch_locals.count = 0;
     cpu->large_first = UINT64_MAX;
     cpu->large_last = 0;
     x86_jumps_flush(cpu);
@@ -348,23 +348,25 @@ void x86_serialize(X86Cpu *cpu)
 
 void x86_tlb_flush_local(X86Cpu *cpu)
 {
-    if (!(cpu->cr4 & X86_CR4_PGE) || cpu->local_count > TLB_LOCALS) {
+    if (!(cpu->cr4 & X86_CR4_PGE) || cpu->tlb_locals.count > TLB_LOCALS || cpu->fetch_locals.count > TLB_LOCALS) {
         x86_tlb_flush(cpu);
         return;
     }
-    for (unsigned i = 0; i < cpu->local_count; i++) {
-        tlb_drop_local(&cpu->tlbs[0][cpu->locals[i]]);
+    for (unsigned i = 0; i < cpu->tlb_locals.count; i++) {
+        tlb_drop_local(&cpu->tlbs[0][cpu->tlb_locals.at[i]]);
     }
-    cpu->local_count = 0;
+    for (unsigned i = 0; i < cpu->fetch_locals.count; i++) {
+        FetchEntry *f = &cpu->fetch[0][cpu->fetch_locals.at[i]];
+
+        f->tag |= !f->global; /* TLB_NONE's bit: no page has it */
+    }
+    cpu->tlb_locals.count = cpu->fetch_locals.count = 0;
     for (unsigned i = 0; i < TLB_EMPTY; i++) {
         for (unsigned n = TLB_SIZE; n < TLB_ALL; n++) {
             tlb_drop_local(&cpu->tlbs[i][n]);
         }
     }
     for (unsigned i = 0; i < 2; i++) {
-        for (unsigned n = 0; n < FETCH_SIZE; n++) {
-            cpu->fetch[i][n].tag |= !cpu->fetch[i][n].global; /* TLB_NONE's bit: no page has it */
-        }
         if (cpu->jump_local[i]) {
             jumps_flush(cpu, i);
         }
@@ -454,6 +456,14 @@ static const TlbEntry *tlb_find(X86Cpu *cpu, uint64_t linear, unsigned which, bo
     return NULL;
 }
 
+static void locals_add(TlbLocals *l, ptrdiff_t place)
+{
+    if (l->count < TLB_LOCALS) {
+        l->at[l->count] = (uint16_t)place;
+    }
+    l->count += l->count <= TLB_LOCALS;
+}
+
 static void tlb_fill(X86Cpu *cpu, TlbEntry *e, uint64_t tag, const uint8_t *host, bool writable, bool global)
 {
     size_t which = (size_t)(e - cpu->tlbs[0]) / TLB_ALL;
@@ -463,10 +473,7 @@ static void tlb_fill(X86Cpu *cpu, TlbEntry *e, uint64_t tag, const uint8_t *host
     }
     *e = (TlbEntry){.rd = tag, .wr = writable ? tag : TLB_NONE, .addend = (uintptr_t)host - tag, .global = global};
     if (!global) {
-        if (cpu->local_count < TLB_LOCALS) {
-            cpu->locals[cpu->local_count] = (uint16_t)(e - cpu->tlbs[0]);
-        }
-        cpu->local_count += cpu->local_count <= TLB_LOCALS;
+        locals_add(&cpu->tlb_locals, e - cpu->tlbs[0]);
     }
 }
 
@@ -526,6 +533,9 @@ FetchEntry *x86_fetch_page(X86Cpu *cpu, uint64_t linear)
         x86_raise_gp(cpu, 0); /* no code in device memory */
     }
     *f = (FetchEntry){.tag = tag, .phys = t.gpa, .host = page->host, .global = t.global};
+    if (!t.global) {
+        locals_add(&cpu->fetch_locals, f - cpu->fetch[0]);
+    }
     x86_code_page_check(cpu, t.gpa, page->host);
     /* Stores to this page must be seen from now on. */
     for (unsigned i = 0; i < TLB_EMPTY; i++) {

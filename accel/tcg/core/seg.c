@@ -46,6 +46,7 @@ void x86_update_mode(X86Cpu *cpu)
     x86_update_tlb(cpu);
     /* Whatever needs a look at each instruction takes them one by one. */
     mode |= (cpu->rflags & X86_FLAG_TF) || cpu->tlb == cpu->tlbs[TLB_EMPTY] ? MODE_TF : 0;
+    mode |= cpu->tlb == cpu->tlbs[TLB_SUPERVISOR_AC] ? MODE_AC : 0;
     cpu->mode = mode | (cpu->cpl == 3 ? MODE_USER : 0);
 }
 

@@ -144,7 +144,8 @@ struct Block {
 
 /* Bits of Block.mode and X86Cpu.mode: everything a decoded op depends on. */
 enum { MODE_LONG64 = 1, MODE_CS32 = 2, MODE_SS32 = 4, MODE_PROT = 8, MODE_FLAT = 16, MODE_VM86 = 32, MODE_TF = 64, MODE_NO_SIMD = 128,
-       MODE_USER = 256, MODE_DEAD = 512, MODE_CHECK_ES = 1024 /* and the five segments after it: accesses are checked */ };
+       MODE_USER = 256, MODE_DEAD = 512, MODE_CHECK_ES = 1024 /* and the five segments after it: accesses are checked */,
+       MODE_AC = 1 << 16 /* the TLB is TLB_SUPERVISOR_AC */ };
 
 /*
  * The TLBs: supervisor, user, and supervisor while RFLAGS.AC lets it reach user
@@ -168,8 +169,13 @@ typedef struct TlbEntry {
     uint64_t global;     /* survives a change of CR3 */
 } TlbEntry;
 
-/* Places in the TLB filled with pages that are not global since they were last flushed; more: all are. */
+/* The places of a TLB that were filled with pages that are not global since these were last flushed. */
 #define TLB_LOCALS 512
+
+typedef struct TlbLocals {
+    unsigned count;      /* above TLB_LOCALS: more than are listed */
+    uint16_t at[TLB_LOCALS];
+} TlbLocals;
 
 /* Where a physical page is on the host. */
 typedef struct BusEntry {
@@ -187,7 +193,7 @@ typedef struct FetchEntry {
     uint64_t global;
 } FetchEntry;
 
-#define FETCH_SIZE 256
+#define FETCH_SIZE 1024u
 #define JUMP_BITS 12
 #define JUMP_SIZE (1u << JUMP_BITS)
 #define JUMP_PAGE_WORDS 16
@@ -205,7 +211,7 @@ typedef struct CodePage {
     uint8_t *copy;       /* the page's bytes when its blocks were decoded */
 } CodePage;
 
-#define BLOCK_HASH_BITS 14
+#define BLOCK_HASH_BITS 17
 #define BLOCK_HASH_SIZE (1u << BLOCK_HASH_BITS)
 #define PAGE_HASH_SIZE 1024
 
@@ -242,8 +248,7 @@ struct X86Cpu {
     uint64_t gen[2];          /* of the jump cache: older entries are void */
     bool jump_local[2];       /* has it entries of pages that are not global? */
     uint64_t jump_pages[JUMP_PAGE_WORDS]; /* bits of a hash of the pages it leads to */
-    uint16_t locals[TLB_LOCALS];
-    unsigned local_count;
+    TlbLocals tlb_locals, fetch_locals;
     BusEntry bus_pages[BUS_PAGES];
     uint64_t large_first, large_last; /* linear addresses between which the TLB may hold parts of large pages */
     uint64_t pdpte[4];        /* PAE paging: as loaded with CR3 */

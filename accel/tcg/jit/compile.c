@@ -137,8 +137,9 @@ void jit_address(Compiler *c)
 
 uint8_t *jit_translate(Compiler *c, unsigned size, bool write)
 {
-    const bool user = c->block->mode & MODE_USER;
-    const int32_t entry = (int32_t)(offsetof(X86Cpu, tlbs) + user * sizeof(c->cpu->tlbs[0]));
+    const uint32_t mode = c->block->mode;
+    const unsigned which = mode & MODE_USER ? TLB_USER : mode & MODE_AC ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
+    const int32_t entry = (int32_t)(offsetof(X86Cpu, tlbs) + which * sizeof(c->cpu->tlbs[0]));
     const int32_t tag = entry + (int32_t)(write ? offsetof(TlbEntry, wr) : offsetof(TlbEntry, rd));
     Asm *a = &c->a;
     uint8_t *miss;
