@@ -171,6 +171,7 @@ enum {
     VFU_PCI_DEV_CFG_REGION_IDX,
     VFU_PCI_DEV_VGA_REGION_IDX,
     VFU_PCI_DEV_NUM_REGIONS,
+    VFU_PCI_DEV_MIGR_REGION_IDX = VFU_PCI_DEV_NUM_REGIONS, /* see vfu_setup_device_migration_region() */
 };
 
 #define VFU_REGION_FLAG_READ      (1 << 0)
@@ -195,8 +196,11 @@ int vfu_setup_region(vfu_ctx_t *vfu_ctx, int region_idx, size_t size, vfu_region
 
 /*
  * Offers the client an eventfd to signal instead of writing [gpa_offset, +size) of the region; flags are KVM_IOEVENTFD_FLAG_*.  fd -1: no
- * fd.  shadow_fd other than -1: memory in which the written value is left at shadow_offset.  The fds stay the caller's.  EINVAL, ENOMEM.
+ * fd.  shadow_fd other than -1: memory in which the written value is left at shadow_offset.  Additive: with
+ * VFU_IOEVENTFD_FLAG_IOREGIONFD it is an ioregionfd, the rest of flags are KVM_IOREGION_*, datamatch is its user_data, and there is no
+ * shadow.  The fds stay the caller's.  A client over a connection without fds is offered none.  EINVAL, ENOMEM.
  */
+#define VFU_IOEVENTFD_FLAG_IOREGIONFD (1u << 31)
 int vfu_create_ioeventfd(vfu_ctx_t *vfu_ctx, uint32_t region_idx, int fd, size_t gpa_offset, uint32_t size,
                          uint32_t flags, uint64_t datamatch, int shadow_fd, size_t shadow_offset);
 
@@ -241,6 +245,11 @@ int vfu_irq_trigger_type(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, uint32_
 
 /* ---- DMA ---- */
 
+/*
+ * Memory behind an fd is mapped.  When the first such mapping is made the library installs a handler for SIGBUS, which passes on what
+ * is not its own: a client that makes its file shorter than what it mapped loses its connection, and the device finds
+ * zeroes there, instead of dying.  A program that replaces the handler later goes without that.
+ */
 typedef struct vfu_dma_info {
     struct iovec iova;    /* the range in the device's DMA addresses */
     void *vaddr;          /* where it is mapped here, or NULL */
@@ -344,6 +353,13 @@ typedef struct {
 
 /* EINVAL: version, or a callback that is NULL.  Again: replaces. */
 int vfu_setup_device_migration_callbacks(vfu_ctx_t *vfu_ctx, const vfu_migration_callbacks_t *callbacks);
+
+/*
+ * Additive: also serves clients that migrate through a region of version 1 (index VFU_PCI_DEV_MIGR_REGION_IDX, type 3, subtype 1)
+ * with a data window of data_size bytes, 1 to 1 MiB.  Needs the callbacks; GET_INFO then tells one region more.
+ * EINVAL, ENOMEM.
+ */
+int vfu_setup_device_migration_region(vfu_ctx_t *vfu_ctx, size_t data_size);
 
 /* ---- PCI ---- */
 

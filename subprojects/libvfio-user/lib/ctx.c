@@ -196,6 +196,7 @@ VFU_EXPORT void vfu_destroy_ctx(vfu_ctx_t *ctx)
         free(ctx->regions[i].io_fds);
     }
     free(ctx->pci.space);
+    free(ctx->migration.window.data);
     const int fds[] = { ctx->listen_fd, ctx->handed_fd, ctx->handed_out_fd, ctx->epoll_fd, ctx->ready_fd };
 
     for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {

@@ -34,12 +34,28 @@ int dirty_region_start(vfu_ctx_t *ctx, DmaRegion *region)
         return 0;
     }
     size = wire_bitmap_size(region->size, ctx->dma.log_page_size);
-    if (ctx->dma.log_page_size > region->size || size > WIRE_MAX_BITMAP) {
+    if (ctx->dma.log_page_size > region->size) {
         return EINVAL;
     }
+    /* What one client can make us allocate, over all its regions. */
+    if (size > WIRE_MAX_BITMAP - ctx->dma.log_bytes) {
+        return ENOSPC;
+    }
     region->dirty = calloc(1, size);
+    if (region->dirty == NULL) {
+        return ENOMEM;
+    }
     region->dirty_size = size;
-    return region->dirty ? 0 : ENOMEM;
+    ctx->dma.log_bytes += size;
+    return 0;
+}
+
+void dirty_region_stop(vfu_ctx_t *ctx, DmaRegion *region)
+{
+    free(region->dirty);
+    region->dirty = NULL;
+    ctx->dma.log_bytes -= region->dirty_size;
+    region->dirty_size = 0;
 }
 
 static int region_start(DmaRegion *region, void *opaque)
@@ -49,9 +65,7 @@ static int region_start(DmaRegion *region, void *opaque)
 
 static int region_stop(DmaRegion *region, void *opaque)
 {
-    free(region->dirty);
-    region->dirty = NULL;
-    region->dirty_size = 0;
+    dirty_region_stop(opaque, region);
     return 0;
 }
 

@@ -211,7 +211,7 @@ static size_t file_page_size(int fd)
 }
 
 /* Maps whole pages around the range; vaddr is exactly its first byte. */
-static int region_mmap(DmaRegion *region)
+static int region_mmap(vfu_ctx_t *ctx, DmaRegion *region)
 {
     size_t page = file_page_size(region->fd);
     uint64_t inside = region->fd_offset & (page - 1);
@@ -227,18 +227,20 @@ static int region_mmap(DmaRegion *region)
     region->info.mapping = (struct iovec){ base, length };
     region->info.vaddr = (uint8_t *)base + inside;
     region->info.page_size = page;
-    return 0;
+    region->guard = sigbus_guard(ctx, &region->info);
+    return region->guard ? 0 : ENOMEM;
 }
 
-static void region_free(DmaRegion *region)
+static void region_free(vfu_ctx_t *ctx, DmaRegion *region)
 {
+    sigbus_unguard(region->guard);
+    dirty_region_stop(ctx, region);
     if (region->info.mapping.iov_base) {
         munmap(region->info.mapping.iov_base, region->info.mapping.iov_len);
     }
     if (region->fd >= 0) {
         close(region->fd);
     }
-    free(region->dirty);
     free(region);
 }
 
@@ -287,7 +289,7 @@ int dma_handle_map(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
     if (m->fd_count) {
         region->fd = m->fds[0];
         m->fds[0] = -1;
-        err = map.flags & WIRE_DMA_FILE_IO ? 0 : region_mmap(region);
+        err = map.flags & WIRE_DMA_FILE_IO ? 0 : region_mmap(ctx, region);
     }
     if (err == 0 && ctx->dma.logging) {
         err = dirty_region_start(ctx, region);
@@ -296,7 +298,7 @@ int dma_handle_map(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
         err = table_insert(&ctx->dma.table, region);
     }
     if (err) {
-        region_free(region);
+        region_free(ctx, region);
         return err;
     }
     if (ctx->dma.register_cb) {
@@ -312,7 +314,7 @@ static void dma_remove(vfu_ctx_t *ctx, DmaRegion *region)
     if (ctx->dma.unregister_cb) {
         ctx->dma.unregister_cb(ctx, &region->info);
     }
-    region_free(region);
+    region_free(ctx, region);
 }
 
 void dma_unmap_all(vfu_ctx_t *ctx)

@@ -30,8 +30,9 @@ bool migration_allows(const vfu_ctx_t *ctx, unsigned command)
     case WIRE_REGION_READ:
     case WIRE_REGION_WRITE:
     case WIRE_WRITE_MULTI:
-        return state == WIRE_STATE_STOP;
+        return state == WIRE_STATE_STOP || migration_region_size(ctx);
     case WIRE_DEVICE_FEATURE:
+    case WIRE_DIRTY_PAGES:
     case WIRE_MIG_DATA_READ:
         return true;
     default:
@@ -80,8 +81,7 @@ static const vfu_migr_state_t callback_state[WIRE_STATE_COUNT] = {
     [WIRE_STATE_PRE_COPY] = VFU_MIGR_STATE_PRE_COPY,
 };
 
-/* Walks to the state; a step that fails leaves the device in the last good one. */
-static int migration_go_to(vfu_ctx_t *ctx, uint32_t target)
+int migration_go_to(vfu_ctx_t *ctx, uint32_t target)
 {
     Migration *mig = &ctx->migration;
 

@@ -213,13 +213,24 @@ static void cap_store(uint8_t *bytes, const uint8_t *mask, const uint8_t *buf, s
 
 static int write_pm(vfu_ctx_t *ctx, const Capability *cap, const uint8_t *buf, size_t count, uint64_t offset)
 {
+    const uint16_t mask = PCI_PM_CTRL_STATE_MASK | PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_DATA_SEL_MASK;
+    uint8_t *bytes = cap_bytes(ctx, cap);
+    uint16_t value, status;
+
     if (offset != PCI_PM_CTRL) {
         return ENOTSUP;
     }
     if (count != 2) {
         return EINVAL;
     }
-    memcpy(cap_bytes(ctx, cap) + offset, buf, count);
+    value = wire_get_u16(buf, 0);
+    status = wire_get_u16(bytes, offset);
+    status = (uint16_t)((status & ~mask) | (value & mask));
+    /* A 1 clears the event. */
+    if (value & PCI_PM_CTRL_PME_STATUS) {
+        status = (uint16_t)(status & ~PCI_PM_CTRL_PME_STATUS);
+    }
+    wire_put_u16(bytes, offset, status);
     return 0;
 }
 
@@ -243,6 +254,12 @@ static int write_msi(vfu_ctx_t *ctx, const Capability *cap, const uint8_t *buf, 
         if (mme > mmc || mme > 5) {
             return EINVAL;
         }
+    }
+    /* Without vectors that can be masked there is no mask register. */
+    if (!(wire_get_u16(bytes, PCI_MSI_FLAGS) & PCI_MSI_FLAGS_MASKBIT)) {
+        size_t end = bytes[PCI_MSI_FLAGS] & PCI_MSI_FLAGS_64BIT ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32;
+
+        count = offset >= end ? 0 : count < end - offset ? count : (size_t)(end - offset);
     }
     cap_store(bytes, mask, buf, count, offset);
     return 0;
@@ -296,6 +313,7 @@ static int write_exp(vfu_ctx_t *ctx, const Capability *cap, const uint8_t *buf, 
         /* A 1 clears the error bits. */
         wire_put_u16(bytes, offset, (uint16_t)(wire_get_u16(bytes, offset) & ~(value & 0xf)));
         return 0;
+    /* There is no link whose behaviour they could change. */
     case PCI_EXP_LNKCTL:
     case PCI_EXP_LNKSTA:
     case PCI_EXP_SLTCTL:

@@ -43,7 +43,7 @@ void *reply_reserve(Reply *r, size_t size);
 
 typedef struct IoEventFd {
     uint64_t offset;
-    uint32_t size, flags;
+    uint32_t size, flags, type;
     int fd;
     uint64_t datamatch;
     int shadow_fd;
@@ -80,6 +80,8 @@ typedef struct PollWindow {
     uint64_t idle_since;        /* when there was nothing, 0: not since the last message */
 } PollWindow;
 
+typedef struct SigbusGuard SigbusGuard;
+
 /* A mapped range of the client's memory. */
 typedef struct DmaRegion {
     vfu_dma_info_t info;
@@ -87,6 +89,7 @@ typedef struct DmaRegion {
     int fd;                     /* -1: by messages */
     uint64_t fd_offset;
     bool writeable;
+    SigbusGuard *guard;         /* of the mapping */
     uint8_t *dirty;             /* bitmap while logging */
     size_t dirty_size;
 } DmaRegion;
@@ -121,6 +124,7 @@ typedef struct Dma {
     DmaTable table;
     bool logging;
     uint64_t log_page_size;
+    uint64_t log_bytes;         /* of all bitmaps */
     pthread_mutex_t message_lock; /* one message to the client at a time */
     uint16_t message_id;
     uint32_t stale_replies;     /* of requests given up after the timeout */
@@ -141,10 +145,19 @@ typedef struct Pci {
     uint32_t cap_count, ext_cap_count;
 } Pci;
 
+/* The data of the version 1 region. */
+typedef struct MigrationWindow {
+    uint8_t *data;              /* NULL: no such region */
+    size_t size;
+    size_t filled;              /* bytes the device gave */
+    bool handed_out;            /* and the client has taken */
+} MigrationWindow;
+
 typedef struct Migration {
     bool enabled;
     vfu_migration_callbacks_t cb;
     uint32_t state;             /* WIRE_STATE_* */
+    MigrationWindow window;
 } Migration;
 
 /* A command that was read while a reply was awaited. */
@@ -283,6 +296,8 @@ int dma_table_walk(DmaTable *t, int (*fn)(DmaRegion *region, void *opaque), void
 void dirty_mark(vfu_ctx_t *ctx, DmaRegion *region, uint64_t offset, uint64_t length);
 /* A bitmap for a region while logging is on; ENOMEM, EINVAL (page larger than region). */
 int dirty_region_start(vfu_ctx_t *ctx, DmaRegion *region);
+/* Frees a region's bitmap. */
+void dirty_region_stop(vfu_ctx_t *ctx, DmaRegion *region);
 int dirty_log_start(vfu_ctx_t *ctx, uint64_t page_size);
 void dirty_log_stop(vfu_ctx_t *ctx);
 int dirty_report(vfu_ctx_t *ctx, uint64_t iova, uint64_t length, uint64_t page_size, uint8_t *bitmap, size_t size);
@@ -294,6 +309,22 @@ int migration_handle_read(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
 int migration_handle_write(vfu_ctx_t *ctx, WireMessage *m, Reply *r);
 /* May this command run in the present state? */
 bool migration_allows(const vfu_ctx_t *ctx, unsigned command);
+/* Walks to a WIRE_STATE_*; EINVAL: no way; a step that fails leaves the device in the last good state. */
+int migration_go_to(vfu_ctx_t *ctx, uint32_t target);
+
+/* ---- migration-region ---- */
+/* 0: there is none. */
+uint64_t migration_region_size(const vfu_ctx_t *ctx);
+/* An access inside the region. */
+int migration_region_access(vfu_ctx_t *ctx, const WireRegionAccess *a, uint8_t *buf, bool is_write);
+bool migration_region_sets_state(const vfu_ctx_t *ctx, const WireRegionAccess *a);
+/* Forgets data that was not taken. */
+void migration_region_reset(vfu_ctx_t *ctx);
+
+/* ---- sigbus ---- */
+/* Watches a mapping until sigbus_unguard(); NULL: no memory. */
+SigbusGuard *sigbus_guard(vfu_ctx_t *ctx, const vfu_dma_info_t *info);
+void sigbus_unguard(SigbusGuard *g);
 
 /* ---- pci ---- */
 /* 0, or an errno. */

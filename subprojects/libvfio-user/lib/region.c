@@ -101,6 +101,28 @@ VFU_EXPORT int vfu_setup_region(vfu_ctx_t *ctx, int idx, size_t size, vfu_region
     return 0;
 }
 
+/* The version 1 migration region, with the capability that says so. */
+static int migration_info(vfu_ctx_t *ctx, WireRegionInfo *info, Reply *r)
+{
+    uint32_t argsz = info->argsz;
+
+    *info = (WireRegionInfo){
+        .argsz = WIRE_REGION_INFO_SIZE + WIRE_REGION_TYPE_SIZE,
+        .index = VFU_PCI_DEV_MIGR_REGION_IDX,
+        .flags = WIRE_REGION_READ_FLAG | WIRE_REGION_WRITE_FLAG,
+        .size = migration_region_size(ctx),
+    };
+    if (argsz >= info->argsz) {
+        uint8_t *cap = reply_reserve(r, WIRE_REGION_TYPE_SIZE);
+
+        wire_region_type_encode(cap, WIRE_REGION_TYPE_MIGRATION, WIRE_REGION_SUBTYPE_MIGRATION);
+        info->flags |= WIRE_REGION_CAPS;
+        info->cap_offset = WIRE_REGION_INFO_SIZE;
+    }
+    r->head_len = wire_region_info_encode(r->head, info);
+    return 0;
+}
+
 int region_handle_info(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
 {
     WireRegionInfo info;
@@ -111,6 +133,9 @@ int region_handle_info(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
     size_t full;
     int err = wire_region_info_decode(&info, m->body, m->len);
 
+    if (err == 0 && info.index == VFU_PCI_DEV_MIGR_REGION_IDX && migration_region_size(ctx)) {
+        return migration_info(ctx, &info, r);
+    }
     if (err || info.index >= VFU_PCI_DEV_NUM_REGIONS) {
         return EINVAL;
     }
@@ -152,7 +177,10 @@ static int region_access(vfu_ctx_t *ctx, const WireRegionAccess *a, uint8_t *buf
     const Region *region;
     ssize_t done;
 
-    if (a->region >= VFU_PCI_DEV_NUM_REGIONS) {
+    if (a->region == VFU_PCI_DEV_MIGR_REGION_IDX && wire_range_inside(a->offset, a->count, migration_region_size(ctx))) {
+        return a->count ? migration_region_access(ctx, a, buf, is_write) : 0;
+    }
+    if (a->region >= VFU_PCI_DEV_NUM_REGIONS || ctx->migration.state == WIRE_STATE_STOP_COPY) {
         return EINVAL;
     }
     region = &ctx->regions[a->region];
@@ -238,9 +266,13 @@ int region_handle_write_multi(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
 VFU_EXPORT int vfu_create_ioeventfd(vfu_ctx_t *ctx, uint32_t region_idx, int fd, size_t gpa_offset, uint32_t size,
                                     uint32_t flags, uint64_t datamatch, int shadow_fd, size_t shadow_offset)
 {
+    bool io_region = flags & VFU_IOEVENTFD_FLAG_IOREGIONFD;
     Region *region;
     IoEventFd *grown;
 
+    if (io_region && (fd < 0 || shadow_fd >= 0)) {
+        return vfu_fail(EINVAL);
+    }
     if (region_idx >= VFU_PCI_DEV_NUM_REGIONS) {
         return vfu_fail(EINVAL);
     }
@@ -256,7 +288,10 @@ VFU_EXPORT int vfu_create_ioeventfd(vfu_ctx_t *ctx, uint32_t region_idx, int fd,
     grown[region->io_fd_count++] = (IoEventFd){
         .offset = gpa_offset,
         .size = size,
-        .flags = flags,
+        .flags = flags & ~VFU_IOEVENTFD_FLAG_IOREGIONFD,
+        .type = io_region      ? WIRE_IO_FD_IOREGIONFD :
+                shadow_fd >= 0 ? WIRE_IO_FD_SHADOW :
+                                 WIRE_IO_FD_IOEVENTFD,
         .fd = fd,
         .datamatch = datamatch,
         .shadow_fd = shadow_fd,
@@ -295,7 +330,7 @@ static int io_fds_fill(const vfu_ctx_t *ctx, const Region *region, Reply *r)
             .offset = io->offset,
             .size = io->size,
             .fd_index = io_fd_index(r, io->fd),
-            .type = io->shadow_fd < 0 ? WIRE_IO_FD_IOEVENTFD : WIRE_IO_FD_SHADOW,
+            .type = io->type,
             .flags = io->flags,
             .shadow_offset = io->shadow_offset,
             .datamatch = io->datamatch,
@@ -322,7 +357,8 @@ int region_handle_io_fds(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
         return EINVAL;
     }
     argsz = f.argsz;
-    f.count = region->io_fd_count;
+    /* Offers that cannot be handed over are none. */
+    f.count = ctx->passes_fds ? region->io_fd_count : 0;
     f.argsz = WIRE_IO_FDS_SIZE + f.count * WIRE_IO_FD_SIZE;
     if (f.count && argsz >= f.argsz) {
         err = io_fds_fill(ctx, region, r);

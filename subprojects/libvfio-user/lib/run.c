@@ -15,7 +15,7 @@ static int handle_get_info(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
     }
     info = (WireInfo){
         .flags = WIRE_INFO_RESET | WIRE_INFO_PCI,
-        .num_regions = VFU_PCI_DEV_NUM_REGIONS,
+        .num_regions = VFU_PCI_DEV_NUM_REGIONS + (migration_region_size(ctx) ? 1 : 0),
         .num_irqs = VFU_DEV_NUM_IRQS,
     };
     r->head_len = wire_info_encode(r->head, &info);
@@ -83,7 +83,7 @@ static bool message_needs_quiesce(vfu_ctx_t *ctx, const WireMessage *m)
         return true;
     case WIRE_REGION_WRITE:
         return wire_region_write_decode(&access, m->body, m->len, WIRE_MAX_DATA) == 0 &&
-               pci_write_may_reset(ctx, &access);
+               (pci_write_may_reset(ctx, &access) || migration_region_sets_state(ctx, &access));
     case WIRE_DEVICE_FEATURE:
         return wire_feature_decode(&feature, m->body, m->len) == 0 && !(feature.flags & WIRE_FEATURE_PROBE) &&
                ((feature.flags & WIRE_FEATURE_SET) || (feature.flags & 2));
@@ -149,6 +149,7 @@ void run_teardown(vfu_ctx_t *ctx)
     }
     /* The device was reset: the next client finds it running. */
     ctx->migration.state = WIRE_STATE_RUNNING;
+    migration_region_reset(ctx);
     irq_release_all(ctx);
     conn_close(ctx);
 }

@@ -86,6 +86,16 @@ size_t wire_region_sparse_encode(void *buf, const WireArea *areas, uint32_t n)
     return SPARSE_HEAD_SIZE + (size_t)n * AREA_SIZE;
 }
 
+size_t wire_region_type_encode(void *buf, uint32_t type, uint32_t subtype)
+{
+    wire_put_u16(buf, 0, WIRE_CAP_TYPE);
+    wire_put_u16(buf, 2, 1);
+    wire_put_u32(buf, 4, 0);
+    wire_put_u32(buf, 8, type);
+    wire_put_u32(buf, 12, subtype);
+    return WIRE_REGION_TYPE_SIZE;
+}
+
 /* The sparse capability at `at` (its header is inside len). */
 static int sparse_areas_decode(const WireRegionInfo *r, const void *buf, size_t len, size_t at, WireArea *areas,
                                uint32_t *count)

@@ -196,6 +196,9 @@ size_t wire_info_encode(void *buf, const WireInfo *i);
 #define WIRE_REGION_CAPS         8u
 #define WIRE_CAP_SPARSE_MMAP     1u
 #define WIRE_CAP_TYPE            2u
+#define WIRE_REGION_TYPE_SIZE    16u
+#define WIRE_REGION_TYPE_MIGRATION 3u    /* of the protocol's version before 2023 */
+#define WIRE_REGION_SUBTYPE_MIGRATION 1u
 
 typedef struct WireRegionInfo {
     uint32_t argsz;             /* encode: 0 means 32 */
@@ -213,6 +216,8 @@ size_t wire_region_info_encode(void *buf, const WireRegionInfo *r);
 size_t wire_region_info_sparse_size(uint32_t n);
 /* The capability (version 1) alone, to stand at offset 32: 16 + 16 * n bytes. */
 size_t wire_region_sparse_encode(void *buf, const WireArea *areas, uint32_t n);
+/* The type capability (version 1) alone: 16 bytes. */
+size_t wire_region_type_encode(void *buf, uint32_t type, uint32_t subtype);
 /*
  * Walks the capabilities of a reply that wire_region_info_decode() accepted.  *count: capacity in, areas found
  * out.  *found is false when there is no sparse capability (count 0).  EINVAL: a chain that runs backwards or out of the
