@@ -31,6 +31,7 @@ enum {
     CTRL_NN = 516,
     CTRL_ONCS = 520,
     CTRL_VWC = 525,
+    CTRL_SGLS = 536,
     CTRL_SUBNQN = 768,
     CTRL_PSD0 = 2048,
 };
@@ -65,6 +66,7 @@ enum {
 #define NSFEAT_OPTPERF         0x10
 #define DLFEAT_DEAC            0x09 /* deallocated blocks read zeroes; Write Zeroes may deallocate */
 #define OAES_NS_ATTRIBUTE      (1u << 8)
+#define SGLS_SUPPORTED         0x1 /* of any alignment; no bit buckets, no excess length */
 #define IDT_UUID               3
 #define TEMPERATURE_WARNING    343
 #define TEMPERATURE_CRITICAL   373
@@ -103,6 +105,7 @@ static void identify_controller(const Nvme *n, uint8_t *id)
     pci_set32(id + CTRL_NN, NVME_MAX_NS);
     pci_set16(id + CTRL_ONCS, ONCS_COMPARE | ONCS_DSM | ONCS_WRITE_ZEROES | ONCS_FEATURE_SELECT);
     id[CTRL_VWC] = VWC_PRESENT;
+    pci_set32(id + CTRL_SGLS, SGLS_SUPPORTED);
     memcpy(id + CTRL_SUBNQN, nqn, MIN(strlen(nqn), 255));
     pci_set16(id + CTRL_PSD0, 2500); /* 25 W, in centiwatts */
 }

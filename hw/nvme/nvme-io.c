@@ -261,8 +261,8 @@ uint16_t nvme_io_execute(NvmeReq *req)
     if (!op) {
         return NVME_SC_INVALID_OPCODE | NVME_DNR;
     }
-    if (req->cmd.flags & (NVME_CMD_FUSE | NVME_CMD_PSDT)) {
-        return NVME_SC_INVALID_FIELD | NVME_DNR; /* neither fused commands nor SGLs are supported */
+    if (req->cmd.flags & NVME_CMD_FUSE || (req->cmd.flags & NVME_CMD_PSDT) == NVME_CMD_PSDT) {
+        return NVME_SC_INVALID_FIELD | NVME_DNR; /* fused commands are not supported, and PSDT 11b means nothing */
     }
     if (req->cmd.opcode == NVME_IO_FLUSH && req->cmd.nsid == NVME_NSID_ALL) {
         return flush_all(req);

@@ -29,7 +29,7 @@ MemResult nvme_dma_write(Nvme *n, uint64_t addr, const void *buf, uint64_t len)
 
 /* --- the list --- */
 
-static void seg_add(NvmeReq *req, uint64_t addr, uint64_t len)
+void nvme_seg_add(NvmeReq *req, uint64_t addr, uint64_t len)
 {
     NvmeSeg *last = req->seg_count ? &req->segs[req->seg_count - 1] : NULL;
 
@@ -63,7 +63,7 @@ static uint16_t prp_entries(NvmeReq *req, uint64_t addr, uint64_t count, uint64_
             if (prp & (n->page_size - 1)) {
                 return NVME_SC_PRP_OFFSET | NVME_DNR;
             }
-            seg_add(req, prp, len);
+            nvme_seg_add(req, prp, len);
             *left -= len;
         }
         addr += chunk * sizeof(uint64_t);
@@ -100,7 +100,7 @@ static uint16_t prp_list(NvmeReq *req, uint64_t list, uint64_t left)
     }
 }
 
-uint16_t nvme_prp_walk(NvmeReq *req, uint64_t len)
+static uint16_t prp_walk(NvmeReq *req, uint64_t len)
 {
     Nvme *n = req->n;
     uint64_t prp1 = req->cmd.prp1, prp2 = req->cmd.prp2;
@@ -110,7 +110,7 @@ uint16_t nvme_prp_walk(NvmeReq *req, uint64_t len)
     if (prp1 & 3) {
         return NVME_SC_PRP_OFFSET | NVME_DNR;
     }
-    seg_add(req, prp1, first);
+    nvme_seg_add(req, prp1, first);
     len -= first;
     if (!len) {
         return NVME_SC_SUCCESS;
@@ -121,8 +121,14 @@ uint16_t nvme_prp_walk(NvmeReq *req, uint64_t len)
     if (prp2 & (n->page_size - 1)) {
         return NVME_SC_PRP_OFFSET | NVME_DNR;
     }
-    seg_add(req, prp2, len);
+    nvme_seg_add(req, prp2, len);
     return NVME_SC_SUCCESS;
+}
+
+/* Finds the memory of the command's data (req->segs).  A status. */
+static uint16_t data_walk(NvmeReq *req, uint64_t len)
+{
+    return req->cmd.flags & NVME_CMD_PSDT ? nvme_sgl_walk(req, len) : prp_walk(req, len);
 }
 
 /* --- access --- */
@@ -193,7 +199,7 @@ static bool map_segs(NvmeReq *req)
 
 uint16_t nvme_data_map(NvmeReq *req, uint64_t len, bool to_host)
 {
-    uint16_t status = nvme_prp_walk(req, len);
+    uint16_t status = data_walk(req, len);
 
     if (status) {
         return status;
@@ -235,14 +241,14 @@ uint16_t nvme_data_unmap(NvmeReq *req, bool ok)
 
 uint16_t nvme_data_to_host(NvmeReq *req, const void *buf, uint64_t len)
 {
-    uint16_t status = nvme_prp_walk(req, len);
+    uint16_t status = data_walk(req, len);
 
     return status ? status : copy_segs(req, (uint8_t *)buf, true);
 }
 
 uint16_t nvme_data_from_host(NvmeReq *req, void *buf, uint64_t len)
 {
-    uint16_t status = nvme_prp_walk(req, len);
+    uint16_t status = data_walk(req, len);
 
     return status ? status : copy_segs(req, buf, false);
 }

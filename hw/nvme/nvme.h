@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The controller: what its files share.  nvme-ctrl.c has registers and life cycle, nvme-queue.c queues and
- * interrupts, nvme-prp.c data pointers, nvme-admin.c, nvme-identify.c, nvme-features.c, nvme-log.c and
+ * interrupts, nvme-prp.c and nvme-sgl.c data pointers, nvme-admin.c, nvme-identify.c, nvme-features.c, nvme-log.c and
  * nvme-io.c commands.
  *
  * Context: the home lock, all of it.
@@ -207,15 +207,19 @@ void nvme_update_pin(Nvme *n);
 /* --- nvme-prp.c --- */
 MemResult nvme_dma_read(Nvme *n, uint64_t addr, void *buf, uint64_t len);
 MemResult nvme_dma_write(Nvme *n, uint64_t addr, const void *buf, uint64_t len);
-/* Finds the memory of the command's data (req->segs).  A status. */
-uint16_t nvme_prp_walk(NvmeReq *req, uint64_t len);
-/* The same, then makes it accessible: req->iov, of which req->bounce may be the only one. */
+/* Adds a run to req->segs. */
+void nvme_seg_add(NvmeReq *req, uint64_t addr, uint64_t len);
+/* Finds the memory of the command's data and makes it accessible: req->iov, of which req->bounce may be the only one. */
 uint16_t nvme_data_map(NvmeReq *req, uint64_t len, bool to_host);
 /* Ends that; a bounced read that succeeded is written to memory, which may fail. */
 uint16_t nvme_data_unmap(NvmeReq *req, bool ok);
 /* Transfers a buffer right away. */
 uint16_t nvme_data_to_host(NvmeReq *req, const void *buf, uint64_t len);
 uint16_t nvme_data_from_host(NvmeReq *req, void *buf, uint64_t len);
+
+/* --- nvme-sgl.c --- */
+/* req->segs from a command that has an SGL.  A status. */
+uint16_t nvme_sgl_walk(NvmeReq *req, uint64_t len);
 
 /* --- commands: each gives a status, NVME_PENDING or NVME_HELD --- */
 uint16_t nvme_admin_execute(NvmeReq *req);

@@ -528,6 +528,54 @@ static void test_prp_list(void **state)
     g_free(expected);
 }
 
+static void put_sgl(Fixture *f, uint64_t at, uint64_t addr, uint32_t len, unsigned type)
+{
+    pci_set64(f->ram + at, addr);
+    pci_set64(f->ram + at + 8, len | (uint64_t)type << 60);
+}
+
+static uint16_t sgl_io(Fixture *f, uint8_t opcode, uint32_t blocks, uint64_t addr, uint32_t len, unsigned type)
+{
+    NvmeCmd cmd = rw(opcode, 16, blocks, addr, len | (uint64_t)type << 60);
+
+    cmd.flags = 0x40;
+    return io(f, cmd);
+}
+
+static void test_sgl(void **state)
+{
+    Fixture *f = *state;
+    const uint64_t list = BUF + 0x8000, second = BUF + 0x9000;
+
+    enable(f);
+    create_io(f, 0);
+    fill(f->ram + BUF, 4096, 5);
+    /* One block at an odd address; then the same data in pieces through two segments. */
+    assert_int_equal(sgl_io(f, NVME_IO_WRITE, 8, BUF + 1, 4096, 0), 0);
+    put_sgl(f, list, BUF + 0x2001, 1000, 0);
+    put_sgl(f, list + 16, 0, 0, 0);
+    put_sgl(f, list + 32, second, 32, 3);
+    put_sgl(f, second, BUF + 0x3000, 3000, 0);
+    put_sgl(f, second + 16, BUF + 0x5003, 96, 0);
+    memset(f->ram + BUF + 0x2000, 0, 0x4000);
+    assert_int_equal(sgl_io(f, NVME_IO_READ, 8, list, 48, 2), 0);
+    assert_memory_equal(f->ram + BUF + 0x2001, f->ram + BUF + 1, 1000);
+    assert_memory_equal(f->ram + BUF + 0x3000, f->ram + BUF + 1001, 3000);
+    assert_memory_equal(f->ram + BUF + 0x5003, f->ram + BUF + 4001, 95); /* the last byte was behind what fill() wrote */
+    assert_int_equal(f->ram[BUF + 0x5003 + 96], 0);
+    /* What is wrong with a list. */
+    assert_int_equal(sgl_io(f, NVME_IO_READ, 8, BUF, 4095, 0), DNR(NVME_SC_SGL_LENGTH));
+    assert_int_equal(sgl_io(f, NVME_IO_READ, 8, BUF, 4097, 0), DNR(NVME_SC_SGL_LENGTH));
+    assert_int_equal(sgl_io(f, NVME_IO_READ, 8, BUF, 4096, 1), DNR(NVME_SC_SGL_TYPE));
+    assert_int_equal(sgl_io(f, NVME_IO_READ, 8, list, 40, 2), DNR(NVME_SC_SGL_SEGMENT));
+    assert_int_equal(sgl_io(f, NVME_IO_READ, 8, list, 0, 3), DNR(NVME_SC_SGL_SEGMENT));
+    assert_int_equal(sgl_io(f, NVME_IO_READ, 8, list, 48, 3), DNR(NVME_SC_SGL_SEGMENT)); /* the last one goes on */
+    assert_int_equal(sgl_io(f, NVME_IO_READ, 8, list, 16u << 20, 2), DNR(NVME_SC_SGL_COUNT));
+    assert_int_equal(sgl_io(f, NVME_IO_READ, 8, 0x20000000, 48, 2), NVME_SC_DATA_TRANSFER);
+    put_sgl(f, list, list, 16, 2); /* a segment that names itself */
+    assert_int_equal(sgl_io(f, NVME_IO_READ, 8, list, 16, 2), DNR(NVME_SC_SGL_COUNT));
+}
+
 static void test_io_errors(void **state)
 {
     Fixture *f = *state;
@@ -547,7 +595,7 @@ static void test_io_errors(void **state)
     cmd.nsid = 2;
     assert_int_equal(io(f, cmd), DNR(NVME_SC_INVALID_FIELD));
     cmd.nsid = 1;
-    cmd.flags = 0x40; /* SGL */
+    cmd.flags = 0xc0; /* neither PRP nor SGL */
     assert_int_equal(io(f, cmd), DNR(NVME_SC_INVALID_FIELD));
     cmd.opcode = 0x7e;
     assert_int_equal(io(f, cmd), DNR(NVME_SC_INVALID_OPCODE));
@@ -987,6 +1035,7 @@ int main(void)
         TEST(test_features),
         TEST(test_io),
         TEST(test_prp_list),
+        TEST(test_sgl),
         TEST(test_io_errors),
         cmocka_unit_test_setup_teardown(test_write_protected, setup_readonly, teardown),
         cmocka_unit_test_setup_teardown(test_wrap_and_full, setup_threads, teardown),
