@@ -290,6 +290,10 @@ static bool nvme_start(PciDevice *dev, GError **error)
     n->doorbells = mem_region_new_io(dev->dev.obj.machine->topo, "nvme doorbells", doorbell_len,
                                      &doorbell_ops, n, dev->dev.home);
     mem_region_add_overlap(pci_bar_region(dev, 0), NVME_REG_DOORBELLS, n->doorbells, 1);
+    dev->doorbells = (PciDoorbells){.offset = NVME_REG_DOORBELLS,
+                                    .stride = sizeof(uint32_t),
+                                    .count = doorbell_len / (unsigned)sizeof(uint32_t),
+                                    .rung = nvme_doorbells_rung};
     return true;
 }
 

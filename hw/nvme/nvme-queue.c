@@ -20,16 +20,28 @@ TraceEvent nvme_trace[] = {
     {NULL},
 };
 
+/* A doorbell was written, or reset with its queue. */
+static void doorbell_note(Nvme *n, unsigned index, uint32_t val)
+{
+    uint32_t *values = n->pci.doorbells.values;
+
+    if (values) {
+        __atomic_store_n(&values[index], GUINT32_TO_LE(val), __ATOMIC_RELAXED);
+    }
+}
+
 void nvme_sq_init(Nvme *n, unsigned qid, uint64_t base, uint32_t entries, uint16_t cqid)
 {
     n->sq[qid] = (NvmeSq){.base = base, .entries = entries, .cqid = cqid};
     n->cq[cqid].users++;
+    doorbell_note(n, 2 * qid, 0);
 }
 
 void nvme_cq_init(Nvme *n, unsigned qid, uint64_t base, uint32_t entries, uint16_t vector, bool irq_enabled)
 {
     n->cq[qid] = (NvmeCq){
         .base = base, .entries = entries, .vector = vector, .phase = true, .irq_enabled = irq_enabled};
+    doorbell_note(n, 2 * qid + 1, 0);
 }
 
 void nvme_queues_clear(Nvme *n)
@@ -413,9 +425,43 @@ void nvme_doorbell_write(Nvme *n, uint32_t offset, uint32_t val)
         nvme_event_add(n, NVME_EVENT_ERROR, NVME_EVENT_ERROR_INVALID_DOORBELL, NVME_LOG_ERROR);
         return;
     }
+    doorbell_note(n, index, val);
     if (is_cq) {
         cq_doorbell(n, (uint16_t)qid, val & 0xffff);
     } else {
         sq_doorbell(n, (uint16_t)qid, val & 0xffff);
+    }
+}
+
+/* What the client left for a queue whose tail or head is *now; one that is refused is not found again. */
+static void doorbell_take(Nvme *n, uint16_t qid, const uint32_t *now, bool is_cq)
+{
+    uint32_t *value = &n->pci.doorbells.values[2 * qid + is_cq], left = __atomic_load_n(value, __ATOMIC_ACQUIRE);
+    uint32_t val = GUINT32_FROM_LE(left) & 0xffff;
+
+    if (val == *now) {
+        return;
+    }
+    if (is_cq) {
+        cq_doorbell(n, qid, val);
+    } else {
+        sq_doorbell(n, qid, val);
+    }
+    if (*now != val) {
+        __atomic_compare_exchange_n(value, &left, GUINT32_TO_LE(*now), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    }
+}
+
+void nvme_doorbells_rung(PciDevice *dev)
+{
+    Nvme *n = nvme_of(dev);
+
+    for (uint16_t qid = 0; qid <= n->max_ioqpairs && nvme_ready(n); qid++) {
+        if (n->cq[qid].entries) {
+            doorbell_take(n, qid, &n->cq[qid].head, true);
+        }
+        if (n->sq[qid].entries) {
+            doorbell_take(n, qid, &n->sq[qid].tail, false);
+        }
     }
 }

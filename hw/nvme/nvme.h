@@ -189,6 +189,8 @@ void nvme_sq_init(Nvme *n, unsigned qid, uint64_t base, uint32_t entries, uint16
 void nvme_cq_init(Nvme *n, unsigned qid, uint64_t base, uint32_t entries, uint16_t vector, bool irq_enabled);
 void nvme_queues_clear(Nvme *n);
 void nvme_doorbell_write(Nvme *n, uint32_t offset, uint32_t val);
+/* The client of a served controller left doorbell values in shared memory. */
+void nvme_doorbells_rung(PciDevice *dev);
 /* Fetches and carries out what is queued; from the bottom half. */
 void nvme_process_all(Nvme *n);
 /* Ends a command: posts its completion unless the controller was reset meanwhile, and frees the request. */

@@ -36,6 +36,10 @@ static ssize_t bar_access(VfuServer *s, unsigned n, char *buf, size_t count, lof
 {
     MemResult result;
 
+    if (is_write && n == PCI_ROM_SLOT) {
+        errno = EPERM;
+        return -1;
+    }
     if (is_write) {
         result = as_write(s->bar_as[n], (HwAddr)offset, buf, count, MEM_ATTRS_CPU);
     } else {
@@ -81,21 +85,28 @@ static int region_flags(unsigned n, PciBarKind kind)
     return n == PCI_ROM_SLOT ? VFU_REGION_FLAG_READ | VFU_REGION_FLAG_MEM : bar_region_flags[kind];
 }
 
+static bool region_init(VfuServer *s, unsigned n, GError **error)
+{
+    const PciBar *bar = &s->dev->bars[n];
+    uint64_t offset;
+    GArray *areas;
+    int fd, err;
+
+    s->bar_as[n] = as_new(s->obj.machine->topo, mem_region_name(bar->region), bar->region);
+    fd = vfu_server_bar_areas(s, n, &areas, &offset);
+    err = vfu_setup_region(s->ctx, (int)n, bar->size, bar_callbacks[n], region_flags(n, bar->kind),
+                           areas->len ? (struct iovec *)(void *)areas->data : NULL, areas->len, fd, offset);
+    if (err) {
+        error_set_errno(error, errno, "x-vfio-user-server %s: cannot set up region %u of %s", s->obj.id, n, s->device);
+    }
+    g_array_free(areas, TRUE);
+    return !err;
+}
+
 static bool regions_init(VfuServer *s, GError **error)
 {
-    MemTopology *topo = s->obj.machine->topo;
-
     for (unsigned n = 0; n < PCI_REGION_COUNT; n++) {
-        const PciBar *bar = &s->dev->bars[n];
-
-        if (!bar->region) {
-            continue;
-        }
-        s->bar_as[n] = as_new(topo, mem_region_name(bar->region), bar->region);
-        if (vfu_setup_region(s->ctx, (int)n, bar->size, bar_callbacks[n], region_flags(n, bar->kind), NULL, 0, -1,
-                             0) < 0) {
-            error_set_errno(error, errno, "x-vfio-user-server %s: cannot set up region %u of %s", s->obj.id, n,
-                            s->device);
+        if (s->dev->bars[n].region && !region_init(s, n, error)) {
             return false;
         }
     }
@@ -169,6 +180,9 @@ static int device_reset_request(vfu_ctx_t *ctx, vfu_reset_type_t type)
 
     device_reset(&s->dev->dev);
     remote_iohub_reset(s->slot);
+    if (type == VFU_RESET_LOST_CONN) {
+        vfu_server_share_renew(s);
+    }
     return 0;
 }
 
@@ -183,11 +197,12 @@ bool vfu_server_device_init(VfuServer *s, GError **error)
     }
     /* The library's own copy of config space is only looked at by its tools; ours answers every access. */
     memcpy(vfu_pci_get_config_space(s->ctx), s->dev->config, PCI_CONFIG_SIZE);
-    return regions_init(s, error) && irqs_init(s, error);
+    return regions_init(s, error) && irqs_init(s, error) && vfu_server_doorbells_init(s, error);
 }
 
 void vfu_server_device_cleanup(VfuServer *s)
 {
+    vfu_server_doorbells_cleanup(s);
     for (unsigned n = 0; n < PCI_REGION_COUNT; n++) {
         g_clear_pointer(&s->bar_as[n], as_free);
     }

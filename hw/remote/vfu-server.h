@@ -44,6 +44,9 @@ typedef struct VfuServer {
     bool quiesce_pending; /* atomic: the client waits for the last use of its memory to end */
     VfuDma dma;
     AddressSpace *bar_as[PCI_REGION_COUNT];
+    uint32_t bar_shared;  /* bit a BAR: the client may map parts */
+    LoopFd *doorbell_watch;
+    int doorbell_memory, doorbell_event; /* -1: none */
 } VfuServer;
 
 extern TraceEvent vfu_server_trace[];
@@ -64,5 +67,13 @@ void vfu_server_dma_cleanup(VfuServer *s);
 /* hw/remote/vfu-device.c: config space, BARs, interrupts and reset of the served function. */
 bool vfu_server_device_init(VfuServer *s, GError **error);
 void vfu_server_device_cleanup(VfuServer *s);
+
+/* hw/remote/vfu-share.c: memory of the function that the client may map. */
+/* The fd of BAR n's RAM, or -1; *areas (struct iovec) is the caller's, *offset that of the BAR's byte 0 in the fd. */
+int vfu_server_bar_areas(VfuServer *s, unsigned n, GArray **areas, uint64_t *offset);
+bool vfu_server_doorbells_init(VfuServer *s, GError **error);
+void vfu_server_doorbells_cleanup(VfuServer *s);
+/* The client is gone: all it could map is replaced. */
+void vfu_server_share_renew(VfuServer *s);
 
 #endif

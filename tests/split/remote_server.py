@@ -26,8 +26,8 @@ def until(condition, what="condition"):
         time.sleep(0.005)
 
 
-def command(*args, machine="x-remote,vfio-user=on"):
-    return [BINARY, "-machine", machine, "-nodefaults", "-display", "none", *args]
+def command(*args, machine="x-remote,vfio-user=on", binary=BINARY):
+    return [binary, "-machine", machine, "-nodefaults", "-display", "none", *args]
 
 
 def start_fails(*args, machine="x-remote,vfio-user=on"):
@@ -40,7 +40,7 @@ def start_fails(*args, machine="x-remote,vfio-user=on"):
 
 
 class RemoteServer:
-    def __init__(self, tmp, *args, auto_shutdown="off", stderr=None, pass_fds=()):
+    def __init__(self, tmp, *args, auto_shutdown="off", stderr=None, pass_fds=(), binary=BINARY):
         self.tmp = tmp
         path = str(tmp / "server-qmp")
         if os.path.exists(path):
@@ -50,7 +50,8 @@ class RemoteServer:
         listener.listen(1)
         listener.settimeout(PATIENCE)
         self.process = subprocess.Popen(command("-qmp", f"unix:{path}", *args,
-                                                machine=f"x-remote,vfio-user=on,auto-shutdown={auto_shutdown}"),
+                                                machine=f"x-remote,vfio-user=on,auto-shutdown={auto_shutdown}",
+                                                binary=binary),
                                         stdin=subprocess.DEVNULL, stderr=stderr, pass_fds=pass_fds)
         self.conn, _ = listener.accept()
         self.conn.settimeout(PATIENCE)
@@ -136,7 +137,7 @@ def nvme_args(tmp, number=0, size=16 << 20, **options):
 
 def attach(path, **caps):
     client = Client(path)
-    client.negotiate(caps or None)
+    client.negotiate({"max_msg_fds": 16, **caps})
     return client
 
 
@@ -147,3 +148,51 @@ CONFIG = 7
 
 def enable(client, bits=MEMORY | MASTER):
     client.write(CONFIG, COMMAND, struct.pack("<H", bits))
+
+
+# --- the probe: a model of these tests, in an emulator of its own (probe.c) ---
+
+PROBE_BINARY = os.environ.get("PROBE_BINARY", str(pathlib.Path(BINARY).parents[1] / "tests/split/probe-server"))
+
+
+class Probe:
+    """The registers of a probe behind a client."""
+    INTX, RAISE, ADDR, LEN, COMMAND, RESULT, PAGE, HOLD_MS, RUNG, RESETS, SEEN = (0, 4, 8, 16, 20, 24, 28, 32, 36, 40, 48)
+    WINDOW = 0x800
+
+    def __init__(self, client):
+        self.client = client
+        enable(client)
+
+    def get(self, register):
+        return struct.unpack("<I", self.client.read(2, register, 4))[0]
+
+    def set(self, register, value, size=4):
+        self.client.write(2, register, value.to_bytes(size, "little"))
+
+    def start(self, command, address, length):
+        """Tells it to move data; for transfers that the client has to answer."""
+        self.set(self.ADDR, address, 8)
+        self.set(self.LEN, length)
+        return self.client.send(10, struct.pack("<QIII", self.COMMAND, 2, 4, command))
+
+    def move(self, command, address, length):
+        """The MemResult of a transfer that needs no message."""
+        self.set(self.ADDR, address, 8)
+        self.set(self.LEN, length)
+        self.set(self.COMMAND, command)
+        return self.get(self.RESULT)
+
+    def buffer(self, length, start=0):
+        data = b""
+        while len(data) < length:
+            page, offset = divmod(start + len(data), self.WINDOW)
+            self.set(self.PAGE, page)
+            data += self.client.read(2, self.WINDOW + offset, min(self.WINDOW - offset, length - len(data)))
+        return data
+
+    def fill(self, data):
+        for page in range(0, len(data), self.WINDOW):
+            self.set(self.PAGE, page // self.WINDOW)
+            part = data[page:page + self.WINDOW]
+            self.client.write(2, self.WINDOW, part + b"\0" * (-len(part) % 4))

@@ -52,11 +52,22 @@ typedef struct PciIds {
     uint32_t class_code; /* 24 bits: base, sub, interface */
 } PciIds;
 
-/* A region guest drivers write to say "work is queued"; offered as ioeventfd where the far side can. */
-typedef struct PciDoorbell {
+/*
+ * Registers of 32 bits that drivers write to say "look at memory": nobody waits for the write, and the latest value is
+ * all that counts.  While the function is served, its client may leave the value in values[] and signal an eventfd
+ * instead of writing the register.  Filled by the model's start; count 0: none.
+ */
+typedef struct PciDoorbells {
     uint8_t bar;
-    uint32_t offset, size;
-} PciDoorbell;
+    uint32_t offset, stride; /* bytes: of the first, between two */
+    unsigned count;
+    void (*rung)(PciDevice *dev); /* some of values[] may have changed */
+    /*
+     * Shared with the client, by register; NULL: not served.  Atomic.  The model stores here what is written to the
+     * registers themselves, and 0 when one is reset.
+     */
+    uint32_t *values;
+} PciDoorbells;
 
 struct PciModel {
     Model dev;                 /* kind MODEL_PCI */
@@ -124,6 +135,7 @@ struct PciDevice {
     uint32_t config_len, msix_table_len, msix_pba_len; /* of the three buffers, for the state table */
     bool intx_level;           /* what the model drives */
     bool intx_out;             /* what the bus was told: after Interrupt Disable */
+    PciDoorbells doorbells;
     MemRegion *dma_root;       /* container gated by Bus Master Enable */
     MemRegion *dma_alias;
     AddressSpace *dma;         /* what the function sees as memory */
