@@ -24,7 +24,7 @@ DRIVER = BINARY.parent.parent / "tests/functional/vfio-pci-guest"
 PEER = shutil.which("qemu-system-x86_64", path="/usr/bin")
 MODULES = ["irqbypass", "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci"]
 CASES = ["test_nvme", "test_nvme_trapped", "test_e1000", "test_two_devices", "test_refused", "test_busy",
-         "test_shared_group"]
+         "test_options", "test_requested_back", "test_shared_group"]
 
 INIT = guest.PROLOGUE + """
 for m in {modules}; do insmod /modules/$m.ko || echo "no module $m"; done

@@ -193,6 +193,30 @@ static void test_e1000(void **state)
     qtest_end(qts);
 }
 
+/* The options of docs/system/vfio-pci.md that change what the guest sees. */
+static void test_options(void **state)
+{
+    g_autofree char *net =
+        g_strdup_printf("-device vfio-pci,host=%s,addr=5.1,bootindex=1,rombar=off,x-pci-vendor-id=0x1234,"
+                        "x-pci-device-id=0x5678,x-pci-sub-vendor-id=0x9abc,x-pci-sub-device-id=0xdef0,"
+                        "x-no-kvm-intx=on,x-no-kvm-msi=on,x-req=off",
+                        g_getenv("VFIO_E1000"));
+    g_autofree char *disk = g_strdup_printf("-device vfio-pci,host=%s,addr=5.0,multifunction=on,romfile=,"
+                                            "x-msix-relocation=bar4,x-no-kvm-msix=on,x-no-kvm-ioeventfd=on",
+                                            g_getenv("VFIO_NVME"));
+    g_autofree char *args = g_strdup_printf(MACHINE "%s %s", disk, net);
+    QtestState *qts = qtest_start(args);
+    QpciDevice *dev = qpci_at(qts, 5 << 3 | 1);
+
+    assert_int_equal(qpci_config_readl(dev, QPCI_VENDOR_ID), 0x56781234);
+    assert_int_equal(qpci_config_readl(dev, 0x2c), 0xdef09abc);
+    qpci_config_writel(dev, 0x30, 0xfffff800);
+    assert_int_equal(qpci_config_readl(dev, 0x30), 0);
+    g_free(dev);
+    use_nvme(qts);
+    qtest_end(qts);
+}
+
 /* Two groups, one container; and one device comes and goes while the other is used. */
 static void test_two_devices(void **state)
 {
@@ -276,6 +300,32 @@ static void driver_write(const char *device, const char *file, const char *text)
     close(fd);
 }
 
+static bool bound_to_vfio(const char *device)
+{
+    g_autofree char *path = g_strdup_printf("/sys/bus/pci/devices/%s/driver", device);
+    g_autofree char *target = g_file_read_link(path, NULL);
+
+    return target && g_str_has_suffix(target, "/vfio-pci");
+}
+
+/* The host wants its device back: the kernel asks, and waits until the machine has let go of it. */
+static void test_requested_back(void **state)
+{
+    const char *net = g_getenv("VFIO_E1000");
+    g_autofree char *args = g_strdup_printf(MACHINE "-device vfio-pci,host=%s,id=net", net);
+    QtestState *qts = qtest_start(args);
+
+    driver_write(net, "driver/unbind", net);
+    json_object_put(qtest_qmp_event(qts, "DEVICE_DELETED"));
+    assert_int_equal(open_files(qts, "/dev/vfio/"), 0);
+    assert_false(bound_to_vfio(net));
+    driver_write("../../pci", "drivers_probe", net);
+    assert_true(bound_to_vfio(net));
+    qtest_qmp_ok(qts, "{'execute': 'device_add', 'arguments': {'driver': 'vfio-pci', 'host': '%s'}}", net);
+    use_e1000(qts);
+    qtest_end(qts);
+}
+
 /* Two functions of one slot without access control: the IOMMU cannot keep them apart. */
 static void test_shared_group(void **state)
 {
@@ -302,6 +352,7 @@ int main(void)
         cmocka_unit_test(test_nvme),         cmocka_unit_test(test_nvme_trapped),
         cmocka_unit_test(test_e1000),        cmocka_unit_test(test_two_devices),
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_options),      cmocka_unit_test(test_requested_back),
         cmocka_unit_test(test_shared_group),
     };
 
