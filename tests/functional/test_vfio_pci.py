@@ -136,3 +136,11 @@ def test_linux_guest(output):
     assert "written" in said
     assert int(said["interrupts"]) >= 5
     assert disk.read_bytes()[16 << 16:(16 << 16) + 262144] == (b"vfio\n" * 60000)[:262144]
+
+
+@pytest.mark.parametrize("what", [["-device", "vfio-pci,help"], ["-object", "iommufd,help"]])
+def test_every_option_is_documented(what):
+    text = subprocess.run([str(BINARY), *what], check=True, text=True, stdout=subprocess.PIPE).stdout
+    options = re.findall(r"^  ([\w-]+)=", text, re.M)
+    page = (ROOT / "docs/system/vfio-pci.md").read_text(encoding="utf-8")
+    assert options and [name for name in options if not re.search(rf"`{name}[=`]", page)] == []
