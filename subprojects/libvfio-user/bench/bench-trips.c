@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Round trips of REGION_READ and REGION_WRITE of 4 bytes, and of a doorbell through an ioeventfd, each against bare calls of
+ * the same sizes.  Modes: "block", both sides sleep in recv; "poll", the server sleeps in poll first, as event loops do;
+ * "spin", the server asks the socket over and over; "adaptive", as the library's own limited polling (vfu_ctx_set_poll) against a bare
+ * server that spins.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include "bench.h"
+
+#define TRIPS     1000
+#define READ_OUT  (WIRE_HEADER_SIZE + WIRE_REGION_ACCESS_SIZE)
+#define READ_BACK (READ_OUT + 4)
+
+enum Mode { MODE_BLOCK, MODE_POLL, MODE_SPIN, MODE_ADAPTIVE, MODE_COUNT };
+static const char *const mode_names[MODE_COUNT] = { "block", "poll", "spin", "adaptive" };
+
+static ssize_t bar_access(vfu_ctx_t *ctx, char *buf, size_t count, loff_t offset, bool is_write)
+{
+    if (!is_write) {
+        memset(buf, 1, count);
+    }
+    return (ssize_t)count;
+}
+
+static vfu_ctx_t *make_device(int fd, int flags)
+{
+    vfu_ctx_t *ctx = vfu_create_ctx_fd(fd, flags, NULL, VFU_DEV_TYPE_PCI);
+
+    bench_must(ctx && vfu_setup_region(ctx, 0, 4096, bar_access, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM, NULL, 0, -1, 0) ==
+               0 && vfu_setup_device_nr_irqs(ctx, VFU_DEV_MSIX_IRQ, 1) == 0, "context");
+    return ctx;
+}
+
+static void serve_polling(vfu_ctx_t *ctx)
+{
+    struct pollfd p = { .fd = vfu_get_poll_fd(ctx), .events = POLLIN };
+
+    while (vfu_attach_ctx(ctx) < 0) {
+        bench_must(errno == EAGAIN, "vfu_attach_ctx");
+        poll(&p, 1, -1);
+    }
+    do {
+        poll(&p, 1, -1);
+    } while (vfu_run_ctx(ctx) >= 0);
+}
+
+static void serve_library(int fd, int mode)
+{
+    vfu_ctx_t *ctx = make_device(fd, mode == MODE_BLOCK || mode == MODE_ADAPTIVE ? 0 : LIBVFIO_USER_FLAG_ATTACH_NB);
+
+    bench_must(vfu_realize_ctx(ctx) == 0, "vfu_realize_ctx");
+    if (mode == MODE_ADAPTIVE) {
+        bench_must(vfu_ctx_set_poll(ctx, VFU_POLL_MAX_US) == 0, "vfu_ctx_set_poll");
+    }
+    if (mode == MODE_POLL) {
+        serve_polling(ctx);
+    } else if (mode == MODE_SPIN) {
+        bench_serve_spinning(ctx);
+    } else {
+        bench_serve_blocking(ctx);
+    }
+    vfu_destroy_ctx(ctx);
+}
+
+/* Answers reads and writes alike: what comes tells the size of what goes. */
+static void serve_bare(int fd, int mode)
+{
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+    char buf[64] = { 0 };
+
+    for (;;) {
+        ssize_t n;
+
+        if (mode == MODE_POLL) {
+            poll(&p, 1, -1);
+        }
+        n = recv(fd, buf, sizeof(buf), mode == MODE_BLOCK ? 0 : MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            continue;
+        }
+        if (n <= 0 || send(fd, buf, n == READ_OUT ? READ_BACK : READ_OUT, MSG_NOSIGNAL) < 0) {
+            return;
+        }
+    }
+}
+
+/* ns a trip; the client's side is the same bare calls both times. */
+static double trips(const Server *s, bool is_write)
+{
+    uint8_t request[READ_BACK], reply[READ_BACK];
+    size_t out = is_write ? READ_BACK : READ_OUT, back = is_write ? READ_OUT : READ_BACK;
+    WireHeader h = { .command = is_write ? WIRE_REGION_WRITE : WIRE_REGION_READ, .size = (uint32_t)out };
+    WireRegionAccess a = { .count = 4 };
+    double start;
+
+    memset(request, 0, sizeof(request));
+    wire_header_encode(request, &h);
+    wire_region_access_encode(request + WIRE_HEADER_SIZE, &a);
+    bench_resume(s);
+    start = bench_now_ns();
+    for (int i = 0; i < TRIPS; i++) {
+        bench_must(send(s->fd, request, out, MSG_NOSIGNAL) == (ssize_t)out && recv(s->fd, reply, back, 0) == (ssize_t)back,
+                   "trip");
+    }
+    start = bench_now_ns() - start;
+    bench_pause(s);
+    return start / TRIPS;
+}
+
+static void compare(const Server *bare, const Server *library, enum Mode mode, bool is_write)
+{
+    double bare_ns[BENCH_ROUNDS], library_ns[BENCH_ROUNDS], ratio[BENCH_ROUNDS];
+
+    trips(bare, is_write);
+    trips(library, is_write);
+    for (int i = 0; i < BENCH_ROUNDS; i++) {
+        bare_ns[i] = trips(bare, is_write);
+        library_ns[i] = trips(library, is_write);
+        ratio[i] = library_ns[i] / bare_ns[i];
+    }
+    bench_print(is_write ? "region_write_4" : "region_read_4", (Figure[]){
+        { "mode", 0, mode_names[mode] }, { "bare_ns", bench_median(bare_ns, BENCH_ROUNDS), NULL },
+        { "library_ns", bench_median(library_ns, BENCH_ROUNDS), NULL },
+        { "ratio", bench_median(ratio, BENCH_ROUNDS), NULL } }, 4);
+}
+
+void bench_trips(void)
+{
+    for (enum Mode mode = 0; mode < MODE_COUNT; mode++) {
+        Server bare = bench_start(serve_bare, mode), library = bench_start(serve_library, mode);
+
+        bench_negotiate(library.fd);
+        bench_pause(&bare);
+        bench_pause(&library);
+        compare(&bare, &library, mode, false);
+        compare(&bare, &library, mode, true);
+        bench_stop(&bare);
+        bench_stop(&library);
+    }
+}
+
+/* ---- doorbell ---- */
+
+/* Rings are answered by an interrupt; both are eventfds, made before the fork. */
+static int doorbell_fd, answer_fd;
+
+static void serve_doorbell_library(int fd, int mode)
+{
+    vfu_ctx_t *ctx = make_device(fd, LIBVFIO_USER_FLAG_ATTACH_NB);
+    struct pollfd p[2] = { { vfu_get_poll_fd(ctx), POLLIN, 0 }, { doorbell_fd, POLLIN, 0 } };
+    bool attached = false;
+    uint64_t times;
+
+    bench_must(vfu_create_ioeventfd(ctx, 0, doorbell_fd, 0, 4, 0, 0, -1, 0) == 0 && vfu_realize_ctx(ctx) == 0, "context");
+    for (;;) {
+        poll(p, 2, -1);
+        if (p[1].revents && read(doorbell_fd, &times, sizeof(times)) == sizeof(times)) {
+            bench_must(vfu_irq_trigger(ctx, 0) == 0, "vfu_irq_trigger");
+        }
+        if (p[0].revents && !attached) {
+            attached = vfu_attach_ctx(ctx) == 0;
+        } else if (p[0].revents && vfu_run_ctx(ctx) < 0) {
+            break;
+        }
+    }
+    vfu_destroy_ctx(ctx);
+}
+
+static void serve_doorbell_bare(int fd, int mode)
+{
+    struct pollfd p[2] = { { fd, POLLIN, 0 }, { doorbell_fd, POLLIN, 0 } };
+    uint64_t times;
+
+    for (;;) {
+        poll(p, 2, -1);
+        if (p[1].revents && read(doorbell_fd, &times, sizeof(times)) == sizeof(times)) {
+            bench_must(write(answer_fd, &(uint64_t){ 1 }, sizeof(times)) == sizeof(times), "answer");
+        }
+        if (p[0].revents) {
+            return;
+        }
+    }
+}
+
+static double rings(const Server *s, int ring_fd)
+{
+    uint64_t value = 1;
+    struct pollfd p = { answer_fd, POLLIN, 0 };
+    double start;
+
+    bench_resume(s);
+    start = bench_now_ns();
+    for (int i = 0; i < TRIPS; i++) {
+        bench_must(write(ring_fd, &(uint64_t){ 1 }, sizeof(value)) == sizeof(value) && poll(&p, 1, -1) == 1 &&
+                   read(answer_fd, &value, sizeof(value)) == sizeof(value), "ring");
+    }
+    start = bench_now_ns() - start;
+    bench_pause(s);
+    return start / TRIPS;
+}
+
+/* The doorbell's fd as the client gets it; the interrupt's eventfd goes the other way. */
+static int prepare_doorbell(int fd)
+{
+    uint8_t request[WIRE_HEADER_SIZE + WIRE_SET_IRQS_SIZE], reply[WIRE_HEADER_SIZE];
+    WireIoFds f = { .argsz = 4096 };
+    WireSetIrqs irqs = { .flags = WIRE_IRQ_TRIGGER | WIRE_IRQ_DATA_EVENTFD, .index = VFU_DEV_MSIX_IRQ, .count = 1 };
+    WireHeader h = { .command = WIRE_GET_REGION_IO_FDS };
+    struct iovec iov = { request, wire_io_fds_encode(request, &f) };
+    WireStream *s = wire_stream_new(dup(fd), WIRE_MAX_MESSAGE, 0);
+    int ring_fd = -1;
+
+    bench_must(s && wire_stream_send(s, &h, &iov, 1, NULL, 0, WIRE_STREAM_WAIT) == 0, "GET_REGION_IO_FDS");
+    bench_must(bench_receive_fds(fd, reply, WIRE_IO_FDS_SIZE, &ring_fd, 1) == 1, "doorbell");
+    h = (WireHeader){ .command = WIRE_SET_IRQS };
+    iov.iov_len = wire_set_irqs_encode(request, &irqs);
+    bench_must(wire_stream_send(s, &h, &iov, 1, &answer_fd, 1, WIRE_STREAM_WAIT) == 0, "SET_IRQS");
+    bench_receive(fd, reply, sizeof(reply));
+    wire_stream_free(s);
+    return ring_fd;
+}
+
+void bench_doorbell(void)
+{
+    double bare_ns[BENCH_ROUNDS], library_ns[BENCH_ROUNDS], ratio[BENCH_ROUNDS];
+    Server bare, library;
+    int ring_fd;
+
+    doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    answer_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    bare = bench_start(serve_doorbell_bare, 0);
+    library = bench_start(serve_doorbell_library, 0);
+    bench_negotiate(library.fd);
+    ring_fd = prepare_doorbell(library.fd);
+    bench_pause(&bare);
+    bench_pause(&library);
+    for (int i = 0; i < BENCH_ROUNDS; i++) {
+        bare_ns[i] = rings(&bare, doorbell_fd);
+        library_ns[i] = rings(&library, ring_fd);
+        ratio[i] = library_ns[i] / bare_ns[i];
+    }
+    bench_print("doorbell_ioeventfd", (Figure[]){
+        { "bare_ns", bench_median(bare_ns, BENCH_ROUNDS), NULL }, { "library_ns", bench_median(library_ns, BENCH_ROUNDS), NULL },
+        { "ratio", bench_median(ratio, BENCH_ROUNDS), NULL } }, 3);
+    bench_stop(&bare);
+    bench_stop(&library);
+    close(ring_fd);
+    close(doorbell_fd);
+    close(answer_fd);
+}
