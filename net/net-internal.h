@@ -41,6 +41,7 @@ struct NetBackend {
     Device *user;
     const NetFrontend *frontend;
     void *opaque;
+    const uint8_t *mac;
     bool link_down;  /* by set_link */
     bool rx_stopped; /* the type was told that the queue is full */
     GQueue rx, tx;   /* of NetFrame * */

@@ -265,7 +265,7 @@ void net_each(Machine *machine, void (*fn)(NetBackend *net, const char *text, vo
         g_autoptr(GString) text = g_string_new(net->info);
 
         if (net->user) {
-            const uint8_t *mac = net->frontend->mac;
+            const uint8_t *mac = net->mac;
 
             g_string_append_printf(text, "\n \\ %s: model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x",
                                    net->user->obj.id, net->user->obj.model->name, mac[0], mac[1], mac[2],
@@ -288,7 +288,7 @@ const NetStats *net_stats(const NetBackend *net)
 /* --- cards --- */
 
 bool net_attach(NetBackend *net, Device *user, EventLoop *loop, const NetFrontend *frontend, void *opaque,
-                GError **error)
+                const uint8_t *mac, GError **error)
 {
     if (net->user) {
         error_set(error, "netdev '%s' is used by device '%s' already", net->obj.id, net->user->obj.id);
@@ -298,6 +298,7 @@ bool net_attach(NetBackend *net, Device *user, EventLoop *loop, const NetFronten
     net->loop = loop;
     net->frontend = frontend;
     net->opaque = opaque;
+    net->mac = mac;
     net->rx_bh = loop_bh_new(loop, net_rx_run, net);
     net->type->start(net);
     return true;
@@ -480,7 +481,7 @@ static void mac_compare(NetBackend *net, const char *text, void *opaque)
 {
     MacSearch *search = opaque;
 
-    search->taken |= net->frontend && memcmp(net->frontend->mac, search->mac, NET_MAC_LEN) == 0;
+    search->taken |= net->user && memcmp(net->mac, search->mac, NET_MAC_LEN) == 0;
 }
 
 void net_default_mac(Machine *machine, uint8_t mac[NET_MAC_LEN])

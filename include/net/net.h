@@ -25,7 +25,6 @@ typedef struct NetFrontend {
     bool (*can_receive)(void *opaque);                               /* may take one more frame now */
     void (*receive)(void *opaque, const uint8_t *frame, size_t len); /* never from inside net_send() */
     void (*link_changed)(void *opaque, bool up);                     /* set_link; may be NULL */
-    const uint8_t *mac;                                              /* of the card, for `info network` */
 } NetFrontend;
 
 typedef struct NetStats {
@@ -42,10 +41,12 @@ NetBackend *net_find(Machine *machine, const char *id);
 /* netdev_del: refused while a card uses it. */
 bool net_del(Machine *machine, const char *id, GError **error);
 
-/* One card at a time; its callbacks run in `loop`.  frontend is borrowed.  False: in use (by whom is in
- * *error). */
+/*
+ * One card at a time; its callbacks run in `loop`.  frontend and mac (for people to see) are borrowed. False:
+ * in use (by whom is in *error).
+ */
 bool net_attach(NetBackend *net, Device *user, EventLoop *loop, const NetFrontend *frontend, void *opaque,
-                GError **error);
+                const uint8_t *mac, GError **error);
 /* No callback of the card runs after it returned. */
 void net_detach(NetBackend *net);
 
