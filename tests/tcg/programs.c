@@ -198,13 +198,16 @@ static void put_random(Program *p)
     p->undefined = (p->undefined & ~(unsigned)t->defines) | t->undefines;
 }
 
-/* Jumps over one instruction on a condition; a push and a pop; a call of the next instruction; a jump through a register. */
+/*
+ * Jumps over one instruction on a condition; a push and a pop; a call of the next
+ * instruction; divisions; a jump through a register.
+ */
 static void put_control(Program *p)
 {
     uint8_t *disp;
     unsigned reg = free_reg(p);
 
-    switch (below(p, 4)) {
+    switch (below(p, 6)) {
     case 0:
         put_compare(p);
         put(p, 0x70 | below(p, 16));
@@ -226,6 +229,25 @@ static void put_control(Program *p)
         p->at += 5;
         put(p, 0x40 | reg >> 3);
         put(p, 0x58 | (reg & 7));
+        break;
+    case 3: /* OR RCX, 1; XOR EDX, EDX; DIV RCX or ECX */
+        memcpy(p->at, "\x48\x83\xc9\x01\x31\xd2", 6);
+        p->at += 6;
+        put(p, 0x40 | below(p, 2) << 3);
+        put(p, 0xf7);
+        put(p, 0xf1);
+        p->undefined = ARITH;
+        break;
+    case 4: /* OR RCX, 1; CQO or CDQ; IDIV RCX or ECX, which may overflow */
+        memcpy(p->at, "\x48\x83\xc9\x01", 4);
+        p->at += 4;
+        put(p, 0x40 | below(p, 2) << 3);
+        p->at[1] = p->at[-1];
+        put(p, 0x99);
+        p->at++;
+        put(p, 0xf7);
+        put(p, 0xf9);
+        p->undefined = ARITH;
         break;
     default: /* LEA RAX, [RIP + 2]; JMP RAX */
         memcpy(p->at, "\x48\x8d\x05\x02\0\0\0\xff\xe0", 9);

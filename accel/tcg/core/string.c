@@ -102,15 +102,20 @@ static uint64_t page_room(uint64_t linear)
     return X86_PAGE_SIZE - (linear & 0xfff);
 }
 
+/* Fills with the first bytes of val, which repeats itself every `size` bytes. */
 static void fill(uint8_t *to, uint64_t val, unsigned size, uint64_t count)
 {
-    if (size == 1) {
-        memset(to, (int)(val & 0xff), count);
+    uint64_t bytes = count * size, i = 0;
+
+    val = size == 8 ? val : (val & insn_mask(size)) * (UINT64_MAX / insn_mask(size));
+    if (val == (val & 0xff) * (UINT64_MAX / 0xff)) {
+        memset(to, (int)(val & 0xff), bytes);
         return;
     }
-    for (uint64_t i = 0; i < count; i++) {
-        memcpy(to + i * size, &val, size);
+    for (; i + 8 <= bytes; i += 8) {
+        memcpy(to + i, &val, 8);
     }
+    memcpy(to + i, &val, bytes - i);
 }
 
 /* Elements that can be moved or stored at once: ascending, within one page each, plain memory.  0: take the slow way. */

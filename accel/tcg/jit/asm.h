@@ -178,6 +178,17 @@ static inline void asm_const(Asm *a, unsigned reg, uint64_t v)
     }
 }
 
+static inline void asm_bswap(Asm *a, unsigned size, unsigned reg)
+{
+    unsigned rex = 0x40 | (size == 8) << 3 | reg >> 3;
+
+    if (rex != 0x40) {
+        asm_8(a, rex);
+    }
+    asm_8(a, 0x0f);
+    asm_8(a, 0xc8 | (reg & 7));
+}
+
 /* Jumps and calls; `to` is a written address. */
 static inline void asm_rel32(Asm *a, const uint8_t *to)
 {

@@ -115,7 +115,7 @@ void jit_leave(Compiler *c);          /* the same for one that ends the block */
 void jit_jump(Compiler *c, unsigned taken, uint64_t offset); /* leads to the block's RIP + offset; ends code */
 void jit_lookup(Compiler *c);         /* leads to the block at R15; ends code */
 
-CompileFn jit_simd;
+CompileFn jit_simd, jit_shift, jit_bit_test, jit_bswap, jit_convert, jit_multiply;
 CompileFn *jit_op_fn(unsigned id);
 
 #endif
