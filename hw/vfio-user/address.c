@@ -31,8 +31,10 @@ static const struct AddressKind {
     AddressMember members[3]; /* all required */
 } address_kinds[] = {
     [ADDRESS_UNIX] = {"unix", {{"path", offsetof(VfioUserAddress, path)}}},
-    [ADDRESS_INET] = {"inet", {{"host", offsetof(VfioUserAddress, host)}, {"port", offsetof(VfioUserAddress, port)}}},
-    [ADDRESS_VSOCK] = {"vsock", {{"cid", offsetof(VfioUserAddress, cid)}, {"port", offsetof(VfioUserAddress, port)}}},
+    [ADDRESS_INET] = {"inet",
+                      {{"host", offsetof(VfioUserAddress, host)}, {"port", offsetof(VfioUserAddress, port)}}},
+    [ADDRESS_VSOCK] = {"vsock",
+                       {{"cid", offsetof(VfioUserAddress, cid)}, {"port", offsetof(VfioUserAddress, port)}}},
     [ADDRESS_FD] = {"fd", {{"str", offsetof(VfioUserAddress, str)}}},
 };
 
@@ -72,12 +74,13 @@ static VfioUserAddressType kind_of(struct json_object *object)
 }
 
 /* One member other than "type". */
-static bool member_parse(VfioUserAddress *address, const char *where, const char *key, struct json_object *value,
-                         GError **error)
+static bool member_parse(VfioUserAddress *address, const char *where, const char *key,
+                         struct json_object *value, GError **error)
 {
     const struct AddressKind *kind = &address_kinds[address->type];
 
-    for (const AddressMember *m = kind->members; m < kind->members + G_N_ELEMENTS(kind->members) && m->name; m++) {
+    for (const AddressMember *m = kind->members; m < kind->members + G_N_ELEMENTS(kind->members) && m->name;
+         m++) {
         if (strcmp(m->name, key)) {
             continue;
         }
@@ -109,7 +112,8 @@ static bool address_parse_object(VfioUserAddress *address, const char *where, st
         }
     }
     kind = &address_kinds[address->type];
-    for (const AddressMember *m = kind->members; m < kind->members + G_N_ELEMENTS(kind->members) && m->name; m++) {
+    for (const AddressMember *m = kind->members; m < kind->members + G_N_ELEMENTS(kind->members) && m->name;
+         m++) {
         if (!member_get(address, m)) {
             error_set(error, "%s: socket: member '%s' of an address of type %s is missing", where, m->name,
                       kind->name);
@@ -131,7 +135,8 @@ static bool address_parse(Object *obj, const Prop *prop, struct json_object *val
     } else if (json_object_is_type(value, json_type_object)) {
         ok = address_parse_object(&parsed, where, value, error);
     } else {
-        error_set(error, "%s: socket: neither a path nor an address like {\"type\": \"unix\", \"path\": \"PATH\"}",
+        error_set(error,
+                  "%s: socket: neither a path nor an address like {\"type\": \"unix\", \"path\": \"PATH\"}",
                   where);
         ok = false;
     }
@@ -154,7 +159,8 @@ static struct json_object *address_format(Object *obj, const Prop *prop)
         return out;
     }
     json_object_object_add(out, "type", json_object_new_string(kind->name));
-    for (const AddressMember *m = kind->members; m < kind->members + G_N_ELEMENTS(kind->members) && m->name; m++) {
+    for (const AddressMember *m = kind->members; m < kind->members + G_N_ELEMENTS(kind->members) && m->name;
+         m++) {
         json_object_object_add(out, m->name, json_object_new_string(member_get(address, m)));
     }
     return out;
@@ -241,8 +247,8 @@ static int connect_unix(const VfioUserAddress *address, const char *name, gint64
     int fd;
 
     if (strlen(address->path) >= sizeof(addr.sun_path)) {
-        error_set(error, "%s: socket: path is too long (%zu bytes, allowed 1..%zu)", name, strlen(address->path),
-                  sizeof(addr.sun_path) - 1);
+        error_set(error, "%s: socket: path is too long (%zu bytes, allowed 1..%zu)", name,
+                  strlen(address->path), sizeof(addr.sun_path) - 1);
         return -1;
     }
     strcpy(addr.sun_path, address->path);
@@ -251,7 +257,8 @@ static int connect_unix(const VfioUserAddress *address, const char *name, gint64
         error_set(error, "%s: socket=%s: the server accepts no client; is another one connected to it?", name,
                   address->path);
     } else if (fd < 0) {
-        error_set_errno(error, -fd, "%s: socket=%s: cannot connect to a vfio-user server", name, address->path);
+        error_set_errno(error, -fd, "%s: socket=%s: cannot connect to a vfio-user server", name,
+                        address->path);
     }
     return MAX(fd, -1);
 }
@@ -271,8 +278,8 @@ static int connect_inet(const VfioUserAddress *address, const char *name, gint64
     }
     freeaddrinfo(found);
     if (fd < 0) {
-        error_set_errno(error, -fd, "%s: socket=%s:%s: cannot connect to a vfio-user server", name, address->host,
-                        address->port);
+        error_set_errno(error, -fd, "%s: socket=%s:%s: cannot connect to a vfio-user server", name,
+                        address->host, address->port);
         return -1;
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -310,7 +317,8 @@ static int connect_fd(const VfioUserAddress *address, const char *name, GError *
     if (!parse_number(address->str, INT32_MAX, &number) ||
         getpeername((int)number, (struct sockaddr *)&peer, &len) < 0 ||
         (fd = fcntl((int)number, F_DUPFD_CLOEXEC, 0)) < 0) {
-        error_set(error, "%s: socket: not the number of a connected socket that this process inherited ('%s')", name,
+        error_set(error,
+                  "%s: socket: not the number of a connected socket that this process inherited ('%s')", name,
                   address->str);
         return -1;
     }
@@ -318,7 +326,8 @@ static int connect_fd(const VfioUserAddress *address, const char *name, GError *
     return fd;
 }
 
-int vfio_user_address_connect(const VfioUserAddress *address, const char *name, unsigned timeout_ms, GError **error)
+int vfio_user_address_connect(const VfioUserAddress *address, const char *name, unsigned timeout_ms,
+                              GError **error)
 {
     gint64 deadline = g_get_monotonic_time() + (gint64)timeout_ms * 1000;
 

@@ -221,14 +221,14 @@ void proxy_batch_clear(ProxyBatch *b)
     g_cond_clear(&b->cond);
 }
 
-/* Many unanswered requests with fds would use up this process's, so the server is given time while it makes progress. */
+/* Many unanswered requests with fds would use up this process's, so the server is given time while it makes
+ * progress. */
 void proxy_batch_add(Proxy *p, ProxyBatch *b, const ProxyRequest *req)
 {
     b->command = req->command;
     batch_send(p, b, req);
-    if (!b->late && (b->outstanding >= BATCH_WINDOW ||
-                     (__atomic_load_n(&p->main.queued, __ATOMIC_RELAXED) &&
-                      proxy_queued_bytes(p) > BATCH_QUEUE))) {
+    if (!b->late && (b->outstanding >= BATCH_WINDOW || (__atomic_load_n(&p->main.queued, __ATOMIC_RELAXED) &&
+                                                        proxy_queued_bytes(p) > BATCH_QUEUE))) {
         batch_wait(p, b, b->outstanding / 2, true);
     }
 }

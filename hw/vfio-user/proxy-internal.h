@@ -29,9 +29,9 @@ struct Proxy {
     unsigned write_count;
     GMutex lock; /* all below, and `queued`, `armed` of the links */
     GHashTable
-        *in_flight; /* id -> ProxyBatch *, or the proxy itself for a request nobody waits for any more */
-    GQueue waiters; /* of ProxyBatch * */
-    GQueue left;    /* batches nobody waits for */
+        *in_flight;  /* id -> ProxyBatch *, or the proxy itself for a request nobody waits for any more */
+    GQueue waiters;  /* of ProxyBatch * */
+    GQueue left;     /* batches nobody waits for */
     GQueue finished; /* of those, what has ended and was not told yet */
     uint16_t next_id;
     bool reading; /* a thread has the main socket's reading side */
@@ -50,8 +50,8 @@ bool proxy_negotiate(Proxy *p, GError **error);
 /* hw/vfio-user/proxy-send.c */
 /* A free id, registered for `b` (NULL: no reply will come).  With the lock.  -1: none. */
 int proxy_take_id(Proxy *p, ProxyBatch *b);
-int proxy_link_send(ProxyLink *link, WireHeader *h, const struct iovec *iov, unsigned iov_count, const int *fds,
-                    unsigned fd_count);
+int proxy_link_send(ProxyLink *link, WireHeader *h, const struct iovec *iov, unsigned iov_count,
+                    const int *fds, unsigned fd_count);
 /* Bytes that wait for the main socket to take more. */
 size_t proxy_queued_bytes(Proxy *p);
 /* Sends more of what is queued. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reading the sockets.  The main one is read by a waiting thread or by the proxy's own, which watches it through a
- * one-shot epoll entry that waiters disarm: taking over and giving back the socket wakes nobody.  The twin socket,
- * where there is one, is the proxy's thread's alone.
+ * Reading the sockets.  The main one is read by a waiting thread or by the proxy's own, which watches it
+ * through a one-shot epoll entry that waiters disarm: taking over and giving back the socket wakes nobody.
+ * The twin socket, where there is one, is the proxy's thread's alone.
  */
 #include <errno.h>
 #include <sys/epoll.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Sending: by the caller while the socket takes it, else by the proxy's thread.  Small posted writes that would have to
- * queue are gathered to REGION_WRITE_MULTI messages where the server knows them (vfio-user: write_multiple).
+ * Sending: by the caller while the socket takes it, else by the proxy's thread.  Small posted writes that
+ * would have to queue are gathered to REGION_WRITE_MULTI messages where the server knows them (vfio-user:
+ * write_multiple).
  */
 #include <errno.h>
 #include <string.h>
@@ -32,12 +33,12 @@ int proxy_take_id(Proxy *p, ProxyBatch *b)
 
 /* --- the socket; with send_lock --- */
 
-static int stream_send(ProxyLink *link, WireHeader *h, const struct iovec *iov, unsigned iov_count, const int *fds,
-                       unsigned fd_count)
+static int stream_send(ProxyLink *link, WireHeader *h, const struct iovec *iov, unsigned iov_count,
+                       const int *fds, unsigned fd_count)
 {
     Proxy *p = link->proxy;
-    int err =
-        wire_stream_send(link->stream, h, iov, iov_count, fds, fd_count, p->send_queued ? WIRE_STREAM_QUEUE : 0);
+    int err = wire_stream_send(link->stream, h, iov, iov_count, fds, fd_count,
+                               p->send_queued ? WIRE_STREAM_QUEUE : 0);
 
     __atomic_fetch_add(&p->counters->sent, 1, __ATOMIC_RELAXED);
     TRACE(&vfio_user_trace[VFIO_USER_TRACE_SEND], "%s: %s id %u size %u flags 0x%x error %u fds %u%s%s",
@@ -94,8 +95,8 @@ static int judge(Proxy *p, int err)
     return ENOTCONN;
 }
 
-int proxy_link_send(ProxyLink *link, WireHeader *h, const struct iovec *iov, unsigned iov_count, const int *fds,
-                    unsigned fd_count)
+int proxy_link_send(ProxyLink *link, WireHeader *h, const struct iovec *iov, unsigned iov_count,
+                    const int *fds, unsigned fd_count)
 {
     Proxy *p = link->proxy;
     int err;
@@ -245,7 +246,8 @@ int proxy_post_write(Proxy *p, const WireRegionAccess *access)
     return err == ENOTCONN && proxy_broken(p) ? err : judge(p, err);
 }
 
-void proxy_reply(ProxyLink *link, const WireHeader *request, int error, const struct iovec *iov, unsigned iov_count)
+void proxy_reply(ProxyLink *link, const WireHeader *request, int error, const struct iovec *iov,
+                 unsigned iov_count)
 {
     WireHeader h = {.id = request->id, .command = request->command, .flags = WIRE_TYPE_REPLY};
 

@@ -44,7 +44,8 @@ static bool take_twin(Proxy *p, WireMessage *m, int64_t index, GError **error)
     int fd = index >= 0 && index < m->fd_count ? m->fds[index] : -1;
 
     if (!p->carries_fds || fd < 0 || getsockname(fd, (struct sockaddr *)&own, &len) < 0) {
-        error_set(error, "%s: socket=%s: server's capability twin_socket is bad (fd_index %" PRId64 " of %u fds)",
+        error_set(error,
+                  "%s: socket=%s: server's capability twin_socket is bad (fd_index %" PRId64 " of %u fds)",
                   p->name, p->where, index, m->fd_count);
         return false;
     }

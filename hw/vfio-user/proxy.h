@@ -4,10 +4,10 @@
  *
  * A thread that waits for a reply reads the socket itself when nobody else does, and hands other threads
  * their replies; while nobody waits, the proxy's own thread reads.  No lock of the proxy is held during I/O
- * waits or while the server's requests are carried out, and callers should hold none either.  Functions are for any
- * thread unless said otherwise; results are 0 or a positive errno: the server's own, or ETIMEDOUT, ENOTCONN (the
- * connection is gone), ECANCELED (the machine does not want to wait any longer), EPROTO (a reply that makes no
- * sense), EBUSY (no free id).
+ * waits or while the server's requests are carried out, and callers should hold none either.  Functions are
+ * for any thread unless said otherwise; results are 0 or a positive errno: the server's own, or ETIMEDOUT,
+ * ENOTCONN (the connection is gone), ECANCELED (the machine does not want to wait any longer), EPROTO (a
+ * reply that makes no sense), EBUSY (no free id).
  */
 #ifndef HW_VFIO_USER_PROXY_H
 #define HW_VFIO_USER_PROXY_H
@@ -25,8 +25,8 @@ typedef struct Proxy Proxy;
 typedef struct ProxyLink ProxyLink;
 
 typedef struct ProxyClient {
-    /* A request of the server; answer with proxy_reply() on `link`.  By whoever reads, no lock of the proxy held; must
-     * not wait for anybody. */
+    /* A request of the server; answer with proxy_reply() on `link`.  By whoever reads, no lock of the proxy
+     * held; must not wait for anybody. */
     void (*request)(void *opaque, ProxyLink *link, const WireMessage *m);
     /* The connection broke; once, by any thread.  Not called after proxy_shutdown(). */
     void (*lost)(void *opaque, const char *reason);
@@ -86,23 +86,26 @@ const WireCaps *proxy_caps(const Proxy *p);
 /* Sends and waits.  On 0 *reply (may be NULL) is the caller's. */
 int proxy_call(Proxy *p, const ProxyRequest *req, WireMessage *reply);
 
-/* A write of `len` bytes that nobody waits for; blocks only while too much is queued.  Small ones may share a message. */
+/* A write of `len` bytes that nobody waits for; blocks only while too much is queued.  Small ones may share a
+ * message. */
 int proxy_post_write(Proxy *p, const WireRegionAccess *access);
 /* Answers a request of the server; error 0 is success, then the payload follows. */
-void proxy_reply(ProxyLink *link, const WireHeader *request, int error, const struct iovec *iov, unsigned iov_count);
+void proxy_reply(ProxyLink *link, const WireHeader *request, int error, const struct iovec *iov,
+                 unsigned iov_count);
 
 void proxy_batch_init(ProxyBatch *b);
 /* Not while anything is outstanding. */
 void proxy_batch_clear(ProxyBatch *b);
-/* One request of the batch; its error counts for the batch.  May wait, briefly, when very many are outstanding. */
+/* One request of the batch; its error counts for the batch.  May wait, briefly, when very many are
+ * outstanding. */
 void proxy_batch_add(Proxy *p, ProxyBatch *b, const ProxyRequest *req);
 /* Waits for all; the first error.  The batch can be used again. */
 int proxy_batch_wait(Proxy *p, ProxyBatch *b);
 /* As proxy_batch_wait(), but EAGAIN when the server is silent for PROXY_BRIEF_MS: the batch goes on. */
 int proxy_batch_wait_brief(Proxy *p, ProxyBatch *b);
 #define PROXY_BRIEF_MS 50
-/* Nobody will wait: `done` is called once when all is answered, timed out or lost, perhaps at once, by any thread and
- * without locks of the proxy; the batch is the callee's then. */
+/* Nobody will wait: `done` is called once when all is answered, timed out or lost, perhaps at once, by any
+ * thread and without locks of the proxy; the batch is the callee's then. */
 void proxy_batch_leave(Proxy *p, ProxyBatch *b, ProxyBatchFn *done);
 
 /* The largest data of one REGION_READ, REGION_WRITE. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * VfioContainerOps as vfio-user messages: the maps of a transaction are all sent, then all awaited.  The transaction's
- * lock is held meanwhile, so a server that keeps silent is left after a moment: then the register access that caused
- * the transaction waits at its end, without locks, and an error is the end of the device.
+ * VfioContainerOps as vfio-user messages: the maps of a transaction are all sent, then all awaited.  The
+ * transaction's lock is held meanwhile, so a server that keeps silent is left after a moment: then the
+ * register access that caused the transaction waits at its end, without locks, and an error is the end of the
+ * device.
  */
 #include <errno.h>
 #include <unistd.h>

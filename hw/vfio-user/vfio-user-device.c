@@ -28,7 +28,8 @@ static int call(VfioUserPci *dev, uint16_t command, const void *body, size_t len
 {
     struct iovec iov = {(void *)body, len};
 
-    return call_request(dev, &(ProxyRequest){.command = command, .iov = &iov, .iov_count = len ? 1 : 0}, reply);
+    return call_request(dev, &(ProxyRequest){.command = command, .iov = &iov, .iov_count = len ? 1 : 0},
+                        reply);
 }
 
 VfioUserBatch *vfio_user_batch_new(VfioUserPci *dev)
@@ -94,8 +95,9 @@ void vfio_user_batch_later(VfioUserBatch *b)
 }
 
 /*
- * A request whose answer tells nothing but that it was carried out.  What the device is asked later comes behind it, so
- * that its answer is only waited for before the guest goes on: mapped regions and doorbells know no such order.
+ * A request whose answer tells nothing but that it was carried out.  What the device is asked later comes
+ * behind it, so that its answer is only waited for before the guest goes on: mapped regions and doorbells
+ * know no such order.
  */
 static int command(VfioUserPci *dev, const ProxyRequest *req)
 {
@@ -424,11 +426,9 @@ static int send_set_irqs(VfioUserPci *dev, const WireSetIrqs *wire, const int *f
     g_autofree uint8_t *body = g_malloc(WIRE_SET_IRQS_SIZE + wire->count);
     struct iovec iov = {body, wire_set_irqs_encode(body, wire)};
 
-    return command(dev, &(ProxyRequest){.command = WIRE_SET_IRQS,
-                                        .iov = &iov,
-                                        .iov_count = 1,
-                                        .fds = fds,
-                                        .fd_count = fd_count});
+    return command(
+        dev, &(ProxyRequest){
+                 .command = WIRE_SET_IRQS, .iov = &iov, .iov_count = 1, .fds = fds, .fd_count = fd_count});
 }
 
 /* As many messages as the server's limit of fds asks for; valid fds and gaps never share one. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * DMA_READ and DMA_WRITE of the server.  What is RAM is copied by whoever reads the socket, which takes no
- * lock.  What is another device's registers may take time and locks: a thread serves it, and everything that comes after
- * it until that is done.
+ * lock.  What is another device's registers may take time and locks: a thread serves it, and everything that
+ * comes after it until that is done.
  */
 #include <errno.h>
 #include <string.h>

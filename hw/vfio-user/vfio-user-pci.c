@@ -78,7 +78,8 @@ static bool container_start(VfioUserPci *dev, GError **error)
     dev->container =
         (VfioContainer){.pgsizes = caps->pgsizes, .max_maps = caps->max_dma_maps, .message_dma = true};
     dev->starting = true;
-    if (vfio_container_start(&dev->container, &vfio_user_container_ops, dev->base.pci.bus->dma_space, error)) {
+    if (vfio_container_start(&dev->container, &vfio_user_container_ops, dev->base.pci.bus->dma_space,
+                             error)) {
         dev->starting = false;
         err = dev->dma_batch ? await_maps(dev) : 0;
         if (!err) {
@@ -92,8 +93,8 @@ static bool container_start(VfioUserPci *dev, GError **error)
 }
 
 /*
- * RAM that is backed by something and yet private is nearly always a forgotten option, and its price, every DMA a
- * message, is high: it has to be asked for.  Anonymous RAM never could be shared, so it says nothing.
+ * RAM that is backed by something and yet private is nearly always a forgotten option, and its price, every
+ * DMA a message, is high: it has to be asked for.  Anonymous RAM never could be shared, so it says nothing.
  */
 static bool ram_can_be_shared(VfioUserPci *dev, GError **error)
 {
@@ -102,10 +103,11 @@ static bool ram_can_be_shared(VfioUserPci *dev, GError **error)
     if (dev->no_direct_dma || !ram || ram_backend_shared(ram) || ram->model == &ram_backend_ram_model.model) {
         return true;
     }
-    error_set(error,
-              "%s: RAM '%s' is private to this process; add share=on to -object %s,id=%s, or no-direct-dma=on to "
-              "this device to let its DMA go by messages",
-              dev->base.pci.dev.obj.model->name, ram->id, ram->model->name, ram->id);
+    error_set(
+        error,
+        "%s: RAM '%s' is private to this process; add share=on to -object %s,id=%s, or no-direct-dma=on to "
+        "this device to let its DMA go by messages",
+        dev->base.pci.dev.obj.model->name, ram->id, ram->model->name, ram->id);
     return false;
 }
 

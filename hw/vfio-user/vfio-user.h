@@ -42,10 +42,10 @@ struct VfioUserPci {
     VfioContainer container;
     VfioUserBatch *dma_batch; /* of the transaction */
     int late_dma;             /* batches of maps the server has not answered in time; atomic */
-    bool overtakes;        /* accesses to mapped regions or doorbells would overtake posted writes */
-    GPtrArray *region_fds; /* of int, owned */
-    bool starting;         /* the container's first maps are awaited by the start itself */
-    bool connected;        /* start is over: a loss is an event */
+    bool overtakes;           /* accesses to mapped regions or doorbells would overtake posted writes */
+    GPtrArray *region_fds;    /* of int, owned */
+    bool starting;            /* the container's first maps are awaited by the start itself */
+    bool connected;           /* start is over: a loss is an event */
     VfioUserWorker worker;
 };
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hw/vfio/vfio-internal.h"
@@ -94,6 +95,15 @@ static bool area_ok(const VfioRegionInfo *info, const VfioMmapArea *area)
            !((area->offset | area->size | (info->fd_offset + area->offset)) & page);
 }
 
+/* What lies behind the end of a file cannot be accessed, mapped or not. */
+static bool area_in_file(const VfioRegionInfo *info, const VfioMmapArea *area)
+{
+    struct stat st;
+
+    return fstat(info->fd, &st) == 0 &&
+           (!S_ISREG(st.st_mode) || info->fd_offset + area->offset + area->size <= (uint64_t)st.st_size);
+}
+
 static bool bar_map_area(VfioBar *bar, MemRegion *container, const VfioRegionInfo *info,
                          const VfioMmapArea *area, GError **error)
 {
@@ -105,6 +115,13 @@ static bool bar_map_area(VfioBar *bar, MemRegion *container, const VfioRegionInf
 
     if (!area_ok(info, area)) {
         return true; /* not on page borders: accesses trap */
+    }
+    if (!area_in_file(info, area)) {
+        error_set(error,
+                  "%s: mapping of BAR %u is larger than its file (%" G_GINT64_MODIFIER
+                  "u bytes at %" G_GINT64_MODIFIER "u)",
+                  dev->vdev.name, bar->index, area->size, info->fd_offset + area->offset);
+        return false;
     }
     host = mmap(NULL, area->size, prot, MAP_SHARED, info->fd, (off_t)(info->fd_offset + area->offset));
     if (host == MAP_FAILED) {
@@ -148,9 +165,9 @@ static void doorbells_enable(VfioBar *bar, bool on)
         const VfioRegionIoFd *d = &bar->doorbells[i];
 
         if (d->type == VFIO_REGION_IO_EVENTFD) {
-            (on ? mem_region_add_ioeventfd : mem_region_del_ioeventfd)(bar->trap, d->offset, (unsigned)d->size,
-                                                                       d->flags & VFIO_REGION_IO_MATCH, d->datamatch,
-                                                                       d->fd);
+            (on ? mem_region_add_ioeventfd
+                : mem_region_del_ioeventfd)(bar->trap, d->offset, (unsigned)d->size,
+                                            d->flags & VFIO_REGION_IO_MATCH, d->datamatch, d->fd);
         }
     }
 }
@@ -159,7 +176,8 @@ static bool doorbell_ok(const VfioBar *bar, const VfioRegionIoFd *d)
 {
     bool size_ok = d->size <= 8 && !(d->size & (d->size - 1));
 
-    return size_ok && d->fd >= 0 && d->offset < bar->size && (d->size ? d->size : 1) <= bar->size - d->offset &&
+    return size_ok && d->fd >= 0 && d->offset < bar->size &&
+           (d->size ? d->size : 1) <= bar->size - d->offset &&
            (d->type == VFIO_REGION_IO_EVENTFD ||
             (d->type == VFIO_REGION_IO_SHADOW && d->shadow_fd >= 0 && d->shadow_offset <= INT64_MAX - 8));
 }
@@ -180,8 +198,9 @@ static void doorbells_start(VfioBar *bar)
         if (doorbell_ok(bar, &found[i])) {
             found[bar->doorbell_count++] = found[i];
         } else {
-            TRACE(&vfio_trace[VFIO_TRACE_ERROR], "%s: doorbell of BAR %u at 0x%" G_GINT64_MODIFIER "x is not usable",
-                  vdev->name, bar->index, found[i].offset);
+            TRACE(&vfio_trace[VFIO_TRACE_ERROR],
+                  "%s: doorbell of BAR %u at 0x%" G_GINT64_MODIFIER "x is not usable", vdev->name, bar->index,
+                  found[i].offset);
         }
     }
     bar->doorbells = found;
@@ -273,7 +292,8 @@ static bool msix_choose(VfioPciDevice *dev, const uint64_t *sizes, GError **erro
 static void msix_bar_new(VfioPciDevice *dev, unsigned n)
 {
     g_autofree char *name = g_strdup_printf("%s MSI-X", dev->pci.dev.obj.id);
-    MemRegion *container = mem_region_new_container(dev->pci.dev.obj.machine->topo, name, msix_room(dev, n, 0));
+    MemRegion *container =
+        mem_region_new_container(dev->pci.dev.obj.machine->topo, name, msix_room(dev, n, 0));
 
     pci_register_bar(&dev->pci, n, PCI_BAR_MEM32, container);
     mem_region_unref(container);
@@ -393,7 +413,8 @@ bool vfio_bars_start(VfioPciDevice *dev, GError **error)
     bool ok;
 
     dev->maps_enabled = true;
-    ok = get_infos(dev, infos, sizes, error) && msix_choose(dev, sizes, error) && bars_start(dev, infos, error);
+    ok = get_infos(dev, infos, sizes, error) && msix_choose(dev, sizes, error) &&
+         bars_start(dev, infos, error);
     for (unsigned n = 0; n < G_N_ELEMENTS(infos); n++) {
         g_free(infos[n].areas);
     }

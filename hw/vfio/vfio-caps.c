@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Capabilities (PCI 3.0, 6.7 and 6.8; PCI Express Base 4.0, 7.5 to 7.9): a table says for each whether the guest sees
- * the device's registers, ours, or nothing.  What is hidden can not be written either.
+ * Capabilities (PCI 3.0, 6.7 and 6.8; PCI Express Base 4.0, 7.5 to 7.9): a table says for each whether the
+ * guest sees the device's registers, ours, or nothing.  What is hidden can not be written either.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,19 +12,19 @@
 #define MAX_EXT_CAPS 480 /* that fit 0x100..0xfff */
 
 /* The least of a capability that its rule touches. */
-#define PM_SIZE        8
-#define VPD_SIZE       8
-#define AF_SIZE        6
-#define VENDOR_SIZE    3
-#define EXP_SIZE       0x14
-#define EXP_SIZE_V2    0x3c
-#define ARI_SIZE       8
-#define REBAR_HEAD     4
-#define REBAR_ENTRY    8
-#define REBAR_SIZES    0xfffffff0u
+#define PM_SIZE          8
+#define VPD_SIZE         8
+#define AF_SIZE          6
+#define VENDOR_SIZE      3
+#define EXP_SIZE         0x14
+#define EXP_SIZE_V2      0x3c
+#define ARI_SIZE         8
+#define REBAR_HEAD       4
+#define REBAR_ENTRY      8
+#define REBAR_SIZES      0xfffffff0u
 #define EXT_CAP_VF_REBAR 0x24
-#define AF_CTRL        4
-#define AF_CTRL_FLR    1
+#define AF_CTRL          4
+#define AF_CTRL_FLR      1
 
 typedef enum Verdict { CAP_SHOWN, CAP_HIDDEN, CAP_BAD } Verdict;
 
@@ -52,7 +52,7 @@ static Verdict pm_start(VfioPciDevice *dev, uint16_t at, uint16_t end, GError **
     /* Nobody carries a PME to the guest, so there is none. */
     vfio_config_emulate(dev, at + PCI_PM_PMC, 2);
     pci_set16(config + at + PCI_PM_PMC,
-              pci_get16(config + at + PCI_PM_PMC) & (uint16_t)~(PCI_PM_CAP_PME_MASK | PCI_PM_CAP_AUX_POWER));
+              pci_get16(config + at + PCI_PM_PMC) & (uint16_t) ~(PCI_PM_CAP_PME_MASK | PCI_PM_CAP_AUX_POWER));
     return CAP_SHOWN;
 }
 
@@ -86,8 +86,8 @@ static Verdict msi_start(VfioPciDevice *dev, uint16_t at, uint16_t end, GError *
 }
 
 /*
- * The guest's table and pending bits are ours, so those of the device may be in any BAR: both are shown in the table's,
- * or in one that x-msix-relocation made for them.
+ * The guest's table and pending bits are ours, so those of the device may be in any BAR: both are shown in
+ * the table's, or in one that x-msix-relocation made for them.
  */
 static Verdict msix_start(VfioPciDevice *dev, uint16_t at, uint16_t end, GError **error)
 {
@@ -132,7 +132,8 @@ unsigned vfio_config_msix_vectors(const VfioPciDevice *dev)
     return 0;
 }
 
-/* An endpoint on the root bus is one of the root complex and has no link; behind a port it has one (7.5.3.2). */
+/* An endpoint on the root bus is one of the root complex and has no link; behind a port it has one (7.5.3.2).
+ */
 static void exp_set_type(VfioPciDevice *dev, uint16_t at, uint16_t end)
 {
     uint8_t *config = dev->pci.config;
@@ -153,7 +154,8 @@ static void exp_set_type(VfioPciDevice *dev, uint16_t at, uint16_t end)
         type = PCI_EXP_TYPE_ENDPOINT;
         make_local(dev, at + PCI_EXP_LNKCAP, 8);
         pci_set32(config + at + PCI_EXP_LNKCAP, PCI_EXP_LNKCAP_SLS_2_5GB | 1u << 4);
-        pci_set32(config + at + PCI_EXP_LNKCTL, (uint32_t)(PCI_EXP_LNKSTA_CLS_2_5GB | PCI_EXP_LNKSTA_NLW_X1) << 16);
+        pci_set32(config + at + PCI_EXP_LNKCTL, (uint32_t)(PCI_EXP_LNKSTA_CLS_2_5GB | PCI_EXP_LNKSTA_NLW_X1)
+                                                    << 16);
     }
     pci_set16(config + at + PCI_EXP_FLAGS, (uint16_t)((flags & ~PCI_EXP_FLAGS_TYPE) | type << 4));
 }
@@ -303,8 +305,7 @@ static bool capabilities_start(VfioPciDevice *dev, GError **error)
     }
     for (int i = 0; i < count; i++) {
         uint16_t at = list[i], end = cap_end(list, (unsigned)count, at, PCI_CONFIG_SIZE);
-        Verdict verdict =
-            judge(dev, cap_rules, G_N_ELEMENTS(cap_rules), pci->config[at], at, &end, error);
+        Verdict verdict = judge(dev, cap_rules, G_N_ELEMENTS(cap_rules), pci->config[at], at, &end, error);
 
         if (verdict == CAP_BAD) {
             return false;

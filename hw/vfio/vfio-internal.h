@@ -37,8 +37,10 @@ void vfio_config_emulate(VfioPciDevice *dev, unsigned offset, unsigned len);
 bool vfio_config_capabilities(VfioPciDevice *dev, GError **error);
 /* Vectors the device's own MSI-X capability has; 0: none. */
 unsigned vfio_config_msix_vectors(const VfioPciDevice *dev);
-/* Whether this write asks for a function level reset by the capability of conventional PCI; *flr is its bit in val. */
-bool vfio_config_is_flr(const VfioPciDevice *dev, uint16_t offset, uint32_t val, unsigned size, uint32_t *flr);
+/* Whether this write asks for a function level reset by the capability of conventional PCI; *flr is its bit
+ * in val. */
+bool vfio_config_is_flr(const VfioPciDevice *dev, uint16_t offset, uint32_t val, unsigned size,
+                        uint32_t *flr);
 
 /* hw/vfio/vfio-bar.c; main loop */
 bool vfio_bars_start(VfioPciDevice *dev, GError **error);

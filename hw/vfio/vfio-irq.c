@@ -260,7 +260,8 @@ static void request_signalled(void *opaque)
     }
 }
 
-static bool notice_start(VfioPciDevice *dev, VfioIrqVector *irq, unsigned index, LoopFdFn *handler, GError **error)
+static bool notice_start(VfioPciDevice *dev, VfioIrqVector *irq, unsigned index, LoopFdFn *handler,
+                         GError **error)
 {
     struct vfio_irq_info info = {.argsz = sizeof(info), .index = index};
     int err = index < dev->vdev.num_irqs ? dev->vdev.ops->get_irq_info(&dev->vdev, &info) : 0;
@@ -309,7 +310,8 @@ bool vfio_irq_start(VfioPciDevice *dev, GError **error)
     }
     dev->pci.vector_changed = vector_changed;
     return notice_start(dev, &dev->error_irq, VFIO_PCI_ERR_IRQ_INDEX, error_signalled, error) &&
-           (!dev->req || notice_start(dev, &dev->request_irq, VFIO_PCI_REQ_IRQ_INDEX, request_signalled, error));
+           (!dev->req ||
+            notice_start(dev, &dev->request_irq, VFIO_PCI_REQ_IRQ_INDEX, request_signalled, error));
 }
 
 void vfio_irq_stop(VfioPciDevice *dev)

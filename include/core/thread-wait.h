@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Waits for another process.  A thread that runs guest code is told when it begins and ends one, so that a pause of the
- * machine need not wait for somebody else's process, and a reset can end the wait.
+ * Waits for another process.  A thread that runs guest code is told when it begins and ends one, so that a
+ * pause of the machine need not wait for somebody else's process, and a reset can end the wait.
  */
 #ifndef CORE_THREAD_WAIT_H
 #define CORE_THREAD_WAIT_H
@@ -12,7 +12,8 @@ struct ThreadWait {
     void (*cancel)(ThreadWait *wait);
 };
 
-/* How a thread wants to hear of its waits; both calls are in that thread, and hold no lock of whom is waited for. */
+/* How a thread wants to hear of its waits; both calls are in that thread, and hold no lock of whom is waited
+ * for. */
 typedef struct ThreadWaitHooks {
     void (*begin)(void *opaque, ThreadWait *wait);
     void (*end)(void *opaque, ThreadWait *wait);
