@@ -318,6 +318,7 @@ static void rig_make_tss(Rig *rig)
         rig_put32(rig, RIG_TSS + 8, RIG_DS0);
         rig_put32(rig, RIG_TSS + 12, RIG_STACK1);
         rig_put32(rig, RIG_TSS + 16, RIG_DS1);
+        rig_put32(rig, RIG_TSS + 0x1c, RIG_TABLES); /* CR3 is only ever read */
     }
     rig_put32(rig, RIG_TSS + 0x64, 0xffffu << 16); /* no I/O permission map */
 }
