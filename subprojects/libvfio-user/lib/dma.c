@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The client's memory: the table of mapped ranges, DMA_MAP and DMA_UNMAP, scatter lists. */
+/* The client's memory: DMA_MAP and DMA_UNMAP, scatter lists. */
 #include <errno.h>
 #include <linux/magic.h>
 #include <string.h>
@@ -7,195 +7,6 @@
 #include <sys/vfs.h>
 
 #include "private.h"
-
-/* ---- the table ---- */
-
-/* The last chunk whose first key is <= iova (0 if there is none). */
-static size_t table_chunk_index(const DmaTable *t, uint64_t iova)
-{
-    size_t low = 0, high = t->chunk_count;
-
-    while (high - low > 1) {
-        size_t mid = low + (high - low) / 2;
-
-        if (t->chunk[mid]->key[0] <= iova) {
-            low = mid;
-        } else {
-            high = mid;
-        }
-    }
-    return low;
-}
-
-/* Number of keys in the chunk that are <= iova. */
-static uint32_t chunk_upper(const DmaChunk *c, uint64_t iova)
-{
-    uint32_t low = 0, high = c->count;
-
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-
-        if (c->key[mid] <= iova) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
-    return low;
-}
-
-DmaRegion *dma_table_find(const DmaTable *t, uint64_t iova)
-{
-    const DmaChunk *c;
-    uint32_t n;
-
-    if (t->chunk_count == 0) {
-        return NULL;
-    }
-    c = t->chunk[table_chunk_index(t, iova)];
-    n = chunk_upper(c, iova);
-    if (n == 0 || iova - c->key[n - 1] >= c->region[n - 1]->size) {
-        return NULL;
-    }
-    return c->region[n - 1];
-}
-
-/* The first region that begins at or behind iova, or NULL. */
-static DmaRegion *table_next(const DmaTable *t, uint64_t iova)
-{
-    size_t i;
-    uint32_t n;
-
-    if (t->chunk_count == 0) {
-        return NULL;
-    }
-    i = table_chunk_index(t, iova);
-    n = chunk_upper(t->chunk[i], iova);
-    if (n > 0 && t->chunk[i]->key[n - 1] == iova) {
-        return t->chunk[i]->region[n - 1];
-    }
-    if (n < t->chunk[i]->count) {
-        return t->chunk[i]->region[n];
-    }
-    return i + 1 < t->chunk_count ? t->chunk[i + 1]->region[0] : NULL;
-}
-
-/* Inserts an empty chunk at index i. */
-static int table_add_chunk(DmaTable *t, size_t i)
-{
-    DmaChunk *c;
-
-    if (t->chunk_count == t->chunk_room) {
-        size_t room = t->chunk_room ? t->chunk_room * 2 : 8;
-        DmaChunk **grown = realloc(t->chunk, room * sizeof(*grown));
-
-        if (grown == NULL) {
-            return ENOMEM;
-        }
-        t->chunk = grown;
-        t->chunk_room = room;
-    }
-    c = malloc(sizeof(*c));
-    if (c == NULL) {
-        return ENOMEM;
-    }
-    c->count = 0;
-    memmove(t->chunk + i + 1, t->chunk + i, (t->chunk_count - i) * sizeof(*t->chunk));
-    t->chunk[i] = c;
-    t->chunk_count++;
-    return 0;
-}
-
-/* A full chunk gives half of its regions to a new one behind it; one that only grows at its end keeps all. */
-static int table_split(DmaTable *t, size_t i, bool at_end)
-{
-    uint32_t keep = at_end ? DMA_CHUNK : DMA_CHUNK / 2;
-    DmaChunk *from, *to;
-    int err = table_add_chunk(t, i + 1);
-
-    if (err) {
-        return err;
-    }
-    from = t->chunk[i];
-    to = t->chunk[i + 1];
-    to->count = DMA_CHUNK - keep;
-    memcpy(to->key, from->key + keep, to->count * sizeof(to->key[0]));
-    memcpy(to->region, from->region + keep, to->count * sizeof(to->region[0]));
-    from->count = keep;
-    return 0;
-}
-
-static int table_insert(DmaTable *t, DmaRegion *region)
-{
-    size_t i;
-    uint32_t n;
-    DmaChunk *c;
-    int err;
-
-    if (t->chunk_count == 0) {
-        err = table_add_chunk(t, 0);
-        if (err) {
-            return err;
-        }
-    }
-    i = table_chunk_index(t, region->iova);
-    n = chunk_upper(t->chunk[i], region->iova);
-    if (t->chunk[i]->count == DMA_CHUNK) {
-        err = table_split(t, i, n == DMA_CHUNK && i + 1 == t->chunk_count);
-        if (err) {
-            return err;
-        }
-        if (n >= t->chunk[i]->count) {
-            n -= t->chunk[i]->count;
-            i++;
-        }
-    }
-    c = t->chunk[i];
-    memmove(c->key + n + 1, c->key + n, (c->count - n) * sizeof(c->key[0]));
-    memmove(c->region + n + 1, c->region + n, (c->count - n) * sizeof(c->region[0]));
-    c->key[n] = region->iova;
-    c->region[n] = region;
-    c->count++;
-    t->region_count++;
-    return 0;
-}
-
-static void table_remove(DmaTable *t, const DmaRegion *region)
-{
-    size_t i = table_chunk_index(t, region->iova);
-    DmaChunk *c = t->chunk[i];
-    uint32_t n = chunk_upper(c, region->iova) - 1;
-
-    c->count--;
-    t->region_count--;
-    memmove(c->key + n, c->key + n + 1, (c->count - n) * sizeof(c->key[0]));
-    memmove(c->region + n, c->region + n + 1, (c->count - n) * sizeof(c->region[0]));
-    if (c->count == 0) {
-        free(c);
-        t->chunk_count--;
-        memmove(t->chunk + i, t->chunk + i + 1, (t->chunk_count - i) * sizeof(*t->chunk));
-    }
-}
-
-void dma_table_free(DmaTable *t)
-{
-    free(t->chunk);
-    *t = (DmaTable){ 0 };
-}
-
-int dma_table_walk(DmaTable *t, int (*fn)(DmaRegion *region, void *opaque), void *opaque)
-{
-    for (size_t i = 0; i < t->chunk_count; i++) {
-        for (uint32_t n = 0; n < t->chunk[i]->count; n++) {
-            int err = fn(t->chunk[i]->region[n], opaque);
-
-            if (err) {
-                return err;
-            }
-        }
-    }
-    return 0;
-}
 
 /* ---- mapping ---- */
 
@@ -247,7 +58,7 @@ static void region_free(vfu_ctx_t *ctx, DmaRegion *region)
 static int dma_check_new(const vfu_ctx_t *ctx, const WireDmaMap *map)
 {
     const DmaTable *t = &ctx->dma.table;
-    const DmaRegion *next = table_next(t, map->address);
+    const DmaRegion *next = dma_table_next(t, map->address);
 
     if (t->region_count >= ctx->dma.max_regions) {
         return EINVAL;
@@ -295,7 +106,7 @@ int dma_handle_map(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
         err = dirty_region_start(ctx, region);
     }
     if (err == 0) {
-        err = table_insert(&ctx->dma.table, region);
+        err = dma_table_insert(&ctx->dma.table, region);
     }
     if (err) {
         region_free(ctx, region);
@@ -310,7 +121,7 @@ int dma_handle_map(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
 /* Takes a region out: the device is told, then it is gone. */
 static void dma_remove(vfu_ctx_t *ctx, DmaRegion *region)
 {
-    table_remove(&ctx->dma.table, region);
+    dma_table_remove(&ctx->dma.table, region);
     if (ctx->dma.unregister_cb) {
         ctx->dma.unregister_cb(ctx, &region->info);
     }
@@ -324,7 +135,7 @@ void dma_unmap_all(vfu_ctx_t *ctx)
     while (t->chunk_count) {
         DmaChunk *last = t->chunk[t->chunk_count - 1];
 
-        dma_remove(ctx, last->region[last->count - 1]);
+        dma_remove(ctx, last->entry[last->count - 1].region);
     }
 }
 
@@ -412,21 +223,21 @@ VFU_EXPORT int vfu_addr_to_sgl(vfu_ctx_t *ctx, vfu_dma_addr_t dma_addr, size_t l
         return vfu_fail(len == 0 ? EINVAL : ENOENT);
     }
     while (len) {
-        DmaRegion *region = dma_table_find(&ctx->dma.table, at);
         uint64_t offset, part;
+        DmaEntry e;
 
-        if (region == NULL) {
+        if (!dma_table_lookup(&ctx->dma.table, at, &e)) {
             return vfu_fail(ENOENT);
         }
-        if ((prot & PROT_WRITE) && !region->writeable) {
+        if ((prot & PROT_WRITE) && !e.writeable) {
             return vfu_fail(EACCES);
         }
-        offset = at - region->iova;
-        part = region->size - offset < len ? region->size - offset : len;
+        offset = at - e.iova;
+        part = e.size - offset < len ? e.size - offset : len;
         if (n < max_nr_sgs) {
             sgl[n] = (dma_sg_t){
-                .region_base = region->iova,
-                .region = region,
+                .region_base = e.iova,
+                .region = e.region,
                 .length = part,
                 .offset = offset,
                 .writeable = prot & PROT_WRITE,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What the files of the server library share.  One file per subject: ctx (life cycle), conn (attach), run (requests,
- * quiesce), region, irq, dma (map table, scatter lists), dma-message (DMA over the socket), dirty, migration, pci, pci-caps.
+ * quiesce), region, irq, dma (mapping, scatter lists), dma-table, dma-message (DMA over the socket), dirty, migration, pci, pci-caps.
  *
  * Request handlers return 0 or a positive errno and act only after everything in the request was checked.
  */
@@ -94,17 +94,29 @@ typedef struct DmaRegion {
     size_t dirty_size;
 } DmaRegion;
 
-#define DMA_CHUNK 128u
-/* Sorted by iova in two levels: both searches are binary, inserting moves at most a chunk and the list of chunks. */
+/* What a lookup tells of a region. */
+typedef struct DmaEntry {
+    uint64_t iova, size;
+    DmaRegion *region;
+    bool writeable;
+} DmaEntry;
+
+#define DMA_CHUNK 32u
+/* Some regions, sorted by iova; see dma-table.c.  Aligned so that an entry is in one cache line. */
 typedef struct DmaChunk {
+    uint64_t key[DMA_CHUNK];    /* iova */
+    DmaEntry entry[DMA_CHUNK];
     uint32_t count;
-    uint64_t key[DMA_CHUNK];
-    DmaRegion *region[DMA_CHUNK];
 } DmaChunk;
 
 typedef struct DmaTable {
-    DmaChunk **chunk;
+    DmaChunk **chunk;           /* sorted, none is empty */
+    uint64_t *first;            /* the first key of each */
     size_t chunk_count, chunk_room;
+    uint64_t base;              /* where the first piece of the index begins */
+    unsigned shift;             /* a piece is 1 << shift bytes */
+    size_t pieces;
+    uint32_t *index;            /* the last chunk that begins at or before the piece did when the index was made */
     size_t region_count;
 } DmaTable;
 
@@ -289,6 +301,13 @@ void dma_unmap_all(vfu_ctx_t *ctx);
 void dma_table_free(DmaTable *t);
 /* The region that contains iova, or NULL. */
 DmaRegion *dma_table_find(const DmaTable *t, uint64_t iova);
+/* The same, with what is known of it; false: there is none. */
+bool dma_table_lookup(const DmaTable *t, uint64_t iova, DmaEntry *e);
+/* The first region that begins at or behind iova, or NULL. */
+DmaRegion *dma_table_next(const DmaTable *t, uint64_t iova);
+/* The region overlaps no other; ENOMEM. */
+int dma_table_insert(DmaTable *t, DmaRegion *region);
+void dma_table_remove(DmaTable *t, const DmaRegion *region);
 /* Calls fn for each region in order of address; stops at and returns the first result that is not 0. */
 int dma_table_walk(DmaTable *t, int (*fn)(DmaRegion *region, void *opaque), void *opaque);
 

@@ -416,7 +416,7 @@ static void obey(Device *devices, char *line)
     char verb[32] = "", word[32] = "";
     unsigned index = 0;
     uint64_t a = 0, b = 0, c = 0, sum = 0;
-    int n = sscanf(line, "%31s %u %31s %" SCNi64 " %" SCNi64 " %" SCNi64, verb, &index, word, &a, &b, &c), err = 0;
+    int n = sscanf(line, "%31s %u %31s %" SCNu64 " %" SCNu64 " %" SCNu64, verb, &index, word, &a, &b, &c), err = 0;
     Device *d = &devices[index < DEVICES_MAX ? index : 0];
 
     if (n >= 2 && strcmp(verb, "notes") == 0) {

@@ -2,6 +2,7 @@
 """DMA_MAP and DMA_UNMAP: what is accepted, each refusal, what the device is told, dirty bitmaps."""
 import errno
 import os
+import random
 import struct
 
 import pytest
@@ -162,6 +163,37 @@ def test_many_regions_in_any_order(server, client):
     for i in reversed(order):
         client.unmap(i * 2 * PAGE, PAGE)
     client.map(0, 2000 * PAGE)
+
+
+SPREADS = {"even": lambda r: r.randrange(1 << 12) * PAGE, "clusters": lambda r: (1 << r.randrange(13, 63)) + r.randrange(64) * PAGE,
+           "rising": lambda r: int(4096 ** (1 + r.random() * 3.9)) * 16, "dense": lambda r: r.randrange(600) * 64}
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize("seed", range(3))
+def test_any_regions_in_any_order(server, client, spread, seed):
+    """Maps, unmaps and lookups at random against a list; first it grows, then it shrinks."""
+    noise, regions = random.Random(seed), {}
+
+    def find(address):
+        return next((start for start, size in regions.items() if start <= address < start + size), None)
+
+    for i in range(1500):
+        address, size = SPREADS[spread](noise), noise.choice((1, 64, PAGE, 3 * PAGE))
+        if noise.random() < (0.8 if i < 900 else 0.2):
+            taken = any(address < start + length and start < address + size for start, length in regions.items())
+            client.map(address, size, error=errno.EEXIST if taken else 0)
+            if not taken:
+                regions[address] = size
+        elif regions:
+            victim = noise.choice(sorted(regions))
+            client.unmap(victim, regions.pop(victim))
+        address = noise.choice(sorted(regions) or [0]) + noise.choice((-1, 0, 1, 63, PAGE - 1, PAGE))
+        if address >= 0:
+            assert server.copy("map-read", address, 1)["errno"] == (errno.ENOENT if find(address) is None else errno.EFAULT)
+    server.notes()
+    client.unmap(0, 0, vu.UNMAP_ALL)
+    assert sorted(tuple(n[1:]) for n in server.notes()) == sorted(regions.items())
 
 
 def test_protection(server, client, memory):
