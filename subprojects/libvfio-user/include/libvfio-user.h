@@ -246,9 +246,9 @@ int vfu_irq_trigger_type(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, uint32_
 /* ---- DMA ---- */
 
 /*
- * Memory behind an fd is mapped.  When the first such mapping is made the library installs a handler for SIGBUS, which passes on what
- * is not its own: a client that makes its file shorter than what it mapped loses its connection, and the device finds
- * zeroes there, instead of dying.  A program that replaces the handler later goes without that.
+ * Memory behind an fd is mapped.  When a mapping is made the library installs a handler for SIGBUS (unless it is there), which
+ * passes on what is not its own: a client that makes its file shorter than what it mapped loses its connection, and
+ * the device finds zeroes there, instead of dying.  A program that replaces the handler goes without that until the next mapping.
  */
 typedef struct vfu_dma_info {
     struct iovec iova;    /* the range in the device's DMA addresses */

@@ -24,8 +24,8 @@ struct SigbusGuard {
 static _Atomic(SigbusGuard *) guards;
 static SigbusGuard *free_guards;
 static pthread_mutex_t guards_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t handler_once = PTHREAD_ONCE_INIT;
 static struct sigaction previous;
+static _Thread_local volatile sig_atomic_t passing_on;
 
 /* Puts zero pages from the one at address to the end of the mapping. */
 static bool guard_repair(SigbusGuard *g, uintptr_t address)
@@ -56,6 +56,12 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
         }
     }
     errno = saved;
+    if (passing_on) {
+        /* The handler before ours is one that had ours before it. */
+        signal(SIGBUS, SIG_DFL);
+        return;
+    }
+    passing_on = 1;
     if (previous.sa_flags & SA_SIGINFO) {
         previous.sa_sigaction(number, info, context);
     } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
@@ -64,22 +70,27 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
         /* The access comes again and then ends the process, as it would have without us. */
         signal(SIGBUS, SIG_DFL);
     }
+    passing_on = 0;
 }
 
+/* Installs the handler unless it is there; the lock is held. */
 static void install_handler(void)
 {
-    struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+    struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK }, now;
 
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGBUS, &action, &previous);
+    if (sigaction(SIGBUS, NULL, &now) == 0 && now.sa_sigaction != on_sigbus) {
+        previous = now;
+        sigemptyset(&action.sa_mask);
+        sigaction(SIGBUS, &action, NULL);
+    }
 }
 
 SigbusGuard *sigbus_guard(vfu_ctx_t *ctx, const vfu_dma_info_t *info)
 {
     SigbusGuard *g;
 
-    pthread_once(&handler_once, install_handler);
     pthread_mutex_lock(&guards_lock);
+    install_handler();
     g = free_guards;
     if (g) {
         free_guards = g->next_free;

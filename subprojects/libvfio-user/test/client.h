@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -36,6 +37,8 @@ void client_open(Client *c, int flags);
 /* Connects and negotiates with this JSON (NULL: none). */
 void client_attach(Client *c, const char *json);
 int client_connect(Client *c);
+/* The same over a connected fd, which is taken over. */
+void client_attach_fd(Client *c, int fd, const char *json);
 void client_hang_up(Client *c);
 void client_close(Client *c);
 
@@ -50,6 +53,10 @@ int client_map(Client *c, uint64_t iova, uint64_t size, uint32_t flags, int fd, 
 int client_unmap(Client *c, uint64_t iova, uint64_t size, uint32_t flags);
 int client_set_irqs(Client *c, uint32_t flags, uint32_t index, uint32_t start, uint32_t count, const int *fds,
                     unsigned fd_count);
+/* Sends a command and leaves the rest to the test. */
+void client_send(Client *c, unsigned command, const void *body, size_t len);
+/* DEVICE_FEATURE with this data; *reply needs wire_message_clear(). */
+int client_feature(Client *c, uint32_t flags, uint32_t argsz, const void *data, size_t len, WireMessage *reply);
 int client_set_state(Client *c, uint32_t state);
 
 /* A file of size bytes in memory. */
