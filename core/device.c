@@ -139,7 +139,9 @@ bool device_set_home(Device *dev, EventLoop *home, GError **error)
     ok = device_start(dev, error);
     if (!ok) {
         dev->home = old;
-        device_start(dev, NULL);
+        if (!device_start(dev, NULL)) {
+            machine_track(dev->obj.machine, &dev->obj); /* it goes with the machine all the same */
+        }
     }
     loop_unlock(dev->obj.machine->main_loop);
     return ok;
@@ -158,6 +160,8 @@ void device_destroy(Device *dev)
     loop_lock(m->main_loop);
     if (dev->obj.started) {
         device_stop(dev);
+    } else {
+        machine_untrack(m, &dev->obj);
     }
     if (ops && ops->unplace) {
         ops->unplace(dev);

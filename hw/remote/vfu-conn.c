@@ -148,6 +148,11 @@ static void memory_idle(MemPins *pins)
     if (__atomic_load_n(&s->quiesce_pending, __ATOMIC_SEQ_CST)) {
         loop_bh_schedule(s->quiesced_bh);
     }
+    if (__atomic_load_n(&s->dma.awaited, __ATOMIC_SEQ_CST)) {
+        pthread_mutex_lock(&s->dma.lock);
+        pthread_cond_signal(&s->dma.idle);
+        pthread_mutex_unlock(&s->dma.lock);
+    }
 }
 
 static int server_quiesce(vfu_ctx_t *ctx)
@@ -203,6 +208,24 @@ bool vfu_server_conn_init(VfuServer *s, GError **error)
     vfu_setup_device_quiesce_cb(s->ctx, server_quiesce);
     s->watch = loop_add_fd(s->loop, vfu_get_poll_fd(s->ctx), server_run, NULL, s);
     return true;
+}
+
+void vfu_server_wait_idle(VfuServer *s)
+{
+    EventLoop *main_loop = s->obj.machine->main_loop;
+    unsigned depth;
+
+    while (s->loop == main_loop && in_use(s)) {
+        loop_iterate(main_loop, true);
+    }
+    depth = loop_release(main_loop);
+    pthread_mutex_lock(&s->dma.lock);
+    __atomic_store_n(&s->dma.awaited, true, __ATOMIC_SEQ_CST);
+    while (in_use(s)) {
+        pthread_cond_wait(&s->dma.idle, &s->dma.lock);
+    }
+    pthread_mutex_unlock(&s->dma.lock);
+    loop_reacquire(main_loop, depth);
 }
 
 void vfu_server_conn_cleanup(VfuServer *s)

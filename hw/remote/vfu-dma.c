@@ -154,6 +154,7 @@ bool vfu_server_dma_init(VfuServer *s, GError **error)
 {
     s->dma.regions = g_ptr_array_new();
     pthread_mutex_init(&s->dma.lock, NULL);
+    pthread_cond_init(&s->dma.idle, NULL);
     s->dma.space = mem_region_new_lookup(s->obj.machine->topo, "client", UINT64_MAX, dma_find, &s->dma);
     mem_region_add(s->slot->dma_root, 0, s->dma.space);
     if (vfu_setup_device_dma(s->ctx, VFU_SERVER_MAX_DMA_REGIONS, dma_register, dma_unregister) < 0) {
@@ -172,5 +173,6 @@ void vfu_server_dma_cleanup(VfuServer *s)
     mem_region_retire(s->dma.space);
     mem_region_unref(s->dma.space);
     g_ptr_array_free(g_steal_pointer(&s->dma.regions), TRUE);
+    pthread_cond_destroy(&s->dma.idle);
     pthread_mutex_destroy(&s->dma.lock);
 }

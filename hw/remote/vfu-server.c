@@ -106,17 +106,6 @@ static void server_enter(VfuServer *s)
     loop_reacquire(main_loop, depth);
 }
 
-/* Requests in flight at the back end still point into the client's memory; they end in bounded time. */
-static void server_wait_idle(VfuServer *s)
-{
-    EventLoop *main_loop = s->obj.machine->main_loop;
-
-    while (s->loop == main_loop && __atomic_load_n(&s->dma.pins.count, __ATOMIC_SEQ_CST)) {
-        loop_iterate(main_loop, true);
-    }
-    /* An iothread goes on by itself, and unmapping waits for it. */
-}
-
 /* --- life --- */
 
 static void server_release(VfuServer *s)
@@ -137,7 +126,9 @@ static void server_release(VfuServer *s)
         unlink(s->unix_path);
         g_clear_pointer(&s->unix_path, g_free);
     }
-    if (!device_set_home(&s->dev->dev, s->obj.machine->main_loop, &error)) {
+    /* At the end of the process its back ends are closed already. */
+    if (s->obj.machine->run_state != RUN_STATE_SHUTDOWN &&
+        !device_set_home(&s->dev->dev, s->obj.machine->main_loop, &error)) {
         g_printerr("x-vfio-user-server %s: %s does not go back to the main loop: %s\n", s->obj.id, s->device,
                    error->message);
     }
@@ -182,7 +173,7 @@ static void server_stop(Object *obj)
     vfu_server_conn_cleanup(s);
     loop_unlock(s->loop);
     device_reset(&s->dev->dev);
-    server_wait_idle(s);
+    vfu_server_wait_idle(s); /* requests in flight at a back end end in bounded time */
     server_release(s);
 }
 

@@ -21,6 +21,8 @@ typedef struct VfuDma {
     GPtrArray *regions; /* of VfuDmaRegion *, ascending; under the lock; NULL: not set up */
     MemRegion *space;   /* finds them, below the slot's DMA root */
     MemPins pins;       /* uses of all of them */
+    bool awaited;       /* atomic: `idle` is to be signalled when they have ended */
+    pthread_cond_t idle;
 } VfuDma;
 
 typedef struct VfuServer {
@@ -59,6 +61,8 @@ int vfu_server_listen(const VfuServer *s, const char **unix_path, GError **error
 bool vfu_server_conn_init(VfuServer *s, GError **error);
 /* Nothing is handled any more. */
 void vfu_server_conn_cleanup(VfuServer *s);
+/* After that: returns when the device no longer uses the client's memory.  Main loop, without the lock of another loop. */
+void vfu_server_wait_idle(VfuServer *s);
 
 /* hw/remote/vfu-dma.c: the client's memory as the slot's DMA space. */
 bool vfu_server_dma_init(VfuServer *s, GError **error);
