@@ -16,21 +16,25 @@ def _run(args, **kwargs):
     return subprocess.run(args, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs).stdout
 
 
-def _kernel_package():
-    depends = subprocess.run(["apt-cache", "depends", "linux-image-cloud-amd64"], text=True, stdout=subprocess.PIPE,
+CLOUD = "linux-image-cloud-amd64"
+GENERIC = "linux-image-amd64"
+
+
+def _kernel_package(meta):
+    depends = subprocess.run(["apt-cache", "depends", meta], text=True, stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL, check=False).stdout
     package = re.search(r"Depends: (linux-image-\S+)", depends)
     return package.group(1) if package else None
 
 
-def _unpack_kernel(work):
-    """Downloads the cloud kernel's package and unpacks it below `work`; the directory of its files."""
-    package = _kernel_package()
+def _unpack_kernel(work, meta=CLOUD):
+    """Downloads the kernel's package and unpacks it below `work`; the directory of its files."""
+    package = _kernel_package(meta)
     if not package:
         _run(["apt-get", "update", "-qq"])
-        package = _kernel_package()
+        package = _kernel_package(meta)
     if not package:
-        raise RuntimeError("no package linux-image-cloud-amd64 to be had; check apt's sources")
+        raise RuntimeError(f"no package {meta} to be had; check apt's sources")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     _run(["apt-get", "download", package], cwd=work)
@@ -53,17 +57,18 @@ def kernel(cache=CACHE):
     return vmlinuz
 
 
-def kernel_with_modules(names, cache=CACHE):
+def kernel_with_modules(names, meta=CLOUD, cache=CACHE):
     """A vmlinuz of the same package as the modules `names`, and their paths in that order; downloaded on first use."""
-    kept = pathlib.Path(cache) / "modules"
+    kept = pathlib.Path(cache) / ("modules" if meta == CLOUD else f"modules-{meta}")
     files = [kept / f"{name}.ko" for name in names]
     if not all(f.exists() for f in [kept / "vmlinuz", *files]):
-        work = pathlib.Path(cache) / "unpack-modules"
-        root = _unpack_kernel(work)
+        work = pathlib.Path(cache) / f"unpack-{kept.name}"
+        root = _unpack_kernel(work, meta)
         partial = work / "modules"
         partial.mkdir()
         shutil.copy(next((root / "boot").glob("vmlinuz-*")), partial / "vmlinuz")
-        for name in names:
+        wanted = {*names, *(old.stem for old in kept.glob("*.ko"))}  # those of other tests stay
+        for name in wanted:
             shutil.copy(next(root.glob(f"lib/modules/*/kernel/**/{name}.ko")), partial)
         shutil.rmtree(kept, ignore_errors=True)
         partial.rename(kept)

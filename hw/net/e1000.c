@@ -82,6 +82,62 @@ static void e1000_tx_changed(E1000 *e, uint32_t val)
     loop_bh_schedule(e->tx_bh);
 }
 
+/* --- doorbells: RDT and TDT, which a client may leave in shared memory --- */
+
+static const uint16_t e1000_doorbell_regs[] = {E1000_RDT, E1000_TDT};
+
+/* The register as the driver wrote it last. */
+static void e1000_doorbell_fetch(E1000 *e, unsigned n)
+{
+    const uint32_t *values = e->pci.doorbells.values;
+
+    if (values) {
+        *e1000_reg(e, e1000_doorbell_regs[n]) = __atomic_load_n(&values[n], __ATOMIC_ACQUIRE) & 0xffff;
+    }
+}
+
+static void e1000_doorbell_store(E1000 *e, unsigned n, uint32_t val)
+{
+    if (e->pci.doorbells.values) {
+        __atomic_store_n(&e->pci.doorbells.values[n], val & 0xffff, __ATOMIC_RELEASE);
+    }
+}
+
+static void e1000_rung(PciDevice *dev)
+{
+    E1000 *e = (E1000 *)dev;
+
+    for (unsigned n = 0; n < G_N_ELEMENTS(e1000_doorbell_regs); n++) {
+        e1000_doorbell_fetch(e, n);
+    }
+    e1000_rx_changed(e, 0);
+    e1000_tx_changed(e, 0);
+}
+
+static uint32_t e1000_rdt_read(E1000 *e)
+{
+    e1000_doorbell_fetch(e, 0);
+    return *e1000_reg(e, E1000_RDT);
+}
+
+static uint32_t e1000_tdt_read(E1000 *e)
+{
+    e1000_doorbell_fetch(e, 1);
+    return *e1000_reg(e, E1000_TDT);
+}
+
+static void e1000_rdt_stored(E1000 *e, uint32_t val)
+{
+    e1000_doorbell_store(e, 0, val);
+    e1000_rx_changed(e, val);
+}
+
+static void e1000_tdt_stored(E1000 *e, uint32_t val)
+{
+    e1000_doorbell_store(e, 1, val);
+    e1000_tx_changed(e, val);
+}
+
 #define ALL UINT32_MAX
 /* Sorted by offset. */
 static const E1000Reg e1000_regs[] = {
@@ -132,7 +188,12 @@ static const E1000Reg e1000_regs[] = {
     {.name = "RDBAH", .offset = E1000_RDBAH, .words = 1, .writable = ALL},
     {.name = "RDLEN", .offset = E1000_RDLEN, .words = 1, .writable = 0xfff80u},
     {.name = "RDH", .offset = E1000_RDH, .words = 1, .writable = 0xffff},
-    {.name = "RDT", .offset = E1000_RDT, .words = 1, .writable = 0xffff, .stored = e1000_rx_changed},
+    {.name = "RDT",
+     .offset = E1000_RDT,
+     .words = 1,
+     .writable = 0xffff,
+     .stored = e1000_rdt_stored,
+     .read = e1000_rdt_read},
     {.name = "RDTR", .offset = E1000_RDTR, .words = 1, .writable = 0xffff, .stored = e1000_rdtr_written},
     {.name = "RXDCTL", .offset = E1000_RXDCTL, .words = 1, .reset = 0x01010000u, .writable = 0x013f3f3fu},
     {.name = "RADV", .offset = E1000_RADV, .words = 1, .writable = 0xffff},
@@ -147,7 +208,12 @@ static const E1000Reg e1000_regs[] = {
     {.name = "TDBAH", .offset = E1000_TDBAH, .words = 1, .writable = ALL},
     {.name = "TDLEN", .offset = E1000_TDLEN, .words = 1, .writable = 0xfff80u},
     {.name = "TDH", .offset = E1000_TDH, .words = 1, .writable = 0xffff},
-    {.name = "TDT", .offset = E1000_TDT, .words = 1, .writable = 0xffff, .stored = e1000_tx_changed},
+    {.name = "TDT",
+     .offset = E1000_TDT,
+     .words = 1,
+     .writable = 0xffff,
+     .stored = e1000_tdt_stored,
+     .read = e1000_tdt_read},
     {.name = "TIDV", .offset = E1000_TIDV, .words = 1, .writable = 0xffff},
     {.name = "TXDCTL", .offset = E1000_TXDCTL, .words = 1, .writable = 0xff3f3f3fu},
     {.name = "TADV", .offset = E1000_TADV, .words = 1, .writable = 0xffff},
@@ -292,6 +358,9 @@ static void e1000_mac_reset(E1000 *e)
     }
     e1000_reg(e, E1000_RAL0)[0] = (uint32_t)words[1] << 16 | words[0];
     e1000_reg(e, E1000_RAL0)[1] = RAH_AV | words[2];
+    for (unsigned n = 0; n < G_N_ELEMENTS(e1000_doorbell_regs); n++) {
+        e1000_doorbell_store(e, n, 0);
+    }
     *e1000_reg(e, E1000_STATUS) |= e1000_link_up(e) ? STATUS_LU : 0;
     e1000_update_irq(e);
 }
@@ -319,6 +388,11 @@ static bool e1000_start(PciDevice *dev, GError **error)
     e->autoneg.timer = timer_new(dev->dev.home, CLOCK_KIND_VIRTUAL, e1000_autoneg_done, e);
     e->tx_bh = loop_bh_new(dev->dev.home, e1000_transmit, e);
     e1000_eeprom_init(e);
+    dev->doorbells = (PciDoorbells){.bar = 0,
+                                    .offset = E1000_RDT,
+                                    .stride = E1000_TDT - E1000_RDT,
+                                    .count = G_N_ELEMENTS(e1000_doorbell_regs),
+                                    .rung = e1000_rung};
     return true;
 }
 
