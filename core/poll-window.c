@@ -25,7 +25,7 @@ static int poll_ns(struct pollfd *fds, unsigned count, int64_t timeout_ns)
     return ppoll(fds, count, timeout_ns < 0 ? NULL : &ts, NULL);
 }
 
-static void window_learn(PollWindow *w, int64_t waited_ns)
+void poll_window_learn(PollWindow *w, int64_t waited_ns)
 {
     if (waited_ns > w->max_ns) {
         /* Half at a time: one long pause among short ones is no reason to start anew. */
@@ -35,16 +35,11 @@ static void window_learn(PollWindow *w, int64_t waited_ns)
     }
 }
 
-int poll_window_wait(PollWindow *w, struct pollfd *fds, unsigned count, int64_t timeout_ns)
+int poll_window_look(PollWindow *w, struct pollfd *fds, unsigned count, int64_t max_ns)
 {
-    int64_t start, waited = 0, last, look;
+    int64_t start = monotonic_ns(), waited = 0, last, look = MIN(w->ns, max_ns);
     int n = 0;
 
-    if (!w->max_ns || !timeout_ns) {
-        return poll_ns(fds, count, timeout_ns);
-    }
-    start = monotonic_ns();
-    look = timeout_ns < 0 ? w->ns : MIN(w->ns, timeout_ns);
     while (!n && waited < look) {
         last = waited;
         sched_yield();
@@ -55,10 +50,22 @@ int poll_window_wait(PollWindow *w, struct pollfd *fds, unsigned count, int64_t 
             break;
         }
     }
-    if (!n) {
-        n = poll_ns(fds, count, timeout_ns < 0 ? -1 : MAX(timeout_ns - waited, 0));
-        waited = monotonic_ns() - start;
+    return n;
+}
+
+int poll_window_wait(PollWindow *w, struct pollfd *fds, unsigned count, int64_t timeout_ns)
+{
+    int64_t start;
+    int n;
+
+    if (!w->max_ns || !timeout_ns) {
+        return poll_ns(fds, count, timeout_ns);
     }
-    window_learn(w, waited);
+    start = monotonic_ns();
+    n = poll_window_look(w, fds, count, timeout_ns < 0 ? INT64_MAX : timeout_ns);
+    if (!n) {
+        n = poll_ns(fds, count, timeout_ns < 0 ? -1 : MAX(timeout_ns - (monotonic_ns() - start), 0));
+    }
+    poll_window_learn(w, monotonic_ns() - start);
     return n;
 }

@@ -138,15 +138,12 @@ typedef struct BatchWait {
 
 static void batch_cancel(ThreadWait *wait)
 {
-    const uint64_t one = 1;
     BatchWait *w = (BatchWait *)wait;
 
     g_mutex_lock(&w->proxy->lock);
     w->batch->cancelled = true;
     g_cond_signal(&w->batch->cond);
     g_mutex_unlock(&w->proxy->lock);
-    while (write(w->proxy->kick_fd, &one, sizeof(one)) < 0 && errno == EINTR) {
-    }
 }
 
 static bool batch_goes_on(const ProxyBatch *b, unsigned until)

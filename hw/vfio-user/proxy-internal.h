@@ -9,6 +9,10 @@
 /* Beyond this the server's replies and ours pile up because it does not read. */
 #define PROXY_QUEUE_LIMIT (16u << 20)
 
+/* How often a thread that waits for a reply looks up: for its time-out, or because it shall not wait any
+ * longer. */
+#define PROXY_SLICE_MS 10
+
 struct ProxyLink {
     Proxy *proxy;
     WireStream *stream; /* NULL: there is no such socket */
@@ -38,7 +42,6 @@ struct Proxy {
     bool broken, closing, quit;
     char *reason;      /* why it is broken */
     PollWindow window; /* of the thread that has `reading` */
-    int kick_fd;       /* wakes that thread */
     /* the proxy's own thread */
     int epoll_fd, wake_fd;
     GThread *thread;

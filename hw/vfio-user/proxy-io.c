@@ -125,11 +125,11 @@ static void dispatch(ProxyLink *link, WireMessage *m)
 }
 
 /* True: something was read. */
-static bool read_one(ProxyLink *link, bool *failed)
+static bool read_one(ProxyLink *link, unsigned flags, bool *failed)
 {
     Proxy *p = link->proxy;
     WireMessage m;
-    int err = wire_stream_receive(link->stream, &m, 0);
+    int err = wire_stream_receive(link->stream, &m, flags);
 
     *failed = false;
     switch (err) {
@@ -153,48 +153,50 @@ static bool read_one(ProxyLink *link, bool *failed)
     return false;
 }
 
-static bool batch_finished(Proxy *p, const ProxyBatch *b, gint64 *left_us)
+static bool batch_finished(Proxy *p, const ProxyBatch *b)
 {
     bool finished;
 
     g_mutex_lock(&p->lock);
-    *left_us = b->deadline - g_get_monotonic_time();
-    finished = !b->outstanding || b->cancelled || *left_us <= 0;
+    finished = !b->outstanding || b->cancelled || b->deadline <= g_get_monotonic_time();
     g_mutex_unlock(&p->lock);
     return finished;
 }
 
-/* Until there is something to read, or a wait was cancelled. */
-static void leader_sleep(Proxy *p, gint64 left_us)
+/*
+ * Reads the next message when it comes, but looks up after PROXY_SLICE_MS: a receive costs less than a poll()
+ * and a receive, and its time-out less than poll()'s.
+ */
+static bool read_waiting(Proxy *p, bool *failed)
 {
-    struct pollfd fds[] = {{wire_stream_fd(p->main.stream), POLLIN, 0}, {p->kick_fd, POLLIN, 0}};
-    uint64_t count;
+    struct pollfd fd = {wire_stream_fd(p->main.stream), POLLIN, 0};
+    gint64 begin;
+    bool read;
 
-    if (poll_window_wait(&p->window, fds, G_N_ELEMENTS(fds), left_us * 1000) > 0 && fds[1].revents) {
-        while (read(p->kick_fd, &count, sizeof(count)) < 0 && errno == EINTR) {
-        }
+    if (!p->window.max_ns) {
+        return read_one(&p->main, WIRE_STREAM_TIMED, failed);
     }
+    begin = g_get_monotonic_time();
+    poll_window_look(&p->window, &fd, 1, INT64_MAX);
+    read = read_one(&p->main, WIRE_STREAM_TIMED, failed);
+    poll_window_learn(&p->window, (g_get_monotonic_time() - begin) * 1000);
+    return read;
 }
 
 void proxy_read_turn(Proxy *p, ProxyBatch *b)
 {
-    gint64 left_us = 0;
-    bool failed;
+    bool failed = false;
 
-    for (;;) {
-        bool finished = !b || batch_finished(p, b, &left_us);
-
-        /* A message that was read ahead shows in no poll(): it is taken before the socket is left. */
-        if (b && finished && !wire_stream_has_message(p->main.stream)) {
-            return;
+    if (!b) {
+        while (read_one(&p->main, 0, &failed)) {
         }
-        if (read_one(&p->main, &failed)) {
-            continue;
-        }
-        if (failed || finished) {
-            return;
-        }
-        leader_sleep(p, left_us);
+        return;
+    }
+    while (!failed && !batch_finished(p, b)) {
+        read_waiting(p, &failed);
+    }
+    /* A message that was read ahead shows in no poll(): it is taken before the socket is left. */
+    while (!failed && wire_stream_has_message(p->main.stream) && read_one(&p->main, 0, &failed)) {
     }
 }
 
@@ -232,7 +234,7 @@ static void io_twin(Proxy *p)
     p->twin.armed = 0;
     g_mutex_unlock(&p->lock);
     proxy_link_flush(&p->twin);
-    while (read_one(&p->twin, &failed)) {
+    while (read_one(&p->twin, 0, &failed)) {
     }
     g_mutex_lock(&p->lock);
     proxy_arm(&p->twin);
@@ -273,9 +275,8 @@ bool proxy_io_start(Proxy *p, GError **error)
 {
     p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    p->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     p->main.armed = EPOLLIN;
-    if (p->epoll_fd < 0 || p->wake_fd < 0 || p->kick_fd < 0 || !watch(p, p->wake_fd, EPOLLIN, p) ||
+    if (p->epoll_fd < 0 || p->wake_fd < 0 || !watch(p, p->wake_fd, EPOLLIN, p) ||
         !watch(p, wire_stream_fd(p->main.stream), EPOLLIN | EPOLLONESHOT, &p->main)) {
         error_set_errno(error, errno, "%s: cannot watch the socket", p->name);
         return false;
@@ -305,7 +306,7 @@ void proxy_io_wake(Proxy *p)
 
 void proxy_io_stop(Proxy *p)
 {
-    const int fds[] = {p->epoll_fd, p->wake_fd, p->kick_fd};
+    const int fds[] = {p->epoll_fd, p->wake_fd};
 
     if (p->thread) {
         __atomic_store_n(&p->quit, true, __ATOMIC_SEQ_CST);

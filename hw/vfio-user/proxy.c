@@ -2,7 +2,9 @@
 /* The life of a connection. */
 #include "hw/vfio-user/proxy.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include "core/error.h"
 #include "hw/vfio-user/proxy-internal.h"
@@ -25,6 +27,15 @@ static bool socket_carries_fds(int fd)
     return getsockname(fd, (struct sockaddr *)&own, &len) == 0 && own.ss_family == AF_UNIX;
 }
 
+/* Threads that wait block in the receive itself, a slice at a time. */
+static void socket_set_slices(int fd)
+{
+    const struct timeval slice = {.tv_usec = PROXY_SLICE_MS * 1000};
+
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &slice, sizeof(slice));
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+}
+
 Proxy *proxy_new(const ProxyConfig *config, GError **error)
 {
     int fd = vfio_user_address_connect(config->address, config->name, config->timeout_ms, error);
@@ -42,10 +53,11 @@ Proxy *proxy_new(const ProxyConfig *config, GError **error)
     p->client = config->client;
     p->counters = config->counters;
     p->in_flight = g_hash_table_new(NULL, NULL);
-    p->epoll_fd = p->wake_fd = p->kick_fd = -1;
+    p->epoll_fd = p->wake_fd = -1;
     g_mutex_init(&p->send_lock);
     g_mutex_init(&p->lock);
     wire_caps_init(&p->caps);
+    socket_set_slices(fd);
     p->carries_fds = socket_carries_fds(fd);
     p->main.proxy = p->twin.proxy = p;
     p->main.stream = wire_stream_new(fd, WIRE_MAX_MESSAGE, PROXY_QUEUE_LIMIT);

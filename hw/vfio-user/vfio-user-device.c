@@ -225,13 +225,13 @@ static int keep_fd(VfioUserPci *dev, const WireMessage *m, uint32_t index)
     return fd;
 }
 
-/* A guest's write must not hang in what looks like an eventfd. */
+/* A guest's write to anything else could hang, or worse. */
 static bool fd_is_eventfd(int fd)
 {
     g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
     g_autofree char *target = g_file_read_link(link, NULL);
 
-    return target && !strcmp(target, "anon_inode:[eventfd]") && fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
+    return target && !strcmp(target, "anon_inode:[eventfd]");
 }
 
 /* Entries share fds: each is kept once. */

@@ -20,4 +20,9 @@ typedef struct PollWindow {
  */
 int poll_window_wait(PollWindow *window, struct pollfd *fds, unsigned count, int64_t timeout_ns);
 
+/* The parts of it, for who sleeps in another way: looks for as long as the window says; after the whole wait, learns how
+ * long it was. */
+int poll_window_look(PollWindow *window, struct pollfd *fds, unsigned count, int64_t max_ns);
+void poll_window_learn(PollWindow *window, int64_t waited_ns);
+
 #endif

@@ -30,7 +30,7 @@ void contract_device_init(ContractDevice *d)
     put(d->config + 0x44, 4, 4);
     put(d->config + 0x48, 0x800 | 4, 4);
     memset(d->msix_fds, 0xff, sizeof(d->msix_fds));
-    d->intx_fd = -1;
+    d->intx_fd = d->doorbell = -1;
     d->refused_map = UINT64_MAX;
 }
 

@@ -15,7 +15,7 @@
 #define CONTRACT_BAR_SIZE 4096
 #define CONTRACT_IO_SIZE  64
 #define CONTRACT_CONFIG   7
-#define CONTRACT_MAX_MAPS 64
+#define CONTRACT_MAX_MAPS 16384
 
 typedef struct ContractDevice {
     GMutex lock;
@@ -25,6 +25,8 @@ typedef struct ContractDevice {
     unsigned resets, unmasks, map_count;
     uint64_t maps[CONTRACT_MAX_MAPS][2]; /* address, size */
     uint64_t refused_map;                /* a map that holds this address fails with ENOSPC */
+    bool write_multiple;                 /* over a socket: takes REGION_WRITE_MULTI */
+    int doorbell;                        /* over a socket: eventfd for BAR 0, borrowed; -1: none */
     unsigned hold_maps;                  /* over a socket: no map is answered before that many came */
     uint8_t order[256];                  /* low bytes of writes to BAR 0 offset 0x20 */
     unsigned order_count;

@@ -26,11 +26,14 @@ typedef struct Answer {
     size_t len;
     uint8_t *data;
     size_t data_len;
+    int fd; /* of the device; -1: none */
 } Answer;
 
 static void answer_version(ContractServer *s, const WireMessage *m, Answer *a)
 {
-    WireVersion v = {0, 0, "{\"capabilities\":{\"max_msg_fds\":8}}", 0};
+    static const char *const json[] = {"{\"capabilities\":{\"max_msg_fds\":8}}",
+                                       "{\"capabilities\":{\"max_msg_fds\":8,\"write_multiple\":true}}"};
+    WireVersion v = {0, 0, json[s->device->write_multiple], 0};
 
     a->len = wire_version_encode(a->body, sizeof(a->body), &v);
 }
@@ -104,6 +107,36 @@ static void answer_write(ContractServer *s, const WireMessage *m, Answer *a)
     }
 }
 
+static void answer_write_multi(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    uint64_t count = 0;
+    WireWrite w;
+
+    a->error = wire_write_multi_decode(&count, m->body, m->len);
+    for (uint64_t i = 0; !a->error && i < count; i++) {
+        wire_write_multi_entry(&w, m->body, i);
+        contract_write(s->device, w.region, w.offset, w.count, w.data);
+    }
+    a->len = wire_write_multi_encode(a->body, count);
+}
+
+/* Writes of 4 bytes at the start of BAR 0 signal device->doorbell. */
+static void answer_io_fds(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    const WireIoFd doorbell = {.offset = 0, .size = 4, .shadow_fd_index = WIRE_IO_FD_NONE};
+    WireIoFds f;
+
+    a->error = wire_io_fds_decode(&f, m->body, m->len);
+    if (!a->error) {
+        bool any = !f.index && s->device->doorbell >= 0;
+
+        f = (WireIoFds){.argsz = 16 + (any ? WIRE_IO_FD_SIZE : 0), .index = f.index, .count = any};
+        a->len = wire_io_fds_encode(a->body, &f);
+        a->len += any ? wire_io_fd_encode(a->body + a->len, &doorbell) : 0;
+        a->fd = any ? s->device->doorbell : -1;
+    }
+}
+
 static void answer_map(ContractServer *s, const WireMessage *m, Answer *a)
 {
     WireDmaMap map;
@@ -136,11 +169,13 @@ static void answer(ContractServer *s, WireStream *stream, const WireMessage *m)
         [WIRE_SET_IRQS] = answer_set_irqs,
         [WIRE_REGION_READ] = answer_read,
         [WIRE_REGION_WRITE] = answer_write,
+        [WIRE_WRITE_MULTI] = answer_write_multi,
+        [WIRE_GET_REGION_IO_FDS] = answer_io_fds,
         [WIRE_DMA_MAP] = answer_map,
         [WIRE_DMA_UNMAP] = answer_unmap,
         [WIRE_RESET] = answer_reset,
     };
-    Answer a = {0};
+    Answer a = {.fd = -1};
     WireHeader h = {.id = m->header.id, .command = m->header.command, .flags = WIRE_TYPE_REPLY};
     struct iovec iov[2];
 
@@ -154,7 +189,7 @@ static void answer(ContractServer *s, WireStream *stream, const WireMessage *m)
         h.error = (uint32_t)a.error;
         iov[0] = (struct iovec){a.body, a.len};
         iov[1] = (struct iovec){a.data, a.data_len};
-        wire_stream_send(stream, &h, iov, a.error ? 0 : 2, NULL, 0, WIRE_STREAM_WAIT);
+        wire_stream_send(stream, &h, iov, a.error ? 0 : 2, &a.fd, a.fd >= 0, WIRE_STREAM_WAIT);
     }
     g_free(a.data);
 }

@@ -239,7 +239,7 @@ static int stream_recv(WireStream *s, void *buf, size_t size, unsigned flags, si
             n = pair_read(s, buf, size, flags);
             msg.msg_controllen = 0;
         } else {
-            n = recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | (flags & WIRE_STREAM_WAIT ? 0 : MSG_DONTWAIT));
+            n = recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | (flags & (WIRE_STREAM_WAIT | WIRE_STREAM_TIMED) ? 0 : MSG_DONTWAIT));
         }
         if (n > 0) {
             *got = (size_t)n;
