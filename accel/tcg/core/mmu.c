@@ -639,13 +639,21 @@ void x86_store_sys(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size)
     store_any(cpu, linear, val, size, false);
 }
 
-void x86_probe_write(X86Cpu *cpu, uint64_t linear, unsigned size)
+/* What the TLB lets be written needs no walk. */
+static void probe_page(X86Cpu *cpu, uint64_t linear)
 {
     bool user = cpu->cpl == 3;
 
-    translate(cpu, linear, ACCESS_WRITE, user);
+    if (!tlb_find(cpu, linear, x86_tlb_index(cpu, user), true)) {
+        translate(cpu, linear, ACCESS_WRITE, user);
+    }
+}
+
+void x86_probe_write(X86Cpu *cpu, uint64_t linear, unsigned size)
+{
+    probe_page(cpu, linear);
     if (crosses(linear, size)) {
-        translate(cpu, (linear + size - 1) & X86_PAGE_MASK, ACCESS_WRITE, user);
+        probe_page(cpu, (linear + size - 1) & X86_PAGE_MASK);
     }
 }
 
