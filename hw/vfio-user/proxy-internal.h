@@ -45,6 +45,10 @@ struct Proxy {
     /* the proxy's own thread */
     int epoll_fd, wake_fd;
     GThread *thread;
+    /* or the loop that stands in for it */
+    EventLoop *loop;
+    LoopFd *watch;
+    Timer *expiry; /* of what was left */
 };
 
 /* hw/vfio-user/proxy-version.c */

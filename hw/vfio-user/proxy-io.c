@@ -241,27 +241,51 @@ static void io_twin(Proxy *p)
     g_mutex_unlock(&p->lock);
 }
 
+/* One event, waited for at most that long (-1: as long as it takes). */
+static void io_step(Proxy *p, int timeout_ms)
+{
+    struct epoll_event ev;
+    uint64_t count;
+
+    if (epoll_wait(p->epoll_fd, &ev, 1, timeout_ms) != 1) {
+        return;
+    }
+    if (ev.data.ptr == &p->main) {
+        io_main(p);
+    } else if (ev.data.ptr == &p->twin) {
+        io_twin(p);
+    } else {
+        while (read(p->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR) {
+        }
+    }
+}
+
 static gpointer io_thread(gpointer opaque)
 {
     Proxy *p = opaque;
 
     while (!__atomic_load_n(&p->quit, __ATOMIC_SEQ_CST)) {
-        struct epoll_event ev;
-        uint64_t count;
-
-        if (epoll_wait(p->epoll_fd, &ev, 1, proxy_expire_left(p)) != 1) {
-            continue;
-        }
-        if (ev.data.ptr == &p->main) {
-            io_main(p);
-        } else if (ev.data.ptr == &p->twin) {
-            io_twin(p);
-        } else {
-            while (read(p->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR) {
-            }
-        }
+        io_step(p, proxy_expire_left(p));
     }
     return NULL;
+}
+
+/* --- a loop in its place --- */
+
+static void loop_expire(void *opaque)
+{
+    Proxy *p = opaque;
+    int next_ms = proxy_expire_left(p);
+
+    if (next_ms >= 0) {
+        timer_set(p->expiry, (g_get_monotonic_time() + (gint64)next_ms * 1000) * 1000);
+    }
+}
+
+static void loop_ready(void *opaque)
+{
+    io_step(opaque, 0);
+    loop_expire(opaque);
 }
 
 static bool watch(Proxy *p, int fd, unsigned events, void *what)
@@ -280,6 +304,11 @@ bool proxy_io_start(Proxy *p, GError **error)
         !watch(p, wire_stream_fd(p->main.stream), EPOLLIN | EPOLLONESHOT, &p->main)) {
         error_set_errno(error, errno, "%s: cannot watch the socket", p->name);
         return false;
+    }
+    if (p->loop) {
+        p->expiry = timer_new(p->loop, CLOCK_KIND_REALTIME, loop_expire, p);
+        p->watch = loop_add_fd(p->loop, p->epoll_fd, loop_ready, NULL, p);
+        return true;
     }
     p->thread = g_thread_try_new("vfio-user", io_thread, p, error);
     return p->thread != NULL;
@@ -312,6 +341,12 @@ void proxy_io_stop(Proxy *p)
         __atomic_store_n(&p->quit, true, __ATOMIC_SEQ_CST);
         proxy_io_wake(p);
         g_thread_join(g_steal_pointer(&p->thread));
+    }
+    if (p->watch) {
+        loop_lock(p->loop); /* neither callback is running */
+        loop_remove_fd(g_steal_pointer(&p->watch));
+        g_clear_pointer(&p->expiry, timer_free);
+        loop_unlock(p->loop);
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(fds); i++) {
         if (fds[i] >= 0) {

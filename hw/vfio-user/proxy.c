@@ -49,6 +49,7 @@ Proxy *proxy_new(const ProxyConfig *config, GError **error)
     p->where = vfio_user_address_text(config->address);
     p->timeout_ms = config->timeout_ms;
     p->send_queued = config->send_queued;
+    p->loop = config->loop;
     p->window.max_ns = (int64_t)config->poll_us * 1000;
     p->client = config->client;
     p->counters = config->counters;

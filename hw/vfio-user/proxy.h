@@ -15,6 +15,7 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#include "core/loop.h"
 #include "core/trace.h"
 #include "hw/vfio-user/address.h"
 #include "wire/io.h"
@@ -43,6 +44,7 @@ typedef struct ProxyConfig {
     unsigned timeout_ms; /* of each request */
     unsigned poll_us;    /* a waiting thread looks for its reply at most that long before it sleeps */
     bool send_queued;    /* the proxy's thread writes to the socket, not the caller */
+    EventLoop *loop;     /* does what the proxy's thread would; NULL: it has one of its own */
     ProxyClient client;
     ProxyCounters *counters;
 } ProxyConfig;

@@ -130,6 +130,7 @@ static bool vfio_user_start(PciDevice *pci, GError **error)
                                 .timeout_ms = dev->msg_timeout,
                                 .poll_us = dev->poll_us,
                                 .send_queued = dev->send_queued,
+                                .loop = dev->iothread ? iothread_loop(dev->iothread) : NULL,
                                 .client = {vfio_user_server_request, connection_lost, dev},
                                 .counters = &dev->counters};
 
@@ -182,6 +183,8 @@ static void vfio_user_stop(PciDevice *pci)
         .flags = PROP_READONLY, .doc = what                                                                  \
     }
 
+static const char *const iothread_names[] = {"iothread", NULL};
+
 static const Prop vfio_user_props[] = {
     {.name = "socket",
      .type = &prop_vfio_user_address,
@@ -203,6 +206,12 @@ static const Prop vfio_user_props[] = {
              "Milliseconds to wait for a reply of the server"),
     PROP_U32("poll-us", VfioUserPci, poll_us, 20, 0, 1000000,
              "Microseconds a CPU at most looks for the server's reply before it sleeps"),
+    {.name = "iothread",
+     .type = &prop_link,
+     .offset = offsetof(VfioUserPci, iothread),
+     .names = iothread_names,
+     .doc = "iothread that serves the device's requests while no CPU waits for it; default: a thread of its "
+            "own"},
     VFIO_PCI_PROPS(VfioUserPci, base),
     COUNTER("messages-sent", sent, "Messages sent to the server"),
     COUNTER("messages-received", received, "Messages received from the server"),

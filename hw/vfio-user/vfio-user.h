@@ -36,6 +36,7 @@ struct VfioUserPci {
     bool no_direct_dma, no_posted_writes, send_queued;
     uint32_t msg_timeout; /* ms */
     uint32_t poll_us;
+    Object *iothread; /* or NULL */
     ProxyCounters counters;
 
     Proxy *proxy;

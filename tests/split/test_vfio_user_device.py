@@ -397,3 +397,48 @@ def test_twin_socket(tmp_path):
     finally:
         assert machine.close() == 0
         server.close()
+
+
+# --- iothread ---
+
+
+def test_iothread(serve, connect):
+    """One thread looks after two sockets; it stays while one of them is there."""
+    servers = serve(), serve()
+    machine = connect(servers[0], "-object", "iothread,id=io0", iothread="io0")
+    threads = machine.thread_count()
+    assert "return" in machine.qmp("device_add", driver="vfio-user-pci", id="second", addr="5", iothread="io0",
+                                   socket=servers[1].path)
+    assert machine.thread_count() == threads
+    machine.map_bars()
+    reply = servers[0].request(fake.DMA_WRITE, struct.pack("<QQ", 0x300000, 4) + b"abcd")
+    assert not reply.error and machine.memory(0x300000, 4) == b"abcd"
+    machine.qmp("system_reset")
+    machine.event("RESET")
+    machine.map_bars()
+    servers[0].pause()
+    machine.qmp("system_reset")
+    assert "return" in machine.qmp("query-status")
+    servers[0].resume()
+    machine.event("RESET")
+    assert "in use" in machine.qmp("object-del", id="io0")["error"]["desc"]
+    servers[1].conn.shutdown(socket.SHUT_RDWR)
+    assert machine.event("VFIO_USER_DISCONNECT")["device"] == "second"
+    for name in ("vd", "second"):
+        assert "return" in machine.qmp("device_del", id=name)
+    assert "return" in machine.qmp("object-del", id="io0")
+
+
+@pytest.mark.parametrize("options", [{}, {"iothread": "io0"}])
+def test_reset_of_a_silent_server_ends_with_the_time_out(serve, connect, options):
+    resets = []
+
+    def only_the_first(_, message):
+        resets.append(message)
+        return len(resets) == 1
+
+    machine = connect(serve(on={fake.RESET: only_the_first}), "-object", "iothread,id=io0", **options, **{"x-msg-timeout": 300})
+    machine.map_bars()
+    machine.qmp("system_reset")
+    machine.event("RESET")
+    assert machine.config_read(0) == 0x56781234 and len(resets) == 2
