@@ -40,8 +40,9 @@ def make_config():
 class FakeServer(threading.Thread):
     """on: command -> function(server, message) that answers itself; returning True means "as usual after all"."""
 
-    def __init__(self, path, on=None, version=(0, 1), caps=CAPS):
+    def __init__(self, path, on=None, version=(0, 1), caps=CAPS, family=socket.AF_UNIX):
         super().__init__(daemon=True)
+        self.family = family
         self.path, self.on, self.version, self.caps = path, on or {}, version, caps
         self.log, self.lock, self.config = [], threading.Lock(), make_config()
         self.regions = {0: bytearray(4096), 2: bytearray(256), 4: bytearray(4096), 7: self.config}
@@ -57,8 +58,8 @@ class FakeServer(threading.Thread):
         self.start()
 
     def listen(self):
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(self.path)
+        listener = socket.socket(self.family)
+        listener.bind({socket.AF_UNIX: self.path, socket.AF_INET6: ("::1", 0)}.get(self.family, ("127.0.0.1", 0)))
         return listener
 
     # --- the stream ---

@@ -304,22 +304,9 @@ def test_check_67_loss_is_visible(serve, connect):
 # --- addresses ---
 
 
-class InetServer(fake.FakeServer):
-    """The same device, where no fds can be passed."""
-
-    def __init__(self, family):
-        self.family = family
-        super().__init__("")
-
-    def listen(self):
-        listener = socket.socket(self.family)
-        listener.bind(("::1" if self.family == socket.AF_INET6 else "127.0.0.1", 0))
-        return listener
-
-
 @pytest.mark.parametrize("family,host", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
 def test_inet(tmp_path, family, host):
-    server = InetServer(family)
+    server = fake.FakeServer("", family=family)
     address = {"type": "inet", "host": host, "port": str(server.listener.getsockname()[1])}
     machine = Machine(tmp_path, *vfio_user("", socket=address))
     try:
