@@ -353,10 +353,13 @@ void x86_tlb_flush_local(X86Cpu *cpu)
         return;
     }
     for (unsigned i = 0; i < cpu->tlb_locals.count; i++) {
-        tlb_drop_local(&cpu->tlbs[0][cpu->tlb_locals.at[i]]);
+        unsigned at = cpu->tlb_locals.at[i];
+
+        tlb_drop_local(&cpu->tlbs[at / TLB_ALL][at % TLB_ALL]);
     }
     for (unsigned i = 0; i < cpu->fetch_locals.count; i++) {
-        FetchEntry *f = &cpu->fetch[0][cpu->fetch_locals.at[i]];
+        unsigned at = cpu->fetch_locals.at[i];
+        FetchEntry *f = &cpu->fetch[at / FETCH_SIZE][at % FETCH_SIZE];
 
         f->tag |= !f->global; /* TLB_NONE's bit: no page has it */
     }
