@@ -20,6 +20,8 @@ BINARY = os.environ.get("QEMU_BINARY", str(ROOT / "build/system/qemu-system-x86_
 FILE_SIZE = int(os.environ.get("MPQEMU_TEST_FILE_MIB", "16")) << 20
 CARDS = {
     "e1000": (guest.GENERIC, ["e1000"]),
+    "virtio-net-pci": (guest.CLOUD, ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev",
+                                     "virtio_pci", "failover", "net_failover", "virtio_net"]),
 }
 
 COPY = """
