@@ -129,6 +129,10 @@ static bool bar_map_area(VfioBar *bar, MemRegion *container, const VfioRegionInf
                         dev->vdev.name, area->size, bar->index);
         return false;
     }
+    if (!vfio_guard_add(host, area->size, &dev->vdev.broken)) {
+        munmap(host, area->size);
+        return true; /* very many areas: the rest trap */
+    }
     *map = (struct VfioMapping){.host = host, .size = area->size};
     map->region = mem_region_new_ram(dev->pci.dev.obj.machine->topo, "vfio mapped BAR", area->size, host, -1,
                                      0, !(prot & PROT_WRITE));
@@ -442,6 +446,7 @@ static void bar_stop(VfioPciDevice *dev, VfioBar *bar)
         mem_region_del(pci_bar->region, map->region);
         mem_region_retire(map->region);
         mem_region_unref(map->region);
+        vfio_guard_remove(map->host);
         munmap(map->host, map->size);
     }
     g_free(bar->maps);

@@ -48,6 +48,11 @@ void vfio_bars_stop(VfioPciDevice *dev);
 /* Mapped areas of BARs are used, or everything traps. */
 void vfio_bars_enable_maps(VfioPciDevice *dev, bool on);
 
+/* hw/vfio/vfio-sigbus.c; any thread */
+/* An access to [host, host + size) that the file behind it does not cover reads zeros and sets *lost.  False: no room. */
+bool vfio_guard_add(void *host, uint64_t size, bool *lost);
+void vfio_guard_remove(void *host);
+
 /* hw/vfio/vfio-irq.c; home loop, except as noted */
 bool vfio_irq_start(VfioPciDevice *dev, GError **error);
 void vfio_irq_stop(VfioPciDevice *dev);

@@ -125,6 +125,21 @@ def test_check_40_sparse_areas(tmp_path, connect, serve):
     server.close()
 
 
+def test_truncated_mapping(tmp_path, connect):
+    """The server cuts the file of a mapped BAR short: the device is lost, the machine is not."""
+    server = SparseServer(str(tmp_path / "sparse"))
+    machine = connect(server)
+    machine.map_bars()
+    machine.write(BAR0 + 0x1000, 5)
+    os.ftruncate(server.memory, 0)
+    assert machine.read(BAR0 + 0x1000) == 0
+    machine.write(BAR0 + 0x3000, 1)
+    assert machine.qmp("qom-get", path="/machine/peripheral/vd", property="state")["return"] == "lost"
+    assert machine.read(BAR0) == 0xffffffff
+    assert "return" in machine.qmp("device_del", id="vd")
+    server.close()
+
+
 def test_no_mmap(tmp_path, connect):
     server = SparseServer(str(tmp_path / "sparse"))
     machine = connect(server, **{"x-no-mmap": True})
