@@ -8,9 +8,14 @@
 
 #define REGION_INFO_MAX (64u << 10) /* bytes of capabilities that are looked at */
 
+static VfioPci *pci_of_device(VfioDevice *vdev)
+{
+    return (VfioPci *)((char *)vdev - offsetof(VfioPci, base.vdev));
+}
+
 static VfioKernelDevice *of_device(VfioDevice *vdev)
 {
-    return &((VfioPci *)((char *)vdev - offsetof(VfioPci, base.vdev)))->kernel;
+    return &pci_of_device(vdev)->kernel;
 }
 
 static int device_ioctl(VfioKernelDevice *k, unsigned long request, const void *arg)
@@ -20,7 +25,14 @@ static int device_ioctl(VfioKernelDevice *k, unsigned long request, const void *
 
 static int kernel_get_info(VfioDevice *vdev, struct vfio_device_info *info)
 {
-    return MIN(device_ioctl(of_device(vdev), VFIO_DEVICE_GET_INFO, info), 0);
+    VfioKernelDevice *k = of_device(vdev);
+    int err = MIN(device_ioctl(k, VFIO_DEVICE_GET_INFO, info), 0);
+
+    k->resets_alone = info->flags & VFIO_DEVICE_FLAGS_RESET;
+    if (!err && !k->resets_alone && vfio_kernel_can_hot_reset(pci_of_device(vdev))) {
+        info->flags |= VFIO_DEVICE_FLAGS_RESET;
+    }
+    return err;
 }
 
 /* --- regions --- */
@@ -278,7 +290,10 @@ static int kernel_device_feature(VfioDevice *vdev, struct vfio_device_feature *f
 
 static int kernel_reset(VfioDevice *vdev)
 {
-    return MIN(device_ioctl(of_device(vdev), VFIO_DEVICE_RESET, NULL), 0);
+    VfioKernelDevice *k = of_device(vdev);
+
+    return k->resets_alone ? MIN(device_ioctl(k, VFIO_DEVICE_RESET, NULL), 0)
+                           : vfio_kernel_hot_reset(pci_of_device(vdev));
 }
 
 static ssize_t kernel_migration_read(VfioDevice *vdev, void *data, size_t size)

@@ -231,6 +231,13 @@ static VfioGroup *group_new(VfioKernel *kernel, const VfioHost *host, AddressSpa
     return group;
 }
 
+int vfio_group_fd(VfioKernel *kernel, int number)
+{
+    const VfioGroup *group = group_find(kernel, number);
+
+    return group ? group->fd : -1;
+}
+
 void vfio_group_release(VfioGroup *group)
 {
     VfioKernel *kernel = group->kernel;

@@ -108,6 +108,8 @@ int vfio_group_open_device(VfioKernel *kernel, const VfioHost *host, AddressSpac
                            GError **error);
 /* A device of the group is closed; the last one takes the group, and the last group the container. */
 void vfio_group_release(VfioGroup *group);
+/* The fd of a group the machine has open, or -1. */
+int vfio_group_fd(VfioKernel *kernel, int number);
 
 /* --- iommufd (kernel-iommufd.c) --- */
 typedef struct VfioIommufdUse {
@@ -135,6 +137,7 @@ typedef struct VfioKernelVectors {
 typedef struct VfioKernelDevice {
     const VfioSys *sys;
     int fd, migration_fd;
+    bool resets_alone; /* otherwise by its bus, if at all */
     uint64_t region_offset[VFIO_PCI_NUM_REGIONS];
     bool region_known[VFIO_PCI_NUM_REGIONS];
     VfioKernelVectors vectors[VFIO_PCI_NUM_IRQS]; /* MSI and MSI-X */
@@ -143,6 +146,12 @@ typedef struct VfioKernelDevice {
 extern const VfioDeviceOps vfio_kernel_device_ops;
 void vfio_kernel_device_open(VfioKernelDevice *k, const VfioSys *sys, int fd);
 void vfio_kernel_device_close(VfioKernelDevice *k);
+
+/* --- reset by the bus (kernel-reset.c) --- */
+/* Whether vfio_kernel_hot_reset() would be allowed now. */
+bool vfio_kernel_can_hot_reset(VfioPci *dev);
+/* -EBUSY: another device of the machine would be reset too; -EPERM: one that the machine does not have. */
+int vfio_kernel_hot_reset(VfioPci *dev);
 
 /* --- the device model (vfio-pci.c) --- */
 struct VfioPci {

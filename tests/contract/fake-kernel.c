@@ -434,13 +434,51 @@ static int device_feature(FakeKernel *k, struct vfio_device_feature *feature)
     return 0;
 }
 
+static int hot_reset_info(const FakeKernel *k, const FakeFile *f, struct vfio_pci_hot_reset_info *info)
+{
+    uint32_t room = (info->argsz - (uint32_t)sizeof(*info)) / (uint32_t)sizeof(info->devices[0]);
+
+    info->count = k->device_count;
+    info->flags = f->bound ? 3 : 0;
+    if (room < k->device_count) {
+        return -ENOSPC;
+    }
+    for (unsigned i = 0; i < k->device_count; i++) {
+        unsigned slot, function;
+
+        g_assert(sscanf(k->devices[i].address, "0000:00:%x.%x", &slot, &function) == 2);
+        info->devices[i].group_id = (uint32_t)k->devices[i].group;
+        info->devices[i].devfn = (uint8_t)(slot << 3 | function);
+    }
+    return 0;
+}
+
+/* Every affected group's fd is the proof that it is the caller's. */
+static int hot_reset(FakeKernel *k, const FakeFile *f, const struct vfio_pci_hot_reset *request)
+{
+    for (unsigned i = 0; i < k->device_count && !f->bound; i++) {
+        bool proven = false;
+
+        for (uint32_t n = 0; n < request->count; n++) {
+            const FakeFile *group = fake_file(&k->sys, request->group_fds[n]);
+
+            proven |= group && group->kind == FAKE_GROUP && group->group == k->devices[i].group;
+        }
+        if (!proven) {
+            return -EINVAL;
+        }
+    }
+    k->hot_resets++;
+    return 0;
+}
+
 static int device_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, void *arg)
 {
     struct vfio_device_info *info = arg;
 
     switch (request) {
     case VFIO_DEVICE_GET_INFO:
-        info->flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
+        info->flags = VFIO_DEVICE_FLAGS_PCI | (k->no_reset ? 0 : VFIO_DEVICE_FLAGS_RESET);
         info->num_regions = VFIO_PCI_NUM_REGIONS;
         info->num_irqs = VFIO_PCI_NUM_IRQS;
         return 0;
@@ -450,6 +488,10 @@ static int device_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, void 
         return device_irq_info(k, arg);
     case VFIO_DEVICE_SET_IRQS:
         return device_set_irqs(k, f->device, arg);
+    case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+        return hot_reset_info(k, f, arg);
+    case VFIO_DEVICE_PCI_HOT_RESET:
+        return hot_reset(k, f, arg);
     case VFIO_DEVICE_RESET:
         return contract_reset(f->device->device);
     case VFIO_DEVICE_FEATURE:

@@ -36,6 +36,7 @@ typedef struct FakeKernel {
     ContractDevice *dma; /* whose map list shows the maps */
     /* what this kernel has */
     bool type1_v2, unmap_all, noresize, no_iommu_mode, hwpts, dirty, interrupt_remapping, map_device_memory;
+    bool no_reset;         /* devices are reset by their bus, which they all share */
     uint32_t vector_limit; /* MSI-X vectors the host has left */
     uint64_t last_iova;    /* of the IOMMU */
     uint32_t api_version;
@@ -44,7 +45,7 @@ typedef struct FakeKernel {
     unsigned long fail_ioctl;
     int error;
     /* seen */
-    unsigned maps, unmaps, unmap_alls, containers;
+    unsigned maps, unmaps, unmap_alls, containers, hot_resets;
     uint32_t next_id;
     FakeHwpt hwpt[FAKE_MAX_HWPTS];
     bool type1_tracking;

@@ -24,7 +24,7 @@ DRIVER = BINARY.parent.parent / "tests/functional/vfio-pci-guest"
 PEER = shutil.which("qemu-system-x86_64", path="/usr/bin")
 MODULES = ["irqbypass", "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci"]
 CASES = ["test_nvme", "test_nvme_trapped", "test_e1000", "test_two_devices", "test_refused", "test_busy",
-         "test_options", "test_requested_back", "test_shared_group"]
+         "test_options", "test_requested_back", "test_bus_reset", "test_shared_group"]
 
 INIT = guest.PROLOGUE + """
 for m in {modules}; do insmod /modules/$m.ko || echo "no module $m"; done
@@ -36,7 +36,14 @@ give() {{
 }}
 export VFIO_NVME=0000:00:04.0 VFIO_E1000=0000:00:05.0 VFIO_NOT_GIVEN=0000:00:07.0
 export VFIO_PAIR=0000:00:06.0 VFIO_PAIR_OTHER=0000:00:06.1
-give $VFIO_NVME; give $VFIO_E1000; give $VFIO_PAIR
+bus=$(ls /sys/bus/pci/devices/0000:00:08.0/pci_bus)
+export VFIO_BUS=$bus:01.0 VFIO_BUS_OTHER=$bus:02.0
+give $VFIO_NVME; give $VFIO_E1000; give $VFIO_PAIR; give $VFIO_BUS; give $VFIO_BUS_OTHER
+# These two have no reset of their own from here on.
+for device in $VFIO_BUS $VFIO_BUS_OTHER; do
+    methods=/sys/bus/pci/devices/$device/reset_method
+    [ -e $methods ] && echo > $methods
+done
 export QTEST_QEMU_BINARY=/qemu TMPDIR=/tmp
 /driver 2>&1
 echo "driver ended: $?"
@@ -103,7 +110,10 @@ def output_fixture(tmp_path_factory):
         "-serial", "stdio", "-no-reboot", "-kernel", str(vmlinuz), "-initrd", str(initrd),
         "-append", "console=ttyS0 quiet intel_iommu=on panic=-1",
         "-device", "intel-iommu,intremap=on",
-        "-device", "e1000,mac=52:54:00:12:34:56,addr=5"]
+        "-device", "e1000,mac=52:54:00:12:34:56,addr=5",
+        # Two functions on a bus of their own.
+        "-device", "pcie-pci-bridge,id=bridge,addr=8",
+        "-device", "e1000,bus=bridge,addr=1,romfile=", "-device", "e1000,bus=bridge,addr=2,romfile="]
     # Functions of one slot without access control share an IOMMU group.
     for n, addr in enumerate(["4", "6.0,multifunction=on", "6.1", "7"]):
         image = f"file={shared},snapshot=on" if n else f"file={disk}"

@@ -3,7 +3,8 @@
  * The vfio-pci device with a real kernel: runs inside the guest that test_vfio_pci.py boots, whose init has
  * bound devices to the kernel's vfio-pci.  Their addresses come in the environment: VFIO_NVME (its first
  * block holds a pattern), VFIO_E1000, VFIO_PAIR (with VFIO_PAIR_OTHER, which a driver of the guest has, in
- * one IOMMU group). NVMe 1.4, 7.6.1; Intel 8254x Software Developer's Manual, 13.
+ * one IOMMU group), VFIO_BUS and VFIO_BUS_OTHER (on one bus), VFIO_NOT_GIVEN. NVMe 1.4, 7.6.1; Intel 8254x
+ * Software Developer's Manual, 13.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +38,14 @@ enum {
     REG_ACQ = 0x30,
     REG_DOORBELLS = 0x1000
 };
-enum { E1000_STATUS = 0x08, E1000_ICR = 0xc0, E1000_ICS = 0xc8, E1000_IMS = 0xd0, E1000_RAL0 = 0x5400 };
+enum {
+    E1000_STATUS = 0x08,
+    E1000_ICR = 0xc0,
+    E1000_ICS = 0xc8,
+    E1000_IMS = 0xd0,
+    E1000_RAL0 = 0x5400,
+    E1000_RAL1 = 0x5408
+};
 
 typedef struct Cmd {
     uint8_t opcode, flags;
@@ -326,6 +334,49 @@ static void test_requested_back(void **state)
     qtest_end(qts);
 }
 
+static QpciDevice *e1000_at(QtestState *qts, uint8_t devfn, uint32_t mark)
+{
+    QpciDevice *dev = qpci_at(qts, devfn);
+
+    qpci_enable(dev);
+    qpci_writel(dev, 0, E1000_RAL1, mark);
+    assert_int_equal(qpci_readl(dev, 0, E1000_RAL1), mark);
+    return dev;
+}
+
+static void machine_reset(QtestState *qts)
+{
+    qtest_qmp_ok(qts, "{'execute': 'system_reset'}");
+    json_object_put(qtest_qmp_event(qts, "RESET"));
+}
+
+/* A device without a reset of its own: its bus is reset, unless the machine uses another device of it. */
+static void test_bus_reset(void **state)
+{
+    const char *first = g_getenv("VFIO_BUS"), *second = g_getenv("VFIO_BUS_OTHER");
+    g_autofree char *args = g_strdup_printf(MACHINE "-device vfio-pci,host=%s,addr=3", first);
+    QtestState *qts = qtest_start(args);
+    QpciDevice *dev = e1000_at(qts, 3 << 3, 0x11223344), *other;
+
+    machine_reset(qts);
+    qpci_enable(dev);
+    assert_int_equal(qpci_readl(dev, 0, E1000_RAL1), 0);
+    qpci_writel(dev, 0, E1000_RAL1, 0x55667788);
+    qtest_qmp_ok(qts,
+                 "{'execute': 'device_add', 'arguments': {'driver': 'vfio-pci', 'addr': '4', 'host': '%s'}}",
+                 second);
+    other = e1000_at(qts, 4 << 3, 0x99aabbcc);
+    assert_int_equal(qpci_readl(dev, 0, E1000_RAL1), 0x55667788);
+    machine_reset(qts);
+    qpci_enable(dev);
+    qpci_enable(other);
+    assert_int_equal(qpci_readl(dev, 0, E1000_RAL1), 0x55667788);
+    assert_int_equal(qpci_readl(other, 0, E1000_RAL1), 0x99aabbcc);
+    g_free(dev);
+    g_free(other);
+    qtest_end(qts);
+}
+
 /* Two functions of one slot without access control: the IOMMU cannot keep them apart. */
 static void test_shared_group(void **state)
 {
@@ -349,11 +400,11 @@ static void test_shared_group(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nvme),         cmocka_unit_test(test_nvme_trapped),
-        cmocka_unit_test(test_e1000),        cmocka_unit_test(test_two_devices),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_busy),
-        cmocka_unit_test(test_options),      cmocka_unit_test(test_requested_back),
-        cmocka_unit_test(test_shared_group),
+        cmocka_unit_test(test_nvme),      cmocka_unit_test(test_nvme_trapped),
+        cmocka_unit_test(test_e1000),     cmocka_unit_test(test_two_devices),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_options),   cmocka_unit_test(test_requested_back),
+        cmocka_unit_test(test_bus_reset), cmocka_unit_test(test_shared_group),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -669,6 +669,46 @@ static void test_no_iommufd(void **state)
     assert_non_null(strstr(error->message, "this kernel has no iommufd"));
 }
 
+/* --- reset --- */
+
+static unsigned resets_by_bus(Fixture *f, PciDevice *dev)
+{
+    unsigned before = f->kernel.hot_resets;
+
+    device_reset(&dev->dev);
+    pci_config_read(dev, PCI_VENDOR_ID, 2);
+    return f->kernel.hot_resets - before;
+}
+
+/* A bus is reset only when all that is on it is the machine's, and unused. */
+static void test_hot_reset(void **state)
+{
+    Fixture *f = *state;
+
+    add_ready(f);
+    f->kernel.no_reset = true;
+    f->pci = plug(f, 3, HOST, NULL, NULL);
+    pci_config_write(f->pci, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    assert_int_equal(resets_by_bus(f, f->pci), 1);
+    unplug(&f->pci);
+    fake_kernel_add(&f->kernel, SECOND, 7, "vfio-pci", &f->second);
+    f->pci = plug(f, 3, HOST, NULL, NULL);
+    pci_config_write(f->pci, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    assert_int_equal(resets_by_bus(f, f->pci), 1);
+    f->other = plug(f, 4, SECOND, NULL, NULL);
+    pci_config_write(f->pci, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    assert_int_equal(resets_by_bus(f, f->pci), 0);
+    unplug(&f->other);
+    fake_kernel_add(&f->kernel, "0000:00:06.0", 9, "vfio-pci", &f->second);
+    pci_config_write(f->pci, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    assert_int_equal(resets_by_bus(f, f->pci), 0);
+    unplug(&f->pci);
+    assert_non_null(new_iommufd(f, "iommufd0", NULL, NULL));
+    f->pci = plug(f, 3, HOST, "iommufd0", NULL);
+    pci_config_write(f->pci, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    assert_int_equal(resets_by_bus(f, f->pci), 1);
+}
+
 /* --- migration --- */
 
 /* The kernel's data file is the back end's: nothing above sees an fd. */
@@ -726,6 +766,7 @@ int main(void)
         CASE(test_iommufd_without_hwpts),
         CASE(test_passed_fds),
         CASE(test_no_iommufd),
+        CASE(test_hot_reset),
         CASE(test_migration_data),
     };
 
