@@ -441,6 +441,25 @@ static int pair_write(WireStream *s, const struct iovec *iov, unsigned iov_count
     return 0;
 }
 
+#define GATHER_MAX 128u
+
+/* Copies small messages to one place: sending that is cheaper for the kernel than several.  The size, or 0: too large. */
+static size_t stream_gather(uint8_t *to, const struct iovec *iov, unsigned iov_count)
+{
+    size_t len = 0;
+
+    for (unsigned i = 0; i < iov_count; i++) {
+        if (iov[i].iov_len > GATHER_MAX - len) {
+            return 0;
+        }
+        if (iov[i].iov_len) {
+            memcpy(to + len, iov[i].iov_base, iov[i].iov_len);
+            len += iov[i].iov_len;
+        }
+    }
+    return len;
+}
+
 /* One sendmsg; *sent bytes went out (with the fds if any did). */
 static int stream_sendmsg(WireStream *s, const struct iovec *iov, unsigned iov_count, const int *fds,
                           unsigned fd_count, unsigned flags, size_t *sent)
@@ -450,12 +469,16 @@ static int stream_sendmsg(WireStream *s, const struct iovec *iov, unsigned iov_c
         char bytes[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
     } control;
     struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = iov_count };
+    int how = MSG_NOSIGNAL | (flags & WIRE_STREAM_WAIT ? 0 : MSG_DONTWAIT);
+    uint8_t small[GATHER_MAX];
+    size_t small_len;
     ssize_t n;
 
     *sent = 0;
     if (s->is_pair) {
         return pair_write(s, iov, iov_count, flags, sent);
     }
+    small_len = fd_count ? 0 : stream_gather(small, iov, iov_count);
     if (fd_count) {
         struct cmsghdr *c;
 
@@ -469,7 +492,7 @@ static int stream_sendmsg(WireStream *s, const struct iovec *iov, unsigned iov_c
         memcpy(CMSG_DATA(c), fds, fd_count * sizeof(int));
     }
     do {
-        n = sendmsg(s->fd, &msg, MSG_NOSIGNAL | (flags & WIRE_STREAM_WAIT ? 0 : MSG_DONTWAIT));
+        n = small_len ? send(s->fd, small, small_len, how) : sendmsg(s->fd, &msg, how);
     } while (n < 0 && errno == EINTR);
     if (n < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
