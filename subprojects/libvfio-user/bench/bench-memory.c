@@ -91,7 +91,7 @@ static double map_rate(WireStream *s, uint64_t address, const int *fd)
 void bench_maps(void)
 {
     for (size_t i = 0; i < sizeof(region_counts) / sizeof(region_counts[0]); i++) {
-        Server server = bench_start(serve_maps, 0);
+        Server server = bench_start(serve_maps, 0, false);
         WireStream *s;
         int file = memfd_create("memory", MFD_CLOEXEC);
 
@@ -304,7 +304,7 @@ static void bench_order(const Server *bare, const Server *library, Order order)
 void bench_dma(void)
 {
     static const uint32_t pieces[] = { 4096, 65536, 1 << 20 };
-    Server bare = bench_start(serve_copy, 0), library = bench_start(serve_dma, 0);
+    Server bare = bench_start(serve_copy, 0, false), library = bench_start(serve_dma, 0, false);
     WireStream *s;
 
     bench_negotiate(library.fd);

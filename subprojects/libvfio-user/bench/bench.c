@@ -5,6 +5,7 @@
  *     bench-vfio-user [--json] [BENCHMARK...]
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -72,7 +73,17 @@ void bench_must(bool ok, const char *what)
 
 /* ---- servers ---- */
 
-Server bench_start(void (*serve)(int fd, int mode), int mode)
+/* Only a hint: where it is refused the figures are less even. */
+static void pin(int cpu)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    sched_setaffinity(0, sizeof(set), &set);
+}
+
+Server bench_start(void (*serve)(int fd, int mode), int mode, bool apart)
 {
     Server s;
     int pair[2];
@@ -82,10 +93,12 @@ Server bench_start(void (*serve)(int fd, int mode), int mode)
     bench_must(s.pid >= 0, "fork");
     if (s.pid == 0) {
         close(pair[0]);
+        pin(apart ? 1 : 0);
         serve(pair[1], mode);
         _exit(EXIT_SUCCESS);
     }
     close(pair[1]);
+    pin(0);
     s.fd = pair[0];
     return s;
 }

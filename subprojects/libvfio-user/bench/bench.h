@@ -8,7 +8,7 @@
 #include "libvfio-user.h"
 #include "wire/io.h"
 
-#define BENCH_ROUNDS 31         /* odd: the median is one of them */
+#define BENCH_ROUNDS 33         /* odd, and a third of it too: the median is one of them */
 
 /* One benchmark; it prints its figures itself. */
 void bench_trips(void);
@@ -36,7 +36,8 @@ typedef struct Server {
     int fd;
 } Server;
 
-Server bench_start(void (*serve)(int fd, int mode), int mode);
+/* apart: on another CPU than the client (if there are two), else on the same, so that no run is luckier than another. */
+Server bench_start(void (*serve)(int fd, int mode), int mode, bool apart);
 /* Lets only this one run: two that spin would share a CPU. */
 void bench_resume(const Server *s);
 void bench_pause(const Server *s);
