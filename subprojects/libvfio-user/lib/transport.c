@@ -15,13 +15,20 @@
 
 #include "private.h"
 
-/* bind() and listen(); closes fd when one of them fails.  The backlog is one client that waits. */
-static int bind_and_listen(int fd, const void *addr, socklen_t len)
+/* bind() and listen(); closes fd when one of them fails, and removes the path.  The backlog is one client that waits. */
+static int bind_and_listen(int fd, const void *addr, socklen_t len, const char *path)
 {
     int err;
 
-    if (bind(fd, addr, len) == 0 && listen(fd, 0) == 0) {
-        return fd;
+    if (bind(fd, addr, len) == 0) {
+        if (listen(fd, 0) == 0) {
+            return fd;
+        }
+        err = errno;
+        if (path) {
+            unlink(path);
+        }
+        errno = err;
     }
     err = errno;
     close(fd);
@@ -39,7 +46,7 @@ static int listen_unix(const char *path)
     }
     memcpy(addr.sun_path, path, len + 1);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    return fd < 0 ? -1 : bind_and_listen(fd, &addr, sizeof(addr));
+    return fd < 0 ? -1 : bind_and_listen(fd, &addr, sizeof(addr), path);
 }
 
 /* Splits "host:port" or "[host]:port" at the last colon into host (copied to room, size bytes) and port; NULL: malformed. */
@@ -84,7 +91,7 @@ static int listen_tcp(const char *address)
         if (fd >= 0) {
             /* A server that was restarted need not wait until the old connections are forgotten. */
             setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-            fd = bind_and_listen(fd, a->ai_addr, a->ai_addrlen);
+            fd = bind_and_listen(fd, a->ai_addr, a->ai_addrlen, NULL);
         }
     }
     err = errno;
@@ -120,7 +127,7 @@ static int listen_vsock(const char *address)
     }
     addr.svm_port = number;
     fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    return fd < 0 ? -1 : bind_and_listen(fd, &addr, sizeof(addr));
+    return fd < 0 ? -1 : bind_and_listen(fd, &addr, sizeof(addr), NULL);
 }
 
 int transport_listen(vfu_trans_t trans, const char *address)

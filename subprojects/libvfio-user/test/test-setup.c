@@ -275,9 +275,9 @@ static void test_capability_places(void **state)
     struct pmcap pm = { .hdr.id = PCI_CAP_ID_PM };
     struct cap_hdr unknown = { .id = PCI_CAP_ID_VPD };
     struct dsncap dsn = { 0 };
-    struct {
+    union {
         struct pcie_ext_cap_vsc_hdr h;
-        uint8_t data[8];
+        uint8_t bytes[16];
     } vendor = { .h = { .hdr.id = PCI_EXT_CAP_ID_VNDR, .len = 16 } };
     Client c;
 
