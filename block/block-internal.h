@@ -122,6 +122,8 @@ struct BlockBackend {
     unsigned outstanding; /* accepted and not done */
     unsigned plugged;
     bool closed;
+    bool locks;    /* the file is locked while active */
+    bool inactive; /* belongs to another process for now: requests are refused */
     BlockStats stats;
     BlockErrorAction on_read_error, on_write_error;
     BlockHold *hold;         /* requests that failed and wait for the machine to go on; NULL while unattached */
@@ -154,6 +156,11 @@ void block_req_complete(BlockReq *req);
 void block_req_start(BlockReq *req);
 /* Calls done with req->result and recycles. */
 void block_req_finish(BlockReq *req);
+
+/* --- driver-file.c --- */
+/* Takes, or gives up, the lock of a file node.  False: *error says that somebody else has it. */
+bool block_file_lock(BlockBackend *blk, GError **error);
+void block_file_unlock(BlockBackend *blk);
 
 /* --- block-error.c --- */
 /* A request has failed.  True: it waits until the machine goes on, and is then started again.  May clear req->result. */

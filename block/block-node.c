@@ -258,6 +258,74 @@ void block_close_all(Machine *machine)
     }
 }
 
+/* --- to and from other processes --- */
+
+static void each_file(Machine *machine, void (*fn)(BlockBackend *blk, void *opaque), void *opaque)
+{
+    Object *nodes = object_child(machine->root, "drives");
+
+    for (guint i = 0; nodes && i < nodes->children->len; i++) {
+        BlockBackend *blk = nodes->children->pdata[i];
+
+        if (blk->fd >= 0) {
+            fn(blk, opaque);
+        }
+    }
+}
+
+static void sync_one(BlockBackend *blk, void *opaque)
+{
+    GError **error = opaque;
+
+    if (!*error && !blk->readonly && !blk->inactive && fdatasync(blk->fd)) {
+        error_set_errno(error, errno, "drive %s: cannot bring '%s' to stable storage", blk->obj.id, blk->file);
+    }
+}
+
+static void inactivate_one(BlockBackend *blk, void *opaque)
+{
+    block_file_unlock(blk);
+    blk->inactive = true;
+}
+
+static void activate_one(BlockBackend *blk, void *opaque)
+{
+    GError **error = opaque;
+
+    if (*error || !blk->inactive) {
+        return;
+    }
+    if (!block_file_lock(blk, error)) {
+        g_prefix_error(error, "drive %s ('%s'): ", blk->obj.id, blk->file);
+        return;
+    }
+    blk->inactive = false;
+}
+
+bool block_inactivate_all(Machine *machine, GError **error)
+{
+    GError *first = NULL;
+
+    each_file(machine, sync_one, &first);
+    if (first) {
+        g_propagate_error(error, first);
+        return false;
+    }
+    each_file(machine, inactivate_one, NULL);
+    return true;
+}
+
+bool block_activate_all(Machine *machine, GError **error)
+{
+    GError *first = NULL;
+
+    each_file(machine, activate_one, &first);
+    if (first) {
+        g_propagate_error(error, first);
+    }
+    return !first;
+}
+
 /* --- drive= --- */
 
 static bool drive_parse(Object *obj, const Prop *prop, struct json_object *value, GError **error)

@@ -335,7 +335,7 @@ static void req_refuse(BlockReq *req, int result)
 /* 0, or why a request for that range cannot be. */
 static int range_check(const BlockBackend *blk, uint64_t offset, uint64_t len, bool is_write)
 {
-    if (blk->closed) {
+    if (blk->closed || blk->inactive) {
         return -ENODEV;
     }
     if ((offset | len) % BLOCK_SECTOR_SIZE) {

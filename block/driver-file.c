@@ -71,15 +71,34 @@ static bool open_file(BlockBackend *blk, const BlockOpts *o, GError **error)
     return true;
 }
 
-static bool lock_file(BlockBackend *blk, const BlockOpts *o, GError **error)
+bool block_file_lock(BlockBackend *blk, GError **error)
 {
     struct flock lock = {.l_type = blk->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
 
-    if (!g_strcmp0(o->locking, "off") || fcntl(blk->fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES)) {
+    if (!blk->locks || fcntl(blk->fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES)) {
         return true; /* a file system without locks is used without */
     }
-    error_set(error, "%s: is in use by another drive or process%s; end that one first", o->where,
+    error_set(error, "is in use by another drive or process%s; end that one first",
               blk->readonly ? ", which writes to it" : " (a writer needs it alone)");
+    return false;
+}
+
+void block_file_unlock(BlockBackend *blk)
+{
+    struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+    fcntl(blk->fd, F_OFD_SETLK, &lock);
+}
+
+/* A disk that comes with a guest from elsewhere is the source's until the guest is here. */
+static bool lock_file(BlockBackend *blk, const BlockOpts *o, GError **error)
+{
+    blk->locks = g_strcmp0(o->locking, "off");
+    blk->inactive = blk->obj.machine->incoming;
+    if (blk->inactive || block_file_lock(blk, error)) {
+        return true;
+    }
+    g_prefix_error(error, "%s: ", o->where);
     return false;
 }
 

@@ -121,6 +121,14 @@ void clock_enable_virtual(ClockSource *clocks, bool enabled)
     clock_wake_loops(clocks);
 }
 
+void clock_set_virtual(ClockSource *clocks, int64_t now)
+{
+    clock_begin_change(clocks);
+    __atomic_store_n(&clocks->stopped_at, now, __ATOMIC_RELAXED);
+    clock_end_change(clocks);
+    clock_wake_loops(clocks);
+}
+
 void clock_set_manual(ClockSource *clocks)
 {
     clock_begin_change(clocks);

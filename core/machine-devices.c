@@ -270,3 +270,16 @@ struct json_object *machine_list_props(Machine *m, const Model *model)
     prop_list_table(kind_props(m, model), list);
     return list;
 }
+
+void machine_each_device(Machine *m, void (*fn)(Device *dev, void *opaque), void *opaque)
+{
+    GPtrArray *started = machine_tracked(m);
+
+    for (guint i = 0; i < started->len; i++) {
+        Object *obj = g_ptr_array_index(started, i);
+
+        if (object_is_device(obj)) {
+            fn((Device *)obj, opaque);
+        }
+    }
+}

@@ -58,6 +58,9 @@ const char *run_state_name(RunState state)
         [RUN_STATE_SHUTDOWN] = "shutdown",
         [RUN_STATE_INTERNAL_ERROR] = "internal-error",
         [RUN_STATE_IO_ERROR] = "io-error",
+        [RUN_STATE_INMIGRATE] = "inmigrate",
+        [RUN_STATE_FINISH_MIGRATE] = "finish-migrate",
+        [RUN_STATE_POSTMIGRATE] = "postmigrate",
     };
 
     return names[state];

@@ -479,6 +479,19 @@ static bool opt_qtest_log(Cmdline *c, const char *option, const char *arg, GErro
     return true;
 }
 
+static bool opt_incoming(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    g_free(c->incoming);
+    c->incoming = g_strdup(arg);
+    return true;
+}
+
+static bool opt_only_migratable(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    c->only_migratable = true;
+    return true;
+}
+
 static bool opt_no_reboot(Cmdline *c, const char *option, const char *arg, GError **error)
 {
     c->no_reboot = true;
@@ -549,6 +562,8 @@ static const Option option_table[] = {
     {"parallel", "none", opt_none, "there is no parallel port"},
     {"no-user-config", NULL, opt_nothing, "accepted: no configuration files are read"},
     {"S", NULL, opt_paused, "do not start the guest; `cont` does"},
+    {"incoming", "URI|defer", opt_incoming, "wait for a guest that moves here: tcp:, unix:, fd:, exec:, file:"},
+    {"only-migratable", NULL, opt_only_migratable, "refuse devices that cannot be moved"},
     {"no-reboot", NULL, opt_no_reboot, "end instead of rebooting"},
     {"no-shutdown", NULL, opt_no_shutdown, "stop instead of ending when the guest powers off"},
     {"name", "[guest=]NAME", opt_name, "name of the machine"},

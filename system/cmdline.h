@@ -24,6 +24,8 @@ typedef struct Cmdline {
     AccelConfig accel_config;
     char *cpu, *name, *pidfile, *qtest, *qtest_log;
     char *kernel, *initrd, *append;
+    char *incoming; /* URI, or "defer" */
+    bool only_migratable;
     uint64_t ram_size; /* bytes; 0: not given */
     unsigned smp_cpus; /* 0: not given */
     bool nodefaults, nographic, paused, no_reboot, no_shutdown, daemonize;

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "hw/i386/pc.h"
 #include "hw/pci/pci.h"
+#include "migration/migration.h"
 #include "monitor/monitor.h"
 #include "net/net.h"
 #include "system.h"
@@ -107,6 +108,7 @@ static void system_configure_machine(System *s)
     m->smp_cpus = c->smp_cpus ? c->smp_cpus : 1;
     m->boot = (BootConfig){g_strdup(c->kernel), g_strdup(c->initrd), g_strdup(c->append), NULL};
     m->nodefaults = c->nodefaults;
+    m->incoming = c->incoming != NULL;
     m->no_reboot = c->no_reboot;
     m->no_shutdown = c->no_shutdown;
     if (c->ram_size && model->default_ram) {
@@ -444,6 +446,30 @@ static bool system_build(System *s, GError **error)
            system_add_objects(s, true, error) && system_add_monitors(s, error) && system_add_qtest(s, error);
 }
 
+/* The guest runs, waits for cont, or for where it comes from. */
+static bool system_begin(System *s, GError **error)
+{
+    Machine *m = s->machine;
+    const Cmdline *c = s->cmdline;
+
+    if (c->only_migratable && !migration_possible(m, error)) {
+        g_prefix_error(error, "-only-migratable: ");
+        return false;
+    }
+    if (!c->incoming) {
+        if (!c->paused) {
+            machine_vm_start(m);
+        }
+        return true;
+    }
+    m->run_state = RUN_STATE_INMIGRATE;
+    if (strcmp(c->incoming, "defer") && !migration_incoming(m, c->incoming, !c->paused, error)) {
+        g_prefix_error(error, "-incoming %s: ", c->incoming);
+        return false;
+    }
+    return true;
+}
+
 bool system_start(System *s, GError **error)
 {
     bool ok;
@@ -459,9 +485,7 @@ bool system_start(System *s, GError **error)
     ok = system_build(s, error);
     if (ok) {
         machine_reset(s->machine, SHUTDOWN_NONE);
-        if (!s->cmdline->paused) {
-            machine_vm_start(s->machine);
-        }
+        ok = system_begin(s, error);
     }
     loop_unlock(s->machine->main_loop);
     return ok;
@@ -487,6 +511,7 @@ void system_stop(System *s)
 
         machine_vm_stop(m, RUN_STATE_SHUTDOWN);
         loop_lock(m->main_loop);
+        migration_free(m);
         qtest_server_free(s->qtest);
         monitor_close_all(m);
         accel_stop(accel);

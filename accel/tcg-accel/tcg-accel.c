@@ -200,7 +200,17 @@ static void tcg_triple_fault(void *opaque)
     machine_request_reset(tcg_machine(opaque), SHUTDOWN_GUEST_RESET);
 }
 
+static void tcg_page_written(void *opaque, uint64_t gpa)
+{
+    MemSection section;
+
+    if (as_lookup(tcg_machine(opaque)->memory, gpa, &section)) {
+        mem_region_dirty_set(section.region, section.region_offset + (gpa - section.addr), TCG_PAGE_SIZE);
+    }
+}
+
 static const X86CpuBus tcg_bus = {
+    .page_written = tcg_page_written,
     .map_page = tcg_map_page,
     .mem_read = tcg_mem_read,
     .mem_write = tcg_mem_write,
@@ -656,6 +666,13 @@ static uint64_t tcg_insn_count(Vcpu *vcpu)
     return x86_cpu_insn_count(tcg_vcpu(vcpu)->cpu);
 }
 
+static void tcg_log_writes(Accel *accel, bool on)
+{
+    for (guint i = 0; i < accel->vcpus->len; i++) {
+        x86_cpu_log_writes(tcg_vcpu(g_ptr_array_index(accel->vcpus, i))->cpu, on);
+    }
+}
+
 static void tcg_set_a20(Accel *accel, bool enabled)
 {
     for (guint i = 0; i < accel->vcpus->len; i++) {
@@ -691,4 +708,5 @@ const AccelOps accel_tcg_ops = {
     .dump = tcg_dump,
     .insn_count = tcg_insn_count,
     .set_a20 = tcg_set_a20,
+    .log_writes = tcg_log_writes,
 };

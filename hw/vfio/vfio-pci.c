@@ -186,7 +186,10 @@ static const StateField vfio_pci_state_fields[] = {
     STATE_FIELD_STRUCT(VfioPci, base.pci, &pci_device_state),
     STATE_END,
 };
-static const StateTable vfio_pci_state = {.name = "vfio-pci", .version = 1, .fields = vfio_pci_state_fields};
+static const StateTable vfio_pci_state = {.name = "vfio-pci",
+                                          .version = 1,
+                                          .fields = vfio_pci_state_fields,
+                                          .blocker = "its state is in the hardware, which is not asked for it yet"};
 
 const PciModel vfio_pci_model = {
     .dev = {.name = "vfio-pci",

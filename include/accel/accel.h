@@ -59,6 +59,11 @@ struct AccelOps {
     char *(*dump)(Vcpu *vcpu);        /* `info registers`; g_free */
     uint64_t (*insn_count)(Vcpu *vcpu); /* retired guest instructions, or 0 when not counted */
     void (*set_a20)(Accel *accel, bool enabled);
+    /*
+     * From now on (on) writes of the CPUs mark pages dirty (mem_region_dirty_set), each at least once after this call: it
+     * is repeated before each look at the bitmaps.  vCPUs paused.  NULL: cannot migrate a running guest.
+     */
+    void (*log_writes)(Accel *accel, bool on);
 };
 
 struct Accel {

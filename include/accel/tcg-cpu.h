@@ -69,6 +69,11 @@ typedef struct X86CpuBus {
     void (*triple_fault)(void *opaque);
     /* System management mode begins or ends: from now on map_page and mem_* answer with SMRAM or without.  May be NULL. */
     void (*set_smm)(void *opaque, bool on);
+    /*
+     * While writes are logged (x86_cpu_log_writes): this CPU writes to a RAM page from now on, for the first time since
+     * the bus was last flushed.  May be NULL.
+     */
+    void (*page_written)(void *opaque, uint64_t gpa);
 } X86CpuBus;
 
 /* Static configuration of one CPU. */
@@ -116,6 +121,9 @@ void x86_cpu_set_a20(X86Cpu *cpu, bool enabled);
 
 /* The bus map changed: forget every X86BusPage, the TLB with it, before the next instruction.  Any thread. */
 void x86_cpu_flush_bus(X86Cpu *cpu);
+
+/* Begins or ends telling bus->page_written of the RAM pages the CPU writes to.  CPU stopped. */
+void x86_cpu_log_writes(X86Cpu *cpu, bool on);
 
 /*
  * A device wrote [gpa, gpa+len) behind the CPU's back; decoded code there is

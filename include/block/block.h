@@ -29,6 +29,13 @@ bool block_delete(Machine *machine, const char *id, GError **error);
 BlockBackend *block_find(Machine *machine, const char *id);
 /* Grows or shrinks a file (bytes, multiple of 512); the user is told.  Main loop. */
 bool block_resize(BlockBackend *blk, uint64_t size, GError **error);
+/*
+ * The machine's disks go to another process: everything is on stable storage, locks are given up, requests are refused.
+ * False: none was given up.  Guest stopped, nothing in flight.  Main loop.
+ */
+bool block_inactivate_all(Machine *machine, GError **error);
+/* They are ours (again): locks are taken, sizes looked at anew.  False: *error names the one somebody else has. */
+bool block_activate_all(Machine *machine, GError **error);
 /* Closes every node of the machine. */
 void block_close_all(Machine *machine);
 

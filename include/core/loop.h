@@ -101,6 +101,8 @@ void clock_source_free(ClockSource *clocks);
 int64_t clock_now(ClockSource *clocks, ClockKind kind);
 /* Stops and restarts guest time (vm stop/cont). */
 void clock_enable_virtual(ClockSource *clocks, bool enabled);
+/* Guest time continues at `now` ns.  It is stopped. */
+void clock_set_virtual(ClockSource *clocks, int64_t now);
 /* qtest: guest time advances only by clock_warp. */
 void clock_set_manual(ClockSource *clocks);
 /* Sets manual guest time to `now` and runs the timers due until then in order of expiry.  Main loop. */

@@ -19,6 +19,9 @@ typedef enum RunState {
     RUN_STATE_SHUTDOWN,
     RUN_STATE_INTERNAL_ERROR,
     RUN_STATE_IO_ERROR,
+    RUN_STATE_INMIGRATE,      /* waits for the stream of a migration */
+    RUN_STATE_FINISH_MIGRATE, /* stopped for the end of one */
+    RUN_STATE_POSTMIGRATE,    /* the guest is elsewhere */
 } RunState;
 
 typedef enum ShutdownCause {
@@ -72,6 +75,8 @@ struct Machine {
     BootConfig boot;
     PciBus *pci_bus;           /* root bus -device goes to by default; NULL: none */
     bool nodefaults, no_reboot, no_shutdown;
+    bool incoming;             /* the guest comes from elsewhere: its disks still belong to the source */
+    struct Migration *migration; /* NULL: none was ever asked for */
     RunState run_state;
     /* private to core/machine.c */
     struct MachinePrivate *priv;
@@ -133,6 +138,8 @@ const char *shutdown_cause_name(ShutdownCause cause);
  * opts holds "driver", optional "id", and properties.  Undone on failure.
  */
 Device *machine_device_add(Machine *m, struct json_object *opts, GError **error);
+/* Calls fn for every started device, in the order of their starts. */
+void machine_each_device(Machine *m, void (*fn)(Device *dev, void *opaque), void *opaque);
 /* Guest-visible unplug of a device added with an id; the event DEVICE_DELETED follows. */
 bool machine_device_del(Machine *m, const char *id_or_path, GError **error);
 /* -object: opts holds "qom-type", "id", properties. */

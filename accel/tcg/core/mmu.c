@@ -32,11 +32,30 @@ static const X86BusPage *bus_page(X86Cpu *cpu, uint64_t gpa)
     return &e->page;
 }
 
+static void log_write(X86Cpu *cpu, uint64_t gpa)
+{
+    if (cpu->log_writes) {
+        cpu->bus->page_written(cpu->opaque, gpa & X86_PAGE_MASK);
+    }
+}
+
+void x86_cpu_log_writes(X86Cpu *cpu, bool on)
+{
+    cpu->log_writes = on && cpu->bus->page_written;
+    x86_cpu_flush_bus(cpu);
+}
+
 static uint8_t *phys_host(X86Cpu *cpu, uint64_t gpa, bool write)
 {
     const X86BusPage *page = bus_page(cpu, gpa &= cpu->a20_mask);
 
-    return page->host && (page->writable || !write) ? page->host + (gpa & 0xfff) : NULL;
+    if (!page->host || (write && !page->writable)) {
+        return NULL;
+    }
+    if (write) {
+        log_write(cpu, gpa);
+    }
+    return page->host + (gpa & 0xfff);
 }
 
 uint64_t x86_phys_read(X86Cpu *cpu, uint64_t gpa, unsigned size)
@@ -502,12 +521,15 @@ static uint8_t *resolve(X86Cpu *cpu, uint64_t linear, int access, bool user, uin
     if (!page->host || (write && !page->writable)) {
         return NULL;
     }
+    if (write) {
+        log_write(cpu, t.gpa);
+    }
     code = x86_code_page(cpu, t.gpa & X86_PAGE_MASK);
     if (code && write) {
         x86_code_invalidate_page(cpu, t.gpa & X86_PAGE_MASK);
         code = NULL;
     }
-    tlb_fill(cpu, tlb_slot(cpu, which, linear), linear & X86_PAGE_MASK, page->host, page->writable && t.writable && !code, t.global);
+    tlb_fill(cpu, tlb_slot(cpu, which, linear), linear & X86_PAGE_MASK, page->host, page->writable && t.writable && !code && (write || !cpu->log_writes), t.global);
     return page->host + (linear & 0xfff);
 }
 

@@ -252,6 +252,7 @@ struct X86Cpu {
     BusEntry bus_pages[BUS_PAGES];
     uint64_t large_first, large_last; /* linear addresses between which the TLB may hold parts of large pages */
     uint64_t pdpte[4];        /* PAE paging: as loaded with CR3 */
+    bool log_writes; /* x86_cpu_log_writes() */
     uint64_t a20_mask;
     const Op *op;             /* the op being executed, for precise faults */
     Block *block;

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The destination.  RAM is written as it comes; CPUs and devices are kept until the stream has ended, then loaded in the
+ * main loop, so that a broken stream leaves nothing half done that could run.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/block.h"
+#include "core/error.h"
+#include "migration/internal.h"
+
+typedef struct Receiver {
+    Migration *mig;
+    uint8_t *host;
+    uint64_t size;
+    bool described, source_ran;
+    GByteArray *payload;
+    GError *error;
+} Receiver;
+
+static uint32_t le32(const uint8_t *p)
+{
+    uint32_t val;
+
+    memcpy(&val, p, sizeof(val));
+    return GUINT32_FROM_LE(val);
+}
+
+static uint64_t le64(const uint8_t *p)
+{
+    uint64_t val;
+
+    memcpy(&val, p, sizeof(val));
+    return GUINT64_FROM_LE(val);
+}
+
+/* --- records --- */
+
+static bool range_ok(Receiver *r, uint64_t offset, uint64_t len)
+{
+    if (le32(r->payload->data) || offset % MIG_PAGE_SIZE || len % MIG_PAGE_SIZE || offset > r->size || len > r->size - offset) {
+        error_set(&r->error, "migration: RAM record of block %u at 0x%" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT
+                  " bytes, is outside the RAM (%" G_GUINT64_FORMAT " bytes)", le32(r->payload->data), offset, len, r->size);
+        return false;
+    }
+    return true;
+}
+
+static bool receive_ram(Receiver *r)
+{
+    const GByteArray *p = r->payload;
+    uint64_t offset;
+
+    if (p->len < 12) {
+        error_set(&r->error, "migration: RAM record of %u bytes", p->len);
+        return false;
+    }
+    offset = le64(p->data + 4);
+    if (!range_ok(r, offset, p->len - 12)) {
+        return false;
+    }
+    memcpy(r->host + offset, p->data + 12, p->len - 12);
+    return true;
+}
+
+static bool receive_zero(Receiver *r)
+{
+    const GByteArray *p = r->payload;
+    uint64_t offset, len;
+
+    if (p->len != 16) {
+        error_set(&r->error, "migration: zero record of %u bytes (expected 16)", p->len);
+        return false;
+    }
+    offset = le64(p->data + 4);
+    len = (uint64_t)le32(p->data + 12) * MIG_PAGE_SIZE;
+    if (!range_ok(r, offset, len)) {
+        return false;
+    }
+    for (uint64_t at = offset; at < offset + len; at += MIG_PAGE_SIZE) {
+        /* Memory that was never touched is zero, and stays unallocated. */
+        if (r->host[at] || memcmp(r->host + at, r->host + at + 1, MIG_PAGE_SIZE - 1)) {
+            memset(r->host + at, 0, MIG_PAGE_SIZE);
+        }
+    }
+    return true;
+}
+
+static void compare(Migration *mig, void *opaque)
+{
+    Receiver *r = opaque;
+
+    g_byte_array_append(r->payload, (const guint8 *)"", 1);
+    r->described = mig_compare(mig->m, (const char *)r->payload->data, &r->source_ran, &r->error);
+}
+
+static bool keep(Receiver *r, MigRecordType type)
+{
+    g_byte_array_append(mig_pieces_add(r->mig->pieces, type), r->payload->data, r->payload->len);
+    return true;
+}
+
+static bool take(Receiver *r, uint32_t type)
+{
+    if (type == MIG_MACHINE) {
+        migration_in_main(r->mig, compare, r);
+        return r->described;
+    }
+    if (!r->described) {
+        error_set(&r->error, "migration: the stream begins with a record of type %s (expected machine)", mig_record_name(type));
+        return false;
+    }
+    switch (type) {
+    case MIG_RAM:
+        return receive_ram(r);
+    case MIG_ZERO:
+        return receive_zero(r);
+    case MIG_CPU:
+    case MIG_DEVICE:
+    case MIG_CLOCK:
+        return keep(r, type);
+    default:
+        error_set(&r->error, "migration: record of unknown type %u at byte %" G_GUINT64_FORMAT, type, r->mig->stream.received);
+        return false;
+    }
+}
+
+static bool receive_all(Receiver *r)
+{
+    uint32_t type;
+
+    if (!mig_read_header(&r->mig->stream, &r->error)) {
+        return false;
+    }
+    for (;;) {
+        if (!mig_read(&r->mig->stream, &type, r->payload, &r->error)) {
+            return false;
+        }
+        if (type == MIG_END) {
+            return true;
+        }
+        if (!take(r, type)) {
+            return false;
+        }
+    }
+}
+
+/* --- main loop --- */
+
+static void load(Migration *mig, void *opaque)
+{
+    Receiver *r = opaque;
+    unsigned cpus = 0, devices = 0;
+
+    for (guint i = 0; !r->error && i < mig->pieces->len; i++) {
+        const MigPiece *piece = g_ptr_array_index(mig->pieces, i);
+
+        mig_load_piece(mig->m, piece->type, piece->data, &cpus, &devices, &r->error);
+    }
+    if (!r->error) {
+        mig_load_complete(mig->m, cpus, devices, &r->error);
+    }
+}
+
+static void run(Migration *mig, void *opaque)
+{
+    Receiver *r = opaque;
+    Machine *m = mig->m;
+
+    m->incoming = false;
+    if (!block_activate_all(m, &r->error)) {
+        return;
+    }
+    migration_set_status(mig, MIGRATION_COMPLETED, NULL);
+    m->run_state = RUN_STATE_PAUSED;
+    if (mig->autostart && r->source_ran) {
+        machine_vm_start(m);
+    }
+    __atomic_store_n(&mig->finished, 1, __ATOMIC_SEQ_CST);
+}
+
+static void fail(Migration *mig, void *opaque)
+{
+    Receiver *r = opaque;
+
+    migration_set_status(mig, MIGRATION_FAILED, r->error->message);
+    g_printerr("qemu-system-x86_64: -incoming: %s\n", r->error->message);
+    __atomic_store_n(&mig->finished, 1, __ATOMIC_SEQ_CST);
+    machine_request_shutdown(mig->m, SHUTDOWN_HOST_QMP_QUIT, EXIT_FAILURE);
+}
+
+/* --- the thread --- */
+
+/* The source lets go of the disks only after it heard that all is well, and says so. */
+static bool agree(Receiver *r)
+{
+    MigStream *stream = &r->mig->stream;
+    uint32_t type;
+
+    if (!stream->two_way) {
+        return true;
+    }
+    if (!mig_write(stream, MIG_LOADED, NULL, 0, NULL, 0, &r->error) || !mig_read(stream, &type, r->payload, &r->error)) {
+        return false;
+    }
+    if (type != MIG_GO) {
+        error_set(&r->error, "migration: the source says '%s' instead of 'go'", mig_record_name(type));
+        return false;
+    }
+    return true;
+}
+
+gpointer migration_receive_thread(gpointer opaque)
+{
+    Migration *mig = opaque;
+    MemRegion *ram = mig->m->ram;
+    Receiver r = {.mig = mig, .host = mem_region_host(ram), .size = mem_region_size(ram), .payload = g_byte_array_new()};
+
+    mig->pieces = mig_pieces_new();
+    if (receive_all(&r)) {
+        migration_in_main(mig, load, &r);
+    }
+    if (r.error && mig->stream.two_way) {
+        mig_write(&mig->stream, MIG_REFUSED, r.error->message, (uint32_t)strlen(r.error->message), NULL, 0, NULL);
+    }
+    if (!r.error && agree(&r)) {
+        migration_in_main(mig, run, &r);
+    }
+    if (r.error) {
+        migration_in_main(mig, fail, &r);
+    }
+    g_clear_error(&r.error);
+    g_byte_array_unref(r.payload);
+    return NULL;
+}

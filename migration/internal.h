@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What outgoing.c, incoming.c and migration.c share: one migration of one machine. */
+#ifndef MIGRATION_INTERNAL_H
+#define MIGRATION_INTERNAL_H
+
+#include "migration/channel.h"
+#include "migration/migration.h"
+#include "migration/record.h"
+#include "migration/state.h"
+
+typedef struct Migration Migration;
+
+struct Migration {
+    Machine *m;
+    MigChannel channel;
+    MigStream stream;
+    GThread *thread;
+    int finished; /* atomic: the thread is at its end */
+    int cancel;   /* atomic */
+    bool incoming, autostart;
+    bool was_running;
+    bool logging;      /* writes to RAM are logged */
+    GPtrArray *pieces; /* MigPiece: saved, or received and not loaded yet */
+    LoopFd *listen;
+
+    GMutex lock; /* of figures and params */
+    MigrationFigures figures;
+    MigrationParams params;
+    int64_t started_at, stopped_at; /* ns, monotonic */
+};
+
+/* The machine's, created when there is none. */
+Migration *migration_of(Machine *m);
+void migration_set_status(Migration *mig, MigrationStatus status, const char *error);
+int64_t migration_now(void);
+/* Runs fn in the main loop and waits for it.  The migration's thread. */
+void migration_in_main(Migration *mig, void (*fn)(Migration *mig, void *opaque), void *opaque);
+/* Joins the thread, closes the stream. */
+void migration_cleanup(Migration *mig);
+
+gpointer migration_send_thread(gpointer opaque);
+gpointer migration_receive_thread(gpointer opaque);
+
+#endif

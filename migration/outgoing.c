@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The source.  RAM is sent while the guest runs, round after round what it wrote meanwhile, until the rest
+ * takes no longer than the guest may stand still; then CPUs and devices.  The thread sends, the main loop
+ * stops, saves and decides.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "accel/accel.h"
+#include "block/block.h"
+#include "core/error.h"
+#include "migration/internal.h"
+
+typedef struct Sender {
+    Migration *mig;
+    uint8_t *host;
+    uint64_t pages;
+    uint64_t *bitmap; /* pages to send in this round */
+    uint8_t *copy;    /* MIG_PAGES_MAX pages: the guest goes on writing while they are summed and sent */
+    GError *error;
+} Sender;
+
+static bool cancelled(const Migration *mig)
+{
+    return __atomic_load_n(&mig->cancel, __ATOMIC_SEQ_CST);
+}
+
+/* --- main loop: what the guest wrote --- */
+
+static void log_writes(Migration *mig, bool on)
+{
+    Machine *m = mig->m;
+    bool running = m->run_state == RUN_STATE_RUNNING;
+
+    if (running) {
+        m->accel->ops->pause_all(m->accel);
+    }
+    m->accel->ops->log_writes(m->accel, on);
+    if (running) {
+        m->accel->ops->resume_all(m->accel);
+    }
+    mig->logging = on;
+}
+
+static void start_logging(Migration *mig, void *opaque)
+{
+    mem_region_dirty_track(mig->m->ram, MEM_DIRTY_MIGRATION, true);
+    log_writes(mig, true);
+}
+
+static void stop_logging(Migration *mig)
+{
+    if (mig->logging) {
+        log_writes(mig, false);
+        mem_region_dirty_track(mig->m->ram, MEM_DIRTY_MIGRATION, false);
+    }
+}
+
+/* The pages written since the last time; from now on each is noticed again. */
+static void take_dirty(Migration *mig, void *opaque)
+{
+    Sender *s = opaque;
+    Machine *m = mig->m;
+    bool running = m->run_state == RUN_STATE_RUNNING;
+
+    if (running) {
+        m->accel->ops->pause_all(m->accel);
+    }
+    m->accel->ops->log_writes(m->accel, true);
+    mem_region_dirty_take(m->ram, MEM_DIRTY_MIGRATION, 0, s->pages * MIG_PAGE_SIZE, s->bitmap);
+    if (running) {
+        m->accel->ops->resume_all(m->accel);
+    }
+}
+
+/* --- main loop: the last part --- */
+
+static void stop_and_save(Migration *mig, void *opaque)
+{
+    Sender *s = opaque;
+    Machine *m = mig->m;
+
+    mig->was_running = m->run_state == RUN_STATE_RUNNING;
+    mig->stopped_at = migration_now();
+    if (mig->was_running) {
+        machine_vm_stop(m, RUN_STATE_FINISH_MIGRATE);
+    }
+    migration_set_status(mig, MIGRATION_DEVICE, NULL);
+    mig->pieces = mig_save_state(m); /* ends what devices have under way, which may write to RAM once more */
+    take_dirty(mig, s);
+    if (!block_inactivate_all(m, &s->error)) {
+        mig_abort(&mig->stream);
+    }
+}
+
+static void complete(Migration *mig, void *opaque)
+{
+    stop_logging(mig);
+    mig->m->run_state = RUN_STATE_POSTMIGRATE;
+    g_mutex_lock(&mig->lock);
+    mig->figures.downtime_ms = (uint64_t)(migration_now() - mig->stopped_at) / 1000000;
+    mig->figures.ram_remaining = 0;
+    g_mutex_unlock(&mig->lock);
+    migration_set_status(mig, MIGRATION_COMPLETED, NULL);
+    __atomic_store_n(&mig->finished, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The guest goes on as if nothing had been asked. */
+static void give_up(Migration *mig, void *opaque)
+{
+    Sender *s = opaque;
+    Machine *m = mig->m;
+    g_autoptr(GError) error = NULL;
+
+    stop_logging(mig);
+    if (!block_activate_all(m, &error)) {
+        g_printerr("migration: the disks cannot be taken back: %s; the guest stays stopped\n", error->message);
+    } else if (mig->was_running && m->run_state == RUN_STATE_FINISH_MIGRATE) {
+        machine_vm_start(m);
+    }
+    mig->was_running = false;
+    migration_set_status(mig, cancelled(mig) ? MIGRATION_CANCELLED : MIGRATION_FAILED,
+                         s->error && !cancelled(mig) ? s->error->message : NULL);
+    __atomic_store_n(&mig->finished, 1, __ATOMIC_SEQ_CST);
+}
+
+/* --- RAM --- */
+
+static bool page_is_zero(const uint8_t *page)
+{
+    return !page[0] && !memcmp(page, page + 1, MIG_PAGE_SIZE - 1);
+}
+
+static bool page_wanted(const Sender *s, uint64_t page)
+{
+    return s->bitmap[page / 64] >> (page % 64) & 1;
+}
+
+static void count_sent(Migration *mig, uint64_t pages, bool zero)
+{
+    g_mutex_lock(&mig->lock);
+    mig->figures.ram_transferred = mig->stream.sent;
+    mig->figures.ram_remaining -= MIN(mig->figures.ram_remaining, pages * MIG_PAGE_SIZE);
+    *(zero ? &mig->figures.pages_zero : &mig->figures.pages_normal) += pages;
+    mig->stream.limit = mig->figures.status == MIGRATION_DEVICE ? 0 : mig->params.max_bandwidth;
+    g_mutex_unlock(&mig->lock);
+}
+
+static bool send_run(Sender *s, uint64_t first, uint32_t count, bool zero)
+{
+    MigStream *stream = &s->mig->stream;
+    uint64_t offset = GUINT64_TO_LE(first * MIG_PAGE_SIZE);
+    uint32_t block = 0, le_count = GUINT32_TO_LE(count);
+    uint8_t head[16];
+
+    memcpy(head, &block, 4);
+    memcpy(head + 4, &offset, 8);
+    memcpy(head + 12, &le_count, 4);
+    if (!zero) {
+        memcpy(s->copy, s->host + first * MIG_PAGE_SIZE, (size_t)count * MIG_PAGE_SIZE);
+    }
+    if (zero ? !mig_write(stream, MIG_ZERO, head, 16, NULL, 0, &s->error)
+             : !mig_write(stream, MIG_RAM, head, 12, s->copy, count * MIG_PAGE_SIZE, &s->error)) {
+        return false;
+    }
+    count_sent(s->mig, count, zero);
+    return true;
+}
+
+/* The destination speaks before the end only to refuse: *error says why then, or how the connection ended. */
+static bool refused(Sender *s, GError **error)
+{
+    MigStream *stream = &s->mig->stream;
+    struct pollfd pfd = {stream->fd, POLLIN, 0};
+    g_autoptr(GByteArray) payload = g_byte_array_new();
+    uint32_t type;
+
+    if (!stream->two_way || poll(&pfd, 1, 0) <= 0) {
+        return false;
+    }
+    if (mig_read(stream, &type, payload, error)) {
+        error_set(error, "the destination refuses: %.*s", (int)payload->len, (const char *)payload->data);
+    }
+    return true;
+}
+
+/* A write that failed because the destination hung up: it may have said why. */
+static void explain_failure(Sender *s)
+{
+    GError *reason = NULL;
+
+    if (s->error && refused(s, &reason) && strstr(reason->message, "refuses")) {
+        g_clear_error(&s->error);
+        s->error = g_steal_pointer(&reason);
+    }
+    g_clear_error(&reason);
+}
+
+static bool send_round(Sender *s)
+{
+    for (uint64_t page = 0; page < s->pages;) {
+        uint64_t first = page;
+        bool zero;
+
+        if (page % 64 == 0 && !s->bitmap[page / 64]) {
+            page += 64;
+            continue;
+        }
+        if (!page_wanted(s, page)) {
+            page++;
+            continue;
+        }
+        zero = page_is_zero(s->host + page * MIG_PAGE_SIZE);
+        do {
+            page++;
+        } while (page < s->pages && page - first < MIG_PAGES_MAX && page_wanted(s, page) &&
+                 page_is_zero(s->host + page * MIG_PAGE_SIZE) == zero);
+        if (cancelled(s->mig) || refused(s, &s->error) || !send_run(s, first, (uint32_t)(page - first), zero)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t bytes_wanted(const Sender *s)
+{
+    uint64_t count = 0;
+
+    for (uint64_t i = 0; i < (s->pages + 63) / 64; i++) {
+        count += (uint64_t)__builtin_popcountll(s->bitmap[i]);
+    }
+    return count * MIG_PAGE_SIZE;
+}
+
+static void note_round(Sender *s, uint64_t remaining, double bandwidth)
+{
+    Migration *mig = s->mig;
+
+    g_mutex_lock(&mig->lock);
+    mig->figures.ram_remaining = remaining;
+    mig->figures.sync_count++;
+    mig->figures.mbps = bandwidth * 8 / 1e6;
+    mig->figures.expected_downtime_ms = bandwidth > 0 ? (uint64_t)((double)remaining / bandwidth * 1000) : 0;
+    g_mutex_unlock(&mig->lock);
+}
+
+static bool guest_runs(const Migration *mig)
+{
+    return __atomic_load_n(&mig->m->run_state, __ATOMIC_RELAXED) == RUN_STATE_RUNNING;
+}
+
+/* Until what is left fits into the downtime. */
+static bool send_ram_live(Sender *s)
+{
+    Migration *mig = s->mig;
+
+    for (;;) {
+        int64_t begin = migration_now();
+        uint64_t sent = mig->stream.sent, remaining, limit;
+        double bandwidth;
+
+        if (!send_round(s)) {
+            return false;
+        }
+        bandwidth = (double)(mig->stream.sent - sent) / ((double)(migration_now() - begin + 1) / 1e9);
+        if (!guest_runs(mig)) {
+            memset(s->bitmap, 0, (s->pages + 63) / 64 * sizeof(uint64_t));
+            return true;
+        }
+        migration_in_main(mig, take_dirty, s);
+        remaining = bytes_wanted(s);
+        note_round(s, remaining, bandwidth);
+        g_mutex_lock(&mig->lock);
+        limit = mig->params.downtime_limit;
+        g_mutex_unlock(&mig->lock);
+        if ((double)remaining <= bandwidth * (double)limit / 1000) {
+            return true;
+        }
+    }
+}
+
+/* --- the thread --- */
+
+static bool send_description(Sender *s)
+{
+    g_autofree char *text = mig_describe(s->mig->m, guest_runs(s->mig));
+
+    return mig_write_header(&s->mig->stream, &s->error) &&
+           mig_write(&s->mig->stream, MIG_MACHINE, text, (uint32_t)strlen(text), NULL, 0, &s->error);
+}
+
+static bool send_state(Sender *s)
+{
+    Migration *mig = s->mig;
+    uint64_t before = mig->stream.sent;
+
+    for (guint i = 0; i < mig->pieces->len; i++) {
+        const MigPiece *piece = g_ptr_array_index(mig->pieces, i);
+
+        if (!mig_write(&mig->stream, piece->type, piece->data->data, piece->data->len, NULL, 0, &s->error)) {
+            return false;
+        }
+    }
+    g_mutex_lock(&mig->lock);
+    mig->figures.device_bytes = mig->stream.sent - before;
+    g_mutex_unlock(&mig->lock);
+    return mig_write(&mig->stream, MIG_END, NULL, 0, NULL, 0, &s->error);
+}
+
+/* A file is on the disk; a command has ended well; the destination has loaded everything and may run. */
+static bool hand_over(Sender *s)
+{
+    Migration *mig = s->mig;
+    MigStream *stream = &mig->stream;
+    g_autoptr(GByteArray) payload = g_byte_array_new();
+    struct stat st;
+    uint32_t type;
+
+    if (!stream->two_way) {
+        if (!fstat(stream->fd, &st) && S_ISREG(st.st_mode) && fdatasync(stream->fd)) {
+            error_set_errno(&s->error, errno, "migration: cannot bring the file to the disk");
+            return false;
+        }
+        mig_close(stream);
+        return mig_channel_finish(&mig->channel, &s->error);
+    }
+    if (!mig_read(stream, &type, payload, &s->error)) {
+        return false;
+    }
+    if (type != MIG_LOADED) {
+        error_set(&s->error, "the destination refuses: %.*s", (int)payload->len, (const char *)payload->data);
+        return false;
+    }
+    return mig_write(stream, MIG_GO, NULL, 0, NULL, 0, &s->error);
+}
+
+static bool send_all(Sender *s)
+{
+    Migration *mig = s->mig;
+
+    migration_in_main(mig, start_logging, s);
+    g_mutex_lock(&mig->lock);
+    mig->figures.ram_total = mig->figures.ram_remaining = s->pages * MIG_PAGE_SIZE;
+    mig->figures.setup_ms = (uint64_t)(migration_now() - mig->started_at) / 1000000;
+    g_mutex_unlock(&mig->lock);
+    if (!send_description(s)) {
+        return false;
+    }
+    migration_set_status(mig, MIGRATION_ACTIVE, NULL);
+    if (!send_ram_live(s)) {
+        return false;
+    }
+    {
+        g_autofree uint64_t *rest = s->bitmap;
+        uint64_t words = (s->pages + 63) / 64;
+
+        s->bitmap = g_new0(uint64_t, words);
+        migration_in_main(mig, stop_and_save, s);
+        for (uint64_t i = 0; i < words; i++) {
+            s->bitmap[i] |= rest[i];
+        }
+    }
+    return !s->error && send_round(s) && send_state(s) && hand_over(s);
+}
+
+gpointer migration_send_thread(gpointer opaque)
+{
+    Migration *mig = opaque;
+    MemRegion *ram = mig->m->ram;
+    Sender s = {.mig = mig, .host = mem_region_host(ram), .pages = mem_region_size(ram) / MIG_PAGE_SIZE};
+    uint64_t words = (s.pages + 63) / 64;
+
+    s.bitmap = g_new(uint64_t, words);
+    s.copy = g_malloc((size_t)MIG_PAGES_MAX * MIG_PAGE_SIZE);
+    memset(s.bitmap, 0xff, words * sizeof(uint64_t));
+    if (s.pages % 64) {
+        s.bitmap[words - 1] = (UINT64_C(1) << (s.pages % 64)) - 1;
+    }
+    if (send_all(&s)) {
+        migration_in_main(mig, complete, &s);
+    } else {
+        explain_failure(&s);
+        migration_in_main(mig, give_up, &s);
+    }
+    g_clear_error(&s.error);
+    g_free(s.bitmap);
+    g_free(s.copy);
+    return NULL;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The migration stream.  All integers little endian:
+ *
+ *   stream  u32 magic "MPQM", u32 version; records
+ *   record  u32 type, u32 length of the payload, u32 CRC-32 of the 8 bytes before and of the payload; payload
+ *
+ * A record says by itself what it is about, so that several streams can carry parts of one migration.
+ */
+#ifndef MIGRATION_RECORD_H
+#define MIGRATION_RECORD_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MIG_VERSION     1
+#define MIG_RECORD_MAX  (16u << 20)
+#define MIG_PAGE_SIZE   4096u
+#define MIG_PAGES_MAX   256u /* of one RAM record */
+
+typedef enum MigRecordType {
+    MIG_MACHINE = 1, /* JSON: what the stream is of */
+    MIG_RAM,         /* u32 block, u64 offset, pages */
+    MIG_ZERO,        /* u32 block, u64 offset, u32 count of pages that are zero */
+    MIG_CPU,         /* a state section */
+    MIG_DEVICE,      /* a state section */
+    MIG_CLOCK,       /* i64 guest time, ns */
+    MIG_END,         /* everything was sent */
+    MIG_LOADED,      /* destination: everything is in place */
+    MIG_REFUSED,     /* destination: text */
+    MIG_GO,          /* source: the disks are yours, run */
+} MigRecordType;
+
+const char *mig_record_name(uint32_t type);
+
+/* A stream over a blocking fd.  One thread writes, one reads. */
+typedef struct MigStream {
+    int fd;
+    bool two_way;      /* the other side answers */
+    uint64_t sent, received; /* bytes; written by the thread that does it */
+    uint64_t limit;    /* bytes a second; 0: none */
+    int64_t window_start; /* ns, of the second that is measured */
+    uint64_t window_sent;
+    int aborted;       /* atomic: writes and reads fail from now on */
+} MigStream;
+
+bool mig_write_header(MigStream *s, GError **error);
+bool mig_read_header(MigStream *s, GError **error);
+/* Payload in two parts, the second perhaps in guest memory. */
+bool mig_write(MigStream *s, MigRecordType type, const void *head, uint32_t head_len, const void *body, uint32_t body_len,
+               GError **error);
+/* The next record; *payload is replaced.  False: *error names the offset. */
+bool mig_read(MigStream *s, uint32_t *type, GByteArray *payload, GError **error);
+/* Ends a read or write in progress.  Any thread. */
+void mig_abort(MigStream *s);
+void mig_close(MigStream *s);
+
+#endif

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* CPUs, devices and clock, to records and back. */
+#include "migration/state.h"
+
+#include <json-c/json.h>
+#include <string.h>
+
+#include "accel/accel.h"
+#include "core/error.h"
+
+/* --- CPUs --- */
+
+static const StateField seg_fields[] = {STATE_FIELD_UINT(X86SegState, base), STATE_FIELD_UINT(X86SegState, limit),
+                                        STATE_FIELD_UINT(X86SegState, selector), STATE_FIELD_UINT(X86SegState, attr),
+                                        STATE_END};
+static const StateTable seg_state = {.name = "segment", .version = 1, .fields = seg_fields};
+static const StateField table_fields[] = {STATE_FIELD_UINT(X86TableState, base), STATE_FIELD_UINT(X86TableState, limit),
+                                          STATE_END};
+static const StateTable table_state = {.name = "table", .version = 1, .fields = table_fields};
+
+static const StateField cpu_fields[] = {
+    STATE_FIELD_ARRAY(X86CpuState, gpr),
+    STATE_FIELD_UINT(X86CpuState, rip),
+    STATE_FIELD_UINT(X86CpuState, rflags),
+    STATE_FIELD_STRUCTS(X86CpuState, seg, &seg_state),
+    STATE_FIELD_STRUCT(X86CpuState, gdtr, &table_state),
+    STATE_FIELD_STRUCT(X86CpuState, idtr, &table_state),
+    STATE_FIELD_UINT(X86CpuState, cr0),
+    STATE_FIELD_UINT(X86CpuState, cr2),
+    STATE_FIELD_UINT(X86CpuState, cr3),
+    STATE_FIELD_UINT(X86CpuState, cr4),
+    STATE_FIELD_UINT(X86CpuState, efer),
+    STATE_FIELD_ARRAY(X86CpuState, dr),
+    STATE_FIELD_UINT(X86CpuState, star),
+    STATE_FIELD_UINT(X86CpuState, lstar),
+    STATE_FIELD_UINT(X86CpuState, cstar),
+    STATE_FIELD_UINT(X86CpuState, fmask),
+    STATE_FIELD_UINT(X86CpuState, kernel_gs_base),
+    STATE_FIELD_UINT(X86CpuState, tsc_aux),
+    STATE_FIELD_UINT(X86CpuState, pat),
+    STATE_FIELD_UINT(X86CpuState, sysenter_cs),
+    STATE_FIELD_UINT(X86CpuState, sysenter_esp),
+    STATE_FIELD_UINT(X86CpuState, sysenter_eip),
+    STATE_FIELD_UINT(X86CpuState, misc_enable),
+    STATE_FIELD_UINT(X86CpuState, xcr0),
+    STATE_FIELD_UINT(X86CpuState, tsc_offset),
+    STATE_FIELD_UINT(X86CpuState, mtrr_def_type),
+    STATE_FIELD_ARRAY(X86CpuState, mtrr_fixed),
+    STATE_FIELD_ARRAY(X86CpuState, mtrr_var),
+    STATE_FIELD_BYTES(X86CpuState, xsave),
+    STATE_FIELD_UINT(X86CpuState, halted),
+    STATE_FIELD_UINT(X86CpuState, wait_sipi),
+    STATE_FIELD_UINT(X86CpuState, nmi_blocked),
+    STATE_FIELD_UINT(X86CpuState, nmi_pending),
+    STATE_FIELD_UINT(X86CpuState, irq_shadow),
+    STATE_FIELD_UINT(X86CpuState, smm),
+    STATE_FIELD_UINT(X86CpuState, a20),
+    STATE_FIELD_UINT(X86CpuState, smbase),
+    STATE_END,
+};
+static const StateTable cpu_state = {.name = "cpu", .version = 1, .fields = cpu_fields};
+
+static unsigned cpu_count(const Machine *m)
+{
+    return m->accel ? m->accel->vcpus->len : 0;
+}
+
+static Vcpu *cpu_at(const Machine *m, unsigned index)
+{
+    return g_ptr_array_index(m->accel->vcpus, index);
+}
+
+static bool load_cpu(Machine *m, unsigned index, const GByteArray *data, GError **error)
+{
+    g_autofree char *section = g_strdup_printf("cpu%u", index);
+    g_autofree X86CpuState *state = g_new0(X86CpuState, 1);
+    size_t offset = 0;
+
+    if (index >= cpu_count(m)) {
+        error_set(error, "migration: the stream has more CPUs than the machine (%u)", cpu_count(m));
+        return false;
+    }
+    m->accel->ops->get_state(cpu_at(m, index), state);
+    if (!state_load(&cpu_state, state, section, data->data, data->len, &offset, error)) {
+        return false;
+    }
+    if (!m->accel->ops->set_state(cpu_at(m, index), state)) {
+        error_set(error, "migration: %s: its state is not possible on this CPU", section);
+        return false;
+    }
+    return true;
+}
+
+/* --- devices --- */
+
+static void collect_device(Device *dev, void *list)
+{
+    g_ptr_array_add(list, dev);
+}
+
+static GPtrArray *devices_of(Machine *m)
+{
+    GPtrArray *list = g_ptr_array_new();
+
+    machine_each_device(m, collect_device, list);
+    return list;
+}
+
+static bool load_device(Machine *m, unsigned index, const GByteArray *data, GError **error)
+{
+    g_autoptr(GPtrArray) devices = devices_of(m);
+    size_t offset = 0;
+
+    if (index >= devices->len) {
+        error_set(error, "migration: the stream has more devices than the machine (%u)", devices->len);
+        return false;
+    }
+    return device_load(g_ptr_array_index(devices, index), data->data, data->len, &offset, error);
+}
+
+/* --- description --- */
+
+static struct json_object *describe(Machine *m, bool running)
+{
+    struct json_object *all = json_object_new_object(), *list = json_object_new_array();
+    g_autoptr(GPtrArray) devices = devices_of(m);
+
+    json_object_object_add(all, "machine", json_object_new_string(m->obj.model->name));
+    json_object_object_add(all, "cpus", json_object_new_int((int)cpu_count(m)));
+    json_object_object_add(all, "cpu", json_object_new_string(m->cpu_model ? m->cpu_model : ""));
+    json_object_object_add(all, "ram", json_object_new_int64(m->ram ? (int64_t)mem_region_size(m->ram) : 0));
+    json_object_object_add(all, "running", json_object_new_boolean(running));
+    for (guint i = 0; i < devices->len; i++) {
+        Device *dev = g_ptr_array_index(devices, i);
+        g_autofree char *path = object_path(&dev->obj);
+        g_autofree char *text = g_strdup_printf("%s %s", dev->obj.model->name, path);
+
+        json_object_array_add(list, json_object_new_string(text));
+    }
+    json_object_object_add(all, "devices", list);
+    return all;
+}
+
+char *mig_describe(Machine *m, bool running)
+{
+    struct json_object *all = describe(m, running);
+    char *text = g_strdup(json_object_to_json_string_ext(all, JSON_C_TO_STRING_PLAIN));
+
+    json_object_put(all);
+    return text;
+}
+
+static const char *member(struct json_object *all, const char *name)
+{
+    struct json_object *value = NULL;
+
+    json_object_object_get_ex(all, name, &value);
+    return value ? json_object_get_string(value) : "nothing";
+}
+
+static bool compare_devices(struct json_object *theirs, struct json_object *ours, GError **error)
+{
+    struct json_object *a = NULL, *b = NULL;
+    size_t count_a, count_b;
+
+    json_object_object_get_ex(theirs, "devices", &a);
+    json_object_object_get_ex(ours, "devices", &b);
+    if (!json_object_is_type(a, json_type_array)) {
+        error_set(error, "migration: the stream's description has no devices");
+        return false;
+    }
+    count_a = json_object_array_length(a);
+    count_b = json_object_array_length(b);
+    for (size_t i = 0; i < MAX(count_a, count_b); i++) {
+        const char *x = i < count_a ? json_object_get_string(json_object_array_get_idx(a, i)) : "nothing";
+        const char *y = i < count_b ? json_object_get_string(json_object_array_get_idx(b, i)) : "nothing";
+
+        if (g_strcmp0(x, y)) {
+            error_set(error, "migration: device %zu of the source is '%s', here it is '%s'; start the destination with the "
+                      "source's command line", i, x ? x : "null", y);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool mig_compare(Machine *m, const char *description, bool *running, GError **error)
+{
+    static const char *const members[] = {"machine", "cpus", "cpu", "ram"};
+    struct json_object *theirs = json_tokener_parse(description), *ours = describe(m, false);
+    bool ok = json_object_is_type(theirs, json_type_object);
+
+    if (!ok) {
+        error_set(error, "migration: the stream's description of the machine is not JSON");
+    }
+    for (size_t i = 0; ok && i < G_N_ELEMENTS(members); i++) {
+        ok = !strcmp(member(theirs, members[i]), member(ours, members[i]));
+        if (!ok) {
+            error_set(error, "migration: %s of the source is '%s', here it is '%s'; start the destination with the source's "
+                      "command line", members[i], member(theirs, members[i]), member(ours, members[i]));
+        }
+    }
+    ok = ok && compare_devices(theirs, ours, error);
+    *running = ok && !strcmp(member(theirs, "running"), "true");
+    json_object_put(theirs);
+    json_object_put(ours);
+    return ok;
+}
+
+/* --- all of it --- */
+
+static void piece_free(void *opaque)
+{
+    MigPiece *piece = opaque;
+
+    g_byte_array_unref(piece->data);
+    g_free(piece);
+}
+
+GPtrArray *mig_pieces_new(void)
+{
+    return g_ptr_array_new_with_free_func(piece_free);
+}
+
+GByteArray *mig_pieces_add(GPtrArray *pieces, MigRecordType type)
+{
+    MigPiece *piece = g_new0(MigPiece, 1);
+
+    piece->type = type;
+    piece->data = g_byte_array_new();
+    g_ptr_array_add(pieces, piece);
+    return piece->data;
+}
+
+GPtrArray *mig_save_state(Machine *m)
+{
+    GPtrArray *pieces = mig_pieces_new();
+    g_autoptr(GPtrArray) devices = devices_of(m);
+    g_autofree X86CpuState *state = g_new0(X86CpuState, 1);
+    int64_t now = GINT64_TO_LE(clock_now(m->clocks, CLOCK_KIND_VIRTUAL));
+
+    g_byte_array_append(mig_pieces_add(pieces, MIG_CLOCK), (const guint8 *)&now, sizeof(now));
+    for (guint i = 0; i < devices->len; i++) {
+        device_save(g_ptr_array_index(devices, i), mig_pieces_add(pieces, MIG_DEVICE));
+    }
+    for (unsigned i = 0; i < cpu_count(m); i++) {
+        g_autofree char *section = g_strdup_printf("cpu%u", i);
+
+        memset(state, 0, sizeof(*state));
+        m->accel->ops->get_state(cpu_at(m, i), state);
+        state_save(&cpu_state, state, section, mig_pieces_add(pieces, MIG_CPU));
+    }
+    return pieces;
+}
+
+bool mig_load_piece(Machine *m, MigRecordType type, const GByteArray *data, unsigned *next_cpu, unsigned *next_device,
+                    GError **error)
+{
+    int64_t now;
+
+    switch (type) {
+    case MIG_CLOCK:
+        if (data->len != sizeof(now)) {
+            error_set(error, "migration: clock record of %u bytes (expected %zu)", data->len, sizeof(now));
+            return false;
+        }
+        memcpy(&now, data->data, sizeof(now));
+        clock_set_virtual(m->clocks, GINT64_FROM_LE(now));
+        return true;
+    case MIG_CPU:
+        return load_cpu(m, (*next_cpu)++, data, error);
+    default:
+        return load_device(m, (*next_device)++, data, error);
+    }
+}
+
+bool mig_load_complete(Machine *m, unsigned cpus, unsigned devices, GError **error)
+{
+    g_autoptr(GPtrArray) ours = devices_of(m);
+
+    if (cpus != cpu_count(m) || devices != ours->len) {
+        error_set(error, "migration: the stream ends after %u of %u CPUs and %u of %u devices", cpus, cpu_count(m), devices,
+                  ours->len);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a machine is besides its RAM: description, CPUs, devices, clock.  Main loop, guest stopped (but describe). */
+#ifndef MIGRATION_STATE_H
+#define MIGRATION_STATE_H
+
+#include "migration/record.h"
+#include "core/machine.h"
+
+/* JSON the destination compares with its own: machine, RAM, CPUs, devices; and whether the guest ran. */
+char *mig_describe(Machine *m, bool running); /* g_free */
+/* False: *error names the first difference.  *running is set. */
+bool mig_compare(Machine *m, const char *description, bool *running, GError **error);
+
+/* A piece of saved state as it goes into a record. */
+typedef struct MigPiece {
+    MigRecordType type;
+    GByteArray *data;
+} MigPiece;
+
+/* An empty list of MigPiece that frees them; and a new one at its end, to append to. */
+GPtrArray *mig_pieces_new(void);
+GByteArray *mig_pieces_add(GPtrArray *pieces, MigRecordType type);
+/* All of it, in the order it is loaded.  Free with g_ptr_array_free. */
+GPtrArray *mig_save_state(Machine *m); /* of MigPiece */
+/* One record of it.  *next counts the devices loaded so far. */
+bool mig_load_piece(Machine *m, MigRecordType type, const GByteArray *data, unsigned *next_cpu, unsigned *next_device,
+                    GError **error);
+/* False: a CPU or a device is missing from the stream. */
+bool mig_load_complete(Machine *m, unsigned cpus, unsigned devices, GError **error);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Migration: QMP's migrate family, `migrate`, `migrate_cancel`, `info migrate`. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "migration/migration.h"
+#include "monitor-internal.h"
+
+static void add_uint(struct json_object *to, const char *name, uint64_t val)
+{
+    json_object_object_add(to, name, json_object_new_uint64(val));
+}
+
+static struct json_object *qmp_migrate(Machine *m, struct json_object *args, GError **error)
+{
+    migration_start(m, json_member_str(args, "uri"), error);
+    return NULL;
+}
+
+static struct json_object *qmp_migrate_cancel(Machine *m, struct json_object *args, GError **error)
+{
+    migration_cancel(m, error);
+    return NULL;
+}
+
+static struct json_object *qmp_migrate_incoming(Machine *m, struct json_object *args, GError **error)
+{
+    migration_incoming(m, json_member_str(args, "uri"), true, error);
+    return NULL;
+}
+
+static struct json_object *ram_figures(const MigrationFigures *f)
+{
+    struct json_object *ram = json_object_new_object();
+
+    add_uint(ram, "transferred", f->ram_transferred);
+    add_uint(ram, "remaining", f->ram_remaining);
+    add_uint(ram, "total", f->ram_total);
+    add_uint(ram, "duplicate", f->pages_zero);
+    add_uint(ram, "normal", f->pages_normal);
+    add_uint(ram, "normal-bytes", f->pages_normal * 4096);
+    add_uint(ram, "page-size", 4096);
+    add_uint(ram, "dirty-sync-count", f->sync_count);
+    json_object_object_add(ram, "mbps", json_object_new_double(f->mbps));
+    return ram;
+}
+
+static struct json_object *qmp_query_migrate(Machine *m, struct json_object *args, GError **error)
+{
+    struct json_object *result = json_object_new_object();
+    MigrationFigures f = migration_query(m);
+    GError *blocked = NULL;
+
+    if (f.status != MIGRATION_NONE) {
+        json_object_object_add(result, "status", json_object_new_string(migration_status_name(f.status)));
+        add_uint(result, "total-time", f.total_ms);
+        add_uint(result, "setup-time", f.setup_ms);
+        add_uint(result, f.status == MIGRATION_COMPLETED ? "downtime" : "expected-downtime",
+                 f.status == MIGRATION_COMPLETED ? f.downtime_ms : f.expected_downtime_ms);
+        add_uint(result, "x-device-bytes", f.device_bytes);
+        json_object_object_add(result, "ram", ram_figures(&f));
+    }
+    if (f.error) {
+        json_object_object_add(result, "error-desc", json_object_new_string(f.error));
+    }
+    if (!migration_possible(m, &blocked)) {
+        struct json_object *reasons = json_object_new_array();
+
+        json_object_array_add(reasons, json_object_new_string(blocked->message));
+        json_object_object_add(result, "blocked-reasons", reasons);
+        g_error_free(blocked);
+    }
+    migration_figures_clear(&f);
+    return result;
+}
+
+/* --- parameters and capabilities --- */
+
+typedef struct Param {
+    const char *name;
+    size_t offset;
+    uint64_t max;
+} Param;
+
+static const Param params[] = {
+    {"max-bandwidth", offsetof(MigrationParams, max_bandwidth), INT64_MAX},
+    {"downtime-limit", offsetof(MigrationParams, downtime_limit), 2000000},
+};
+
+static struct json_object *qmp_query_params(Machine *m, struct json_object *args, GError **error)
+{
+    struct json_object *result = json_object_new_object();
+
+    for (size_t i = 0; i < G_N_ELEMENTS(params); i++) {
+        add_uint(result, params[i].name, *(uint64_t *)((char *)migration_params(m) + params[i].offset));
+    }
+    return result;
+}
+
+static bool set_param(Machine *m, const char *name, struct json_object *value, GError **error)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(params); i++) {
+        int64_t val = json_object_get_int64(value);
+
+        if (strcmp(params[i].name, name)) {
+            continue;
+        }
+        if (!json_object_is_type(value, json_type_int) || val < 0 || (uint64_t)val > params[i].max) {
+            error_set(error, "Parameter '%s' expects an integer in the range of 0 to %" PRIu64, name, params[i].max);
+            return false;
+        }
+        *(uint64_t *)((char *)migration_params(m) + params[i].offset) = (uint64_t)val;
+        return true;
+    }
+    error_set(error, "Parameter '%s' is not supported (available: max-bandwidth, downtime-limit)", name);
+    return false;
+}
+
+static struct json_object *qmp_set_params(Machine *m, struct json_object *args, GError **error)
+{
+    json_object_object_foreach(args, name, value)
+    {
+        if (!set_param(m, name, value, error)) {
+            break;
+        }
+    }
+    return NULL;
+}
+
+/* What is always so. */
+static const char *const always_on[] = {"events"};
+
+static struct json_object *qmp_query_capabilities(Machine *m, struct json_object *args, GError **error)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (size_t i = 0; i < G_N_ELEMENTS(always_on); i++) {
+        struct json_object *entry = json_object_new_object();
+
+        json_object_object_add(entry, "capability", json_object_new_string(always_on[i]));
+        json_object_object_add(entry, "state", json_object_new_boolean(true));
+        json_object_array_add(list, entry);
+    }
+    return list;
+}
+
+static struct json_object *qmp_set_capabilities(Machine *m, struct json_object *args, GError **error)
+{
+    struct json_object *list = NULL;
+
+    json_object_object_get_ex(args, "capabilities", &list);
+    for (size_t i = 0; i < json_object_array_length(list); i++) {
+        struct json_object *entry = json_object_array_get_idx(list, i), *state = NULL;
+        const char *name = json_object_is_type(entry, json_type_object) ? json_member_str(entry, "capability") : NULL;
+
+        if (!name || !json_object_object_get_ex(entry, "state", &state)) {
+            error_set(error, "Parameter 'capabilities' expects a list of capability and state");
+            break;
+        }
+        if (json_object_get_boolean(state) != !strcmp(name, "events")) {
+            error_set(error, "Capability '%s' cannot be switched %s in this version", name,
+                      json_object_get_boolean(state) ? "on" : "off");
+            break;
+        }
+    }
+    return NULL;
+}
+
+/* --- HMP --- */
+
+static void hmp_report(GString *out, GError *error)
+{
+    if (error) {
+        g_string_append_printf(out, "Error: %s\n", error->message);
+        g_error_free(error);
+    }
+}
+
+/* -d is how it always is: the monitor does not wait. */
+static void hmp_migrate(Machine *m, const char *args, GString *out)
+{
+    g_autofree char *uri = g_strdup(args ? args : "");
+    GError *error = NULL;
+    char *text = g_strstrip(uri);
+
+    if (g_str_has_prefix(text, "-d ")) {
+        text = g_strchug(text + 3);
+    }
+    migration_start(m, text, &error);
+    hmp_report(out, error);
+}
+
+static void hmp_migrate_cancel(Machine *m, const char *args, GString *out)
+{
+    GError *error = NULL;
+
+    migration_cancel(m, &error);
+    hmp_report(out, error);
+}
+
+static void hmp_info_migrate(Machine *m, const char *args, GString *out)
+{
+    MigrationFigures f = migration_query(m);
+    double done = f.ram_total ? 100.0 * (double)(f.ram_total - f.ram_remaining) / (double)f.ram_total : 0;
+
+    g_string_append_printf(out, "Migration status: %s\n", migration_status_name(f.status));
+    if (f.status != MIGRATION_NONE) {
+        g_string_append_printf(out,
+                               "total time: %" PRIu64 " ms\ndowntime: %" PRIu64 " ms\nthroughput: %.2f mbps\n"
+                               "transferred ram: %" PRIu64 " kbytes (%.0f %% done)\nremaining ram: %" PRIu64
+                               " kbytes\ntotal ram: %" PRIu64 " kbytes\nduplicate: %" PRIu64 " pages\nnormal: %" PRIu64
+                               " pages\ndirty sync count: %" PRIu64 "\n",
+                               f.total_ms, f.downtime_ms, f.mbps, f.ram_transferred / 1024, done, f.ram_remaining / 1024,
+                               f.ram_total / 1024, f.pages_zero, f.pages_normal, f.sync_count);
+    }
+    if (f.error) {
+        g_string_append_printf(out, "error: %s\n", f.error);
+    }
+    migration_figures_clear(&f);
+}
+
+static const QmpArg uri_args[] = {{"uri", QMP_STR, false}, {NULL}};
+static const QmpArg migrate_args[] = {
+    {"uri", QMP_STR, false}, {"detach", QMP_BOOL, true}, {NULL}};
+static const QmpArg capabilities_args[] = {{"capabilities", QMP_ARRAY, false}, {NULL}};
+
+const QmpCommand qmp_migration_table[] = {
+    {.name = "migrate", .args = migrate_args, .run = qmp_migrate,
+     .doc = "Moves the guest: tcp:HOST:PORT, unix:PATH, fd:N, exec:COMMAND, file:PATH.  The event MIGRATION says how it goes."},
+    {.name = "migrate_cancel", .run = qmp_migrate_cancel, .doc = "Ends a migration in progress; the guest runs on here."},
+    {.name = "migrate-incoming", .args = uri_args, .run = qmp_migrate_incoming,
+     .doc = "With -incoming defer: where the guest will come from."},
+    {.name = "query-migrate", .run = qmp_query_migrate, .doc = "How the last migration goes, or went."},
+    {.name = "migrate-set-parameters", .args_open = true, .run = qmp_set_params, .doc = "max-bandwidth (bytes/s), downtime-limit (ms)."},
+    {.name = "query-migrate-parameters", .run = qmp_query_params, .doc = "What migrate-set-parameters set."},
+    {.name = "migrate-set-capabilities", .args = capabilities_args, .run = qmp_set_capabilities,
+     .doc = "Switches capabilities; those that are not there cannot be."},
+    {.name = "query-migrate-capabilities", .run = qmp_query_capabilities, .doc = "Which capabilities there are."},
+    {.name = NULL},
+};
+
+const HmpCommand hmp_migration_table[] = {
+    {.name = "migrate", .args = "[-d] URI", .doc = "move the guest to tcp:, unix:, fd:, exec: or file:", .run = hmp_migrate},
+    {.name = "migrate_cancel", .args = "", .doc = "end a migration in progress", .run = hmp_migrate_cancel},
+    {.name = "info migrate", .args = "", .doc = "how a migration goes, or went", .run = hmp_info_migrate},
+    {.name = NULL},
+};
