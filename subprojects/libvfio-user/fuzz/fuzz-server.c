@@ -6,6 +6,7 @@
  *   MODE_TWIN   with a twin socket, half of a raw input goes there
  *   MODE_LATER  the device quiesces later, not at once
  *   MODE_BLOCK  a blocking context (only with MODE_RAW: the end of the input ends it)
+ *   MODE_BATCH  replies in batches, and vectors that the library masks
  * Writes to BAR 0 behind its middle make the device read and write the client's memory by messages.
  */
 #include <errno.h>
@@ -24,6 +25,7 @@
 #define MODE_TWIN  4
 #define MODE_LATER 8
 #define MODE_BLOCK 16
+#define MODE_BATCH 32
 
 #define BAR_SIZE   4096
 #define RUNS_MAX   200
@@ -157,6 +159,11 @@ static vfu_ctx_t *make_device(int fd, int file, int *mode)
     vfu_setup_device_quiesce_cb(ctx, on_quiesce);
     vfu_setup_device_dma(ctx, 64, on_dma, on_dma);
     vfu_setup_device_migration_callbacks(ctx, &migration);
+    if (*mode & MODE_BATCH) {
+        vfu_ctx_set_batch(ctx, 16);
+        vfu_setup_irq_flags(ctx, VFU_DEV_MSIX_IRQ, VFU_IRQ_FLAG_MASKABLE);
+        vfu_setup_irq_flags(ctx, VFU_DEV_INTX_IRQ, VFU_IRQ_FLAG_AUTOMASKED);
+    }
     vfu_realize_ctx(ctx);
     return ctx;
 }
