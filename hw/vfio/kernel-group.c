@@ -54,7 +54,6 @@ static bool check_viable(const VfioSys *sys, const VfioHost *host, int fd, GErro
 {
     struct vfio_group_status status = {.argsz = sizeof(status)};
     int err = kernel_ioctl(sys, fd, VFIO_GROUP_GET_STATUS, (uintptr_t)&status);
-    g_autofree char *others = NULL;
 
     if (err < 0) {
         error_set_errno(error, -err, "vfio-pci: %s: cannot get the state of group %d", host->name,
@@ -64,12 +63,7 @@ static bool check_viable(const VfioSys *sys, const VfioHost *host, int fd, GErro
     if (status.flags & VFIO_GROUP_FLAGS_VIABLE) {
         return true;
     }
-    others = vfio_host_group_others(sys, host);
-    error_set(
-        error,
-        "vfio-pci: %s: group %d is not viable: the host still drives other devices of it (%s); bind each of "
-        "them to vfio-pci or to no driver, because the IOMMU cannot tell them apart",
-        host->name, host->group, *others ? others : "none that sysfs shows");
+    vfio_host_explain_group(sys, host, error);
     return false;
 }
 

@@ -168,7 +168,8 @@ static bool driver_leaves_viable(const char *driver)
     return !driver || strstr(driver, "vfio");
 }
 
-char *vfio_host_group_others(const VfioSys *sys, const VfioHost *host)
+/* "0000:00:04.1 (driver e1000), ..."; g_free. */
+static char *group_others(const VfioSys *sys, const VfioHost *host)
 {
     g_autofree char *devices = g_strdup_printf("/sys/kernel/iommu_groups/%d/devices", host->group);
     g_autofree char *full = g_strconcat(sys->root, devices, NULL);
@@ -188,4 +189,15 @@ char *vfio_host_group_others(const VfioSys *sys, const VfioHost *host)
         g_dir_close(dir);
     }
     return g_string_free(text, FALSE);
+}
+
+void vfio_host_explain_group(const VfioSys *sys, const VfioHost *host, GError **error)
+{
+    g_autofree char *others = group_others(sys, host);
+
+    error_set(
+        error,
+        "vfio-pci: %s: group %d is not viable: the host still drives other devices of it (%s); bind each "
+        "of them to vfio-pci or to no driver, because the IOMMU cannot tell them apart",
+        host->name, host->group, *others ? others : "none that sysfs shows");
 }

@@ -332,25 +332,34 @@ void vfio_iommufd_detach(int fd, VfioIommufdUse *use)
     *use = (VfioIommufdUse){0};
 }
 
-static bool bind(VfioKernel *kernel, Object *iommufd, int fd, const char *name, uint32_t *id, GError **error)
+static void explain_bind(VfioKernel *kernel, const Object *iommufd, const VfioHost *host, int err,
+                         GError **error)
+{
+    if (err == EBUSY && host->group >= 0) {
+        vfio_host_explain_group(kernel->sys, host, error);
+        return;
+    }
+    error_set_errno(error, err, "vfio-pci: %s: cannot bind to iommufd=%s%s", host->name, iommufd->id,
+                    err == ENOTTY   ? " (fd is not a device of /dev/vfio/devices)"
+                    : err == EBUSY  ? " (a driver of the host still has another device of its group)"
+                    : err == EINVAL ? " (it is bound already, or its group is in use through /dev/vfio)"
+                                    : "");
+}
+
+static bool bind(VfioKernel *kernel, Object *iommufd, int fd, const VfioHost *host, uint32_t *id,
+                 GError **error)
 {
     VfioCdevBind r = {.argsz = sizeof(r), .iommufd = vfio_iommufd_fd(iommufd)};
     int err = kernel->sys->ioctl(kernel->sys, fd, VFIO_CDEV_BIND_IOMMUFD, (uintptr_t)&r);
 
     *id = r.out_devid;
     if (err < 0) {
-        error_set_errno(error, -err, "vfio-pci: %s: cannot bind to iommufd=%s%s", name, iommufd->id,
-                        err == -ENOTTY ? " (fd is not a device of /dev/vfio/devices)"
-                        : err == -EINVAL
-                            ? " (it is bound already, its group is in use through /dev/vfio, or another "
-                              "device of its group belongs to another iommufd or driver)"
-                            : "");
-        return false;
+        explain_bind(kernel, iommufd, host, -err, error);
     }
-    return true;
+    return err >= 0;
 }
 
-bool vfio_iommufd_attach(VfioKernel *kernel, Object *iommufd, int fd, const char *name, AddressSpace *as,
+bool vfio_iommufd_attach(VfioKernel *kernel, Object *iommufd, int fd, const VfioHost *host, AddressSpace *as,
                          VfioIommufdUse *use, GError **error)
 {
     VfioKernelContainer *c = ioas_find(kernel, iommufd, as);
@@ -358,7 +367,7 @@ bool vfio_iommufd_attach(VfioKernel *kernel, Object *iommufd, int fd, const char
     int err;
 
     *use = (VfioIommufdUse){0};
-    if (!bind(kernel, iommufd, fd, name, &device_id, error) ||
+    if (!bind(kernel, iommufd, fd, host, &device_id, error) ||
         (!c && !(c = ioas_new(kernel, iommufd, error)))) {
         return false;
     }
@@ -366,8 +375,8 @@ bool vfio_iommufd_attach(VfioKernel *kernel, Object *iommufd, int fd, const char
     err = attach_existing(c, fd, use);
     err = err ? attach_new(c, fd, use) : 0;
     if (err) {
-        error_set_errno(error, -err, "vfio-pci: %s: cannot attach to an address space of iommufd=%s", name,
-                        iommufd->id);
+        error_set_errno(error, -err, "vfio-pci: %s: cannot attach to an address space of iommufd=%s",
+                        host->name, iommufd->id);
         *use = (VfioIommufdUse){0};
         ioas_release(c);
         return false;

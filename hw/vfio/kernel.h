@@ -35,9 +35,8 @@ void vfio_host_clear(VfioHost *host);
 bool vfio_host_check_iommu(const VfioSys *sys, const VfioHost *host, GError **error);
 /* Sets *error to why the kernel does not hand out the device: the driver, and the command that binds it. */
 void vfio_host_explain_driver(const VfioHost *host, GError **error);
-/* "0000:00:04.1 (driver e1000), ...": devices of the same group that a driver of the host still has; g_free.
- */
-char *vfio_host_group_others(const VfioSys *sys, const VfioHost *host);
+/* Sets *error to why the group is not viable: the devices of it that drivers of the host still have. */
+void vfio_host_explain_group(const VfioSys *sys, const VfioHost *host, GError **error);
 
 /* --- what the machine's devices share: an object below /machine (kernel-container.c) --- */
 struct VfioKernel {
@@ -122,7 +121,7 @@ int vfio_iommufd_fd(Object *iommufd);
 /* Opens /dev/vfio/devices/CDEV of `host`.  The fd, or -1. */
 int vfio_iommufd_open_device(VfioKernel *kernel, const VfioHost *host, GError **error);
 /* Binds an open character device and gives it an address space that follows `as`. */
-bool vfio_iommufd_attach(VfioKernel *kernel, Object *iommufd, int fd, const char *name, AddressSpace *as,
+bool vfio_iommufd_attach(VfioKernel *kernel, Object *iommufd, int fd, const VfioHost *host, AddressSpace *as,
                          VfioIommufdUse *use, GError **error);
 void vfio_iommufd_detach(int fd, VfioIommufdUse *use);
 

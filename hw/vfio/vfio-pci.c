@@ -114,7 +114,7 @@ static bool device_open(VfioPci *dev, VfioKernel *kernel, GError **error)
         return false;
     }
     vfio_kernel_device_open(&dev->kernel, kernel->sys, fd);
-    if (dev->iommufd && !vfio_iommufd_attach(kernel, dev->iommufd, fd, dev->host.name,
+    if (dev->iommufd && !vfio_iommufd_attach(kernel, dev->iommufd, fd, &dev->host,
                                              dev->base.pci.bus->dma_space, &dev->attached, error)) {
         kernel_release(dev);
         return false;
@@ -189,7 +189,8 @@ static const StateField vfio_pci_state_fields[] = {
 static const StateTable vfio_pci_state = {.name = "vfio-pci",
                                           .version = 1,
                                           .fields = vfio_pci_state_fields,
-                                          .blocker = "its state is in the hardware, which is not asked for it yet"};
+                                          .blocker =
+                                              "its state is in the hardware, which is not asked for it yet"};
 
 const PciModel vfio_pci_model = {
     .dev = {.name = "vfio-pci",

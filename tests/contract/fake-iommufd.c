@@ -28,6 +28,9 @@ int fake_cdev_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, void *arg
         if (f->bound || !iommu || iommu->kind != FAKE_IOMMU) {
             return -EINVAL;
         }
+        if (fake_group_is_driven(k, f->device->group)) {
+            return -EBUSY;
+        }
         f->bound = true;
         bind->out_devid = 100 + (uint32_t)(f->device - k->devices);
         return 0;

@@ -108,6 +108,11 @@ static bool group_has(const FakeKernel *k, int group, bool vfio)
     return false;
 }
 
+bool fake_group_is_driven(const FakeKernel *k, int group)
+{
+    return group_has(k, group, false);
+}
+
 static bool group_is_open(const FakeKernel *k, int group)
 {
     GHashTableIter iter;
@@ -189,7 +194,7 @@ static int group_device(FakeKernel *k, FakeFile *group, const char *address)
 
 static int group_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, void *arg)
 {
-    bool viable = !group_has(k, f->group, false);
+    bool viable = !fake_group_is_driven(k, f->group);
 
     switch (request) {
     case VFIO_GROUP_GET_STATUS:

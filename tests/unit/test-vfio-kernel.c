@@ -265,8 +265,12 @@ static void test_not_viable(void **state)
     add_ready(f);
     fake_kernel_add(&f->kernel, SECOND, 7, "e1000", &f->second);
     fake_kernel_add(&f->kernel, "0000:00:05.1", 7, NULL, &f->second);
-    refused(f, NULL,
-            "group 7 is not viable: the host still drives other devices of it (" SECOND " (driver e1000))");
+    assert_non_null(new_iommufd(f, "iommufd0", NULL, NULL));
+    for (unsigned i = 0; i < 2; i++) {
+        refused(f, i ? "iommufd0" : NULL,
+                "group 7 is not viable: the host still drives other devices of it (" SECOND
+                " (driver e1000))");
+    }
 }
 
 /* --- opening it --- */
