@@ -26,13 +26,16 @@ struct Migration {
     GMutex lock; /* of figures and params */
     MigrationFigures figures;
     MigrationParams params;
-    int64_t started_at, stopped_at; /* ns, monotonic */
+    int64_t started_at, stopped_at; /* us, monotonic */
 };
 
 /* The machine's, created when there is none. */
 Migration *migration_of(Machine *m);
 void migration_set_status(Migration *mig, MigrationStatus status, const char *error);
-int64_t migration_now(void);
+static inline uint64_t migration_ms_since(int64_t start_us)
+{
+    return (uint64_t)(g_get_monotonic_time() - start_us) / 1000;
+}
 /* Runs fn in the main loop and waits for it.  The migration's thread. */
 void migration_in_main(Migration *mig, void (*fn)(Migration *mig, void *opaque), void *opaque);
 /* Joins the thread, closes the stream. */

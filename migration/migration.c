@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <json-c/json.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "accel/accel.h"
@@ -24,14 +23,6 @@ const char *migration_status_name(MigrationStatus status)
     };
 
     return names[status];
-}
-
-int64_t migration_now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
 Migration *migration_of(Machine *m)
@@ -60,7 +51,7 @@ void migration_set_status(Migration *mig, MigrationStatus status, const char *er
         mig->figures.error = g_strdup(error);
     }
     if (status >= MIGRATION_COMPLETED && mig->started_at) {
-        mig->figures.total_ms = (uint64_t)(migration_now() - mig->started_at) / 1000000;
+        mig->figures.total_ms = migration_ms_since(mig->started_at);
     }
     g_mutex_unlock(&mig->lock);
     json_object_object_add(data, "status", json_object_new_string(migration_status_name(status)));
@@ -218,7 +209,7 @@ bool migration_start(Machine *m, const char *uri, GError **error)
     mig->channel.fd = -1;
     mig->stream.two_way = mig->channel.two_way;
     mig->incoming = false;
-    mig->started_at = migration_now();
+    mig->started_at = g_get_monotonic_time();
     migration_set_status(mig, MIGRATION_SETUP, NULL);
     mig->thread = g_thread_new("migration", migration_send_thread, mig);
     return true;
@@ -245,7 +236,7 @@ MigrationFigures migration_query(Machine *m)
     figures = mig->figures;
     figures.error = g_strdup(figures.error);
     if (figures.status > MIGRATION_NONE && figures.status < MIGRATION_COMPLETED) {
-        figures.total_ms = (uint64_t)(migration_now() - mig->started_at) / 1000000;
+        figures.total_ms = migration_ms_since(mig->started_at);
     }
     g_mutex_unlock(&mig->lock);
     return figures;
@@ -266,7 +257,7 @@ MigrationParams *migration_params(Machine *m)
 static void receive(Migration *mig, int fd)
 {
     mig->stream = (MigStream){.fd = fd, .two_way = mig->channel.two_way};
-    mig->started_at = migration_now();
+    mig->started_at = g_get_monotonic_time();
     migration_set_status(mig, MIGRATION_ACTIVE, NULL);
     mig->thread = g_thread_new("migration", migration_receive_thread, mig);
 }

@@ -85,7 +85,7 @@ static void stop_and_save(Migration *mig, void *opaque)
     Machine *m = mig->m;
 
     mig->was_running = m->run_state == RUN_STATE_RUNNING;
-    mig->stopped_at = migration_now();
+    mig->stopped_at = g_get_monotonic_time();
     if (mig->was_running) {
         machine_vm_stop(m, RUN_STATE_FINISH_MIGRATE);
     }
@@ -102,7 +102,7 @@ static void complete(Migration *mig, void *opaque)
     stop_logging(mig);
     mig->m->run_state = RUN_STATE_POSTMIGRATE;
     g_mutex_lock(&mig->lock);
-    mig->figures.downtime_ms = (uint64_t)(migration_now() - mig->stopped_at) / 1000000;
+    mig->figures.downtime_ms = migration_ms_since(mig->stopped_at);
     mig->figures.ram_remaining = 0;
     g_mutex_unlock(&mig->lock);
     migration_set_status(mig, MIGRATION_COMPLETED, NULL);
@@ -259,14 +259,14 @@ static bool send_ram_live(Sender *s)
     Migration *mig = s->mig;
 
     for (;;) {
-        int64_t begin = migration_now();
+        int64_t begin = g_get_monotonic_time();
         uint64_t sent = mig->stream.sent, remaining, limit;
         double bandwidth;
 
         if (!send_round(s)) {
             return false;
         }
-        bandwidth = (double)(mig->stream.sent - sent) / ((double)(migration_now() - begin + 1) / 1e9);
+        bandwidth = (double)(mig->stream.sent - sent) / ((double)(g_get_monotonic_time() - begin + 1) / 1e6);
         if (!guest_runs(mig)) {
             memset(s->bitmap, 0, (s->pages + 63) / 64 * sizeof(uint64_t));
             return true;
@@ -345,7 +345,7 @@ static bool send_all(Sender *s)
     migration_in_main(mig, start_logging, s);
     g_mutex_lock(&mig->lock);
     mig->figures.ram_total = mig->figures.ram_remaining = s->pages * MIG_PAGE_SIZE;
-    mig->figures.setup_ms = (uint64_t)(migration_now() - mig->started_at) / 1000000;
+    mig->figures.setup_ms = migration_ms_since(mig->started_at);
     g_mutex_unlock(&mig->lock);
     if (!send_description(s)) {
         return false;

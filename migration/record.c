@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -15,6 +14,7 @@
 #define STREAM_MAGIC  0x4d51504du /* "MPQM" */
 #define HEADER_LEN    8
 #define RECORD_HEADER 12
+#define WINDOW_US     100000
 
 const char *mig_record_name(uint32_t type)
 {
@@ -125,31 +125,23 @@ bool mig_read_header(MigStream *s, GError **error)
 
 /* --- records --- */
 
-static int64_t monotonic_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 /* Sleeps when more than a tenth of a second's worth went out in a tenth of a second. */
 static void throttle(MigStream *s, uint64_t len)
 {
-    int64_t now = monotonic_ns(), elapsed = now - s->window_start;
+    int64_t now = g_get_monotonic_time(), elapsed = now - s->window_start;
 
     if (!s->limit) {
         return;
     }
-    if (elapsed >= 100000000) {
+    if (elapsed >= WINDOW_US) {
         s->window_start = now;
         s->window_sent = 0;
         elapsed = 0;
     }
     s->window_sent += len;
     if (s->window_sent > s->limit / 10) {
-        g_usleep((gulong)MAX(100000000 - elapsed, 0) / 1000);
-        s->window_start = monotonic_ns();
+        g_usleep((gulong)MAX(WINDOW_US - elapsed, 0));
+        s->window_start = g_get_monotonic_time();
         s->window_sent = 0;
     }
 }

@@ -40,7 +40,7 @@ typedef struct MigStream {
     bool two_way;      /* the other side answers */
     uint64_t sent, received; /* bytes; written by the thread that does it */
     uint64_t limit;    /* bytes a second; 0: none */
-    int64_t window_start; /* ns, of the second that is measured */
+    int64_t window_start; /* us, of the tenth of a second that is measured */
     uint64_t window_sent;
     int aborted;       /* atomic: writes and reads fail from now on */
 } MigStream;
