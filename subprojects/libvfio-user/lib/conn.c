@@ -75,7 +75,8 @@ int conn_backlog_add(vfu_ctx_t *ctx, WireMessage *m)
 {
     Backlog *b;
 
-    if (ctx->backlog_count >= VFU_BACKLOG_MESSAGES || ctx->backlog_bytes + m->len > VFU_BACKLOG_BYTES) {
+    if (ctx->backlog_count >= VFU_BACKLOG_MESSAGES || ctx->backlog_bytes + m->len > VFU_BACKLOG_BYTES ||
+        ctx->backlog_fds + m->fd_count > VFU_BACKLOG_FDS) {
         return ENOBUFS;
     }
     b = malloc(sizeof(*b));
@@ -88,6 +89,7 @@ int conn_backlog_add(vfu_ctx_t *ctx, WireMessage *m)
     ctx->backlog_tail = &b->next;
     ctx->backlog_count++;
     ctx->backlog_bytes += m->len;
+    ctx->backlog_fds += m->fd_count;
     ctx_update_poll(ctx);
     return 0;
 }
@@ -104,6 +106,8 @@ void conn_close(vfu_ctx_t *ctx)
     ctx->backlog_tail = &ctx->backlog;
     ctx->backlog_count = 0;
     ctx->backlog_bytes = 0;
+    ctx->backlog_fds = 0;
+    ctx->dma.stale_replies = 0;
     wire_message_clear(&ctx->pending_message);
     ctx->pending = PENDING_NONE;
     ctx->conn = CONN_NONE;

@@ -22,6 +22,7 @@
 #define VFU_OUTPUT_LIMIT       (4u << 20)  /* queued bytes of one connection */
 #define VFU_BACKLOG_MESSAGES   4096u       /* commands that came while a DMA reply was awaited */
 #define VFU_BACKLOG_BYTES      (8u << 20)
+#define VFU_BACKLOG_FDS        512u        /* descriptors these brought */
 #define VFU_DMA_TIMEOUT_MS     5000
 #define VFU_MAX_CAPS           128u
 #define VFU_BATCH_BYTES        (256u << 10) /* replies that may wait for company */
@@ -212,6 +213,7 @@ struct vfu_ctx {
     Backlog *backlog, **backlog_tail;
     uint32_t backlog_count;
     size_t backlog_bytes;
+    uint32_t backlog_fds;
 
     vfu_device_quiesce_cb_t *quiesce_cb;
     enum PendingQuiesce pending;

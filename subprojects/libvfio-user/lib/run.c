@@ -196,6 +196,7 @@ static int run_next_message(vfu_ctx_t *ctx, WireMessage *m)
     }
     ctx->backlog_count--;
     ctx->backlog_bytes -= m->len;
+    ctx->backlog_fds -= m->fd_count;
     free(b);
     return 0;
 }

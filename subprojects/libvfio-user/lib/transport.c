@@ -192,6 +192,8 @@ bool transport_set_up(int fd)
     if (domain == AF_INET || domain == AF_INET6) {
         /* Each message is one send: waiting for more would only delay it. */
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        /* A client whose machine is gone says no goodbye. */
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     }
     return domain == AF_UNIX;
 }

@@ -234,6 +234,70 @@ static void test_messages(void **state)
     client_close(&c);
 }
 
+/* What the client sends is there before the device asks; the errno of a read that meets it. */
+static int read_after(WireHeader *h, const void *body, size_t len, const int *fds, unsigned fd_count, unsigned times)
+{
+    dma_sg_t *sg = calloc(1, dma_sg_size());
+    struct iovec iov = { (void *)body, len };
+    uint8_t data[16];
+    int err;
+    Client c;
+
+    open_device(&c, NULL);
+    assert_int_equal(client_map(&c, 0, 0x1000, 3, -1, 0), 0);
+    assert_int_equal(vfu_addr_to_sgl(c.ctx, at(0), sizeof(data), sg, 1, PROT_READ), 1);
+    for (unsigned i = 0; i < times; i++) {
+        assert_int_equal(wire_stream_send(c.stream, h, &iov, 1, fds, fd_count, WIRE_STREAM_WAIT), 0);
+    }
+    assert_int_equal(vfu_sgl_read(c.ctx, sg, 1, data, 0), -1);
+    err = errno;
+    /* Only an answer that is complete and wrong in itself leaves the connection in order. */
+    if (err == EINVAL) {
+        assert_int_equal(vfu_run_ctx(c.ctx), 0);
+    } else {
+        while (vfu_run_ctx(c.ctx) >= 0) {
+        }
+        assert_int_equal(errno, ENOTCONN);
+    }
+    free(sg);
+    client_close(&c);
+    return err;
+}
+
+static void test_replies_that_are_none(void **state)
+{
+    WireHeader h = { .command = WIRE_DMA_READ, .flags = WIRE_TYPE_REPLY };
+    WireDmaAccess a = { .count = 15 };
+    uint8_t body[WIRE_DMA_ACCESS_SIZE + 16] = { 0 };
+    int fds[200], fd = eventfd(0, 0);
+
+    /* Another message's id, another command's reply. */
+    h.id = 0x1234;
+    assert_int_equal(read_after(&h, body, sizeof(body), NULL, 0, 1), EPROTO);
+    h.id = 0;
+    h.command = WIRE_DMA_WRITE;
+    assert_int_equal(read_after(&h, body, sizeof(body), NULL, 0, 1), EPROTO);
+    /* Fewer bytes than were asked for; no body at all; another address. */
+    h.command = WIRE_DMA_READ;
+    wire_dma_access_encode(body, &a);
+    assert_int_equal(read_after(&h, body, WIRE_DMA_ACCESS_SIZE + 15, NULL, 0, 1), EINVAL);
+    assert_int_equal(read_after(&h, body, 0, NULL, 0, 1), EINVAL);
+    a = (WireDmaAccess){ .address = 1, .count = 16 };
+    wire_dma_access_encode(body, &a);
+    assert_int_equal(read_after(&h, body, sizeof(body), NULL, 0, 1), EINVAL);
+    /* An error that no errno is. */
+    h.flags |= WIRE_ERROR;
+    h.error = 100000;
+    assert_int_equal(read_after(&h, NULL, 0, NULL, 0, 1), EINVAL);
+    /* Commands that are put aside take their descriptors along, but not without end. */
+    h = (WireHeader){ .command = WIRE_SET_IRQS };
+    for (unsigned i = 0; i < 200; i++) {
+        fds[i] = fd;
+    }
+    assert_int_equal(read_after(&h, body, sizeof(body), fds, 200, 3), ENOBUFS);
+    close(fd);
+}
+
 static void test_twin_socket(void **state)
 {
     Responder *r = calloc(1, sizeof(*r));
@@ -408,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_map),
         cmocka_unit_test(test_many_regions),
         cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_replies_that_are_none),
         cmocka_unit_test(test_twin_socket),
         cmocka_unit_test(test_truncated_file),
         cmocka_unit_test(test_dirty_pages),

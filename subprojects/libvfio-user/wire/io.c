@@ -514,10 +514,11 @@ static int stream_enqueue(WireStream *s, const struct iovec *iov, unsigned iov_c
     for (unsigned i = 0; i < iov_count; i++) {
         total += iov[i].iov_len;
     }
-    c = calloc(1, sizeof(*c) + total - skip);
+    c = malloc(sizeof(*c) + total - skip);
     if (c == NULL) {
         return ENOMEM;
     }
+    *c = (Chunk){ 0 };
     c->len = iov_copy(c->data, total - skip, iov, iov_count, skip);
     if (fd_count) {
         c->fds = malloc(fd_count * sizeof(int));
