@@ -183,6 +183,8 @@ void block_throttle_release(BlockBackend *blk);
 
 /* Frees those kept for reuse. */
 void block_free_reqs(BlockBackend *blk);
+/* Main loop: takes the lock of the loop the node's user lives in, which comes before the main loop's. */
+void block_enter_loop(BlockBackend *blk);
 /* Stops the engine, closes the files.  Nothing is in flight. */
 void block_node_close(BlockBackend *blk);
 

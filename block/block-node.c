@@ -244,6 +244,28 @@ void block_node_close(BlockBackend *blk)
     block_free_reqs(blk);
 }
 
+void block_enter_loop(BlockBackend *blk)
+{
+    EventLoop *main_loop = blk->obj.machine->main_loop;
+    unsigned depth = blk->loop == main_loop ? 0 : loop_release(main_loop);
+
+    loop_lock(blk->loop);
+    loop_reacquire(main_loop, depth);
+}
+
+static void node_close_in_loop(BlockBackend *blk)
+{
+    EventLoop *loop = blk->loop;
+
+    if (loop) {
+        block_enter_loop(blk);
+    }
+    block_node_close(blk);
+    if (loop) {
+        loop_unlock(loop);
+    }
+}
+
 void block_close_all(Machine *machine)
 {
     Object *nodes = object_child(machine->root, "drives");
@@ -251,7 +273,7 @@ void block_close_all(Machine *machine)
     for (guint i = nodes ? nodes->children->len : 0; i-- > 0;) {
         BlockBackend *blk = nodes->children->pdata[i];
 
-        block_node_close(blk); /* one that a device still holds stays in the tree, and refuses requests */
+        node_close_in_loop(blk); /* one that a device still holds stays in the tree, and refuses requests */
         if (!blk->user) {
             object_free(&blk->obj);
         }

@@ -565,7 +565,7 @@ bool block_resize(BlockBackend *blk, uint64_t size, GError **error)
         return false;
     }
     if (loop) {
-        loop_lock(loop);
+        block_enter_loop(blk);
         block_drain(blk);
     }
     ok = !ftruncate(blk->fd, (off_t)size);

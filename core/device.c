@@ -79,6 +79,7 @@ bool device_start(Device *dev, GError **error)
 {
     Machine *m = dev->obj.machine;
     const DeviceKindOps *ops = device_ops(dev);
+    EventLoop *home = dev->home; /* start may choose another */
 
     if (!ops) {
         error_set(error, "%s: machine '%s' takes no devices of this kind", dev->obj.model->name,
@@ -89,7 +90,9 @@ bool device_start(Device *dev, GError **error)
         return false;
     }
     loop_lock(m->main_loop);
+    device_enter(dev);
     dev->obj.started = ops->start(dev, error);
+    loop_unlock(home);
     if (dev->obj.started) {
         machine_track(m, &dev->obj);
         device_reset(dev);
@@ -140,6 +143,7 @@ bool device_set_home(Device *dev, EventLoop *home, GError **error)
     if (!ok) {
         dev->home = old;
         if (!device_start(dev, NULL)) {
+            dev->home = dev->obj.machine->main_loop;
             machine_track(dev->obj.machine, &dev->obj); /* it goes with the machine all the same */
         }
     }

@@ -45,18 +45,26 @@ static void emit_event(VfuServer *s, const char *name)
 
 /* --- the end of a client --- */
 
-static bool some_client_left(RemoteMachine *rm)
+/* Main loop.  A client whose attach is in progress in its object's thread counts. */
+static void shut_down_without_clients(void *opaque)
 {
+    RemoteMachine *rm = opaque;
     bool some = false;
 
-    loop_lock(rm->machine.main_loop);
     for (guint i = 0; i < rm->slots->len; i++) {
         RemoteSlot *slot = rm->slots->pdata[i];
 
-        some |= slot->sink && server_state(server_of_sink(slot->sink)) == VFU_SERVER_CONNECTED;
+        if (slot->sink) {
+            VfuServer *s = server_of_sink(slot->sink);
+
+            vfu_server_enter(s);
+            some |= server_state(s) == VFU_SERVER_CONNECTED;
+            loop_unlock(s->loop);
+        }
     }
-    loop_unlock(rm->machine.main_loop);
-    return some;
+    if (!some) {
+        machine_request_shutdown(&rm->machine, SHUTDOWN_GUEST_SHUTDOWN, 0);
+    }
 }
 
 typedef struct Farewell {
@@ -84,8 +92,8 @@ static void server_hung_up(VfuServer *s)
     TRACE(&vfu_server_trace[VFU_TRACE_HANGUP], "%s", s->obj.id);
     server_set_state(s, s->reuse ? VFU_SERVER_LISTENING : VFU_SERVER_ENDED);
     emit_event(s, "VFU_CLIENT_HANGUP");
-    if (rm->auto_shutdown && !some_client_left(rm)) {
-        machine_request_shutdown(s->obj.machine, SHUTDOWN_GUEST_SHUTDOWN, 0);
+    if (rm->auto_shutdown) {
+        loop_call(rm->machine.main_loop, shut_down_without_clients, rm);
     }
     if (!s->reuse) {
         Farewell *f = g_new0(Farewell, 1);

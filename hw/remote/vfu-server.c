@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * `-object x-vfio-user-server`: serves one PCI device of an x-remote machine to one vfio-user client at a time, through
- * libvfio-user.  The device lives in the loop that serves it: the machine's, or that of iothread=.
+ * libvfio-user.  The device lives in the loop that serves it: that of iothread=, or one with a thread of its own, so
+ * that a client that does not answer keeps nobody else waiting.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -78,26 +79,7 @@ static bool server_create_ctx(VfuServer *s, GError **error)
 
 /* --- the loop --- */
 
-/* The longest of the objects that share the loop; `without` is not counted. */
-static void loop_update_poll(EventLoop *loop, RemoteMachine *rm, const VfuServer *without)
-{
-    uint32_t us = 0;
-
-    for (guint i = 0; i < rm->slots->len; i++) {
-        RemoteSink *sink = ((RemoteSlot *)rm->slots->pdata[i])->sink;
-        VfuServer *s = sink ? (VfuServer *)((char *)sink - offsetof(VfuServer, sink)) : NULL;
-
-        if (s && s != without && s->loop == loop) {
-            us = MAX(us, s->poll_us);
-        }
-    }
-    loop_lock(loop);
-    loop_set_poll(loop, (int64_t)us * 1000);
-    loop_unlock(loop);
-}
-
-/* The lock of the object's loop, then the main loop's again, which the caller has. */
-static void server_enter(VfuServer *s)
+void vfu_server_enter(VfuServer *s)
 {
     EventLoop *main_loop = s->obj.machine->main_loop;
     unsigned depth = s->loop == main_loop ? 0 : loop_release(main_loop);
@@ -106,14 +88,68 @@ static void server_enter(VfuServer *s)
     loop_reacquire(main_loop, depth);
 }
 
+/* The longest of the objects that share the loop; s itself counts while it is there. */
+static void server_update_poll(VfuServer *s, bool there)
+{
+    RemoteMachine *rm = remote_machine(s->obj.machine);
+    uint32_t us = 0;
+
+    for (guint i = 0; i < rm->slots->len; i++) {
+        RemoteSink *sink = ((RemoteSlot *)rm->slots->pdata[i])->sink;
+        VfuServer *other = sink ? (VfuServer *)((char *)sink - offsetof(VfuServer, sink)) : NULL;
+
+        if (other && (there || other != s) && other->loop == s->loop) {
+            us = MAX(us, other->poll_us);
+        }
+    }
+    vfu_server_enter(s);
+    loop_set_poll(s->loop, (int64_t)us * 1000);
+    loop_unlock(s->loop);
+}
+
+static bool server_choose_loop(VfuServer *s, GError **error)
+{
+    g_autofree char *name = g_strdup_printf("vfu %s", s->obj.id);
+
+    if (!pci_model(s->dev)->main_loop) {
+        if (!s->iothread) {
+            s->own_loop = loop_new(name, false, s->obj.machine->clocks);
+            loop_start_thread(s->own_loop);
+        }
+        s->loop = s->iothread ? iothread_loop(s->iothread) : s->own_loop;
+        return true;
+    }
+    if (s->iothread) {
+        error_set(error, "x-vfio-user-server %s: iothread: %s (%s) can only be served by the main loop; leave iothread= out",
+                  s->obj.id, s->device, s->dev->dev.obj.model->name);
+        return false;
+    }
+    s->loop = s->obj.machine->main_loop;
+    return true;
+}
+
+/* The device is in the main loop. */
+static void server_free_loop(VfuServer *s)
+{
+    EventLoop *main_loop = s->obj.machine->main_loop;
+    unsigned depth;
+
+    if (s->own_loop) {
+        /* The thread may be waiting for the main loop's lock. */
+        depth = loop_release(main_loop);
+        loop_stop_thread(s->own_loop);
+        loop_reacquire(main_loop, depth);
+        g_clear_pointer(&s->own_loop, loop_free);
+    }
+}
+
 /* --- life --- */
 
 static void server_release(VfuServer *s)
 {
-    RemoteMachine *rm = remote_machine(s->obj.machine);
     g_autoptr(GError) error = NULL;
 
-    server_enter(s);
+    vfu_server_enter(s);
     vfu_server_conn_cleanup(s);
     g_clear_pointer(&s->ctx, vfu_destroy_ctx);
     vfu_server_dma_cleanup(s);
@@ -121,17 +157,18 @@ static void server_release(VfuServer *s)
     g_clear_pointer(&s->quiesced_bh, loop_bh_free);
     remote_slot_detach(s->slot);
     loop_unlock(s->loop);
-    loop_update_poll(s->loop, rm, s);
+    server_update_poll(s, false);
     if (s->unix_path) {
         unlink(s->unix_path);
         g_clear_pointer(&s->unix_path, g_free);
     }
     /* At the end of the process its back ends are closed already. */
-    if (s->obj.machine->run_state != RUN_STATE_SHUTDOWN &&
-        !device_set_home(&s->dev->dev, s->obj.machine->main_loop, &error)) {
+    if (!device_set_home(&s->dev->dev, s->obj.machine->main_loop, &error) &&
+        s->obj.machine->run_state != RUN_STATE_SHUTDOWN) {
         g_printerr("x-vfio-user-server %s: %s does not go back to the main loop: %s\n", s->obj.id, s->device,
                    error->message);
     }
+    server_free_loop(s);
 }
 
 static bool server_start(Object *obj, GError **error)
@@ -142,7 +179,6 @@ static bool server_start(Object *obj, GError **error)
     if (!server_check_machine(s, error) || !(s->dev = server_device(s, error))) {
         return false;
     }
-    s->loop = s->iothread ? iothread_loop(s->iothread) : obj->machine->main_loop;
     s->slot = remote_slot(s->dev);
     s->doorbell_memory = s->doorbell_event = -1;
     s->sink.owner = obj->id;
@@ -150,18 +186,19 @@ static bool server_start(Object *obj, GError **error)
         g_prefix_error(error, "x-vfio-user-server %s: device=%s: ", obj->id, s->device);
         return false;
     }
-    if (!device_set_home(&s->dev->dev, s->loop, error)) {
+    if (!server_choose_loop(s, error) || !device_set_home(&s->dev->dev, s->loop, error)) {
         remote_slot_detach(s->slot);
+        server_free_loop(s);
         return false;
     }
-    server_enter(s);
+    vfu_server_enter(s);
     ok = server_create_ctx(s, error);
     loop_unlock(s->loop);
     if (!ok) {
         server_release(s);
         return false;
     }
-    loop_update_poll(s->loop, remote_machine(obj->machine), NULL);
+    server_update_poll(s, true);
     return true;
 }
 
@@ -169,7 +206,7 @@ static void server_stop(Object *obj)
 {
     VfuServer *s = (VfuServer *)obj;
 
-    server_enter(s);
+    vfu_server_enter(s);
     vfu_server_conn_cleanup(s);
     loop_unlock(s->loop);
     device_reset(&s->dev->dev);
@@ -190,7 +227,7 @@ static const Prop server_props[] = {
     PROP_STR("str", VfuServer, str, NULL, "fd: number of an inherited socket, listening or connected"),
     PROP_JSON("socket", VfuServer, socket, "The same as a SocketAddress: {\"type\": \"unix\", \"path\": PATH}"),
     {.name = "iothread", .type = &prop_link, .offset = offsetof(VfuServer, iothread), .names = iothread_name,
-     .doc = "Id of the iothread that serves; default: the main loop"},
+     .doc = "Id of the iothread that serves; default: a thread of its own"},
     PROP_U32("poll-us", VfuServer, poll_us, VFU_SERVER_POLL_US, 0, 1000000,
              "Longest time to look for the next message before sleeping, in microseconds"),
     PROP_BOOL("reuse", VfuServer, reuse, true, "Reset the device and listen again when the client has left"),

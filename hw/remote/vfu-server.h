@@ -35,6 +35,7 @@ typedef struct VfuServer {
     bool reuse;
 
     EventLoop *loop;      /* the device's home while it is served */
+    EventLoop *own_loop;  /* with a thread of its own, when no iothread was given */
     RemoteSink sink;
     RemoteSlot *slot;
     PciDevice *dev;
@@ -53,6 +54,9 @@ typedef struct VfuServer {
 
 extern TraceEvent vfu_server_trace[];
 enum { VFU_TRACE_ATTACHED, VFU_TRACE_HANGUP, VFU_TRACE_LOG };
+
+/* Main loop: takes the lock of the object's loop, in the right order.  loop_unlock(s->loop) gives it back. */
+void vfu_server_enter(VfuServer *s);
 
 /* hw/remote/vfu-address.c: a listening (or handed over) socket, or -1; *unix_path is borrowed, NULL for other kinds. */
 int vfu_server_listen(const VfuServer *s, const char **unix_path, GError **error);

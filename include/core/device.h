@@ -42,7 +42,7 @@ bool device_start(Device *dev, GError **error);
 void device_reset(Device *dev);
 /*
  * Gives a started device another home loop: it is stopped, started there and reset.  Main loop.  False with *error:
- * it is back where it was, or, when that fails too, not started.
+ * it is back where it was, or, when that fails too, not started and the main loop's.
  */
 bool device_set_home(Device *dev, EventLoop *home, GError **error);
 /* Stops and frees. */

@@ -648,7 +648,7 @@ static void test_set_home(void **state)
     ((Gadget *)dev)->fail = true;
     assert_false(device_set_home(dev, m->main_loop, &error));
     assert_non_null(error);
-    assert_ptr_equal(dev->home, loop);
+    assert_ptr_equal(dev->home, m->main_loop);
     assert_false(dev->obj.started);
 }
 
