@@ -21,7 +21,7 @@ void proxy_batch_answered(Proxy *p, ProxyBatch *b, int error)
     }
     b->outstanding--;
     b->deadline = g_get_monotonic_time() + b->patience_us;
-    if (!b->outstanding && b->waiting) {
+    if (!b->outstanding && b->asleep) {
         g_cond_signal(&b->cond);
     }
     if (!b->outstanding && b->done) {
@@ -107,6 +107,9 @@ static void batch_send(Proxy *p, ProxyBatch *b, const ProxyRequest *req)
     int id = -1, err = 0;
 
     g_mutex_lock(&p->lock);
+    if (b->reply && !p->callers++) {
+        proxy_arm(&p->main); /* before the reply can wake the proxy's thread */
+    }
     if (p->broken || p->closing) {
         err = ENOTCONN;
     } else {
@@ -154,12 +157,13 @@ static bool batch_goes_on(const ProxyBatch *b, unsigned until)
 /* With the lock: until at most `until` are outstanding, the deadline is over or the wait was cancelled. */
 static void batch_wait_locked(Proxy *p, ProxyBatch *b, unsigned until)
 {
-    b->waiting = true;
     g_queue_push_tail(&p->waiters, b);
     proxy_arm(&p->main);
     while (batch_goes_on(b, until)) {
         if (p->reading) {
+            b->asleep = true;
             g_cond_wait_until(&b->cond, &p->lock, b->deadline);
+            b->asleep = false;
             continue;
         }
         p->reading = true;
@@ -169,11 +173,9 @@ static void batch_wait_locked(Proxy *p, ProxyBatch *b, unsigned until)
         p->reading = false;
     }
     g_queue_remove(&p->waiters, b);
-    b->waiting = false;
     if (p->waiters.length && !p->reading) {
         g_cond_signal(&((ProxyBatch *)p->waiters.head->data)->cond);
     }
-    proxy_arm(&p->main);
 }
 
 /* brief: what is not answered soon stays outstanding. */
@@ -193,6 +195,8 @@ static void batch_wait(Proxy *p, ProxyBatch *b, unsigned until, bool brief)
     }
     b->late = b->outstanding > until;
     b->cancelled = false;
+    p->callers -= b->reply != NULL;
+    proxy_arm(&p->main);
     g_mutex_unlock(&p->lock);
     thread_wait_end(&wait.wait);
     proxy_run_finished(p);
@@ -255,6 +259,7 @@ void proxy_batch_leave(Proxy *p, ProxyBatch *b, ProxyBatchFn *done)
         b->patience_us = (gint64)p->timeout_ms * 1000;
         b->deadline = g_get_monotonic_time() + b->patience_us;
         g_queue_push_tail_link(&p->left, &b->link);
+        proxy_arm(&p->main);
     }
     g_mutex_unlock(&p->lock);
     if (over) {

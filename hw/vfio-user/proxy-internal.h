@@ -33,10 +33,11 @@ struct Proxy {
     unsigned write_count;
     GMutex lock; /* all below, and `queued`, `armed` of the links */
     GHashTable
-        *in_flight;  /* id -> ProxyBatch *, or the proxy itself for a request nobody waits for any more */
-    GQueue waiters;  /* of ProxyBatch * */
-    GQueue left;     /* batches nobody waits for */
-    GQueue finished; /* of those, what has ended and was not told yet */
+        *in_flight;   /* id -> ProxyBatch *, or the proxy itself for a request nobody waits for any more */
+    GQueue waiters;   /* of ProxyBatch * */
+    unsigned callers; /* threads in a proxy_call(), waiting already or not yet */
+    GQueue left;      /* batches nobody waits for */
+    GQueue finished;  /* of those, what has ended and was not told yet */
     uint16_t next_id;
     bool reading; /* a thread has the main socket's reading side */
     bool broken, closing, quit;

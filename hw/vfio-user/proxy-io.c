@@ -53,11 +53,16 @@ void proxy_fail(Proxy *p, const char *fmt, ...)
 void proxy_arm(ProxyLink *link)
 {
     Proxy *p = link->proxy;
-    bool others = link == &p->main && (p->reading || p->waiters.length);
-    unsigned events = p->broken ? 0 : (others ? 0 : EPOLLIN) | (link->queued ? EPOLLOUT : 0);
-    struct epoll_event ev = {.events = events | EPOLLONESHOT, .data.ptr = link};
+    bool others = link == &p->main && (p->reading || p->waiters.length || p->callers);
+    /* With a socket of their own for the server's requests, nothing comes on this one that nobody waits for.
+     */
+    bool quiet = link == &p->main && p->twin.stream;
+    unsigned events = quiet ? EPOLLRDHUP | (others || !p->left.length ? 0 : EPOLLIN) : others ? 0 : EPOLLIN;
 
+    events = p->broken ? 0 : events | (link->queued ? EPOLLOUT : 0);
     if (events != link->armed) {
+        struct epoll_event ev = {.events = events | EPOLLONESHOT, .data.ptr = link};
+
         link->armed = events;
         epoll_ctl(p->epoll_fd, EPOLL_CTL_MOD, wire_stream_fd(link->stream), &ev);
     }

@@ -68,7 +68,7 @@ struct ProxyBatch {
     gint64 deadline;    /* of the present wait, g_get_monotonic_time() */
     WireMessage *reply; /* where the (only) reply goes, or NULL */
     uint16_t command;
-    bool waiting, cancelled, late;
+    bool asleep, cancelled, late;
     ProxyBatchFn *done; /* nobody waits: called at the end */
     GList link;
 };

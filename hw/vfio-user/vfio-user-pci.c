@@ -224,9 +224,11 @@ static const StateField vfio_user_state_fields[] = {
     STATE_FIELD_STRUCT(VfioUserPci, base.pci, &pci_device_state),
     STATE_END,
 };
-static const StateTable vfio_user_state = {
-    .name = "vfio-user-pci", .version = 1, .fields = vfio_user_state_fields,
-    .blocker = "its state is with its server, which is not asked for it yet"};
+static const StateTable vfio_user_state = {.name = "vfio-user-pci",
+                                           .version = 1,
+                                           .fields = vfio_user_state_fields,
+                                           .blocker =
+                                               "its state is with its server, which is not asked for it yet"};
 
 const PciModel vfio_user_pci_model = {
     .dev = {.name = "vfio-user-pci",
