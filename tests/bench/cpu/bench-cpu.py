@@ -60,8 +60,8 @@ def count_instructions(path):
         return answer["return"][0]["x-instructions"]
 
 
-def run_guest(binary, initrd, qmp=None):
-    command = [binary, "-machine", "q35", "-accel", "tcg", "-nodefaults", "-nographic", "-serial", "stdio", "-m", "512",
+def run_guest(binary, initrd, accel="tcg", qmp=None):
+    command = [binary, "-machine", "q35", "-accel", accel, "-nodefaults", "-nographic", "-serial", "stdio", "-m", "512",
                "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 quiet"]
     if qmp:
         command += ["-qmp", f"unix:{qmp},server=on,wait=off"]
@@ -119,6 +119,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workload", nargs="*", help="names as guest-cpu prints them (default: all)")
     parser.add_argument("--runs", type=int, default=1, help="runs of each; medians are shown")
+    parser.add_argument("--jit", choices=["on", "off"], default="on", help="off: our interpreter alone")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mpqemu-bench-") as name:
@@ -131,7 +132,7 @@ def main():
         native, ours, peer = [], [], []
         for _ in range(args.runs):
             native.append(run_native(program, args.workload))
-            ours.append(run_guest(OURS, initrd, str(work / "qmp")))
+            ours.append(run_guest(OURS, initrd, f"tcg,jit={args.jit}", str(work / "qmp")))
             peer.append(run_guest(PEER, initrd))
     rows, boot = list(rows_of(native, ours, peer)), boot_row(ours, peer)
     if args.json:
