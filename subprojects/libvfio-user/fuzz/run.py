@@ -19,7 +19,8 @@ def main():
         sys.exit(f"{args.corpus}: empty corpus")
     with tempfile.TemporaryDirectory() as found:
         command = [str(args.program.absolute()), f"-max_total_time={args.seconds}", "-max_len=4096", "-timeout=60",
-                   "-rss_limit_mb=3072", "-print_final_stats=1", f"-artifact_prefix={args.program.absolute()}-", found,
+                   "-rss_limit_mb=3072", "-print_final_stats=1", f"-artifact_prefix={args.program.absolute()}-",
+                   found,
                    str(args.corpus)]
         sys.exit(subprocess.run(command, check=False).returncode)
 

@@ -26,7 +26,8 @@ class Sample:
 
     def __init__(self, directory, name, label="s"):
         self.path = str(directory / (label + ".sock"))
-        self.process = subprocess.Popen([program(name), "--socket-path=" + self.path], text=True, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([program(name), "--socket-path=" + self.path], text=True,
+                                        stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE)
 
     def connect(self):
@@ -131,10 +132,12 @@ def test_lspci():
 @pytest.mark.skipif(not shutil.which("lspci"), reason="lspci is not installed")
 def test_lspci_reads_it(tmp_path):
     file = tmp_path / "dump"
-    file.write_text(subprocess.run([program("lspci")], text=True, capture_output=True, check=True).stdout, encoding="ascii")
+    file.write_text(subprocess.run([program("lspci")], text=True, capture_output=True, check=True).stdout,
+                    encoding="ascii")
     text = subprocess.run(["lspci", "-vvv", "-F", str(file)], text=True, capture_output=True, check=True).stdout
     for words in ("Power Management version 3", "MSI: Enable- Count=1/8 Maskable+ 64bit+", "MSI-X: Enable- Count=16",
-                  "Express (v2)", "Vendor Specific Information: Len=0c", "Device Serial Number 01-23-45-67-89-ab-cd-ef",
+                  "Express (v2)", "Vendor Specific Information: Len=0c",
+                  "Device Serial Number 01-23-45-67-89-ab-cd-ef",
                   "Vendor Specific Information: ID=1234 Rev=1 Len=010"):
         assert words in text, text
 
@@ -153,7 +156,8 @@ def test_null(sample):
     client = device.connect()
     client.close()
     assert device.stop().splitlines()[:8] == [
-        "BAR0 read 0x10+4", "BAR0 write 0x20+2 01 02", "config read 0x0+2", "map 0x1000+0x2000 by message", "INTx masked",
+        "BAR0 read 0x10+4", "BAR0 write 0x20+2 01 02", "config read 0x0+2", "map 0x1000+0x2000 by message",
+        "INTx masked",
         "unmap 0x1000+0x2000", "reset: device", "reset: connection lost"]
 
 
@@ -228,5 +232,6 @@ def test_handed_over_listener(tmp_path):
 @pytest.mark.parametrize("arguments", [[], ["--fd=1000"], ["--socket-path=/nowhere/at/all"], ["--nonsense"], ["more"],
                                        ["--fd=0", "--socket-path=x"]])
 def test_usage(arguments):
-    done = subprocess.run([program("gpio"), *arguments], text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run([program("gpio"), *arguments], text=True, capture_output=True, check=False,
+                          stdin=subprocess.DEVNULL)
     assert done.returncode == 1 and done.stderr

@@ -17,7 +17,8 @@ def test_info(client):
     client.info(0, error=errno.EINVAL)
 
 
-@pytest.mark.parametrize("command, size", [(vu.GET_INFO, 16), (vu.REGION_INFO, 32), (vu.REGION_IO_FDS, 16), (vu.IRQ_INFO, 16)])
+@pytest.mark.parametrize("command, size",
+                         [(vu.GET_INFO, 16), (vu.REGION_INFO, 32), (vu.REGION_IO_FDS, 16), (vu.IRQ_INFO, 16)])
 def test_short(client, command, size):
     for length in range(size):
         client.call(command, (struct.pack("<I", 4096) + bytes(28))[:length], error=errno.EINVAL)
@@ -25,7 +26,8 @@ def test_short(client, command, size):
     client.call(command, struct.pack("<I", 4096) + bytes(100)).close()
 
 
-@pytest.mark.parametrize("command, size", [(vu.GET_INFO, 16), (vu.REGION_INFO, 32), (vu.REGION_IO_FDS, 16), (vu.IRQ_INFO, 16)])
+@pytest.mark.parametrize("command, size",
+                         [(vu.GET_INFO, 16), (vu.REGION_INFO, 32), (vu.REGION_IO_FDS, 16), (vu.IRQ_INFO, 16)])
 def test_argsz_too_small(client, command, size):
     for argsz in range(size):
         client.call(command, struct.pack("<I", argsz) + bytes(28), error=errno.EINVAL)

@@ -51,7 +51,8 @@ def test_unaligned_offset(server, client, memory, offset, size):
     assert server.copy("map-read", 0x5000 + size - 1, 1) == {"errno": 0, "sum": 7}
 
 
-@pytest.mark.parametrize("address, size", [(0, 1), (0xfffffffffffff000, 0xfff), (3, 5), (0, 8 << 40), (0x1000, PAGE + 1)])
+@pytest.mark.parametrize("address, size",
+                         [(0, 1), (0xfffffffffffff000, 0xfff), (3, 5), (0, 8 << 40), (0x1000, PAGE + 1)])
 def test_odd_ranges(client, address, size):
     client.map(address, size)
     client.unmap(address, size)
@@ -60,7 +61,8 @@ def test_odd_ranges(client, address, size):
 @pytest.mark.parametrize("fields, error", [
     (dict(argsz=31), errno.EINVAL), (dict(argsz=0), errno.EINVAL), (dict(flags=16), errno.EINVAL),
     (dict(flags=0x80000003), errno.EINVAL), (dict(flags=RW | vu.MMAP), errno.EINVAL),
-    (dict(flags=RW | vu.FILE_IO), errno.EINVAL), (dict(size=0), errno.EINVAL), (dict(size=(8 << 40) + 1), errno.ENOSPC),
+    (dict(flags=RW | vu.FILE_IO), errno.EINVAL), (dict(size=0), errno.EINVAL),
+    (dict(size=(8 << 40) + 1), errno.ENOSPC),
     (dict(address=0xfffffffffffff000, size=0x2000), errno.EINVAL), (dict(size=0xffffffffffffffff), errno.EINVAL)])
 def test_refused(server, client, fields, error):
     client.map(**{"address": 0x1000, "size": PAGE, **fields}, error=error)
@@ -99,7 +101,8 @@ def test_surplus_is_ignored(server, client, memory):
 
 
 @pytest.mark.parametrize("address, size", [
-    (0x10000, 0x4000), (0x10000, 1), (0x13fff, 1), (0x13fff, 0x10000), (0xf000, 0x1001), (0, 0x100000), (0x11000, 0x1000)])
+    (0x10000, 0x4000), (0x10000, 1), (0x13fff, 1), (0x13fff, 0x10000), (0xf000, 0x1001), (0, 0x100000),
+    (0x11000, 0x1000)])
 def test_overlap(server, client, address, size):
     client.map(0x10000, 0x4000)
     server.notes()
@@ -121,7 +124,8 @@ def test_limit(start):
     client.close()
 
 
-@pytest.mark.parametrize("address, size", [(0x1000, 0x1000), (0x1000, 0x3000), (0x2000, 0x1000), (0, 0x2000), (0x1001, 0x1fff),
+@pytest.mark.parametrize("address, size",
+                         [(0x1000, 0x1000), (0x1000, 0x3000), (0x2000, 0x1000), (0, 0x2000), (0x1001, 0x1fff),
                                            (0x1000, 0), (0, 0)])
 def test_unmap_wants_the_same_range(client, address, size):
     client.map(0x1000, 0x2000)
@@ -130,7 +134,8 @@ def test_unmap_wants_the_same_range(client, address, size):
 
 
 @pytest.mark.parametrize("fields", [
-    dict(argsz=23), dict(argsz=0), dict(argsz=vu.MAX_DATA + 1), dict(argsz=0xffffffff), dict(flags=4), dict(flags=0x80000000),
+    dict(argsz=23), dict(argsz=0), dict(argsz=vu.MAX_DATA + 1), dict(argsz=0xffffffff), dict(flags=4),
+    dict(flags=0x80000000),
     dict(flags=vu.UNMAP_ALL | vu.UNMAP_BITMAP), dict(flags=vu.UNMAP_ALL), dict(flags=vu.UNMAP_ALL, address=0),
     dict(flags=vu.UNMAP_ALL, size=0), dict(flags=vu.UNMAP_BITMAP)])
 def test_unmap_refused(client, fields):
@@ -165,7 +170,8 @@ def test_many_regions_in_any_order(server, client):
     client.map(0, 2000 * PAGE)
 
 
-SPREADS = {"even": lambda r: r.randrange(1 << 12) * PAGE, "clusters": lambda r: (1 << r.randrange(13, 63)) + r.randrange(64) * PAGE,
+SPREADS = {"even": lambda r: r.randrange(1 << 12) * PAGE,
+           "clusters": lambda r: (1 << r.randrange(13, 63)) + r.randrange(64) * PAGE,
            "rising": lambda r: int(4096 ** (1 + r.random() * 3.9)) * 16, "dense": lambda r: r.randrange(600) * 64}
 
 
@@ -190,7 +196,8 @@ def test_any_regions_in_any_order(server, client, spread, seed):
             client.unmap(victim, regions.pop(victim))
         address = noise.choice(sorted(regions) or [0]) + noise.choice((-1, 0, 1, 63, PAGE - 1, PAGE))
         if address >= 0:
-            assert server.copy("map-read", address, 1)["errno"] == (errno.ENOENT if find(address) is None else errno.EFAULT)
+            assert server.copy("map-read", address,
+                               1)["errno"] == (errno.ENOENT if find(address) is None else errno.EFAULT)
     server.notes()
     client.unmap(0, 0, vu.UNMAP_ALL)
     assert sorted(tuple(n[1:]) for n in server.notes()) == sorted(regions.items())
@@ -309,7 +316,8 @@ def test_report_with_smaller_pages(server, client):
     os.close(fd)
 
 
-@pytest.mark.parametrize("page, error", [(0, errno.EINVAL), (1, errno.EINVAL), (3000, errno.EINVAL), (2048, errno.EINVAL),
+@pytest.mark.parametrize("page, error", [(0, errno.EINVAL), (1, errno.EINVAL), (3000, errno.EINVAL),
+                                         (2048, errno.EINVAL),
                                          (1 << 63, errno.EINVAL), (1 << 21, errno.EINVAL)])
 def test_log_page_size(client, memory, page, error):
     client.map(0, 1 << 20, RW, memory)
@@ -325,7 +333,8 @@ def test_report_page_size(client, memory, page):
 
 
 @pytest.mark.parametrize("address, length, error", [
-    (0, 0, errno.EINVAL), (0, 4095, errno.EINVAL), (0xfffffffffffff000, 0x2000, errno.EINVAL), (PAGE, 0x100, errno.ENOTSUP),
+    (0, 0, errno.EINVAL), (0, 4095, errno.EINVAL), (0xfffffffffffff000, 0x2000, errno.EINVAL),
+    (PAGE, 0x100, errno.ENOTSUP),
     (1 << 50, PAGE, errno.ENOENT), (0, 1 << 62, errno.EINVAL)])
 def test_report_range(client, memory, address, length, error):
     client.map(0, 1 << 20, RW, memory)
@@ -362,7 +371,8 @@ def test_log_ends_with_the_client(server, client, memory):
 # --- the older DIRTY_PAGES ---
 
 def dirty_pages(client, flags, *numbers, argsz=None, error=0):
-    body = struct.pack("<II", 8 + 8 * len(numbers) if argsz is None else argsz, flags) + struct.pack(f"<{len(numbers)}Q", *numbers)
+    body = struct.pack("<II", 8 + 8 * len(numbers) if argsz is None else argsz,
+                       flags) + struct.pack(f"<{len(numbers)}Q", *numbers)
     return client.call(vu.DIRTY_PAGES, body, error=error)
 
 

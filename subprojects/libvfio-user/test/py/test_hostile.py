@@ -273,7 +273,8 @@ def test_noise(server, seed):
     client.negotiate({"max_msg_fds": 16})
     try:
         for _ in range(200):
-            body = bytes(noise.choice((0, 0, 0, 1, 2, 3, 4, 16, 32, 255, noise.randrange(256))) for _ in range(noise.randrange(80)))
+            body = bytes(noise.choice((0, 0, 0, 1, 2, 3, 4, 16, 32, 255, noise.randrange(256)))
+                         for _ in range(noise.randrange(80)))
             flags = noise.choice((vu.COMMAND, vu.COMMAND, vu.COMMAND, vu.NO_REPLY, vu.REPLY))
             client.send(noise.randrange(20), body, [0] * noise.choice((0, 0, 0, 1, 3)), flags)
             if flags != vu.NO_REPLY:

@@ -98,7 +98,8 @@ def test_mask(server, client, action):
     client.set_irqs(action | vu.BOOL, vu.MSIX, 0, 8, b"\1\1\0\0\1\0\1\1")
     client.set_irqs(action | vu.NONE, vu.INTX, 0, 1)
     client.set_irqs(action | vu.NONE, vu.MSI, 0, 4)
-    assert server.notes() == [("msix", 2, 3, masked), ("msix", 0, 2, masked), ("msix", 4, 1, masked), ("msix", 6, 2, masked),
+    assert server.notes() == [("msix", 2, 3, masked), ("msix", 0, 2, masked), ("msix", 4, 1, masked),
+                              ("msix", 6, 2, masked),
                               ("intx", 0, 1, masked)]
 
 
@@ -117,12 +118,14 @@ def test_ranges(client, index, count):
     flags = vu.TRIGGER | vu.NONE
     client.set_irqs(flags, index, 0, 0)
     client.set_irqs(flags, index, 0, count)
-    for start, number in ((0, count + 1), (count, 1), (count, 0), (1, 0), (0xffffffff, 1), (1, 0xffffffff), (0xffffffff, 0xffffffff),
+    for start, number in ((0, count + 1), (count, 1), (count, 0), (1, 0), (0xffffffff, 1), (1, 0xffffffff),
+                          (0xffffffff, 0xffffffff),
                           (0x80000000, 0x80000000), (0, 0xffffffff)):
         client.set_irqs(flags, index, start, number, error=errno.EINVAL)
 
 
-@pytest.mark.parametrize("flags", [vu.MASK | vu.NONE, vu.UNMASK | vu.NONE, vu.TRIGGER | vu.EVENTFD, vu.TRIGGER | vu.BOOL])
+@pytest.mark.parametrize("flags", [vu.MASK | vu.NONE, vu.UNMASK | vu.NONE, vu.TRIGGER | vu.EVENTFD,
+                                   vu.TRIGGER | vu.BOOL])
 def test_nothing_at_all(client, flags):
     client.set_irqs(flags, vu.MSIX, 0, 0, error=errno.EINVAL)
 
@@ -145,7 +148,8 @@ def test_err_and_req_only_trigger(server, client, events, index):
 
 @pytest.mark.parametrize("length", range(1, 20))
 def test_short(client, length):
-    client.call(vu.SET_IRQS, struct.pack("<IIIII", 20, vu.TRIGGER | vu.NONE, vu.MSIX, 0, 1)[:length], error=errno.EINVAL)
+    client.call(vu.SET_IRQS, struct.pack("<IIIII", 20, vu.TRIGGER | vu.NONE, vu.MSIX, 0, 1)[:length],
+                error=errno.EINVAL)
 
 
 @pytest.mark.parametrize("argsz", [0, 19])
@@ -158,7 +162,8 @@ def test_bools_are_count_bytes(client, length):
     client.set_irqs(vu.TRIGGER | vu.BOOL, vu.MSIX, 0, 3, b"\1" * length, error=errno.EINVAL)
 
 
-@pytest.mark.parametrize("flags, count", [(vu.TRIGGER | vu.NONE, 2), (vu.TRIGGER | vu.NONE, 0), (vu.MASK | vu.NONE, 2),
+@pytest.mark.parametrize("flags, count", [(vu.TRIGGER | vu.NONE, 2), (vu.TRIGGER | vu.NONE, 0),
+                                          (vu.MASK | vu.NONE, 2),
                                           (vu.TRIGGER | vu.EVENTFD, 1), (vu.TRIGGER | vu.EVENTFD, 3)])
 def test_fds_that_do_not_fit(server, client, events, flags, count):
     fds = server.usage()["fds"]

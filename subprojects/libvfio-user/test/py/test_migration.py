@@ -7,13 +7,17 @@ import pytest
 
 import vfio_user as vu
 
-STATES = {"STOP": vu.STOP, "RUNNING": vu.RUNNING, "STOP_COPY": vu.STOP_COPY, "RESUMING": vu.RESUMING, "PRE_COPY": vu.PRE_COPY}
+STATES = {"STOP": vu.STOP, "RUNNING": vu.RUNNING, "STOP_COPY": vu.STOP_COPY, "RESUMING": vu.RESUMING,
+          "PRE_COPY": vu.PRE_COPY}
 CALLBACK = {"STOP": 0, "RUNNING": 1, "STOP_COPY": 2, "PRE_COPY": 3, "RESUMING": 4}
 # The steps from each state to each other; None: refused.
 WAYS = {
-    "STOP": {"RUNNING": ["RUNNING"], "STOP_COPY": ["STOP_COPY"], "RESUMING": ["RESUMING"], "PRE_COPY": ["RUNNING", "PRE_COPY"]},
-    "RUNNING": {"STOP": ["STOP"], "STOP_COPY": ["STOP", "STOP_COPY"], "RESUMING": ["STOP", "RESUMING"], "PRE_COPY": ["PRE_COPY"]},
-    "STOP_COPY": {"STOP": ["STOP"], "RUNNING": ["STOP", "RUNNING"], "RESUMING": ["STOP", "RESUMING"], "PRE_COPY": None},
+    "STOP": {"RUNNING": ["RUNNING"], "STOP_COPY": ["STOP_COPY"], "RESUMING": ["RESUMING"],
+             "PRE_COPY": ["RUNNING", "PRE_COPY"]},
+    "RUNNING": {"STOP": ["STOP"], "STOP_COPY": ["STOP", "STOP_COPY"], "RESUMING": ["STOP", "RESUMING"],
+                "PRE_COPY": ["PRE_COPY"]},
+    "STOP_COPY": {"STOP": ["STOP"], "RUNNING": ["STOP", "RUNNING"], "RESUMING": ["STOP", "RESUMING"],
+                  "PRE_COPY": None},
     "RESUMING": {"STOP": ["STOP"], "RUNNING": ["STOP", "RUNNING"], "STOP_COPY": ["STOP", "STOP_COPY"],
                  "PRE_COPY": ["STOP", "RUNNING", "PRE_COPY"]},
     "PRE_COPY": {"STOP": ["RUNNING", "STOP"], "RUNNING": ["RUNNING"], "STOP_COPY": ["STOP_COPY"],
@@ -36,7 +40,8 @@ def test_migration_feature(client):
     client.feature(vu.SET | vu.MIGRATION, bytes(8), error=errno.EINVAL)
 
 
-ALLOWED = {vu.MIGRATION: vu.GET, vu.MIG_STATE: vu.GET | vu.SET, vu.LOG_START: vu.SET, vu.LOG_STOP: vu.SET, vu.LOG_REPORT: vu.GET}
+ALLOWED = {vu.MIGRATION: vu.GET, vu.MIG_STATE: vu.GET | vu.SET, vu.LOG_START: vu.SET, vu.LOG_STOP: vu.SET,
+           vu.LOG_REPORT: vu.GET}
 
 
 @pytest.mark.parametrize("index", [*range(20), 0xffff])
@@ -140,7 +145,8 @@ MATRIX = [
     (vu.REGION_INFO, struct.pack("<I", 32) + bytes(28), {"RUNNING", "PRE_COPY", "RESUMING"}),
     (vu.REGION_IO_FDS, struct.pack("<I", 16) + bytes(12), {"RUNNING", "PRE_COPY", "RESUMING"}),
     (vu.IRQ_INFO, struct.pack("<I", 16) + bytes(12), {"RUNNING", "PRE_COPY", "RESUMING"}),
-    (vu.SET_IRQS, struct.pack("<IIIII", 20, vu.TRIGGER | vu.NONE, vu.MSIX, 0, 0), {"RUNNING", "PRE_COPY", "RESUMING"}),
+    (vu.SET_IRQS, struct.pack("<IIIII", 20, vu.TRIGGER | vu.NONE, vu.MSIX, 0, 0),
+     {"RUNNING", "PRE_COPY", "RESUMING"}),
     (vu.RESET, b"", {"RUNNING", "PRE_COPY", "RESUMING"}),
     (vu.REGION_READ, struct.pack("<QII", 0, 0, 4), {"RUNNING", "PRE_COPY", "RESUMING", "STOP"}),
     (vu.REGION_WRITE, struct.pack("<QII", 0, 0, 4) + bytes(4), {"RUNNING", "PRE_COPY", "RESUMING", "STOP"}),
@@ -219,13 +225,15 @@ def test_save_and_restore(server, client, piece):
     assert client.mig_read(vu.MAX_DATA) == saved
 
 
-@pytest.mark.parametrize("size, argsz", [(vu.MAX_DATA + 1, None), (0xfffffff7, 0xffffffff), (0xffffffff, 7), (8, 15), (8, 0), (0, 7)])
+@pytest.mark.parametrize("size, argsz", [(vu.MAX_DATA + 1, None), (0xfffffff7, 0xffffffff), (0xffffffff, 7),
+                                         (8, 15), (8, 0), (0, 7)])
 def test_read_refused(client, size, argsz):
     client.set_state(vu.STOP_COPY)
     client.mig_read(size, (8 + size) & 0xffffffff if argsz is None else argsz, error=errno.EINVAL)
 
 
-@pytest.mark.parametrize("size, argsz", [(101, None), (0xffffffff, 0xffffffff), (100, 107), (0xfffffff8, 0), (vu.MAX_DATA + 1, None)])
+@pytest.mark.parametrize("size, argsz", [(101, None), (0xffffffff, 0xffffffff), (100, 107), (0xfffffff8, 0),
+                                         (vu.MAX_DATA + 1, None)])
 def test_write_refused(client, size, argsz):
     client.set_state(vu.RESUMING)
     client.mig_write(bytes(100), size, argsz, error=errno.EINVAL)

@@ -50,7 +50,8 @@ def test_in_pieces(server):
     client.map(BASE, SIZE, RW)
     memory = bytearray(2500)
     begin(server, "write", BASE, 2500, 1)
-    assert [client.serve_dma(memory, BASE)[1:] for _ in range(3)] == [(BASE, 1000), (BASE + 1000, 1000), (BASE + 2000, 500)]
+    assert [client.serve_dma(memory, BASE)[1:] for _ in range(3)] == [(BASE, 1000), (BASE + 1000, 1000),
+                                                                      (BASE + 2000, 500)]
     assert server.answer()["errno"] == 0 and memory == b"\1" * 2500
     begin(server, "read", BASE, 1001)
     assert [client.serve_dma(memory, BASE)[2] for _ in range(2)] == [1000, 1]
@@ -105,8 +106,10 @@ def answer(peer, command, body, ident=0, flags=vu.REPLY):
 
 
 @pytest.mark.parametrize("body", [
-    b"", bytes(8), struct.pack("<QQ", BASE, 16), struct.pack("<QQ", BASE, 16) + bytes(15), struct.pack("<QQ", BASE, 16) + bytes(17),
-    struct.pack("<QQ", BASE + 1, 16) + bytes(16), struct.pack("<QQ", BASE, 15) + bytes(15), struct.pack("<QQ", BASE, 1 << 60)])
+    b"", bytes(8), struct.pack("<QQ", BASE, 16), struct.pack("<QQ", BASE, 16) + bytes(15),
+    struct.pack("<QQ", BASE, 16) + bytes(17),
+    struct.pack("<QQ", BASE + 1, 16) + bytes(16), struct.pack("<QQ", BASE, 15) + bytes(15),
+    struct.pack("<QQ", BASE, 1 << 60)])
 def test_wrong_read_reply(server, peer, body):
     begin(server, "read", BASE, 16)
     answer(peer, None, body)

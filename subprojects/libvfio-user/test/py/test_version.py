@@ -34,7 +34,8 @@ def test_accepted(server, caps):
 
 @pytest.mark.parametrize("caps", [
     b"", b"{", b"nonsense", b'"', b'{"capabilities":[]}', b'{"capabilities":1}', {"max_msg_fds": 1025},
-    {"max_msg_fds": -1}, {"max_msg_fds": "8"}, {"max_msg_fds": None}, {"max_data_xfer_size": 0}, {"max_data_xfer_size": -1},
+    {"max_msg_fds": -1}, {"max_msg_fds": "8"}, {"max_msg_fds": None}, {"max_data_xfer_size": 0},
+    {"max_data_xfer_size": -1},
     {"max_data_xfer_size": []}, {"max_dma_maps": -1}, {"pgsizes": "x"}, {"twin_socket": True},
     {"twin_socket": {"supported": 1}}, {"write_multiple": 1}, {"migration": []}, {"migration": {"pgsize": 8192}},
     {"migration": {"pgsize": "4096"}}])

@@ -12,7 +12,8 @@ import struct
 import subprocess
 import time
 
-(VERSION, DMA_MAP, DMA_UNMAP, GET_INFO, REGION_INFO, REGION_IO_FDS, IRQ_INFO, SET_IRQS, REGION_READ, REGION_WRITE, DMA_READ,
+(VERSION, DMA_MAP, DMA_UNMAP, GET_INFO, REGION_INFO, REGION_IO_FDS, IRQ_INFO, SET_IRQS, REGION_READ,
+ REGION_WRITE, DMA_READ,
  DMA_WRITE, RESET, DIRTY_PAGES, WRITE_MULTI, FEATURE, MIG_READ, MIG_WRITE) = range(1, 19)
 COMMAND, REPLY, NO_REPLY, ERROR = 0, 1, 0x10, 0x20
 READABLE, WRITEABLE, MMAP, FILE_IO = 1, 2, 4, 8
@@ -194,7 +195,8 @@ class Client:
         return struct.unpack("<IIII", body) if not error else None
 
     def set_irqs(self, flags, index, start, count, data=b"", fds=(), argsz=None, error=0):
-        return self.call(SET_IRQS, struct.pack("<IIIII", 20 + len(data) if argsz is None else argsz, flags, index, start,
+        return self.call(SET_IRQS, struct.pack("<IIIII", 20 + len(data) if argsz is None else argsz, flags,
+                                               index, start,
                                                count) + data, fds, error)
 
     def read(self, region, offset, count, error=0):
@@ -220,7 +222,8 @@ class Client:
 
     def feature(self, flags, data=b"", argsz=None, error=0):
         """The data of the reply."""
-        reply = self.call(FEATURE, struct.pack("<II", 8 + len(data) if argsz is None else argsz, flags) + data, error=error)
+        reply = self.call(FEATURE, struct.pack("<II", 8 + len(data) if argsz is None else argsz, flags) + data,
+                          error=error)
         if error:
             return None
         assert struct.unpack_from("<I", reply.body, 4)[0] == flags
