@@ -370,6 +370,18 @@ static void put(TestCase *test, unsigned byte)
     test->code[test->len++] = (uint8_t)byte;
 }
 
+/* The three-byte VEX prefix holds what REX, the mandatory prefix and the map bytes say elsewhere. */
+static void encode_vex(Encoder *e)
+{
+    const Form *form = e->test->form;
+    const unsigned pp = form->prefix == 0x66 ? 1 : form->prefix == 0xf3 ? 2 : form->prefix == 0xf2 ? 3 : 0;
+    const unsigned vvvv = form->flags & FORM_VEX_NO_V ? 0 : below(e, 16);
+
+    put(e->test, 0xc4);
+    put(e->test, (~e->rex & (REX_R | REX_X | REX_B)) << 5 | form->map);
+    put(e->test, (e->rex & REX_W ? 0x80 : 0) | (~vvvv & 15) << 3 | pp);
+}
+
 static void encode_finish(Encoder *e)
 {
     TestCase *test = e->test;
@@ -396,13 +408,15 @@ static void encode_finish(Encoder *e)
     if (e->repeat) {
         put(test, e->repeat);
     }
-    if (form->prefix) {
+    if (form->flags & FORM_VEX) {
+        encode_vex(e);
+    } else if (form->prefix) {
         put(test, form->prefix);
     }
-    if (e->rex || below(e, 4) == 0) {
+    if (!(form->flags & FORM_VEX) && (e->rex || below(e, 4) == 0)) {
         put(test, 0x40 | e->rex);
     }
-    if (form->map) {
+    if (form->map && !(form->flags & FORM_VEX)) {
         put(test, 0x0f);
         if (form->map > 1) {
             put(test, form->map == 2 ? 0x38 : 0x3a);

@@ -29,6 +29,9 @@ enum { CF = 0x001, PF = 0x004, AF = 0x010, ZF = 0x040, SF = 0x080, OF = 0x800 };
 #define FX(name, prefix, map, opcode, flags, undefined, feature, bytes)                                        \
     {name, prefix, map, opcode, ANY, flags, undefined, FORM_FEAT_##feature, bytes}
 
+#define VEX(name, prefix, map, opcode, digit, flags, undefined, feature)                                       \
+    {name, prefix, map, opcode, digit, MW | FORM_VEX | (flags), undefined, FORM_FEAT_##feature, 0}
+
 /* The six encodings of a two-operand arithmetic instruction, and its two immediate groups. */
 #define ARITH(name, base, digit, undefined, lock)                                                              \
     F(name, base, ANY, M | lock, undefined), F(name, base + 1, ANY, MS | lock, undefined),                     \
@@ -182,6 +185,19 @@ static const Form integer_forms[] = {
     FX("crc32", 0xf2, 2, 0xf0, MW, 0, SSE42, 0),
     FX("crc32", 0xf2, 2, 0xf1, MW, 0, SSE42, 0),
     FX("adcx", 0x66, 2, 0xf6, MW, 0, ADX, 0),
+    VEX("andn", 0, 2, 0xf2, ANY, 0, AF | PF, BMI1),
+    VEX("blsr", 0, 2, 0xf3, 1, 0, AF | PF, BMI1),
+    VEX("blsmsk", 0, 2, 0xf3, 2, 0, AF | PF, BMI1),
+    VEX("blsi", 0, 2, 0xf3, 3, 0, AF | PF, BMI1),
+    VEX("bextr", 0, 2, 0xf7, ANY, 0, AF | PF | SF, BMI1),
+    VEX("bzhi", 0, 2, 0xf5, ANY, 0, AF | PF, BMI2),
+    VEX("pext", 0xf3, 2, 0xf5, ANY, 0, 0, BMI2),
+    VEX("pdep", 0xf2, 2, 0xf5, ANY, 0, 0, BMI2),
+    VEX("mulx", 0xf2, 2, 0xf6, ANY, 0, 0, BMI2),
+    VEX("shlx", 0x66, 2, 0xf7, ANY, 0, 0, BMI2),
+    VEX("shrx", 0xf2, 2, 0xf7, ANY, 0, 0, BMI2),
+    VEX("sarx", 0xf3, 2, 0xf7, ANY, 0, 0, BMI2),
+    VEX("rorx", 0xf2, 3, 0xf0, ANY, FORM_IMM8 | FORM_VEX_NO_V, 0, BMI2),
     FX("adox", 0xf3, 2, 0xf6, MW, 0, ADX, 0),
 };
 
@@ -202,6 +218,7 @@ const FormCpuid form_cpuid[FORM_FEAT_COUNT] = {
     [FORM_FEAT_SSE3] = {1, 2, 0},    [FORM_FEAT_PCLMUL] = {1, 2, 1},          [FORM_FEAT_SSSE3] = {1, 2, 9},
     [FORM_FEAT_CX16] = {1, 2, 13},   [FORM_FEAT_SSE41] = {1, 2, 19},          [FORM_FEAT_SSE42] = {1, 2, 20},
     [FORM_FEAT_MOVBE] = {1, 2, 22},  [FORM_FEAT_POPCNT] = {1, 2, 23},         [FORM_FEAT_AES] = {1, 2, 25},
+    [FORM_FEAT_BMI2] = {7, 1, 8},
     [FORM_FEAT_BMI1] = {7, 1, 3},    [FORM_FEAT_ADX] = {7, 1, 19},            [FORM_FEAT_LAHF] = {0x80000001, 2, 0},
     [FORM_FEAT_LZCNT] = {0x80000001, 2, 5},
 };

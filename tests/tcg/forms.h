@@ -38,6 +38,8 @@ enum {
     FORM_MASKMOV = 1 << 25, /* RDI must point to memory */
     FORM_MXCSR = 1 << 26,  /* memory becomes MXCSR */
     FORM_ENTER = 1 << 27,
+    FORM_VEX_NO_V = 1 << 30, /* vvvv must be empty */
+    FORM_VEX = 1 << 29,    /* VEX prefix, 128 bits, a register in vvvv */
     FORM_ENV = 1 << 28,    /* memory holds x87 instruction pointers: not compared */
 };
 
@@ -56,6 +58,7 @@ typedef enum FormFeature {
     FORM_FEAT_POPCNT,
     FORM_FEAT_AES,
     FORM_FEAT_BMI1,
+    FORM_FEAT_BMI2,
     FORM_FEAT_ADX,
     FORM_FEAT_LAHF,
     FORM_FEAT_LZCNT,
