@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A small user-space NVMe driver (NVMe 1.4, 7.6.1) drives a controller's queues: in this process, by calls as a vCPU
+ * makes them, and in a server, over the socket and shared memory.  Doorbells of the server are messages without reply,
+ * or values in shared memory with an eventfd.  The driver polls its completion queues, so no interrupt is in the way.
+ *
+ *   bench-split --server QEMU [--drive OPTIONS] [--seconds N] [--json]
+ *
+ * OPTIONS are those of -drive after id=d0; default: a file of 64 MiB.  Prints operations per second of 4 KiB random reads and
+ * writes at depth 1 and 32, their ratio to the same driver in process, and the server's memory, start and idle CPU.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/trace.h"
+#include "hw/nvme/nvme.h"
+
+#define RAM_SIZE   (16u << 20)
+#define DISK_SIZE  (64u << 20)
+#define BAR        0xe0000000u
+#define ASQ        0x10000u
+#define ACQ        0x11000u
+#define IOSQ       0x12000u
+#define IOCQ       0x14000u
+#define BUFFERS    0x100000u
+#define ENTRIES    64u
+#define MAX_DEPTH  32u
+#define IO_SIZE    4096u
+#define OP_WRITE   1
+#define OP_READ    2
+#define START_MS   10000
+#define IDLE_S     3
+
+extern const PciModel nvme_model;
+static const MachineModel bare_model = {
+    .model = {.name = "bare", .kind = MODEL_MACHINE, .size = sizeof(Machine), .state = &state_none}};
+const Model *const model_table[] = {&bare_model.model, &nvme_model.dev, &nvme_ns_model.model, NULL};
+TraceEvent *const trace_tables[] = {NULL};
+
+/* How a driver reaches its controller. */
+typedef struct Link Link;
+struct Link {
+    const char *name;
+    uint64_t (*reg_get)(Link *l, uint32_t offset, unsigned size);
+    void (*reg_set)(Link *l, uint32_t offset, unsigned size, uint64_t val);
+    void (*bell)(Link *l, unsigned index, uint32_t val);
+    uint8_t *ram;
+    int memory; /* its fd */
+    /* in process */
+    Machine *m;
+    PciBus *bus;
+    PciDevice *dev;
+    MemRegion *region, *io;
+    GThread *thread;
+    int stop;
+    /* split */
+    pid_t pid;
+    int sock, bell_event, bell_memory;
+    uint32_t *bells;
+    uint16_t id;
+};
+
+static void die(const char *what)
+{
+    fprintf(stderr, "bench-split: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static double now(void)
+{
+    return (double)g_get_monotonic_time() / 1e6;
+}
+
+static void link_memory(Link *l)
+{
+    l->memory = memfd_create("bench", MFD_CLOEXEC);
+    if (l->memory < 0 || ftruncate(l->memory, RAM_SIZE) < 0) {
+        die("memory");
+    }
+    l->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, l->memory, 0);
+}
+
+/* --- in process: the model on a bare bus, its loop in a thread as in a machine --- */
+
+static void no_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)
+{
+}
+
+static void no_msi(PciBus *bus, PciDevice *dev, unsigned vector, MsiMessage msg)
+{
+}
+
+static const PciBusOps bus_ops = {.set_intx = no_intx, .send_msi = no_msi};
+
+static uint64_t local_get(Link *l, uint32_t offset, unsigned size)
+{
+    uint64_t val = 0;
+
+    as_load(l->m->memory, BAR + offset, size, &val, MEM_ATTRS_CPU);
+    return val;
+}
+
+static void local_set(Link *l, uint32_t offset, unsigned size, uint64_t val)
+{
+    as_store(l->m->memory, BAR + offset, size, val, MEM_ATTRS_CPU);
+}
+
+static void local_bell(Link *l, unsigned index, uint32_t val)
+{
+    local_set(l, NVME_REG_DOORBELLS + 4 * index, 4, val);
+}
+
+static gpointer local_main(gpointer opaque)
+{
+    Link *l = opaque;
+
+    while (!__atomic_load_n(&l->stop, __ATOMIC_SEQ_CST)) {
+        loop_iterate(l->m->main_loop, true);
+    }
+    return NULL;
+}
+
+static void local_open(Link *l, const char *drive)
+{
+    g_autofree char *text = g_strdup_printf("id=d0,%s", drive);
+    g_autoptr(GError) error = NULL;
+    struct json_object *opts = opts_parse("-drive", text, NULL, NULL);
+
+    link_memory(l);
+    l->m = machine_new(&bare_model, NULL);
+    loop_lock(l->m->main_loop);
+    l->region = mem_region_new_ram(l->m->topo, "ram", RAM_SIZE, l->ram, l->memory, 0, false);
+    l->io = mem_region_new_container(l->m->topo, "io", 0x10000);
+    mem_region_add(l->m->system_memory, 0, l->region);
+    machine_set_kind_ops(l->m, MODEL_PCI, &pci_kind_ops);
+    l->bus = pci_bus_new(l->m, "pcie.0", &bus_ops, l, true, l->m->system_memory, l->io, l->m->memory);
+    if (!block_open(l->m, opts, &error) ||
+        !(l->dev = pci_create(l->bus, PCI_DEVFN(3, 0), &nvme_model, "nvme0", &error, "serial", "bench", "drive", "d0", NULL))) {
+        fprintf(stderr, "bench-split: %s\n", error->message);
+        exit(1);
+    }
+    json_object_put(opts);
+    pci_config_write(l->dev, PCI_BASE_ADDRESS_0, BAR, 4);
+    pci_config_write(l->dev, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+    loop_set_poll(l->m->main_loop, 200000); /* as the server does */
+    loop_unlock(l->m->main_loop);
+    l->thread = g_thread_new("main loop", local_main, l);
+}
+
+static void local_close(Link *l)
+{
+    __atomic_store_n(&l->stop, 1, __ATOMIC_SEQ_CST);
+    loop_wake(l->m->main_loop);
+    g_thread_join(l->thread);
+    loop_lock(l->m->main_loop);
+    device_destroy(&l->dev->dev);
+    block_close_all(l->m);
+    pci_bus_free(l->bus);
+    mem_region_del(l->m->system_memory, l->region);
+    mem_region_unref(l->region);
+    mem_region_unref(l->io);
+    loop_unlock(l->m->main_loop);
+    machine_free(l->m);
+    munmap(l->ram, RAM_SIZE);
+    close(l->memory);
+}
+
+/* --- split: messages of vfio-user, laid out by hand --- */
+
+typedef struct Header {
+    uint16_t id, command;
+    uint32_t size, flags, error;
+} Header;
+
+static void send_all(Link *l, unsigned command, uint32_t flags, const void *body, size_t len, int fd)
+{
+    Header h = {l->id++, (uint16_t)command, (uint32_t)(sizeof(h) + len), flags, 0};
+    struct iovec iov[2] = {{&h, sizeof(h)}, {(void *)body, len}};
+    char control[CMSG_SPACE(sizeof(int))] = {0};
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
+
+    if (fd >= 0) {
+        msg.msg_control = control;
+        msg.msg_controllen = sizeof(control);
+        *CMSG_FIRSTHDR(&msg) = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), &fd, sizeof(fd));
+    }
+    if (sendmsg(l->sock, &msg, MSG_NOSIGNAL) != (ssize_t)h.size) {
+        die("send");
+    }
+}
+
+/* The body of a reply; fds has room for 4. */
+static void receive(Link *l, void *body, size_t len, int *fds)
+{
+    Header h;
+    struct iovec iov = {&h, sizeof(h)};
+    char control[CMSG_SPACE(4 * sizeof(int))];
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+    char rest[256];
+
+    if (recvmsg(l->sock, &msg, MSG_WAITALL) != sizeof(h) || h.flags & 0x20) {
+        errno = (int)h.error;
+        die("reply");
+    }
+    if (fds && CMSG_FIRSTHDR(&msg)) {
+        memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&msg)), MIN(CMSG_FIRSTHDR(&msg)->cmsg_len - CMSG_LEN(0), 4 * sizeof(int)));
+    }
+    for (size_t left = h.size - sizeof(h), take; left; left -= take) {
+        take = len ? MIN(len, left) : MIN(sizeof(rest), left);
+        if (recv(l->sock, len ? body : rest, take, MSG_WAITALL) != (ssize_t)take) {
+            die("reply");
+        }
+        len = 0;
+    }
+}
+
+typedef struct Access {
+    uint64_t offset;
+    uint32_t region, count;
+    uint64_t data;
+} Access;
+
+static uint64_t split_get(Link *l, uint32_t offset, unsigned size)
+{
+    Access a = {offset, 0, size, 0};
+
+    send_all(l, 9, 0, &a, 16, -1);
+    receive(l, &a, 16 + size, NULL);
+    return a.data;
+}
+
+static void split_write(Link *l, unsigned region, uint32_t offset, unsigned size, uint64_t val, bool posted)
+{
+    Access a = {offset, region, size, val};
+
+    send_all(l, 10, posted ? 0x10 : 0, &a, 16 + size, -1);
+    if (!posted) {
+        receive(l, &a, 16, NULL);
+    }
+}
+
+static void split_set(Link *l, uint32_t offset, unsigned size, uint64_t val)
+{
+    split_write(l, 0, offset, size, val, false);
+}
+
+static void message_bell(Link *l, unsigned index, uint32_t val)
+{
+    split_write(l, 0, NVME_REG_DOORBELLS + 4 * index, 4, val, true);
+}
+
+static void eventfd_bell(Link *l, unsigned index, uint32_t val)
+{
+    const uint64_t one = 1;
+
+    __atomic_store_n(&l->bells[index], val, __ATOMIC_RELEASE);
+    if (write(l->bell_event, &one, sizeof(one)) != sizeof(one)) {
+        die("eventfd");
+    }
+}
+
+/* The newest entry of the doorbells comes first; all share an eventfd and a file. */
+static void split_get_bells(Link *l)
+{
+    const uint32_t ask[4] = {65536, 0, 0, 0};
+    struct {
+        uint32_t argsz, flags, index, count;
+        uint64_t offset, size;
+        uint32_t fd, type, entry_flags, shadow;
+    } answer;
+    int fds[4] = {-1, -1, -1, -1};
+
+    send_all(l, 6, 0, ask, sizeof(ask), -1);
+    receive(l, &answer, sizeof(answer), fds);
+    l->bell_event = fds[answer.fd & 3];
+    l->bell_memory = fds[answer.shadow & 3];
+    l->bells = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, l->bell_memory, 0);
+    if (l->bells == MAP_FAILED) {
+        die("doorbells");
+    }
+}
+
+static void split_connect(Link *l, const char *path)
+{
+    static const char hello[] = "\0\0\1\0{\"capabilities\":{\"max_msg_fds\":4}}";
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct {
+        uint32_t argsz, flags;
+        uint64_t offset, address, size;
+    } map = {32, 3, 0, 0, RAM_SIZE};
+
+    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    l->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    for (int i = 0; connect(l->sock, (struct sockaddr *)&addr, sizeof(addr)) < 0; i++) {
+        if (i == START_MS * 20) {
+            die(path);
+        }
+        g_usleep(50);
+    }
+    send_all(l, 1, 0, hello, sizeof(hello), -1);
+    receive(l, NULL, 0, NULL);
+    link_memory(l);
+    send_all(l, 2, 0, &map, sizeof(map), l->memory);
+    receive(l, NULL, 0, NULL);
+    split_get_bells(l);
+    split_write(l, 7, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, false);
+}
+
+static double split_start(Link *l, const char *server, const char *drive, const char *path)
+{
+    g_autofree char *drive_opt = g_strdup_printf("id=d0,if=none,%s", drive);
+    g_autofree char *object = g_strdup_printf("x-vfio-user-server,id=vfu0,type=unix,path=%s,device=nvme0", path);
+    double begin = now();
+
+    l->pid = fork();
+    if (l->pid == 0) {
+        execlp(server, server, "-machine", "x-remote,vfio-user=on", "-nodefaults", "-display", "none", "-drive", drive_opt,
+               "-device", "nvme,id=nvme0,serial=bench,drive=d0", "-object", object, NULL);
+        die(server);
+    }
+    while (access(path, F_OK) < 0 && now() - begin < START_MS / 1000.0) {
+        g_usleep(50);
+    }
+    return (now() - begin) * 1000;
+}
+
+/* --- the driver --- */
+
+static void command_at(Link *l, uint32_t queue, unsigned slot, uint8_t opcode, uint32_t nsid, uint64_t prp, uint32_t cdw10,
+                       uint32_t cdw11, uint32_t cdw12)
+{
+    NvmeCmd cmd = {.opcode = opcode, .cid = (uint16_t)slot, .nsid = nsid, .prp1 = prp, .cdw10 = cdw10, .cdw11 = cdw11,
+                   .cdw12 = cdw12};
+
+    memcpy(l->ram + queue + slot * sizeof(cmd), &cmd, sizeof(cmd));
+}
+
+static uint16_t cqe_status(Link *l, uint32_t queue, unsigned slot)
+{
+    uint16_t *status = (uint16_t *)(void *)(l->ram + queue + slot * NVME_CQE_SIZE + 14);
+
+    return __atomic_load_n(status, __ATOMIC_ACQUIRE);
+}
+
+static void wait_status(Link *l, uint32_t queue, unsigned slot, unsigned phase)
+{
+    while ((cqe_status(l, queue, slot) & 1) != phase) {
+        sched_yield();
+    }
+    if (cqe_status(l, queue, slot) >> 1) {
+        fprintf(stderr, "bench-split: %s: command failed: 0x%x\n", l->name, cqe_status(l, queue, slot) >> 1);
+        exit(1);
+    }
+}
+
+static void driver_start(Link *l)
+{
+    memset(l->ram, 0, BUFFERS);
+    l->reg_set(l, NVME_REG_CC, 4, 0);
+    while (l->reg_get(l, NVME_REG_CSTS, 4) & NVME_CSTS_RDY) {
+        sched_yield();
+    }
+    l->reg_set(l, NVME_REG_AQA, 4, 0x000f000f);
+    l->reg_set(l, NVME_REG_ASQ, 8, ASQ);
+    l->reg_set(l, NVME_REG_ACQ, 8, ACQ);
+    l->reg_set(l, NVME_REG_CC, 4, 0x00460001);
+    while (!(l->reg_get(l, NVME_REG_CSTS, 4) & NVME_CSTS_RDY)) {
+        sched_yield();
+    }
+    command_at(l, ASQ, 0, 5, 0, IOCQ, (ENTRIES - 1) << 16 | 1, 1, 0); /* no interrupt */
+    command_at(l, ASQ, 1, 1, 0, IOSQ, (ENTRIES - 1) << 16 | 1, 1 << 16 | 1, 0);
+    l->bell(l, 0, 2);
+    wait_status(l, ACQ, 0, 1);
+    wait_status(l, ACQ, 1, 1);
+}
+
+/* Operations per second. */
+static double driver_run(Link *l, uint8_t opcode, unsigned depth, double seconds)
+{
+    unsigned tail = 0, head = 0, phase = 1;
+    uint64_t done = 0, lba = 88172645463325252u;
+    double begin, end;
+
+    driver_start(l);
+    begin = now();
+    end = begin + seconds;
+    for (unsigned in_flight = 0; now() < end || in_flight;) {
+        while (in_flight < depth && now() < end) {
+            lba ^= lba << 13;
+            lba ^= lba >> 7;
+            lba ^= lba << 17;
+            command_at(l, IOSQ, tail, opcode, 1, BUFFERS + tail * IO_SIZE, (uint32_t)(lba % (DISK_SIZE / IO_SIZE) * 8), 0, 7);
+            tail = (tail + 1) % ENTRIES;
+            in_flight++;
+            if (in_flight == depth) {
+                l->bell(l, 2, tail);
+            }
+        }
+        if (in_flight && in_flight < depth) {
+            l->bell(l, 2, tail);
+        }
+        wait_status(l, IOCQ, head, phase);
+        do {
+            head = (head + 1) % ENTRIES;
+            phase ^= head == 0;
+            in_flight--;
+            done++;
+        } while (in_flight && (cqe_status(l, IOCQ, head) & 1) == phase);
+        l->bell(l, 3, head);
+    }
+    return (double)done / (now() - begin);
+}
+
+/* --- the server as a process --- */
+
+static double private_mib(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/smaps_rollup", pid), *text = NULL;
+    double kib = 0;
+
+    g_file_get_contents(path, &text, NULL, NULL);
+    for (char *at = text; at && (at = strstr(at, "Private_")); at++) {
+        kib += strtod(strchr(at, ':') + 1, NULL);
+    }
+    return kib / 1024;
+}
+
+static double cpu_seconds(pid_t pid)
+{
+    g_autofree char *tasks = g_strdup_printf("/proc/%d/task", pid);
+    GDir *dir = g_dir_open(tasks, 0, NULL);
+    const char *name;
+    double total = 0;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *one = g_strdup_printf("%s/%s/schedstat", tasks, name), *stat = NULL;
+
+        if (g_file_get_contents(one, &stat, NULL, NULL)) {
+            total += strtod(stat, NULL) / 1e9;
+        }
+    }
+    if (dir) {
+        g_dir_close(dir);
+    }
+    return total;
+}
+
+static double idle_percent(pid_t pid)
+{
+    double before, begin;
+
+    g_usleep(500000);
+    before = cpu_seconds(pid);
+    begin = now();
+    g_usleep(IDLE_S * 1000000);
+    return (cpu_seconds(pid) - before) / (now() - begin) * 100;
+}
+
+/* --- */
+
+static const struct {
+    const char *name;
+    uint8_t opcode;
+    unsigned depth;
+} rows[] = {{"randread-1", OP_READ, 1}, {"randread-32", OP_READ, 32}, {"randwrite-1", OP_WRITE, 1}, {"randwrite-32", OP_WRITE, 32}};
+
+static double number(struct json_object *out, const char *name, double val)
+{
+    json_object_object_add(out, name, json_object_new_double(val));
+    return val;
+}
+
+static void bench_rows(Link *local, Link *split, double seconds, struct json_object *out, bool json)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        struct json_object *row = json_object_new_object();
+        double base = number(row, "in-process", driver_run(local, rows[i].opcode, rows[i].depth, seconds));
+        double by_message, by_eventfd;
+
+        split->bell = message_bell;
+        by_message = number(row, "message", driver_run(split, rows[i].opcode, rows[i].depth, seconds));
+        split->bell = eventfd_bell;
+        by_eventfd = number(row, "eventfd", driver_run(split, rows[i].opcode, rows[i].depth, seconds));
+        number(row, "message-ratio", by_message / base);
+        number(row, "eventfd-ratio", by_eventfd / base);
+        json_object_object_add(out, rows[i].name, row);
+        if (!json) {
+            printf("%-13s in process %8.0f/s   by message %8.0f/s (%.2f)   by eventfd %8.0f/s (%.2f)\n", rows[i].name, base,
+                   by_message, by_message / base, by_eventfd, by_eventfd / base);
+        }
+    }
+}
+
+static void bench_all(const char *server, const char *drive, const char *dir, double seconds, bool json)
+{
+    g_autofree char *path = g_build_filename(dir, "bench.sock", NULL);
+    struct json_object *out = json_object_new_object();
+    Link local = {.name = "in process", .reg_get = local_get, .reg_set = local_set, .bell = local_bell};
+    Link split = {.name = "split", .reg_get = split_get, .reg_set = split_set, .bell = message_bell};
+    double start = number(out, "start-ms", split_start(&split, server, drive, path)), memory, idle;
+
+    split_connect(&split, path);
+    memory = number(out, "private-mib", private_mib(split.pid));
+    idle = number(out, "idle-cpu-percent", idle_percent(split.pid));
+    if (!json) {
+        printf("server: listens after %.1f ms, %.1f MiB private, idle CPU %.3f %%\n", start, memory, idle);
+    }
+    local_open(&local, drive);
+    bench_rows(&local, &split, seconds, out, json);
+    local_close(&local);
+    close(split.sock); /* its last client leaves: it ends */
+    waitpid(split.pid, NULL, 0);
+    if (json) {
+        printf("%s\n", json_object_to_json_string_ext(out, JSON_C_TO_STRING_PLAIN));
+    }
+    json_object_put(out);
+}
+
+int main(int argc, char **argv)
+{
+    g_autofree char *dir = g_dir_make_tmp("bench-split-XXXXXX", NULL), *image = g_build_filename(dir, "disk.img", NULL);
+    g_autofree char *file = g_strdup_printf("file=%s,format=raw,locking=off", image), *server = NULL, *drive = NULL;
+    gboolean json = FALSE;
+    double seconds = 2;
+    const GOptionEntry options[] = {{"server", 0, 0, G_OPTION_ARG_FILENAME, &server, "the emulator", "QEMU"},
+                                    {"drive", 0, 0, G_OPTION_ARG_STRING, &drive, "options of -drive", "OPTIONS"},
+                                    {"seconds", 0, 0, G_OPTION_ARG_DOUBLE, &seconds, "of each run", "N"},
+                                    {"json", 0, 0, G_OPTION_ARG_NONE, &json, "one line of JSON", NULL},
+                                    {NULL, 0, 0, 0, NULL, NULL, NULL}};
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    int fd;
+
+    g_option_context_add_main_entries(context, options, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, NULL) || !server) {
+        fprintf(stderr, "usage: bench-split --server QEMU [--drive OPTIONS] [--seconds N] [--json]\n");
+        return 2;
+    }
+    fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || posix_fallocate(fd, 0, DISK_SIZE)) {
+        die(image);
+    }
+    close(fd);
+    bench_all(server, drive ? drive : file, dir, seconds, json);
+    unlink(image);
+    rmdir(dir);
+    return 0;
+}
