@@ -308,3 +308,23 @@ def test_refused_clients_do_not_keep_the_next_one_out(servers):
             pass
         client.close()
     assert identity(path) == EDU_ID
+
+
+# --- the machine ---
+
+def test_the_machine_has_devices_and_monitors_and_nothing_else(servers, tmp_path):
+    """QMP, HMP and qtest as on any machine; no CPU, no RAM."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "qtest"))
+    listener.listen(1)
+    server = servers(*edu(), "-qtest", f"unix:{tmp_path}/qtest", "-qtest-log", os.devnull)
+    conn, _ = listener.accept()
+    with conn, conn.makefile("rw") as qtest:
+        qtest.write("readl 0x1000\n")
+        qtest.flush()
+        assert qtest.readline().split() == ["OK", "0x00000000ffffffff"]
+    listener.close()
+    assert "running" in server.ok("human-monitor-command", command_line="info status")
+    assert "1234:11e8" in server.ok("human-monitor-command", command_line="info pci")
+    assert server.ok("query-cpus-fast") == []
+    assert identity(server.serve("edu0")) == EDU_ID
