@@ -251,7 +251,9 @@ static void test_errors(void **state)
 
     enable(f);
     create_io(f, 0);
-    other.nsid = 7;
+    other.nsid = 7; /* inactive */
+    assert_int_equal(run(f, &f->io, other), 0x002 | DNR);
+    other.nsid = 300; /* beyond the number of namespaces */
     assert_int_equal(run(f, &f->io, other), 0x00b | DNR);
     assert_int_equal(run(f, &f->io, rw(0x7f, 0, 1, BUF, 0)), 0x001 | DNR);
     assert_int_equal(run(f, &f->io, rw(IO_READ, DISK_SIZE / 512, 1, BUF, 0)), 0x080 | DNR);
