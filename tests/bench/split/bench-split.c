@@ -4,9 +4,10 @@
  * makes them, and in a server, over the socket and shared memory.  Doorbells of the server are messages without reply,
  * or values in shared memory with an eventfd.  The driver polls its completion queues, so no interrupt is in the way.
  *
- *   bench-split --server QEMU [--drive OPTIONS] [--seconds N] [--json]
+ *   bench-split --server QEMU [--drive OPTIONS] [--object OPTIONS] [--seconds N] [--json]
  *
- * OPTIONS are those of -drive after id=d0; default: a file of 64 MiB.  Prints operations per second of 4 KiB random reads and
+ * --drive are the options of -drive after id=d0 (default: a file of 64 MiB), --object more options of the object, like
+ * poll-us=0.  Prints operations per second of 4 KiB random reads and
  * writes at depth 1 and 32, their ratio to the same driver in process, and the server's memory, start and idle CPU.
  */
 #include <errno.h>
@@ -316,10 +317,11 @@ static void split_connect(Link *l, const char *path)
     split_write(l, 7, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, false);
 }
 
-static double split_start(Link *l, const char *server, const char *drive, const char *path)
+static double split_start(Link *l, const char *server, const char *drive, const char *more, const char *path)
 {
     g_autofree char *drive_opt = g_strdup_printf("id=d0,if=none,%s", drive);
-    g_autofree char *object = g_strdup_printf("x-vfio-user-server,id=vfu0,type=unix,path=%s,device=nvme0", path);
+    g_autofree char *object = g_strdup_printf("x-vfio-user-server,id=vfu0,type=unix,path=%s,device=nvme0%s%s", path,
+                                              more ? "," : "", more ? more : "");
     double begin = now();
 
     l->pid = fork();
@@ -501,13 +503,13 @@ static void bench_rows(Link *local, Link *split, double seconds, struct json_obj
     }
 }
 
-static void bench_all(const char *server, const char *drive, const char *dir, double seconds, bool json)
+static void bench_all(const char *server, const char *drive, const char *more, const char *dir, double seconds, bool json)
 {
     g_autofree char *path = g_build_filename(dir, "bench.sock", NULL);
     struct json_object *out = json_object_new_object();
     Link local = {.name = "in process", .reg_get = local_get, .reg_set = local_set, .bell = local_bell};
     Link split = {.name = "split", .reg_get = split_get, .reg_set = split_set, .bell = message_bell};
-    double start = number(out, "start-ms", split_start(&split, server, drive, path)), memory, idle;
+    double start = number(out, "start-ms", split_start(&split, server, drive, more, path)), memory, idle;
 
     split_connect(&split, path);
     memory = number(out, "private-mib", private_mib(split.pid));
@@ -529,11 +531,12 @@ static void bench_all(const char *server, const char *drive, const char *dir, do
 int main(int argc, char **argv)
 {
     g_autofree char *dir = g_dir_make_tmp("bench-split-XXXXXX", NULL), *image = g_build_filename(dir, "disk.img", NULL);
-    g_autofree char *file = g_strdup_printf("file=%s,format=raw,locking=off", image), *server = NULL, *drive = NULL;
+    g_autofree char *file = g_strdup_printf("file=%s,format=raw,locking=off", image), *server = NULL, *drive = NULL, *more = NULL;
     gboolean json = FALSE;
     double seconds = 2;
     const GOptionEntry options[] = {{"server", 0, 0, G_OPTION_ARG_FILENAME, &server, "the emulator", "QEMU"},
                                     {"drive", 0, 0, G_OPTION_ARG_STRING, &drive, "options of -drive", "OPTIONS"},
+                                    {"object", 0, 0, G_OPTION_ARG_STRING, &more, "options of the object", "OPTIONS"},
                                     {"seconds", 0, 0, G_OPTION_ARG_DOUBLE, &seconds, "of each run", "N"},
                                     {"json", 0, 0, G_OPTION_ARG_NONE, &json, "one line of JSON", NULL},
                                     {NULL, 0, 0, 0, NULL, NULL, NULL}};
@@ -542,7 +545,8 @@ int main(int argc, char **argv)
 
     g_option_context_add_main_entries(context, options, NULL);
     if (!g_option_context_parse(context, &argc, &argv, NULL) || !server) {
-        fprintf(stderr, "usage: bench-split --server QEMU [--drive OPTIONS] [--seconds N] [--json]\n");
+        fprintf(stderr, "usage: bench-split --server QEMU [--drive OPTIONS] [--object OPTIONS] [--seconds N]"
+                        " [--json]\n");
         return 2;
     }
     fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -550,7 +554,7 @@ int main(int argc, char **argv)
         die(image);
     }
     close(fd);
-    bench_all(server, drive ? drive : file, dir, seconds, json);
+    bench_all(server, drive ? drive : file, more, dir, seconds, json);
     unlink(image);
     rmdir(dir);
     return 0;
