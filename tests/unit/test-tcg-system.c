@@ -810,6 +810,7 @@ static void test_init_and_sipi(void **state)
     rig_reset(rig, RIG_LONG, 0);
     rig->s.wait_sipi = 1;
     rig->s.lstar = 0x1234;
+    rig->ram[0] = 0xf4; /* there is no firmware: the #GP of the fetch leads to 0:0 */
     x86_cpu_set_irq(rig->cpu, X86_IRQ_NMI, true); /* waits, too */
     rig_apply(rig);
     assert_false(x86_cpu_has_work(rig->cpu));

@@ -8,6 +8,7 @@
 #define ACCEL_TCG_JIT_ASM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
