@@ -12,7 +12,7 @@
 #include "accel/tcg/core/state.h"
 #include "accel/tcg/jit/jit.h"
 
-#define BLOCK_BYTES_MAX (64u << 20)
+#define BLOCK_BYTES_MAX (128u << 20)
 
 static unsigned block_hash(uint64_t phys, uint32_t mode)
 {
@@ -63,57 +63,88 @@ static void block_kill(X86Cpu *cpu, Block *block)
 
 void x86_code_invalidate_page(X86Cpu *cpu, uint64_t phys)
 {
-    CodePage **link = &cpu->pages[(phys >> X86_PAGE_BITS) % PAGE_HASH_SIZE];
-    CodePage *page;
+    CodePage *page = x86_code_page(cpu, phys);
 
-    while (*link && (*link)->phys != phys) {
-        link = &(*link)->next;
-    }
-    page = *link;
-    if (!page) {
-        return;
-    }
-    for (Block *block = page->blocks, *next; block; block = next) {
+    for (Block *block = page ? page->blocks : NULL, *next; block; block = next) {
         next = block->page_next;
         block_kill(cpu, block);
     }
-    *link = page->next;
-    free(page->copy);
-    free(page);
+    if (page) {
+        page->blocks = NULL;
+    }
+}
+
+bool x86_code_allows_write(X86Cpu *cpu, uint64_t phys, TlbEntry *place)
+{
+    CodePage *page = x86_code_page(cpu, phys);
+
+    if (page && !page->blocks) {
+        page->many_writers |= page->writer && page->writer != place;
+        page->writer = place;
+    }
+    return !page || !page->blocks;
 }
 
 void x86_code_page_check(X86Cpu *cpu, uint64_t phys, const uint8_t *host)
 {
     CodePage *page = x86_code_page(cpu, phys);
 
-    if (page && memcmp(page->copy, host, X86_PAGE_SIZE)) {
+    if (page && page->blocks && memcmp(page->copy, host, X86_PAGE_SIZE)) {
         x86_code_invalidate_page(cpu, phys);
     }
 }
 
-static CodePage *code_page_add(X86Cpu *cpu, uint64_t phys, const uint8_t *host)
+static CodePage *code_page_new(X86Cpu *cpu, uint64_t phys)
 {
-    CodePage *page = x86_code_page(cpu, phys);
-    CodePage **head = &cpu->pages[(phys >> X86_PAGE_BITS) % PAGE_HASH_SIZE];
+    CodePage *page = calloc(1, sizeof(*page)), **head = &cpu->pages[(phys >> X86_PAGE_BITS) % PAGE_HASH_SIZE];
 
-    if (page) {
-        return page;
-    }
-    page = calloc(1, sizeof(*page));
     page->phys = phys;
     page->copy = malloc(X86_PAGE_SIZE);
-    memcpy(page->copy, host, X86_PAGE_SIZE);
+    page->many_writers = true; /* nobody has looked yet */
     page->next = *head;
     *head = page;
-    /* Linear aliases of the page may be in the write TLB. */
+    cpu->block_bytes += sizeof(*page) + X86_PAGE_SIZE;
+    return page;
+}
+
+static bool entry_writes(const TlbEntry *e, const uint8_t *host)
+{
+    return e->wr != TLB_NONE && e->wr + e->addend == (uintptr_t)host;
+}
+
+/* Takes a page, whose linear aliases may be many, out of the write TLB. */
+static void code_page_protect(X86Cpu *cpu, CodePage *page, const uint8_t *host)
+{
+    TlbEntry *writer = page->writer;
+
+    page->writer = NULL;
+    if (!page->many_writers && (!writer || entry_writes(writer, host))) {
+        if (writer) {
+            writer->wr = TLB_NONE;
+        }
+        return;
+    }
+    page->many_writers = false;
     for (unsigned i = 0; i < TLB_EMPTY; i++) {
         for (unsigned n = 0; n < TLB_ALL; n++) {
-            TlbEntry *e = &cpu->tlbs[i][n];
-
-            if (e->wr != TLB_NONE && e->wr + e->addend == (uintptr_t)host) {
-                e->wr = TLB_NONE;
+            if (entry_writes(&cpu->tlbs[i][n], host)) {
+                cpu->tlbs[i][n].wr = TLB_NONE;
             }
         }
+    }
+}
+
+/* The page of a block that is about to be added. */
+static CodePage *code_page_get(X86Cpu *cpu, uint64_t phys, const uint8_t *host)
+{
+    CodePage *page = x86_code_page(cpu, phys);
+
+    if (!page) {
+        page = code_page_new(cpu, phys);
+    }
+    if (!page->blocks) {
+        memcpy(page->copy, host, X86_PAGE_SIZE);
+        code_page_protect(cpu, page, host);
     }
     return page;
 }
@@ -139,7 +170,7 @@ static Block *block_insert(X86Cpu *cpu, uint64_t linear)
     size_t size = sizeof(Block) + (from->count + 1u) * sizeof(Op);
     Block *block = malloc(size);
     FetchEntry *f = x86_fetch_page(cpu, linear);
-    CodePage *page = code_page_add(cpu, f->phys, f->host);
+    CodePage *page = code_page_get(cpu, f->phys, f->host);
     unsigned h = block_hash(from->phys, from->mode);
 
     memcpy(block, from, size);
@@ -194,7 +225,12 @@ void x86_blocks_flush(X86Cpu *cpu)
 {
     for (unsigned i = 0; i < PAGE_HASH_SIZE; i++) {
         while (cpu->pages[i]) {
-            x86_code_invalidate_page(cpu, cpu->pages[i]->phys);
+            CodePage *page = cpu->pages[i];
+
+            x86_code_invalidate_page(cpu, page->phys);
+            cpu->pages[i] = page->next;
+            free(page->copy);
+            free(page);
         }
     }
     while (cpu->graveyard) {

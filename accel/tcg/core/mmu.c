@@ -510,8 +510,9 @@ static uint8_t *resolve(X86Cpu *cpu, uint64_t linear, int access, bool user, uin
     unsigned which = x86_tlb_index(cpu, user);
     const TlbEntry *hit = tlb_find(cpu, linear, which, write);
     const X86BusPage *page;
-    CodePage *code;
+    TlbEntry *place;
     Translation t;
+    bool writable;
 
     if (hit) {
         return (uint8_t *)(linear + hit->addend);
@@ -524,12 +525,13 @@ static uint8_t *resolve(X86Cpu *cpu, uint64_t linear, int access, bool user, uin
     if (write) {
         log_write(cpu, t.gpa);
     }
-    code = x86_code_page(cpu, t.gpa & X86_PAGE_MASK);
-    if (code && write) {
+    if (write) {
         x86_code_invalidate_page(cpu, t.gpa & X86_PAGE_MASK);
-        code = NULL;
     }
-    tlb_fill(cpu, tlb_slot(cpu, which, linear), linear & X86_PAGE_MASK, page->host, page->writable && t.writable && !code && (write || !cpu->log_writes), t.global);
+    place = tlb_slot(cpu, which, linear);
+    writable = page->writable && t.writable && (write || !cpu->log_writes) &&
+               x86_code_allows_write(cpu, t.gpa & X86_PAGE_MASK, place);
+    tlb_fill(cpu, place, linear & X86_PAGE_MASK, page->host, writable, t.global);
     return page->host + (linear & 0xfff);
 }
 

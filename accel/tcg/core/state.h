@@ -207,13 +207,15 @@ typedef struct JumpEntry {
 typedef struct CodePage {
     struct CodePage *next;
     uint64_t phys;
-    Block *blocks;
+    Block *blocks;       /* NULL: the page was written; it may be in the write TLB until there are blocks again */
+    TlbEntry *writer;    /* which put it there, if only one place did */
+    bool many_writers;
     uint8_t *copy;       /* the page's bytes when its blocks were decoded */
 } CodePage;
 
 #define BLOCK_HASH_BITS 17
 #define BLOCK_HASH_SIZE (1u << BLOCK_HASH_BITS)
-#define PAGE_HASH_SIZE 1024
+#define PAGE_HASH_SIZE 16384
 
 /* Bits of X86Cpu.pending. */
 enum {
@@ -348,7 +350,9 @@ void x86_phys_write(X86Cpu *cpu, uint64_t gpa, uint64_t val, unsigned size);
 
 /* --- block.c --- */
 Block *x86_block_find(X86Cpu *cpu, uint64_t rip);
-CodePage *x86_code_page(X86Cpu *cpu, uint64_t phys);
+CodePage *x86_code_page(X86Cpu *cpu, uint64_t phys); /* which has or had blocks, or NULL */
+/* May the page be in the write TLB, in that place? */
+bool x86_code_allows_write(X86Cpu *cpu, uint64_t phys, TlbEntry *place);
 void x86_code_invalidate_page(X86Cpu *cpu, uint64_t phys);
 void x86_code_page_check(X86Cpu *cpu, uint64_t phys, const uint8_t *host);
 void x86_blocks_flush(X86Cpu *cpu);
