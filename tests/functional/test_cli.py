@@ -86,6 +86,7 @@ BAD = [
     (["-machine", "q35,=x"], ["-machine"]),
     (["-machine", "{broken"], ["-machine", "JSON"]),
     (["-accel", "kvn"], ["-accel", "kvn"]), (["-accel", "tcg,thread=single"], ["-accel", "thread"]), (["-accel", ""], ["-accel"]),
+    (["-accel", "tcg,jit=maybe"], ["jit=maybe", "jit=on|off"]),
     (["-machine", "accel=none"], ["none"]),
     (["-accel", "tcg", "-cpu", "no-such-cpu"], ["-cpu", "no-such-cpu"]),
     (["-m", "0"], ["-m"]), (["-m", "x"], ["-m", "x"]), (["-m", "-5"], ["-m"]), (["-m", "99999999999T"], ["-m"]),
