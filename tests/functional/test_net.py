@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest copies a file through its network card and -netdev user: the card in process and in another process."""
+import concurrent.futures
 import functools
 import hashlib
 import http.server
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import threading
@@ -34,6 +36,7 @@ wget -q -O /tmp/file http://10.0.2.2:%(port)d/file; echo test: wget $?
 echo test: sum $(md5sum /tmp/file | cut -d' ' -f1)
 (printf 'POST /back HTTP/1.0\\r\\nContent-Length: %%d\\r\\n\\r\\n' $(stat -c %%s /tmp/file); cat /tmp/file) |
     nc 10.0.2.2 %(port)d | sed -n 's/^HTTP[^ ]* /test: post /p'
+echo hello from the guest | timeout 120 nc -l -p 7777 >/dev/null
 echo test: errors $(cat /sys/class/net/eth0/statistics/*_errors | tr '\\n' ' ')
 """
 
@@ -68,6 +71,25 @@ def web_fixture(tmp_path):
     server.server_close()
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def ask_guest(port, stop):
+    """What the guest says at its port 7777, which the host sees at `port`; asks until it is there, or `stop` is set."""
+    heard = b""
+    while not heard and not stop.wait(0.2):
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as s:
+                s.shutdown(socket.SHUT_WR)
+                heard = s.recv(100)
+        except OSError:
+            pass
+    return heard.decode()
+
+
 def boot(tmp_path, card, script, args):
     vmlinuz, modules = guest.kernel_with_modules(CARDS[card][1], CARDS[card][0])
     initrd = guest.initramfs(tmp_path / "initrd.gz", guest.PROLOGUE + script + "\npoweroff -f\n",
@@ -90,9 +112,12 @@ def word(out, key):
 @pytest.mark.parametrize("where", ["in-process", "remote"])
 @pytest.mark.parametrize("card", CARDS)
 def test_copy(tmp_path, web, card, where):
-    netdev = ["-netdev", "user,id=n0"]
+    port, stop = free_port(), threading.Event()
+    netdev = ["-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:{port}-:7777"]
     device = f"{card},netdev=n0,mac=52:54:00:ab:cd:ef"
     script = COPY % {"modules": " ".join(CARDS[card][1]), "port": web.server_port}
+    pool = concurrent.futures.ThreadPoolExecutor()
+    heard = pool.submit(ask_guest, port, stop)
     if where == "in-process":
         out = boot(tmp_path, card, script, [*netdev, "-device", device])
     else:
@@ -105,8 +130,10 @@ def test_copy(tmp_path, web, card, where):
                 time.sleep(0.01)
             out = boot(tmp_path, card, script, ["-device", f"vfio-user-pci,socket={sock}"])
             assert server.wait() == 0
+    stop.set()
     want = hashlib.md5((tmp_path / "www/file").read_bytes()).hexdigest()
     assert word(out, "test: mac ") == "52:54:00:ab:cd:ef"
     assert word(out, "test: wget ") == "0" and word(out, "test: sum ") == want, out[-3000:]
     assert word(out, "test: post ").startswith("200") and web.posted == want, out[-3000:]
+    assert heard.result() == "hello from the guest\n"
     assert set(word(out, "test: errors ").split()) == {"0"}
