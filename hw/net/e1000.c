@@ -531,4 +531,5 @@ const PciModel e1000_model = {
     .start = e1000_start,
     .reset = e1000_reset,
     .stop = e1000_stop,
+    .main_loop = true, /* network back ends call from there */
 };

@@ -463,4 +463,5 @@ const PciModel virtio_net_pci_model = {
     .stop = net_stop,
     .config_read = virtio_pci_config_read,
     .config_written = virtio_pci_config_written,
+    .main_loop = true, /* network back ends call from there */
 };

@@ -24,7 +24,9 @@ def eventfd():
 
 def signals(fd):
     """How often an eventfd was signalled since the last look."""
-    return os.eventfd_read(fd) if select.select([fd], [], [], 0)[0] else 0
+    ready = select.poll()  # select() knows no descriptors beyond 1023
+    ready.register(fd, select.POLLIN)
+    return os.eventfd_read(fd) if ready.poll(0) else 0
 
 
 def config(server, offset, data):
