@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -91,6 +92,30 @@ static void remove_stale(const struct sockaddr_un *addr)
     close(fd);
 }
 
+/* The name appears when somebody listens: who waits for the file to be there may connect at once. */
+static int listen_then_name(const struct sockaddr_un *addr)
+{
+    struct sockaddr_un early = *addr;
+    int len = snprintf(early.sun_path, sizeof(early.sun_path), "%s.%d", addr->sun_path, (int)getpid());
+    int fd, err;
+
+    if (len >= (int)sizeof(early.sun_path)) {
+        return listen_at(AF_UNIX, addr, sizeof(*addr)); /* no room for the other name */
+    }
+    unlink(early.sun_path);
+    fd = listen_at(AF_UNIX, &early, sizeof(early));
+    err = fd >= 0 && link(early.sun_path, addr->sun_path) < 0 ? errno : 0;
+    if (fd >= 0) {
+        unlink(early.sun_path);
+    }
+    if (err) {
+        close(fd);
+        errno = err == EEXIST ? EADDRINUSE : err;
+        return -1;
+    }
+    return fd;
+}
+
 static int listen_unix(const Address *a, GError **error)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -105,7 +130,7 @@ static int listen_unix(const Address *a, GError **error)
     }
     strcpy(addr.sun_path, path);
     remove_stale(&addr);
-    fd = listen_at(AF_UNIX, &addr, sizeof(addr));
+    fd = listen_then_name(&addr);
     return fd < 0 ? address_error(a, -1, errno, what, error) : fd;
 }
 
