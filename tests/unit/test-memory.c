@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Unit tests of core/memory*.c: rendering, dispatch, listeners, ioeventfds, dirty pages, concurrency. */
+/*
+ * Unit tests of core/memory*.c: rendering, dispatch, listeners, ioeventfds, dirty pages, concurrency.  Longer than a file
+ * should be because all of them share one world, which is most of what a reader has to learn.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -2,6 +2,7 @@
 /*
  * Unit tests of hw/nvme/: the controller on a bare PCI bus, driven through its registers and queues as a
  * driver does (NVMe 1.4, 7.6.1), with RAM at 0 and, at REMOTE, memory that can only be reached by calls.
+ * Longer than a file should be because the driver in it is what every test needs.
  */
 #include <setjmp.h>
 #include <stdarg.h>
