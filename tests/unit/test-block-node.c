@@ -432,25 +432,27 @@ static void test_resize(void **state)
 typedef struct NbdServer {
     GPid pid;
     char *socket;
+    char *pidfile; /* nbdkit writes it once it listens: the socket's name is there before that */
 } NbdServer;
 
 static NbdServer nbd_server(World *w, const char *filter, const char *plugin, const char *arg)
 {
-    NbdServer s = {.socket = g_build_filename(w->dir, "nbd.sock", NULL)};
+    NbdServer s = {.socket = g_build_filename(w->dir, "nbd.sock", NULL),
+                   .pidfile = g_build_filename(w->dir, "nbd.pid", NULL)};
     g_autofree char *with_filter = filter ? g_strdup_printf("--filter=%s", filter) : NULL;
-    const char *argv[] = {"nbdkit", "-f", "-U", s.socket, plugin, arg, NULL, NULL};
+    const char *argv[] = {"nbdkit", "-f", "-U", s.socket, "-P", s.pidfile, plugin, arg, NULL, NULL};
     GError *error = NULL;
 
     if (filter) {
-        argv[4] = with_filter;
-        argv[5] = plugin;
-        argv[6] = arg;
+        argv[6] = with_filter;
+        argv[7] = plugin;
+        argv[8] = arg;
     }
     if (!g_spawn_async(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &s.pid,
                        &error)) {
         fail_msg("%s", error->message);
     }
-    while (access(s.socket, F_OK)) {
+    while (access(s.pidfile, F_OK)) {
         g_usleep(1000);
     }
     return s;
@@ -461,7 +463,9 @@ static void nbd_server_end(NbdServer *s)
     kill(s->pid, SIGKILL);
     waitpid(s->pid, NULL, 0);
     unlink(s->socket);
+    unlink(s->pidfile);
     g_free(s->socket);
+    g_free(s->pidfile);
 }
 
 static void test_nbd(void **state)
