@@ -321,14 +321,28 @@ bool net_link_up(const NetBackend *net)
     return !net->link_down;
 }
 
+/* Takes the lock of the card's loop, which comes before the main loop's. */
+static EventLoop *net_enter(NetBackend *net)
+{
+    EventLoop *main_loop = net->obj.machine->main_loop, *loop = net->loop ? net->loop : main_loop;
+    unsigned depth = loop == main_loop ? 0 : loop_release(main_loop);
+
+    loop_lock(loop);
+    loop_reacquire(main_loop, depth);
+    return loop;
+}
+
 void net_set_link(NetBackend *net, bool up)
 {
+    EventLoop *loop = net_enter(net);
+
     if (net->link_down == up) {
         net->link_down = !up;
         if (net->frontend && net->frontend->link_changed) {
             net->frontend->link_changed(net->opaque, up);
         }
     }
+    loop_unlock(loop);
 }
 
 /* --- frames --- */

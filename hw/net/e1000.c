@@ -419,6 +419,16 @@ static const Prop e1000_props[] = {
     PROP_END,
 };
 
+/* What a client left in shared memory and has not signalled yet. */
+static void e1000_pre_save(void *instance)
+{
+    E1000 *e = instance;
+
+    for (unsigned n = 0; n < G_N_ELEMENTS(e1000_doorbell_regs); n++) {
+        e1000_doorbell_fetch(e, n);
+    }
+}
+
 static bool e1000_post_load(void *instance, uint32_t version, GError **error)
 {
     E1000 *e = instance;
@@ -428,6 +438,9 @@ static bool e1000_post_load(void *instance, uint32_t version, GError **error)
         error_set(error, "%s: saved packet or EEPROM instruction is out of range (%u bytes, %u and %u bits)",
                   e->pci.dev.obj.id, e->tx.len, e->eeprom.in_bits, e->eeprom.out_bits);
         return false;
+    }
+    for (unsigned n = 0; n < G_N_ELEMENTS(e1000_doorbell_regs); n++) {
+        e1000_doorbell_store(e, n, *e1000_reg(e, e1000_doorbell_regs[n]));
     }
     e1000_irq_restore(e);
     e1000_delay_restore(&e->autoneg);
@@ -509,7 +522,7 @@ static const StateField e1000_fields[] = {
 };
 
 static const StateTable e1000_state = {
-    .name = "e1000", .version = 1, .fields = e1000_fields, .post_load = e1000_post_load};
+    .name = "e1000", .version = 1, .fields = e1000_fields, .pre_save = e1000_pre_save, .post_load = e1000_post_load};
 
 const PciModel e1000_model = {
     .dev = {.name = "e1000",
@@ -531,5 +544,4 @@ const PciModel e1000_model = {
     .start = e1000_start,
     .reset = e1000_reset,
     .stop = e1000_stop,
-    .main_loop = true, /* network back ends call from there */
 };

@@ -180,7 +180,7 @@ static bool server_start(Object *obj, GError **error)
         return false;
     }
     s->slot = remote_slot(s->dev);
-    s->doorbell_memory = s->doorbell_event = -1;
+    s->doorbell_memory = -1;
     s->sink.owner = obj->id;
     if (!remote_slot_attach(s->slot, &s->sink, error)) {
         g_prefix_error(error, "x-vfio-user-server %s: device=%s: ", obj->id, s->device);

@@ -25,6 +25,17 @@ typedef struct VfuDma {
     pthread_cond_t idle;
 } VfuDma;
 
+/* An eventfd that stands for doorbells index, index + (number of eventfds), ... of the device. */
+typedef struct VfuBell {
+    struct VfuServer *server;
+    unsigned index;
+    int fd;
+    LoopFd *watch;
+} VfuBell;
+
+/* Clients take at least 16 fds of a reply, as those known do; each queue of common devices has one of its own. */
+#define VFU_BELLS 8
+
 typedef struct VfuServer {
     Object obj;
     /* properties */
@@ -48,8 +59,9 @@ typedef struct VfuServer {
     VfuDma dma;
     AddressSpace *bar_as[PCI_REGION_COUNT];
     uint32_t bar_shared;  /* bit a BAR: the client may map parts */
-    LoopFd *doorbell_watch;
-    int doorbell_memory, doorbell_event; /* -1: none */
+    VfuBell bells[VFU_BELLS];
+    unsigned bell_count;
+    int doorbell_memory; /* -1: none */
 } VfuServer;
 
 extern TraceEvent vfu_server_trace[];

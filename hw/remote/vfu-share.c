@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the client may map of a served function: RAM-backed parts of BARs (sparse areas; registers and the MSI-X table
- * stay messages), and doorbells, whose values it leaves in shared memory before it signals an eventfd (vfio-user:
- * REGION_IO_FDS with shadow memory).  Each client gets pages of its own: one that has left reaches nothing of the next.
+ * stay messages), and doorbells: an eventfd, before whose signal the value, where it matters, is left in shared memory
+ * (vfio-user: REGION_IO_FDS without and with shadow memory).  Each client gets pages of its own: one that has left reaches nothing of the next.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -117,38 +117,77 @@ static size_t doorbell_size(const PciDoorbells *d)
     return (d->count * sizeof(uint32_t) + PAGE_SIZE - 1) & ~(size_t)(PAGE_SIZE - 1);
 }
 
-static void doorbell_event(void *opaque)
+static void bell_signalled(void *opaque)
 {
-    VfuServer *s = opaque;
+    VfuBell *bell = opaque;
+    VfuServer *s = bell->server;
+    PciDoorbells *d = &s->dev->doorbells;
     uint64_t count;
 
-    if (read(s->doorbell_event, &count, sizeof(count)) == sizeof(count)) {
-        s->dev->doorbells.rung(s->dev);
+    if (read(bell->fd, &count, sizeof(count)) != sizeof(count)) {
+        return;
     }
+    if (d->rung) {
+        d->rung(s->dev);
+        return;
+    }
+    for (unsigned n = bell->index; n < d->count; n += s->bell_count) {
+        d->signalled(s->dev, n);
+    }
+}
+
+static bool bells_init(VfuServer *s, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        VfuBell *bell = &s->bells[i];
+
+        *bell = (VfuBell){.server = s, .index = i, .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+        if (bell->fd < 0) {
+            return false;
+        }
+        s->bell_count++;
+        bell->watch = loop_add_fd(s->loop, bell->fd, bell_signalled, NULL, bell);
+    }
+    return true;
+}
+
+static bool doorbell_values_init(VfuServer *s)
+{
+    PciDoorbells *d = &s->dev->doorbells;
+    void *values;
+
+    s->doorbell_memory = sealed_memory("doorbells", doorbell_size(d));
+    values = s->doorbell_memory < 0 ? MAP_FAILED
+                                    : mmap(NULL, doorbell_size(d), PROT_READ | PROT_WRITE, MAP_SHARED, s->doorbell_memory, 0);
+    d->values = values == MAP_FAILED ? NULL : values;
+    return d->values;
+}
+
+static int doorbell_offer(VfuServer *s, unsigned n)
+{
+    const PciDoorbells *d = &s->dev->doorbells;
+    size_t offset = d->offset + (size_t)n * d->stride;
+    int fd = s->bells[n % s->bell_count].fd;
+
+    return d->rung ? vfu_create_ioeventfd(s->ctx, d->bar, fd, offset, sizeof(uint32_t), 0, 0, s->doorbell_memory,
+                                          n * sizeof(uint32_t))
+                   : vfu_create_ioeventfd(s->ctx, d->bar, fd, offset, d->signal_size, 0, 0, -1, 0);
 }
 
 bool vfu_server_doorbells_init(VfuServer *s, GError **error)
 {
     PciDoorbells *d = &s->dev->doorbells;
-    void *values;
     int err = 0;
 
     if (!d->count) {
         return true;
     }
-    s->doorbell_memory = sealed_memory("doorbells", doorbell_size(d));
-    s->doorbell_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    values = s->doorbell_memory < 0 ? MAP_FAILED
-                                    : mmap(NULL, doorbell_size(d), PROT_READ | PROT_WRITE, MAP_SHARED, s->doorbell_memory, 0);
-    if (values == MAP_FAILED || s->doorbell_event < 0) {
+    if (!bells_init(s, d->rung ? 1 : MIN(d->count, VFU_BELLS)) || (d->rung && !doorbell_values_init(s))) {
         error_set_errno(error, errno, "x-vfio-user-server %s: cannot share doorbells", s->obj.id);
         return false;
     }
-    d->values = values;
-    s->doorbell_watch = loop_add_fd(s->loop, s->doorbell_event, doorbell_event, NULL, s);
     for (unsigned i = 0; i < d->count && !err; i++) {
-        err = vfu_create_ioeventfd(s->ctx, d->bar, s->doorbell_event, d->offset + (size_t)i * d->stride, sizeof(uint32_t),
-                                   0, 0, s->doorbell_memory, i * sizeof(uint32_t));
+        err = doorbell_offer(s, i);
     }
     if (err) {
         error_set_errno(error, errno, "x-vfio-user-server %s: cannot offer doorbells", s->obj.id);
@@ -159,25 +198,30 @@ bool vfu_server_doorbells_init(VfuServer *s, GError **error)
 static void doorbells_renew(VfuServer *s)
 {
     PciDoorbells *d = &s->dev->doorbells;
-    int fresh;
 
-    if (!d->values) {
-        return;
+    if (d->values) {
+        memory_renew(d->values, doorbell_size(d), s->doorbell_memory, 0);
     }
-    memory_renew(d->values, doorbell_size(d), s->doorbell_memory, 0);
-    fresh = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (fresh < 0) {
-        g_error("x-vfio-user-server: no eventfd for the next client: %s", g_strerror(errno));
+    for (unsigned i = 0; i < s->bell_count; i++) {
+        int fresh = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+        if (fresh < 0) {
+            g_error("x-vfio-user-server: no eventfd for the next client: %s", g_strerror(errno));
+        }
+        dup3(fresh, s->bells[i].fd, O_CLOEXEC);
+        close(fresh);
     }
-    dup3(fresh, s->doorbell_event, O_CLOEXEC);
-    close(fresh);
 }
 
 void vfu_server_doorbells_cleanup(VfuServer *s)
 {
     PciDoorbells *d = &s->dev->doorbells;
 
-    g_clear_pointer(&s->doorbell_watch, loop_remove_fd);
+    for (unsigned i = 0; i < s->bell_count; i++) {
+        loop_remove_fd(s->bells[i].watch);
+        close(s->bells[i].fd);
+    }
+    s->bell_count = 0;
     if (d->values) {
         munmap(d->values, doorbell_size(d));
         d->values = NULL;
@@ -185,10 +229,7 @@ void vfu_server_doorbells_cleanup(VfuServer *s)
     if (s->doorbell_memory >= 0) {
         close(s->doorbell_memory);
     }
-    if (s->doorbell_event >= 0) {
-        close(s->doorbell_event);
-    }
-    s->doorbell_memory = s->doorbell_event = -1;
+    s->doorbell_memory = -1;
 }
 
 void vfu_server_share_renew(VfuServer *s)

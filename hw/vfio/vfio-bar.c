@@ -39,9 +39,6 @@ static bool doorbell_shadow(const VfioBar *bar, HwAddr addr, unsigned size, uint
 {
     const uint64_t one = 1;
 
-    if (!__atomic_load_n(&bar->dev->maps_enabled, __ATOMIC_RELAXED)) {
-        return false;
-    }
     for (unsigned i = 0; i < bar->doorbell_count; i++) {
         const VfioRegionIoFd *d = &bar->doorbells[i];
 

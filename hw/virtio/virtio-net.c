@@ -401,7 +401,6 @@ static void net_stop(PciDevice *dev)
 
     if (n->net) {
         net_detach(n->net);
-        n->net = NULL;
     }
     virtio_pci_stop(&n->vp);
 }
@@ -463,5 +462,4 @@ const PciModel virtio_net_pci_model = {
     .stop = net_stop,
     .config_read = virtio_pci_config_read,
     .config_written = virtio_pci_config_written,
-    .main_loop = true, /* network back ends call from there */
 };

@@ -18,6 +18,7 @@
 #define MODERN_DEVICE   0x2000
 #define MODERN_NOTIFY   0x3000
 #define NOTIFY_STRIDE   4
+#define NOTIFY_SIZE     2 /* bytes of a notification without VIRTIO_F_NOTIFICATION_DATA */
 #define COMMON_LEN      56
 #define MSIX_BAR        1
 #define MSIX_PBA        0x800
@@ -664,6 +665,22 @@ static void queue_run(void *opaque)
     }
 }
 
+static void queue_signalled(PciDevice *dev, unsigned n)
+{
+    queue_run(&((VirtioPci *)dev)->queues[n]);
+}
+
+/* The queue's number is in the address of its notification already (4.1.4.4). */
+static void offer_doorbells(VirtioPci *vp)
+{
+    vp->pci.doorbells = (PciDoorbells){.bar = MODERN_BAR,
+                                       .offset = MODERN_NOTIFY,
+                                       .stride = NOTIFY_STRIDE,
+                                       .count = vp->num_queues,
+                                       .signal_size = NOTIFY_SIZE,
+                                       .signalled = queue_signalled};
+}
+
 bool virtio_pci_start(VirtioPci *vp, const VirtioType *type, unsigned num_queues, const uint16_t *queue_sizes,
                       GError **error)
 {
@@ -689,6 +706,7 @@ bool virtio_pci_start(VirtioPci *vp, const VirtioType *type, unsigned num_queues
     set_ids(vp);
     if (vp->modern) {
         add_modern(vp);
+        offer_doorbells(vp);
     }
     if (vp->legacy) {
         add_legacy(vp);

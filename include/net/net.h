@@ -8,7 +8,8 @@
  * reading its source when the queue is full.  Frames a source cannot take wait likewise; more are dropped, as
  * on a wire.
  *
- * Context: the home loop of the card (its lock held), or the main loop while there is none.
+ * Context: the home loop of the card (its lock held), where all of a back end's work is done; the main loop while there
+ * is no card, and where a function says so.
  */
 #ifndef NET_NET_H
 #define NET_NET_H
@@ -56,7 +57,7 @@ void net_send(NetBackend *net, const void *frame, size_t len);
 void net_can_receive(NetBackend *net);
 
 bool net_link_up(const NetBackend *net);
-/* set_link: pulls or plugs the cable. */
+/* set_link: pulls or plugs the cable.  Main loop. */
 void net_set_link(NetBackend *net, bool up);
 
 const char *net_id(const NetBackend *net);

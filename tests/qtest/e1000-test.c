@@ -578,6 +578,61 @@ static void test_link(void **state)
     assert_true(QTEST_WAIT(get(f, STATUS) & 2));
 }
 
+/* Requests the client has sent to the server. */
+static int64_t messages_sent(Fixture *f)
+{
+    struct json_object *reply = qtest_qmp(f->qts, "{'execute': 'qom-get', 'arguments': {"
+                                                  "'path': '/machine/peripheral/dev0', 'property': 'messages-sent'}}");
+    struct json_object *value;
+    int64_t sent;
+
+    assert_true(json_object_object_get_ex(reply, "return", &value));
+    sent = json_object_get_int64(value);
+    json_object_put(reply);
+    return sent;
+}
+
+/* In another process a tail is left in shared memory, without a message; whoever reads the register finds it there. */
+static void test_doorbells(void **state)
+{
+    Fixture *f = *state;
+    uint8_t out[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, in[70000];
+    int64_t before, asserted;
+
+    start_tx(f);
+    start_rx(f, 0x8008);
+    qtest_memwrite(f->qts, TX_BUF, out, sizeof(out));
+    before = qtest_is_split(f->qts) ? messages_sent(f) : 0;
+    for (unsigned i = 0; i < 40; i++) { /* more than two laps */
+        uint64_t where = put_desc(f, TX_BUF, sizeof(out) | 0x0bu << 24, 0);
+
+        qtest_writeb(f->qts, where + 12, 0);
+        set(f, TDT, f->tx_tail);
+        assert_int_equal(wire_receive(f, in), sizeof(out));
+        assert_true(QTEST_WAIT(tx_done(f, where)));
+        set(f, RDT, i % RING);
+    }
+    assert_true(!qtest_is_split(f->qts) || messages_sent(f) == before);
+    assert_int_equal(get(f, TDT), f->tx_tail);
+    assert_int_equal(get(f, TDH), f->tx_tail);
+    assert_int_equal(get(f, RDT), 39 % RING);
+    /* The same with the interrupt line up: the doorbell is the access that ends an INTx, as any other. */
+    qtest_irq_intercept_in(f->qts, "ioapic");
+    set(f, ICS, 4);
+    set(f, IMS, 4);
+    assert_true(QTEST_WAIT(any_pci_line(f)));
+    asserted = qtest_is_split(f->qts) ? messages_sent(f) : 0;
+    put_desc(f, TX_BUF, sizeof(out) | 0x0bu << 24, 0);
+    set(f, TDT, f->tx_tail);
+    assert_int_equal(wire_receive(f, in), sizeof(out));
+    assert_true(!qtest_is_split(f->qts) || messages_sent(f) == asserted + 1); /* that one: the line is unmasked */
+    assert_true(QTEST_WAIT(any_pci_line(f)));
+    set(f, TDT, 0x12345678); /* only what the register has of it is seen */
+    assert_int_equal(get(f, TDT), 0x5678);
+    set(f, CTRL, 1u << 26);
+    assert_int_equal(get(f, TDT) | get(f, RDT), 0);
+}
+
 /* What no driver does: it must not crash, hang, or stop the card from working afterwards. */
 static void test_hostile(void **state)
 {
@@ -634,7 +689,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_eeprom),       TEST(test_phy),     TEST(test_interrupts), TEST(test_transmit),
         TEST(test_segmentation), TEST(test_receive), TEST(test_filters),    TEST(test_queue),
-        TEST(test_link),         TEST(test_hostile),
+        TEST(test_link),         TEST(test_doorbells), TEST(test_hostile),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

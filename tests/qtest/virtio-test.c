@@ -221,6 +221,52 @@ static void test_interrupts(void **state)
     blk_stop(&b);
 }
 
+/* Requests the client has sent to the server. */
+static int64_t messages_sent(QtestState *qts)
+{
+    struct json_object *reply = qtest_qmp(qts, "{'execute': 'qom-get', 'arguments': {"
+                                               "'path': '/machine/peripheral/dev0', 'property': 'messages-sent'}}");
+    struct json_object *value;
+    int64_t sent;
+
+    assert_true(json_object_object_get_ex(reply, "return", &value));
+    sent = json_object_get_int64(value);
+    json_object_put(reply);
+    return sent;
+}
+
+/* In another process a notification is a signal of an eventfd and no message; one of another width is a message. */
+static void test_doorbells(void **state)
+{
+    for (unsigned n = 0; n < G_N_ELEMENTS(ways); n++) {
+        Blk b = {.indirect = ways[n].indirect};
+        g_autofree char *props = g_strdup_printf(",num-queues=12%s", ways[n].props);
+        QvirtioQueue last;
+        int64_t before = 0;
+
+        blk_start(&b, props);
+        qpci_msix_enable(b.v.dev); /* with INTx, accesses end interrupts and are messages */
+        assert_true(qvirtio_negotiate(&b.v, way(n)));
+        qvirtio_queue_start(&b.v, &b.q, 0, RING0);
+        qvirtio_queue_start(&b.v, &last, 11, RING1); /* shares its eventfd with others */
+        qvirtio_driver_ok(&b.v);
+        before = qtest_is_split(b.qts) ? messages_sent(b.qts) : 0;
+        for (unsigned i = 0; i < 20; i++) {
+            assert_int_equal(blk_run(&b, 0, i, 512, true), 0);
+        }
+        b.q = last;
+        for (unsigned i = 0; i < 20; i++) {
+            assert_int_equal(blk_run(&b, 0, i, 512, true), 0);
+        }
+        if (qtest_is_split(b.qts)) {
+            assert_int_equal(messages_sent(b.qts), before);
+            qtest_writel(b.qts, b.v.notify + 11 * b.v.notify_stride, 11);
+            assert_int_equal(messages_sent(b.qts), before + 1);
+        }
+        blk_stop(&b);
+    }
+}
+
 /* The event index decides which of several completions interrupts. */
 static void test_event_idx(void **state)
 {
@@ -509,7 +555,7 @@ int main(void)
         cmocka_unit_test(test_rng),      cmocka_unit_test(test_blk_data),   cmocka_unit_test(test_blk_errors),
         cmocka_unit_test(test_features), cmocka_unit_test(test_interrupts), cmocka_unit_test(test_event_idx),
         cmocka_unit_test(test_legacy),   cmocka_unit_test(test_cfg_window), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_net),
+        cmocka_unit_test(test_net),      cmocka_unit_test(test_doorbells),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,18 +53,23 @@ typedef struct PciIds {
 } PciIds;
 
 /*
- * Registers of 32 bits that drivers write to say "look at memory": nobody waits for the write, and the latest value is
- * all that counts.  While the function is served, its client may leave the value in values[] and signal an eventfd
- * instead of writing the register.  Filled by the model's start; count 0: none.
+ * Registers that drivers write to say "look at memory", and whose writes nobody waits for.  Filled by the model's start;
+ * count 0: none.  Either of two kinds:
+ *
+ * - with `rung`: of 32 bits, the latest value is all that counts.  While the function is served, its client may leave the
+ *   value in values[] and signal an eventfd instead of writing the register;
+ * - with `signalled`: the value tells nothing.  A client may signal an eventfd instead of a write of signal_size bytes.
  */
 typedef struct PciDoorbells {
     uint8_t bar;
+    uint8_t signal_size;     /* bytes of a write that is a signal */
     uint32_t offset, stride; /* bytes: of the first, between two */
     unsigned count;
-    void (*rung)(PciDevice *dev); /* some of values[] may have changed */
+    void (*rung)(PciDevice *dev);                  /* some of values[] may have changed */
+    void (*signalled)(PciDevice *dev, unsigned n); /* register n may have been written */
     /*
-     * Shared with the client, by register; NULL: not served.  Atomic.  The model stores here what is written to the
-     * registers themselves, and 0 when one is reset.
+     * Shared with the client, by register; NULL: not served, or signals.  Atomic.  The model stores here what is written
+     * to the registers themselves, and 0 when one is reset.
      */
     uint32_t *values;
 } PciDoorbells;
