@@ -293,19 +293,35 @@ static void host_copy_out(void *buf, const void *host, uint64_t len)
 
 /* --- finding --- */
 
+/* A search for what is at an address, and for what purpose; made by FINDER(). */
+typedef struct Finder {
+    MemPerm want;    /* of IOMMUs; MEM_PERM_NONE: anything */
+    bool probe;      /* no fault is recorded when an IOMMU refuses: there is a second attempt, or none was made */
+    MemResult why;   /* nothing was found: is nothing there, or is it not allowed? */
+    HwAddr next;     /* and that up to this address (UINT64_MAX: to the end) */
+    FlatRange found; /* room for what a lookup or IOMMU region has */
+} Finder;
+
+/* A region's `end` (inclusive) seen in the address space, not behind the range it is in. */
+static HwAddr range_clip(const FlatRange *range, HwAddr end)
+{
+    uint64_t room = range->last - range->first;
+
+    return end - range->offset < room ? range->first + (end - range->offset) : range->last;
+}
+
 /* What a lookup region has at addr, in the address space's addresses and not beyond the range it was found in. */
-static const FlatRange *range_resolve(const FlatRange *range, HwAddr addr, HwAddr *next, FlatRange *found)
+static const FlatRange *range_resolve(const FlatRange *range, HwAddr addr, Finder *f)
 {
     MemRegion *r = range->region;
     HwAddr shift = range->first - range->offset, end;
+    FlatRange *found = &f->found;
     MemSection s = {0};
 
     if (!r->find(r->opaque, addr - shift, &s)) {
-        if (next) {
-            *next = s.addr - 1 < range->last - shift ? s.addr + shift
-                    : range->last == UINT64_MAX      ? UINT64_MAX
-                                                     : range->last + 1;
-        }
+        f->next = s.addr - 1 < range->last - shift ? s.addr + shift
+                  : range->last == UINT64_MAX      ? UINT64_MAX
+                                                   : range->last + 1;
         return NULL;
     }
     end = s.addr + (s.size - 1);
@@ -320,13 +336,58 @@ static const FlatRange *range_resolve(const FlatRange *range, HwAddr addr, HwAdd
     return found;
 }
 
-/* As mem_view_find() in the published view.  In a read section; *found is room for what a lookup region has. */
-static const FlatRange *range_find(AddressSpace *as, HwAddr addr, HwAddr *next, FlatRange *found)
+/* What is behind an IOMMU: a range that begins at addr, within one page and one range of the space it leads to. */
+static const FlatRange *range_translate(const FlatRange *range, HwAddr addr, Finder *f)
 {
-    const FlatRange *range = mem_view_find(rcu_dereference(as->view), addr, next);
+    const MemRegion *r = range->region;
+    HwAddr at = addr - range->first + range->offset, there, end;
+    Finder behind = {.next = UINT64_MAX};
+    const FlatRange *target;
+    MemTranslation t = {0};
+    bool ok = r->iommu->translate(r->opaque, at, f->want, f->probe, &t);
 
-    return range && range->region->find ? range_resolve(range, addr, next, found) : range;
+    end = range_clip(range, t.size == UINT64_MAX ? UINT64_MAX : t.iova + (t.size - 1));
+    f->next = end == UINT64_MAX ? UINT64_MAX : end + 1;
+    if (!ok) {
+        f->why = MEM_ACCESS_ERROR;
+        return NULL;
+    }
+    there = t.addr + (at - t.iova);
+    target = mem_view_find(rcu_dereference(t.as->view), there, &behind.next);
+    if (target && target->region->find) {
+        target = range_resolve(target, there, &behind);
+    }
+    if (!target || target->region->iommu) {
+        if (behind.next != UINT64_MAX && behind.next - there <= end - addr) {
+            f->next = addr + (behind.next - there);
+        }
+        return NULL;
+    }
+    f->found = (FlatRange){.first = addr,
+                           .last = addr + MIN(end - addr, target->last - there),
+                           .region = target->region,
+                           .offset = target->offset + (there - target->first),
+                           .readonly = target->readonly || !(t.perm & MEM_PERM_WRITE)};
+    return &f->found;
 }
+
+/* As mem_view_find() in the published view.  In a read section. */
+static const FlatRange *range_find(AddressSpace *as, HwAddr addr, Finder *f)
+{
+    const FlatRange *range = mem_view_find(rcu_dereference(as->view), addr, &f->next);
+
+    if (range && G_UNLIKELY(range->region->find || range->region->iommu)) {
+        return range->region->iommu ? range_translate(range, addr, f) : range_resolve(range, addr, f);
+    }
+    return range;
+}
+
+/* f->found is filled when it is used. */
+#define FINDER(f, access, quiet)                                                                             \
+    Finder f;                                                                                                \
+    f.want = (access);                                                                                       \
+    f.probe = (quiet);                                                                                       \
+    f.why = MEM_DECODE_ERROR
 
 /* --- register accesses --- */
 
@@ -349,13 +410,13 @@ static MemResult load_bytes(AddressSpace *as, HwAddr addr, unsigned size, uint64
 
 MemResult as_load(AddressSpace *as, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs)
 {
+    FINDER(finder, MEM_PERM_READ, true);
     const FlatRange *range;
-    FlatRange found;
     IoAccess access;
     MemResult result;
 
     rcu_read_lock();
-    range = range_find(as, addr, NULL, &found);
+    range = range_find(as, addr, &finder);
     if (!range || range->last - addr < size - 1) {
         rcu_read_unlock();
         return load_bytes(as, addr, size, val, attrs);
@@ -375,12 +436,12 @@ MemResult as_load(AddressSpace *as, HwAddr addr, unsigned size, uint64_t *val, M
 
 MemResult as_store(AddressSpace *as, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs)
 {
+    FINDER(finder, MEM_PERM_WRITE, true);
     const FlatRange *range;
-    FlatRange found;
     IoAccess access;
 
     rcu_read_lock();
-    range = range_find(as, addr, NULL, &found);
+    range = range_find(as, addr, &finder);
     if (!range || range->last - addr < size - 1) {
         rcu_read_unlock();
         return store_bytes(as, addr, size, val, attrs);
@@ -477,20 +538,20 @@ static void transfer_bulk(Transfer *t, MemRegion *r, HwAddr offset, uint8_t *buf
 /* Carries out the beginning of a transfer; returns its length. */
 static uint64_t transfer_step(Transfer *t, HwAddr addr, uint8_t *buf, uint64_t len)
 {
-    HwAddr next, offset;
+    FINDER(finder, t->write ? MEM_PERM_WRITE : MEM_PERM_READ, false);
     const FlatRange *range;
-    FlatRange found;
+    HwAddr offset;
     MemRegion *r;
 
     rcu_read_lock();
-    range = range_find(t->as, addr, &next, &found);
+    range = range_find(t->as, addr, &finder);
     if (!range) {
         rcu_read_unlock();
-        len = next == UINT64_MAX ? len : MIN(len, next - addr);
+        len = finder.next == UINT64_MAX ? len : MIN(len, finder.next - addr);
         if (!t->write) {
             memset(buf, 0xff, len);
         }
-        t->result |= MEM_DECODE_ERROR;
+        t->result |= finder.why;
         return len;
     }
     r = range->region;
@@ -569,12 +630,12 @@ MemResult as_write(AddressSpace *as, HwAddr addr, const void *buf, uint64_t len,
 
 void *as_map(AddressSpace *as, HwAddr addr, uint64_t *len, bool is_write, MemRegion **region)
 {
+    FINDER(finder, is_write ? MEM_PERM_WRITE : MEM_PERM_READ, true);
     const FlatRange *range;
-    FlatRange found;
     void *host = NULL;
 
     rcu_read_lock();
-    range = range_find(as, addr, NULL, &found);
+    range = range_find(as, addr, &finder);
     if (*len && range && mem_region_direct(range->region) && !(is_write && range->readonly)) {
         if (*len - 1 > range->last - addr) {
             *len = range->last - addr + 1;
@@ -604,11 +665,11 @@ unsigned mem_region_pins(const MemRegion *region)
 
 bool as_lookup(AddressSpace *as, HwAddr addr, MemSection *out)
 {
+    FINDER(finder, MEM_PERM_NONE, true);
     const FlatRange *range;
-    FlatRange found;
 
     rcu_read_lock();
-    range = range_find(as, addr, NULL, &found);
+    range = range_find(as, addr, &finder);
     if (range) {
         uint64_t span = range->last - range->first;
 

@@ -12,7 +12,7 @@
 #include <urcu-bp.h>
 
 #include "core/internal.h"
-#include "core/memory.h"
+#include "core/memory-iommu.h"
 
 #define MEM_PAGE_SIZE   UINT64_C(4096)
 #define MEM_DIRTY_COUNT 2
@@ -63,6 +63,8 @@ struct MemRegion {
     void *opaque;
     EventLoop *home;
     MemFindFn *find; /* of mem_region_new_lookup(), which is MEM_IO without ops otherwise */
+    const MemIommuOps *iommu; /* of MEM_IOMMU */
+    GPtrArray *notifiers;     /* of MemIommuNotifier *; of MEM_IOMMU */
     uint8_t *host;
     int fd;
     uint64_t fd_offset;

@@ -8,7 +8,7 @@ static const char *region_kind_name(const MemRegion *r)
 {
     static const char *const names[] = {
         [MEM_CONTAINER] = "container", [MEM_RAM] = "ram", [MEM_ROM] = "romd", [MEM_IO] = "i/o",
-        [MEM_ALIAS] = "alias",
+        [MEM_ALIAS] = "alias", [MEM_IOMMU] = "iommu",
     };
 
     return r->kind == MEM_RAM && r->readonly ? "rom" : names[r->kind];

@@ -138,6 +138,17 @@ MemRegion *mem_region_new_lookup(MemTopology *topo, const char *name, uint64_t s
     return r;
 }
 
+MemRegion *mem_region_new_iommu(MemTopology *topo, const char *name, uint64_t size, const MemIommuOps *ops,
+                                void *opaque)
+{
+    MemRegion *r = mem_region_new(topo, name, MEM_IOMMU, size);
+
+    r->iommu = ops;
+    r->opaque = opaque;
+    r->notifiers = g_ptr_array_new();
+    return r;
+}
+
 static void mem_topology_add_ram(MemTopology *topo, MemRegion *r)
 {
     pthread_mutex_lock(&topo->ram_lock);
@@ -213,6 +224,7 @@ static void mem_region_destroy(MemRegion *r)
     mem_dirty_free(r);
     g_free(r->ioeventfds);
     g_ptr_array_free(r->children, TRUE);
+    g_clear_pointer(&r->notifiers, g_ptr_array_unref);
     g_free(r->name);
     g_free(r);
 }
@@ -258,7 +270,7 @@ void mem_region_retire(MemRegion *region)
     unsigned home_depth = 0, main_depth;
 
     __atomic_store_n(&region->retired, true, __ATOMIC_SEQ_CST);
-    if (region->host || region->pins || region->find) {
+    if (region->host || region->pins || region->find || region->iommu) {
         synchronize_rcu(); /* copies from and to host memory, and finding, run in read sections */
     }
     if (__atomic_load_n(&region->in_flight, __ATOMIC_SEQ_CST) == 0) {

@@ -186,8 +186,8 @@ static void pc_bus_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level
 
 static void pc_bus_send_msi(PciBus *bus, PciDevice *dev, unsigned vector, MsiMessage msg)
 {
-    const MemAttrs attrs = {.requester_id = (uint16_t)(dev->bus->number << 8 | dev->devfn)};
-    as_store(bus->machine->memory, msg.address, 4, msg.data, attrs);
+    const MemAttrs attrs = {.requester_id = pci_requester_id(dev)};
+    as_store(dev->dma, msg.address, 4, msg.data, attrs);
 }
 
 static const PciBusOps pc_bus_ops = {.set_intx = pc_bus_set_intx, .send_msi = pc_bus_send_msi};

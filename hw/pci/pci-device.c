@@ -31,9 +31,19 @@ void pci_set_irq(PciDevice *dev, int level)
 
 /* --- DMA --- */
 
+uint16_t pci_requester_id(const PciDevice *dev)
+{
+    const PciDevice *from = dev;
+
+    for (const PciDevice *up = dev->bus->parent; up; up = up->bus->parent) {
+        from = up->is_express ? from : up;
+    }
+    return (uint16_t)(from->bus->number << 8 | from->devfn);
+}
+
 static MemAttrs dma_attrs(const PciDevice *dev)
 {
-    return (MemAttrs){.requester_id = (uint16_t)(dev->bus->number << 8 | dev->devfn)};
+    return (MemAttrs){.requester_id = pci_requester_id(dev)};
 }
 
 MemResult pci_dma_read(PciDevice *dev, uint64_t addr, void *buf, uint64_t len)
@@ -56,18 +66,116 @@ void pci_dma_unmap(PciDevice *dev, MemRegion *region, void *host, uint64_t len, 
     as_unmap(dev->dma, region, host, len, is_write);
 }
 
+static PciBus *root_of(const PciDevice *dev)
+{
+    PciBus *bus = dev->bus;
+
+    while (bus->parent) {
+        bus = bus->parent->bus;
+    }
+    return bus;
+}
+
+static void dma_untarget(PciDevice *dev)
+{
+    mem_region_del(dev->dma_root, dev->dma_alias);
+    mem_region_unref(dev->dma_alias);
+    dev->dma_alias = NULL;
+}
+
+/* Memory is what the IOMMU shows, or the bus.  In a transaction. */
+static void dma_target(PciDevice *dev)
+{
+    MemTopology *topo = dev->dev.obj.machine->topo;
+    PciBus *root = root_of(dev);
+    AddressSpace *as = root->iommu ? root->iommu->attach(root->iommu_opaque, dev) : NULL;
+    MemRegion *target;
+
+    dev->dma_target = as ? as : dev->bus->dma_space;
+    target = as_root(dev->dma_target);
+    dev->dma_alias = mem_region_new_alias(topo, "bus master", target, 0, mem_region_size(target));
+    mem_region_set_enabled(dev->dma_alias, pci_bus_master(dev));
+    mem_region_add(dev->dma_root, 0, dev->dma_alias);
+}
+
 static void dma_space_init(PciDevice *dev)
 {
     MemTopology *topo = dev->dev.obj.machine->topo;
-    MemRegion *target = as_root(dev->bus->dma_space);
 
     mem_begin(topo);
     dev->dma_root = mem_region_new_container(topo, "bus master container", UINT64_MAX);
-    dev->dma_alias = mem_region_new_alias(topo, "bus master", target, 0, mem_region_size(target));
-    mem_region_set_enabled(dev->dma_alias, false);
-    mem_region_add(dev->dma_root, 0, dev->dma_alias);
+    dma_target(dev);
     dev->dma = as_new(topo, dev->dev.obj.id, dev->dma_root);
     mem_commit(topo, NULL);
+}
+
+AddressSpace *pci_dma_follow(PciDevice *dev, GError **error)
+{
+    PciBus *root = root_of(dev);
+
+    if (root->iommu && !root->iommu->can_follow(root->iommu_opaque, dev, error)) {
+        return NULL;
+    }
+    dev->dma_followed = true;
+    return dev->dma_target;
+}
+
+/* Calls fn for every function below a bus until one gives false. */
+static bool each_function(PciBus *bus, bool (*fn)(PciDevice *dev, GError **error), GError **error)
+{
+    bool ok = true;
+
+    for (unsigned i = 0; ok && i < G_N_ELEMENTS(bus->devices); i++) {
+        ok = !bus->devices[i] || fn(bus->devices[i], error);
+    }
+    for (guint i = 0; ok && i < bus->children->len; i++) {
+        ok = each_function(bus->children->pdata[i], fn, error);
+    }
+    return ok;
+}
+
+static bool not_followed(PciDevice *dev, GError **error)
+{
+    if (dev->dma_followed) {
+        error_set(error, "an IOMMU comes before the devices whose DMA is mapped elsewhere: give it before %s '%s'",
+                  dev->dev.obj.model->name, dev->dev.obj.id);
+    }
+    return !dev->dma_followed;
+}
+
+static bool untarget(PciDevice *dev, GError **error)
+{
+    PciBus *root = root_of(dev);
+
+    if (dev->dma) {
+        dma_untarget(dev);
+        if (root->iommu) {
+            root->iommu->detach(root->iommu_opaque, dev);
+        }
+    }
+    return true;
+}
+
+static bool target_again(PciDevice *dev, GError **error)
+{
+    if (dev->dma) {
+        dma_target(dev);
+    }
+    return true;
+}
+
+bool pci_bus_set_iommu(PciBus *root, const PciIommuOps *ops, void *opaque, GError **error)
+{
+    if (ops && !each_function(root, not_followed, error)) {
+        return false;
+    }
+    mem_begin(root->machine->topo);
+    each_function(root, untarget, NULL);
+    root->iommu = ops;
+    root->iommu_opaque = opaque;
+    each_function(root, target_again, NULL);
+    mem_commit(root->machine->topo, NULL);
+    return true;
 }
 
 static void dma_space_cleanup(PciDevice *dev)
@@ -75,12 +183,15 @@ static void dma_space_cleanup(PciDevice *dev)
     if (!dev->dma) {
         return;
     }
-    as_free(dev->dma);
-    mem_region_del(dev->dma_root, dev->dma_alias);
-    mem_region_unref(dev->dma_alias);
+    as_free(g_steal_pointer(&dev->dma));
+    dma_untarget(dev);
+    if (root_of(dev)->iommu) {
+        root_of(dev)->iommu->detach(root_of(dev)->iommu_opaque, dev);
+    }
     mem_region_unref(dev->dma_root);
-    dev->dma = NULL;
-    dev->dma_alias = dev->dma_root = NULL;
+    dev->dma_root = NULL;
+    dev->dma_target = NULL;
+    dev->dma_followed = false;
 }
 
 /* --- from the model's table --- */

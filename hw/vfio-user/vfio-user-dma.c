@@ -15,6 +15,31 @@ typedef struct Dma {
     uint8_t *data; /* read: where to; write: where from */
 } Dma;
 
+static int dma_any(VfioUserPci *dev, const Dma *dma)
+{
+    PciDevice *pci = &dev->base.pci;
+    MemResult result = dma->write ? pci_dma_write(pci, dma->access.address, dma->data, dma->access.count)
+                                  : pci_dma_read(pci, dma->access.address, dma->data, dma->access.count);
+
+    if (result & MEM_DECODE_ERROR) {
+        return ENODEV;
+    }
+    return result & MEM_ACCESS_ERROR ? EPERM : result ? EFAULT : 0;
+}
+
+/*
+ * What may not be reached (by a map, nothing was asked for yet): asks for one byte, so that an IOMMU in between
+ * records the fault.  0: it may by now.
+ */
+static int dma_refused(VfioUserPci *dev, const Dma *dma, uint64_t done)
+{
+    Dma byte = {.access = {.address = dma->access.address + done, .count = 1},
+                .write = dma->write,
+                .data = dma->data + done};
+
+    return dma_any(dev, &byte);
+}
+
 /* 0 or errno; EAGAIN: some of it is not RAM. */
 static int dma_ram(VfioUserPci *dev, const Dma *dma)
 {
@@ -28,11 +53,16 @@ static int dma_ram(VfioUserPci *dev, const Dma *dma)
         host = pci_dma_map(pci, addr, &len, dma->write, &region);
         if (!host) {
             MemSection section;
+            int err = EAGAIN;
 
-            if (!as_lookup(pci->dma, addr, &section)) {
-                return ENODEV;
+            if (!as_lookup(pci->dma, addr, &section) || (dma->write && section.readonly)) {
+                err = dma_refused(dev, dma, done);
             }
-            return dma->write && section.readonly ? EPERM : EAGAIN;
+            if (err) {
+                return err;
+            }
+            done++;
+            continue;
         }
         if (dma->write) {
             memcpy(host, dma->data + done, len);
@@ -43,18 +73,6 @@ static int dma_ram(VfioUserPci *dev, const Dma *dma)
         done += len;
     }
     return 0;
-}
-
-static int dma_any(VfioUserPci *dev, const Dma *dma)
-{
-    PciDevice *pci = &dev->base.pci;
-    MemResult result = dma->write ? pci_dma_write(pci, dma->access.address, dma->data, dma->access.count)
-                                  : pci_dma_read(pci, dma->access.address, dma->data, dma->access.count);
-
-    if (result & MEM_DECODE_ERROR) {
-        return ENODEV;
-    }
-    return result & MEM_ACCESS_ERROR ? EPERM : result ? EFAULT : 0;
 }
 
 /* Carries out one request and answers it; false: it is not all RAM and `anywhere` is not allowed. */

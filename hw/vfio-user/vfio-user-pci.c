@@ -73,13 +73,17 @@ static int await_maps(VfioUserPci *dev)
 static bool container_start(VfioUserPci *dev, GError **error)
 {
     const WireCaps *caps = proxy_caps(dev->proxy);
+    AddressSpace *as = pci_dma_follow(&dev->base.pci, error);
     int err = 0;
 
+    if (!as) {
+        g_prefix_error(error, "%s: ", dev->base.vdev.name);
+        return false;
+    }
     dev->container =
         (VfioContainer){.pgsizes = caps->pgsizes, .max_maps = caps->max_dma_maps, .message_dma = true};
     dev->starting = true;
-    if (vfio_container_start(&dev->container, &vfio_user_container_ops, dev->base.pci.bus->dma_space,
-                             error)) {
+    if (vfio_container_start(&dev->container, &vfio_user_container_ops, as, error)) {
         dev->starting = false;
         err = dev->dma_batch ? await_maps(dev) : 0;
         if (!err) {

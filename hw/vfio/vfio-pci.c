@@ -82,7 +82,7 @@ static int open_passed_fd(VfioPci *dev, VfioKernel *kernel, GError **error)
     return check_unused(kernel, &dev->host, error) ? (int)number : -1;
 }
 
-static int open_host(VfioPci *dev, VfioKernel *kernel, GError **error)
+static int open_host(VfioPci *dev, VfioKernel *kernel, AddressSpace *as, GError **error)
 {
     if (!vfio_host_find(kernel->sys, dev->host_address, dev->sysfsdev, &dev->host, error) ||
         !check_unused(kernel, &dev->host, error) || !vfio_host_check_iommu(kernel->sys, &dev->host, error)) {
@@ -91,7 +91,7 @@ static int open_host(VfioPci *dev, VfioKernel *kernel, GError **error)
     if (dev->iommufd) {
         return vfio_iommufd_open_device(kernel, &dev->host, error);
     }
-    return vfio_group_open_device(kernel, &dev->host, dev->base.pci.bus->dma_space, &dev->group, error);
+    return vfio_group_open_device(kernel, &dev->host, as, &dev->group, error);
 }
 
 static void kernel_release(VfioPci *dev)
@@ -108,14 +108,19 @@ static void kernel_release(VfioPci *dev)
 
 static bool device_open(VfioPci *dev, VfioKernel *kernel, GError **error)
 {
-    int fd = dev->fd_name ? open_passed_fd(dev, kernel, error) : open_host(dev, kernel, error);
+    AddressSpace *as = pci_dma_follow(&dev->base.pci, error);
+    int fd = -1;
 
+    if (as) {
+        fd = dev->fd_name ? open_passed_fd(dev, kernel, error) : open_host(dev, kernel, as, error);
+    } else {
+        g_prefix_error(error, "vfio-pci: ");
+    }
     if (fd < 0) {
         return false;
     }
     vfio_kernel_device_open(&dev->kernel, kernel->sys, fd);
-    if (dev->iommufd && !vfio_iommufd_attach(kernel, dev->iommufd, fd, &dev->host,
-                                             dev->base.pci.bus->dma_space, &dev->attached, error)) {
+    if (dev->iommufd && !vfio_iommufd_attach(kernel, dev->iommufd, fd, &dev->host, as, &dev->attached, error)) {
         kernel_release(dev);
         return false;
     }

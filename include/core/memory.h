@@ -53,7 +53,7 @@ typedef struct MemOps {
     MemResult (*write_bulk)(void *opaque, HwAddr addr, const void *buf, uint64_t len, MemAttrs attrs);
 } MemOps;
 
-typedef enum MemKind { MEM_CONTAINER, MEM_RAM, MEM_ROM, MEM_IO, MEM_ALIAS } MemKind;
+typedef enum MemKind { MEM_CONTAINER, MEM_RAM, MEM_ROM, MEM_IO, MEM_ALIAS, MEM_IOMMU } MemKind;
 
 typedef enum MemDirty { MEM_DIRTY_MIGRATION, MEM_DIRTY_DISPLAY } MemDirty;
 

@@ -145,6 +145,8 @@ struct PciDevice {
     MemRegion *dma_root;       /* container gated by Bus Master Enable */
     MemRegion *dma_alias;
     AddressSpace *dma;         /* what the function sees as memory */
+    AddressSpace *dma_target;  /* the same without Bus Master Enable: the IOMMU's for it, or the bus's */
+    bool dma_followed;         /* pci_dma_follow() gave dma_target to somebody */
     /* Called when the guest (or the far client) masks or unmasks a vector, or first uses it; may be NULL. */
     void (*vector_changed)(PciDevice *dev, unsigned vector, bool masked);
 };
@@ -175,6 +177,15 @@ typedef struct PciBusOps {
     void (*device_gone)(PciBus *bus);
 } PciBusOps;
 
+/* An IOMMU between the functions below a root bus and memory.  Topology. */
+typedef struct PciIommuOps {
+    /* The address space in which `dev` does DMA and sends messages, until detach; NULL: that of the bus. */
+    AddressSpace *(*attach)(void *opaque, PciDevice *dev);
+    void (*detach)(void *opaque, PciDevice *dev);
+    /* Somebody wants to know all mappings `dev` has; false with a reason: that cannot be. */
+    bool (*can_follow)(void *opaque, PciDevice *dev, GError **error);
+} PciIommuOps;
+
 struct PciBus {
     Object *owner;           /* host bridge or bridge device */
     char *name;              /* "pcie.0" */
@@ -188,12 +199,19 @@ struct PciBus {
     MemRegion *mem, *io;     /* where BARs are mapped */
     AddressSpace *dma_space; /* what DMA reaches (system memory, or a client's) */
     GPtrArray *children;     /* of PciBus *, behind bridges */
+    const PciIommuOps *iommu; /* of a root bus; NULL: none */
+    void *iommu_opaque;
 };
 
 PciBus *pci_bus_new(Machine *machine, const char *name, const PciBusOps *ops, void *opaque, bool express,
                     MemRegion *mem, MemRegion *io, AddressSpace *dma_space);
 /* All devices must be gone. */
 void pci_bus_free(PciBus *bus);
+/*
+ * Puts an IOMMU in front of all functions below a root bus, present and future; ops NULL: takes it away.  False with
+ * *error when a present function's mappings are followed already.  Topology.
+ */
+bool pci_bus_set_iommu(PciBus *root, const PciIommuOps *ops, void *opaque, GError **error);
 /* The bus named `id` below the machine's root bus, or that of the bridge device with that id. */
 PciBus *pci_bus_find(Machine *machine, const char *id);
 /* The function with that bus number (0: on `bus` itself) and devfn, through bridges; NULL: nobody. */
@@ -281,6 +299,13 @@ void msix_set_mask(PciDevice *dev, unsigned vector, bool masked);
 /* --- DMA: any thread --- */
 MemResult pci_dma_read(PciDevice *dev, uint64_t addr, void *buf, uint64_t len);
 MemResult pci_dma_write(PciDevice *dev, uint64_t addr, const void *buf, uint64_t len);
+/*
+ * What DMA of the function reaches while Bus Master Enable is set, for who maps it for a device elsewhere (VFIO); the
+ * bus's until the function stops.  NULL with *error: the IOMMU in between cannot tell its mappings.  Main loop.
+ */
+AddressSpace *pci_dma_follow(PciDevice *dev, GError **error);
+/* The id that reaches the root complex with the function's requests: behind a conventional bridge it is the bridge's. */
+uint16_t pci_requester_id(const PciDevice *dev);
 /* As as_map/as_unmap on the function's DMA address space. */
 void *pci_dma_map(PciDevice *dev, uint64_t addr, uint64_t *len, bool is_write, MemRegion **region);
 void pci_dma_unmap(PciDevice *dev, MemRegion *region, void *host, uint64_t len, bool is_write);
