@@ -340,6 +340,10 @@ void machine_free(Machine *m)
     machine_destroy_started(m, true);
     as_free(m->io);
     as_free(m->memory);
+    if (m->smm_memory) {
+        as_free(m->smm_memory);
+        mem_region_unref(m->smm_root);
+    }
     mem_region_unref(m->system_io);
     mem_region_unref(m->system_memory);
     loop_unlock(loop);
@@ -353,6 +357,12 @@ void machine_free(Machine *m)
     object_free(root); /* and /machine with it */
     loop_free(loop);
     clock_source_free(clocks);
+}
+
+void machine_smm_setup(Machine *m)
+{
+    m->smm_root = mem_region_new_container(m->topo, "memory-smm", UINT64_MAX);
+    m->smm_memory = as_new(m->topo, "smm", m->smm_root);
 }
 
 bool machine_ram_setup(Machine *m, GError **error)

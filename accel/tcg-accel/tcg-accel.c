@@ -37,7 +37,7 @@ typedef struct TcgRamSection {
 
 typedef struct TcgAccel {
     Accel accel;
-    MemListener listener;
+    MemListener listener, smm_listener;
     GRWLock sections_lock;
     GArray *sections;   /* of TcgRamSection */
     GPtrArray *retired; /* of MemRegion *, referenced: left the view, a CPU may still be using its pages */
@@ -59,6 +59,7 @@ typedef struct TcgVcpu {
     bool joined;          /* the thread has ended */
     bool halted;          /* x86_cpu_run() said there is nothing to do */
     bool dead;            /* triple fault: only reset helps */
+    bool smm;             /* in system management mode */
     atomic_bool sleeping; /* wakers need not take the lock while false */
     atomic_ulong passes;  /* how often x86_cpu_run() came back */
     unsigned long mark;   /* passes when the last region was retired */
@@ -77,13 +78,26 @@ static Machine *tcg_machine(void *opaque)
     return ((TcgVcpu *)opaque)->vcpu.accel->machine;
 }
 
+/* What the CPU sees now. */
+static AddressSpace *tcg_memory(void *opaque)
+{
+    const Machine *m = tcg_machine(opaque);
+
+    return ((TcgVcpu *)opaque)->smm && m->smm_memory ? m->smm_memory : m->memory;
+}
+
+static void tcg_set_smm(void *opaque, bool on)
+{
+    ((TcgVcpu *)opaque)->smm = on;
+}
+
 static void tcg_map_page(void *opaque, uint64_t gpa, X86BusPage *page)
 {
     MemSection section;
     MemKind kind;
 
     *page = (X86BusPage){0};
-    if (!as_lookup(tcg_machine(opaque)->memory, gpa, &section)) {
+    if (!as_lookup(tcg_memory(opaque), gpa, &section)) {
         return;
     }
     kind = mem_region_kind(section.region);
@@ -108,26 +122,26 @@ static uint64_t tcg_mem_read(void *opaque, uint64_t gpa, unsigned size)
 {
     uint64_t val = UINT64_MAX;
 
-    as_load(tcg_machine(opaque)->memory, gpa, size, &val, tcg_attrs(opaque));
+    as_load(tcg_memory(opaque), gpa, size, &val, tcg_attrs(opaque));
     return val;
 }
 
 static void tcg_mem_write(void *opaque, uint64_t gpa, uint64_t val, unsigned size)
 {
-    as_store(tcg_machine(opaque)->memory, gpa, size, val, tcg_attrs(opaque));
+    as_store(tcg_memory(opaque), gpa, size, val, tcg_attrs(opaque));
 }
 
 static uint32_t tcg_io_read(void *opaque, uint16_t port, unsigned size)
 {
     uint64_t val = UINT64_MAX;
 
-    as_load(tcg_machine(opaque)->io, port, size, &val, MEM_ATTRS_CPU);
+    as_load(tcg_machine(opaque)->io, port, size, &val, tcg_attrs(opaque));
     return (uint32_t)val;
 }
 
 static void tcg_io_write(void *opaque, uint16_t port, uint32_t val, unsigned size)
 {
-    as_store(tcg_machine(opaque)->io, port, size, val, MEM_ATTRS_CPU);
+    as_store(tcg_machine(opaque)->io, port, size, val, tcg_attrs(opaque));
 }
 
 static int tcg_intr_ack(void *opaque)
@@ -204,7 +218,7 @@ static void tcg_page_written(void *opaque, uint64_t gpa)
 {
     MemSection section;
 
-    if (as_lookup(tcg_machine(opaque)->memory, gpa, &section)) {
+    if (as_lookup(tcg_memory(opaque), gpa, &section)) {
         mem_region_dirty_set(section.region, section.region_offset + (gpa - section.addr), TCG_PAGE_SIZE);
     }
 }
@@ -226,6 +240,7 @@ static const X86CpuBus tcg_bus = {
     .set_tsc_deadline = tcg_set_tsc_deadline,
     .read_tsc = tcg_bus_read_tsc,
     .triple_fault = tcg_triple_fault,
+    .set_smm = tcg_set_smm,
 };
 
 /* --- the thread of a vCPU --- */
@@ -367,10 +382,8 @@ static void tcg_reap(void *opaque)
     g_ptr_array_set_size(tcg->retired, 0);
 }
 
-static bool tcg_listener_commit(MemListener *l, GError **error)
+static bool tcg_topology_changed(TcgAccel *tcg)
 {
-    TcgAccel *tcg = (TcgAccel *)((char *)l - offsetof(TcgAccel, listener));
-
     for (guint i = 0; i < tcg->accel.vcpus->len; i++) {
         TcgVcpu *v = g_ptr_array_index(tcg->accel.vcpus, i);
 
@@ -385,6 +398,26 @@ static bool tcg_listener_commit(MemListener *l, GError **error)
                   clock_now(tcg->accel.machine->clocks, CLOCK_KIND_REALTIME) + TCG_REAP_INTERVAL);
     }
     return true;
+}
+
+static bool tcg_listener_commit(MemListener *l, GError **error)
+{
+    return tcg_topology_changed((TcgAccel *)((char *)l - offsetof(TcgAccel, listener)));
+}
+
+/* Code in SMRAM is compared with memory each time a CPU enters SMM: writes to it need not be seen. */
+static void tcg_smm_listener_del(MemListener *l, const MemSection *section)
+{
+    TcgAccel *tcg = (TcgAccel *)((char *)l - offsetof(TcgAccel, smm_listener));
+
+    if (mem_region_host(section->region)) {
+        g_ptr_array_add(tcg->retired, mem_region_ref(section->region));
+    }
+}
+
+static bool tcg_smm_listener_commit(MemListener *l, GError **error)
+{
+    return tcg_topology_changed((TcgAccel *)((char *)l - offsetof(TcgAccel, smm_listener)));
 }
 
 /* The writer's thread: a device or the monitor wrote to RAM that may hold decoded code. */
@@ -437,6 +470,22 @@ static bool tcg_start(Accel *accel, GError **error)
     return true;
 }
 
+/* The board has made another view of memory for system management mode. */
+static bool tcg_watch_smm(TcgAccel *tcg, GError **error)
+{
+    Machine *m = tcg->accel.machine;
+
+    if (!m->smm_memory || tcg->smm_listener.as) {
+        return true;
+    }
+    tcg->smm_listener = (MemListener){
+        .name = "tcg-smm",
+        .del = tcg_smm_listener_del,
+        .commit = tcg_smm_listener_commit,
+    };
+    return mem_listener_register(&tcg->smm_listener, m->smm_memory, error);
+}
+
 static void tcg_vcpu_destroy(TcgVcpu *v)
 {
     if (v->cpu) {
@@ -451,7 +500,7 @@ static void tcg_vcpu_destroy(TcgVcpu *v)
 static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_ops, void *apic,
                           GError **error)
 {
-    TcgVcpu *v = g_new0(TcgVcpu, 1);
+    TcgVcpu *v;
     Machine *m = accel->machine;
     X86CpuConfig config = {
         .model = m->cpu_model,
@@ -465,6 +514,10 @@ static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_
     char name[16];
     int err;
 
+    if (!tcg_watch_smm((TcgAccel *)accel, error)) {
+        return NULL;
+    }
+    v = g_new0(TcgVcpu, 1);
     v->vcpu.accel = accel;
     v->vcpu.index = index;
     v->apic_ops = apic_ops;
@@ -554,6 +607,9 @@ static void tcg_stop(Accel *accel)
     }
     mem_topology_set_write_hook(accel->machine->topo, NULL, NULL);
     mem_listener_unregister(&tcg->listener);
+    if (tcg->smm_listener.as) {
+        mem_listener_unregister(&tcg->smm_listener);
+    }
     timer_free(tcg->reap_timer);
     g_ptr_array_free(tcg->retired, TRUE);
     g_array_free(tcg->sections, TRUE);
@@ -691,6 +747,7 @@ const AccelOps accel_tcg_ops = {
     .name = "tcg",
     .doc = "software CPU of this program: runs everywhere",
     .size = sizeof(TcgAccel),
+    .has_smm = true,
     .start = tcg_start,
     .stop = tcg_stop,
     .vcpu_new = tcg_vcpu_new,

@@ -35,6 +35,14 @@ enum {
 #define SLP_TYP(v)   ((unsigned)(v) >> 10 & 7)
 #define PM1_CNT_BITS 0x1c07u
 
+#define SMI_GBL_SMI_EN 0x0001u
+#define SMI_APMC_EN    0x0020u
+#define SMI_APM_STS    0x0020u
+
+/* What the FADT gives for the SMI command port; done here, as no handler of the firmware's does. */
+#define APM_ACPI_ENABLE  0x02
+#define APM_ACPI_DISABLE 0x03
+
 static uint64_t pm_ticks(const Ich9Pm *s)
 {
     int64_t now = clock_now(s->dev.obj.machine->clocks, CLOCK_KIND_VIRTUAL);
@@ -72,6 +80,26 @@ static void pm_overflow_expired(void *opaque)
     pm_note_overflow(s);
     pm_update_sci(s);
     pm_schedule_overflow(s);
+}
+
+bool ich9_pm_apm_command(Ich9Pm *s, uint8_t command)
+{
+    const uint32_t enabled = SMI_GBL_SMI_EN | SMI_APMC_EN;
+    if (command == APM_ACPI_ENABLE || command == APM_ACPI_DISABLE) {
+        s->pm1_cnt = command == APM_ACPI_ENABLE ? s->pm1_cnt | SCI_EN : s->pm1_cnt & ~SCI_EN;
+        pm_update_sci(s);
+    }
+    if (!s->smm || (s->smi_en & enabled) != enabled) {
+        return false;
+    }
+    s->smi_sts |= SMI_APM_STS;
+    return true;
+}
+
+static void pm_write_smi_en(Ich9Pm *s, uint32_t val)
+{
+    uint32_t keep = (s->smi_locked ? SMI_GBL_SMI_EN : 0) | (s->smm ? 0 : SMI_APMC_EN);
+    s->smi_en = (val & ~keep) | (s->smi_en & keep);
 }
 
 void ich9_pm_power_button(Ich9Pm *s)
@@ -152,7 +180,7 @@ static void pm_write_word(Ich9Pm *s, unsigned word, uint32_t val, uint32_t mask)
         s->gpe0_en = (uint32_t)s->gpe0_en | (uint64_t)set << 32;
         break;
     case SMI_EN:
-        s->smi_en = set;
+        pm_write_smi_en(s, set);
         break;
     case SMI_STS:
         s->smi_sts &= ~clear;
@@ -186,7 +214,8 @@ static void pm_reset(Device *dev)
     s->pm1_sts = s->pm1_en = 0;
     s->pm1_cnt = SCI_EN;
     s->gpe0_sts = s->gpe0_en = 0;
-    s->smi_en = s->smi_sts = 0;
+    s->smi_en = s->smm ? 0 : SMI_APMC_EN;
+    s->smi_sts = 0;
     s->overflow_seen = (int64_t)(pm_ticks(s) / PM_TIMER_HALF);
     pm_schedule_overflow(s);
     pm_update_sci(s);

@@ -12,8 +12,10 @@
 #include "acpi-build.h"
 #include "hw/acpi/ich9-pm.h"
 #include "hw/char/serial.h"
+#include "hw/i386/smram.h"
 #include "hw/intc/i8259.h"
 #include "hw/intc/ioapic.h"
+#include "hw/isa/apm.h"
 #include "hw/isa/chipset-ports.h"
 #include "hw/isa/i8042.h"
 #include "hw/isa/ich9-lpc.h"
@@ -46,10 +48,12 @@ typedef enum PcIrqSource { PC_SOURCE_LINE, PC_SOURCE_PIRQ, PC_SOURCE_HPET, PC_SO
 typedef struct PcMachine {
     Machine m;
     bool hpet_on; /* property */
+    int smm;      /* property: OnOffAuto */
 
     uint64_t ram_low, ram_high; /* bytes below and above 4 GiB */
     MemRegion *ram_alias[3];
     MemRegion *pci_memory, *apic_region;
+    Smram *smram; /* NULL: no system management mode */
     IsaBus *isa;
     PicPair *pic;
     IoApic *ioapic;
@@ -240,6 +244,41 @@ static bool pc_start_device(void *dev, GError **error)
     return false;
 }
 
+static bool pc_build_smm(PcMachine *pc, GError **error)
+{
+    Machine *m = &pc->m;
+    bool able = m->accel && m->accel->ops->has_smm;
+    if (pc->smm == ON_OFF_AUTO_ON && !able) {
+        error_set(error, "-machine smm=on: accelerator %s has no system management mode; use smm=off or -accel tcg",
+                  m->accel ? m->accel->ops->name : "none");
+        return false;
+    }
+    if (able && pc->smm != ON_OFF_AUTO_OFF) {
+        pc->smram = smram_new(m);
+    }
+    return true;
+}
+
+static void pc_apm_command(void *opaque, uint8_t command, unsigned vcpu)
+{
+    PcMachine *pc = opaque;
+    if (ich9_pm_apm_command(pc->pm, command) && vcpu < pc->apic_bus.count) {
+        pc->m.accel->ops->vcpu_irq(pc->apics[vcpu]->vcpu, X86_IRQ_SMI, true);
+    }
+}
+
+static bool pc_build_apm(PcMachine *pc, GError **error)
+{
+    ApmPorts *apm = pc_new(pc, &apm_ports_model, NULL, error);
+    if (!apm) {
+        return false;
+    }
+    apm->io = pc->m.system_io;
+    apm->command = pc_apm_command;
+    apm->opaque = pc;
+    return pc_start_device(apm, error);
+}
+
 static bool pc_build_interrupts(PcMachine *pc, GError **error)
 {
     Machine *m = &pc->m;
@@ -388,11 +427,12 @@ static bool pc_build_legacy(PcMachine *pc, GError **error)
         return false;
     }
     pm->sci = pc->isa_irqs[PC_SCI_IRQ];
+    pm->smm = pc->smram != NULL;
     if (!pc_start_device(pm, error)) {
         return false;
     }
     pc->pm = pm;
-    return true;
+    return pc_build_apm(pc, error);
 }
 
 static bool pc_build_pci(PcMachine *pc, GError **error)
@@ -417,7 +457,7 @@ static bool pc_build_pci(PcMachine *pc, GError **error)
     if (!mch) {
         return false;
     }
-    q35_mch_connect(mch, host);
+    q35_mch_connect(mch, host, pc->smram, pc->ram_low);
     Ich9Lpc *lpc = (Ich9Lpc *)pci_create(m->pci_bus, PCI_DEVFN(0x1f, 0), &ich9_lpc_model, NULL, error, NULL);
     if (!lpc) {
         return false;
@@ -552,6 +592,7 @@ static void pc_stop(Machine *m)
         pci_bus_free(m->pci_bus);
         m->pci_bus = NULL;
     }
+    g_clear_pointer(&pc->smram, smram_free);
     pc_drop_region(m->system_memory, &pc->pci_memory);
     if (pc->apic_region) {
         mem_region_del(m->system_memory, pc->apic_region);
@@ -584,8 +625,8 @@ static void pc_destroy_devices(PcMachine *pc)
 static bool pc_start(Machine *m, GError **error)
 {
     PcMachine *pc = (PcMachine *)m;
-    bool ok = pc_build_memory(pc, error) && pc_build_interrupts(pc, error) && pc_build_cpus(pc, error) &&
-              pc_build_timers(pc, error) && pc_build_legacy(pc, error) && pc_build_pci(pc, error) &&
+    bool ok = pc_build_memory(pc, error) && pc_build_smm(pc, error) && pc_build_interrupts(pc, error) &&
+              pc_build_cpus(pc, error) && pc_build_timers(pc, error) && pc_build_legacy(pc, error) && pc_build_pci(pc, error) &&
               pc_prepare_boot(pc, error);
     if (!ok) {
         pc_destroy_devices(pc);
@@ -624,6 +665,7 @@ bool pc_add_serial(Machine *m, Chardev *chr, GError **error)
 
 static const Prop pc_props[] = {
     PROP_BOOL("hpet", PcMachine, hpet_on, true, "high precision event timers"),
+    {.name = "smm", .type = &prop_on_off_auto, .offset = offsetof(PcMachine, smm), .doc = "system management mode"},
     PROP_END,
 };
 

@@ -10,11 +10,13 @@
 #define LPC_ACPI_CNTL  0x44
 #define LPC_PIRQA_ROUT 0x60
 #define LPC_PIRQE_ROUT 0x68
+#define LPC_GEN_PMCON  0xa0
 #define LPC_RCBA       0xf0
 
 #define PMBASE_IO      0x01
 #define PMBASE_ADDRESS 0xff80
 #define ACPI_CNTL_EN   0x80
+#define PMCON_SMI_LOCK 0x10 /* set once, until reset */
 #define PIRQ_IRQEN     0x80 /* 1: not routed to the 8259 */
 
 static unsigned lpc_pirq_register(unsigned n)
@@ -54,6 +56,8 @@ static void lpc_update_pm(Ich9Lpc *s)
     if (!s->pm) {
         return;
     }
+    s->pm->smi_locked = s->pci.config[LPC_GEN_PMCON] & PMCON_SMI_LOCK;
+    s->pci.wmask[LPC_GEN_PMCON] = s->pm->smi_locked ? 0 : PMCON_SMI_LOCK;
     uint16_t base = pci_get16(s->pci.config + LPC_PMBASE) & PMBASE_ADDRESS;
     uint16_t want = s->pci.config[LPC_ACPI_CNTL] & ACPI_CNTL_EN ? base : 0;
     MemRegion *io = s->pci.dev.obj.machine->system_io;
@@ -101,6 +105,7 @@ static void lpc_reset(PciDevice *dev)
     Ich9Lpc *s = (Ich9Lpc *)dev;
     pci_set32(dev->config + LPC_PMBASE, ICH9_PMBASE | PMBASE_IO);
     dev->config[LPC_ACPI_CNTL] = ACPI_CNTL_EN;
+    dev->config[LPC_GEN_PMCON] = 0;
     for (unsigned n = 0; n < ICH9_PIRQ_COUNT; n++) {
         dev->config[lpc_pirq_register(n)] = PIRQ_IRQEN;
     }

@@ -2,8 +2,8 @@
 /*
  * The Q35 host bridge (Intel 3 series express chip set data sheet, chapter 5:
  * device 0): configuration mechanism 1 at CF8h and CFCh, the memory-mapped
- * window of PCIEXBAR, and the hub's own function.  PCIEXBAR is preset as
- * firmware would.
+ * window of PCIEXBAR, system management RAM (5.1.30, 9.10), and the hub's own
+ * function.  PCIEXBAR is preset as firmware would.  D_CLS is stored, no more.
  */
 #include "hw/pci-host/q35.h"
 
@@ -16,6 +16,23 @@
 #define PCIEXBAR_EN        0x1ull
 #define PCIEXBAR_LENGTH(v) ((unsigned)((v) >> 1) & 3) /* 256, 128, 64 MiB */
 #define PCIEXBAR_WRITABLE  0xffc000007ull
+
+#define MCH_EXT_TSEG       0x50 /* of QEMU's hub, for OVMF: size in MiB of a TSEG with TSEG_SZ 3, once FFFFh is written */
+#define EXT_TSEG_QUERY     0xffff
+#define EXT_TSEG_MIB       16
+#define MCH_SMRAM          0x9d
+#define SMRAM_D_OPEN       0x40
+#define SMRAM_D_CLS        0x20
+#define SMRAM_D_LCK        0x10
+#define SMRAM_G_SMRAME     0x08
+#define SMRAM_C_BASE_SEG   0x02
+#define MCH_ESMRAMC        0x9e
+#define ESMRAMC_H_SMRAME   0x80
+#define ESMRAMC_CACHE      0x38 /* read as ones */
+#define ESMRAMC_TSEG_SZ(v) ((unsigned)(v) >> 1 & 3)
+#define ESMRAMC_TSEG_SZ_M  0x06
+#define ESMRAMC_T_EN       0x01
+#define MIB                0x100000ull
 
 static MemResult host_address_read(void *opaque, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs)
 {
@@ -164,29 +181,69 @@ const DeviceModel q35_host_model = {
 
 /* --- the hub's function --- */
 
+/* D_LCK, once set, makes the registers of SMRAM read-only until reset, and closes it. */
+static void mch_lock_smram(PciDevice *dev)
+{
+    bool locked = dev->config[MCH_SMRAM] & SMRAM_D_LCK;
+    if (locked) {
+        dev->config[MCH_SMRAM] &= (uint8_t)~SMRAM_D_OPEN;
+    }
+    dev->wmask[MCH_SMRAM] = locked ? SMRAM_D_CLS : SMRAM_D_OPEN | SMRAM_D_CLS | SMRAM_D_LCK | SMRAM_G_SMRAME;
+    dev->wmask[MCH_ESMRAMC] = locked ? 0 : ESMRAMC_H_SMRAME | ESMRAMC_TSEG_SZ_M | ESMRAMC_T_EN;
+}
+
+static void mch_update_smram(Q35Mch *s)
+{
+    static const uint64_t sizes[4] = {MIB, 2 * MIB, 8 * MIB, EXT_TSEG_MIB * MIB};
+    uint8_t *config = s->pci.config, esmramc = config[MCH_ESMRAMC];
+    bool on = config[MCH_SMRAM] & SMRAM_G_SMRAME;
+    uint64_t tseg = on && (esmramc & ESMRAMC_T_EN) ? sizes[ESMRAMC_TSEG_SZ(esmramc)] : 0;
+    SmramMap map = {
+        .open = config[MCH_SMRAM] & SMRAM_D_OPEN,
+        .low = on && !(esmramc & ESMRAMC_H_SMRAME),
+        .high = on && (esmramc & ESMRAMC_H_SMRAME),
+        .tseg_size = tseg < s->low_ram ? tseg : 0,
+    };
+    map.tseg_base = s->low_ram - map.tseg_size;
+    smram_set(s->smram, &map);
+}
+
 static void mch_config_written(PciDevice *dev, uint16_t offset, unsigned size)
 {
     Q35Mch *s = (Q35Mch *)dev;
+    if (pci_get16(dev->config + MCH_EXT_TSEG) == EXT_TSEG_QUERY) {
+        pci_set16(dev->config + MCH_EXT_TSEG, EXT_TSEG_MIB);
+    }
+    mch_lock_smram(dev);
     if (s->host) {
         host_map_ecam(s->host, pci_get64(dev->config + MCH_PCIEXBAR));
     }
+    if (s->smram) {
+        mch_update_smram(s);
+    }
 }
 
-void q35_mch_connect(Q35Mch *mch, Q35Host *host)
+void q35_mch_connect(Q35Mch *mch, Q35Host *host, Smram *smram, uint64_t low_ram)
 {
     mch->host = host;
+    mch->smram = smram;
+    mch->low_ram = low_ram;
     mch_config_written(&mch->pci, MCH_PCIEXBAR, 8);
 }
 
 static void mch_reset(PciDevice *dev)
 {
     pci_set64(dev->config + MCH_PCIEXBAR, Q35_ECAM_BASE | PCIEXBAR_EN);
+    pci_set16(dev->config + MCH_EXT_TSEG, 0);
+    dev->config[MCH_SMRAM] = SMRAM_C_BASE_SEG;
+    dev->config[MCH_ESMRAMC] = ESMRAMC_CACHE;
     mch_config_written(dev, MCH_PCIEXBAR, 8);
 }
 
 static bool mch_start(PciDevice *dev, GError **error)
 {
     pci_set64(dev->wmask + MCH_PCIEXBAR, PCIEXBAR_WRITABLE);
+    pci_set16(dev->wmask + MCH_EXT_TSEG, UINT16_MAX);
     return true;
 }
 

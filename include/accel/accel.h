@@ -33,6 +33,7 @@ struct AccelOps {
     const char *name;                  /* "tcg", "kvm", "qtest" */
     const char *doc;
     size_t size;                       /* of the accelerator's struct, beginning with Accel */
+    bool has_smm;                      /* takes X86_IRQ_SMI, and then sees machine->smm_memory */
     /* Usable here?  False with the reason (no /dev/kvm ...), so that the next of a list is tried. */
     bool (*start)(Accel *accel, GError **error);
     void (*stop)(Accel *accel); /* see accel_stop() */

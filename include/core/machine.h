@@ -65,6 +65,8 @@ struct Machine {
     MemRegion *system_io;      /* root container of `io` */
     AddressSpace *memory;
     AddressSpace *io;
+    MemRegion *smm_root;       /* root container of `smm_memory`; NULL: none */
+    AddressSpace *smm_memory;  /* what CPUs in system management mode see instead of `memory`; NULL: the same */
     Accel *accel;              /* NULL for machines without CPUs */
     const char *name;          /* -name, or NULL; borrowed from who created the machine */
     char *cpu_model;           /* -cpu */
@@ -155,6 +157,12 @@ struct json_object *machine_list_props(Machine *m, const Model *model);
  * memory-backend-ram of m->ram_size bytes with id "pc.ram" below /objects.
  */
 bool machine_ram_setup(Machine *m, GError **error);
+
+/*
+ * For a board's start, before its CPUs: makes m->smm_memory, empty; the board fills m->smm_root.  Both go with the
+ * machine.
+ */
+void machine_smm_setup(Machine *m);
 
 /* --- memory-backend-ram, -memfd, -file (core/ram-backend.c) --- */
 extern const ObjectModel ram_backend_ram_model, ram_backend_memfd_model, ram_backend_file_model;

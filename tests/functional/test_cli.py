@@ -84,6 +84,7 @@ BAD = [
     (["-machine", "q35,no-such=1"], ["-machine", "no-such"]),
     (["-machine", "q35,memory-backend=mem"], ["memory-backend=mem"]),
     (["-machine", "q35,=x"], ["-machine"]),
+    (["-machine", "q35,smm=on,accel=qtest"], ["smm=on", "qtest", "smm=off"]),
     (["-machine", "{broken"], ["-machine", "JSON"]),
     (["-accel", "kvn"], ["-accel", "kvn"]), (["-accel", "tcg,thread=single"], ["-accel", "thread"]), (["-accel", ""], ["-accel"]),
     (["-accel", "tcg,jit=maybe"], ["jit=maybe", "jit=on|off"]),

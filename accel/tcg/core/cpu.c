@@ -165,9 +165,15 @@ bool x86_cpu_has_work(X86Cpu *cpu)
            (!cpu->nmi_blocked && (pending & PENDING_NMI)) || ((pending & PENDING_HARD) && (cpu->rflags & X86_FLAG_IF));
 }
 
+void x86_update_a20(X86Cpu *cpu)
+{
+    cpu->a20_mask = cpu->a20_on || cpu->smm ? UINT64_MAX : ~(UINT64_C(1) << 20);
+}
+
 void x86_cpu_set_a20(X86Cpu *cpu, bool enabled)
 {
-    cpu->a20_mask = enabled ? UINT64_MAX : ~(UINT64_C(1) << 20);
+    cpu->a20_on = enabled;
+    x86_update_a20(cpu);
     x86_tlb_flush(cpu);
 }
 
@@ -472,7 +478,7 @@ void x86_cpu_get_state(X86Cpu *cpu, X86CpuState *s)
     s->irq_shadow = cpu->insns == cpu->shadow_insns ? cpu->irq_shadow : 0;
     s->smm = cpu->smm;
     s->smbase = cpu->smbase;
-    s->a20 = cpu->a20_mask == UINT64_MAX;
+    s->a20 = cpu->a20_on;
 }
 
 static bool state_valid(const X86CpuState *s)
@@ -531,7 +537,9 @@ bool x86_cpu_set_state(X86Cpu *cpu, const X86CpuState *s)
     cpu->wait_sipi = s->wait_sipi;
     cpu->nmi_blocked = s->nmi_blocked;
     x86_set_shadow(cpu, s->irq_shadow);
-    cpu->smm = s->smm;
+    if (cpu->smm != s->smm) {
+        x86_smm_set(cpu, s->smm);
+    }
     cpu->smbase = s->smbase;
     cpu->debug_trap = false;
     cpu->debug_hits = 0;

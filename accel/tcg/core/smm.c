@@ -47,9 +47,10 @@ static unsigned gpr_offset(unsigned n)
     return SMM_R15 + 8 * (15 - n);
 }
 
-static void set_smm(X86Cpu *cpu, bool on)
+void x86_smm_set(X86Cpu *cpu, bool on)
 {
     cpu->smm = on;
+    x86_update_a20(cpu);
     if (cpu->bus->set_smm) {
         cpu->bus->set_smm(cpu->opaque, on);
     }
@@ -87,7 +88,7 @@ void x86_smm_enter(X86Cpu *cpu)
 {
     bool halted = cpu->halted;
 
-    set_smm(cpu, true);
+    x86_smm_set(cpu, true);
     save_state(cpu, halted);
     cpu->halted = false;
     cpu->smm_nmi_blocked = cpu->nmi_blocked;
@@ -154,7 +155,7 @@ void x86_smm_leave(X86Cpu *cpu)
     }
     ok = restore_state(cpu);
     cpu->nmi_blocked = cpu->smm_nmi_blocked;
-    set_smm(cpu, false);
+    x86_smm_set(cpu, false);
     if (!ok) {
         /* Shutdown: the same end as a triple fault. */
         cpu->in_delivery = true;

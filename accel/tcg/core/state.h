@@ -256,6 +256,7 @@ struct X86Cpu {
     uint64_t pdpte[4];        /* PAE paging: as loaded with CR3 */
     bool log_writes; /* x86_cpu_log_writes() */
     uint64_t a20_mask;
+    bool a20_on;              /* the gate; system management mode goes past it */
     const Op *op;             /* the op being executed, for precise faults */
     Block *block;
     atomic_uint pending;
@@ -376,6 +377,8 @@ void x86_debug_io(X86Cpu *cpu, uint16_t port, unsigned size);
 /* Raises #DB when an instruction breakpoint is at RIP. */
 void x86_debug_fetch(X86Cpu *cpu);
 /* smm.c */
+void x86_update_a20(X86Cpu *cpu);
+void x86_smm_set(X86Cpu *cpu, bool on); /* tells the bus and forgets what was seen of it; nothing else */
 void x86_smm_enter(X86Cpu *cpu);
 void x86_smm_leave(X86Cpu *cpu);
 void x86_update_mode(X86Cpu *cpu);

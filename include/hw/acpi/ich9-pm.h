@@ -15,17 +15,23 @@
 
 typedef struct Ich9Pm {
     Device dev;
-    IrqLine *sci;      /* wiring, set before start */
+    /* wiring, set before start */
+    IrqLine *sci;
+    bool smm; /* there is a system management mode; else software finds APM's interrupt enabled, so set up, already */
     MemRegion *region; /* the block, which the LPC bridge maps at PMBASE */
     uint16_t pm1_sts, pm1_en;
     uint32_t pm1_cnt;
     uint64_t gpe0_sts, gpe0_en;
     uint32_t smi_en, smi_sts;
+    bool smi_locked;       /* SMI_LOCK of the LPC bridge: GBL_SMI_EN stays as it is */
     int64_t overflow_seen; /* half period of the timer reflected in TMROF_STS */
     Timer *overflow;
 } Ich9Pm;
 
 extern const DeviceModel ich9_pm_model;
+
+/* APM_CNT was written: enters or leaves ACPI mode, or true when a system management interrupt is due. */
+bool ich9_pm_apm_command(Ich9Pm *s, uint8_t command);
 
 /* Presses the power button for a moment. */
 void ich9_pm_power_button(Ich9Pm *s);

@@ -3,6 +3,7 @@
 #ifndef HW_PCI_HOST_Q35_H
 #define HW_PCI_HOST_Q35_H
 
+#include "hw/i386/smram.h"
 #include "hw/isa/chipset-ports.h"
 #include "hw/pci/pci.h"
 
@@ -24,13 +25,16 @@ typedef struct Q35Host {
 /* The hub's own function, 8086:29c0 at 00:00.0. */
 typedef struct Q35Mch {
     PciDevice pci;
-    Q35Host *host; /* set by the board after creation */
+    /* set by the board after creation */
+    Q35Host *host;
+    Smram *smram;      /* NULL: no system management mode */
+    uint64_t low_ram;  /* bytes below 4 GiB: TSEG ends there */
 } Q35Mch;
 
 extern const DeviceModel q35_host_model;
 extern const PciModel q35_mch_model;
 
-/* Moves the ECAM window to where the hub's PCIEXBAR says. */
-void q35_mch_connect(Q35Mch *mch, Q35Host *host);
+/* Moves the ECAM window and SMRAM to where the hub's registers say. */
+void q35_mch_connect(Q35Mch *mch, Q35Host *host, Smram *smram, uint64_t low_ram);
 
 #endif
