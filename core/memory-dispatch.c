@@ -5,6 +5,7 @@
  * device, which may block.
  */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -200,19 +201,33 @@ static MemResult io_access(IoAccess *a)
     return result;
 }
 
+/*
+ * Whoever shares the eventfd can fill it and let writes wait for ever; a CPU must not hang on that.  What is full is signalled
+ * already.
+ */
+static void ioeventfd_signal(int fd)
+{
+    const uint64_t one = 1;
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+    if (poll(&p, 1, 0) == 0) {
+        return;
+    }
+    while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR) {
+    }
+}
+
 /* In a read section: signals the fd that waits for this write, if there is one. */
 static bool io_signal(MemRegion *r, HwAddr addr, unsigned size, uint64_t val)
 {
     const IoeventfdTable *table = rcu_dereference(r->ioeventfds);
-    const uint64_t one = 1;
 
     for (guint i = 0; table && i < table->n; i++) {
         const Ioeventfd *e = &table->entries[i];
 
         if (e->addr == addr && (!e->size || e->size == size) &&
             (!e->match || (e->data & size_mask(size)) == (val & size_mask(size)))) {
-            while (write(e->fd, &one, sizeof(one)) < 0 && errno == EINTR) {
-            }
+            ioeventfd_signal(e->fd);
             return true;
         }
     }

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -579,6 +580,11 @@ static void test_ioeventfd(void **state)
     as_store(w->as, 0x1020, 4, 7, MEM_ATTRS_CPU);
     assert_int_equal(fd_count(match), 1);
     assert_int_equal(rec.n, 2);
+    /* Full, and a write would wait: nothing to add. */
+    assert_int_equal(fcntl(match, F_SETFL, 0), 0);
+    eventfd_write(match, UINT64_MAX - 1);
+    as_store(w->as, 0x1020, 4, 7, MEM_ATTRS_CPU);
+    assert_int_equal(fd_count(match), UINT64_MAX - 1);
     g_string_truncate(log.text, 0);
     mem_region_set_address(dev, 0x3000);
     assert_string_equal(log.text->str,

@@ -32,6 +32,24 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void on_done(vfu_ctx_t *ctx, void *opaque, int err)
+{
+    free(opaque);
+}
+
+/* Requests that vfu_run_ctx() ends; the fuzzer's data answers them, or nobody does. */
+static void device_ask(vfu_ctx_t *ctx, dma_sg_t *sg, size_t size)
+{
+    uint8_t *in = malloc(size), *out = calloc(1, size);
+
+    if (vfu_sgl_read_async(ctx, sg, in, on_done, in) < 0) {
+        free(in);
+    }
+    if (vfu_sgl_write_async(ctx, sg, out, on_done, out) < 0) {
+        free(out);
+    }
+}
+
 /* What the device is to do with guest memory: the address comes from the written data. */
 static void device_dma(vfu_ctx_t *ctx, const char *buf, size_t count)
 {
@@ -44,6 +62,7 @@ static void device_dma(vfu_ctx_t *ctx, const char *buf, size_t count)
     memcpy(&address, buf, count < sizeof(address) ? count : sizeof(address));
     n = vfu_addr_to_sgl(ctx, (vfu_dma_addr_t)(uintptr_t)address, sizeof(data), sg, 2, PROT_WRITE);
     if (n == 1) {
+        device_ask(ctx, sg, sizeof(data));
         vfu_sgl_read(ctx, sg, 1, data, 0);
         vfu_sgl_write(ctx, sg, 1, data, 0);
         vfu_sgl_write(ctx, sg, 1, data, VFU_SGL_DIRECT_ACCESS);

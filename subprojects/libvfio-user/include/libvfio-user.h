@@ -59,7 +59,10 @@ typedef enum {
 
 /* ---- life cycle ---- */
 
-/* Nothing the library does for this context blocks (but vfu_sgl_read/write by message, which wait a bounded time). */
+/*
+ * Nothing the library does for this context blocks.  vfu_sgl_read() and vfu_sgl_write() by message are waiting themselves, for a
+ * bounded time, and once for a client that does not answer; vfu_sgl_read_async() does not wait.
+ */
 #define LIBVFIO_USER_FLAG_ATTACH_NB (1 << 0)
 
 /*
@@ -293,6 +296,18 @@ bool vfu_sg_is_mappable(vfu_ctx_t *vfu_ctx, dma_sg_t *sg);
  */
 int vfu_sgl_read(vfu_ctx_t *vfu_ctx, dma_sg_t *sg, size_t cnt, void *data, int flags);
 int vfu_sgl_write(vfu_ctx_t *vfu_ctx, dma_sg_t *sg, size_t cnt, void *data, int flags);
+
+/*
+ * Additive, for ATTACH_NB contexts (others: ENOTSUP): the same by messages, without waiting.  0: the request is on its way, data
+ * stays the library's until cb was called, exactly once, by vfu_run_ctx(), vfu_device_quiesced() or vfu_destroy_ctx(), with err 0,
+ * the client's errno, EINVAL (an answer that is none) or ENOTCONN.  vfu_get_poll_fd() tells when there is something to do.
+ * -1: cb is not called; EAGAIN: as many requests as there may be, or another thread waits in vfu_sgl_read(); EPERM, EINVAL,
+ * ENOTCONN, ENOBUFS (the client reads nothing), ENOMEM.  A device with requests on their way is not quiet: its quiesce callback
+ * says EBUSY until they have ended, which they do while the library waits for vfu_device_quiesced().
+ */
+typedef void(vfu_sgl_done_cb_t)(vfu_ctx_t *vfu_ctx, void *opaque, int err);
+int vfu_sgl_read_async(vfu_ctx_t *vfu_ctx, dma_sg_t *sg, void *data, vfu_sgl_done_cb_t *cb, void *opaque);
+int vfu_sgl_write_async(vfu_ctx_t *vfu_ctx, dma_sg_t *sg, const void *data, vfu_sgl_done_cb_t *cb, void *opaque);
 
 /* The older forms, under names of their own. */
 int vfu_setup_device_dma_compat(vfu_ctx_t *vfu_ctx, vfu_dma_register_cb_t *dma_register,

@@ -217,7 +217,7 @@ static int conn_send_version(vfu_ctx_t *ctx, const WireHeader *h, uint16_t clien
 /* The pair, the fd that was handed over, or a new client. */
 static int conn_accept(vfu_ctx_t *ctx)
 {
-    int fd = ctx->handed_fd, out_fd = ctx->handed_out_fd;
+    int fd = ctx->handed_fd, out_fd = ctx->handed_out_fd, err;
 
     if (fd < 0 && ctx->listen_fd < 0) {
         return ENOTCONN;
@@ -240,8 +240,11 @@ static int conn_accept(vfu_ctx_t *ctx)
     ctx->handed_fd = ctx->handed_out_fd = -1;
     ctx->passes_fds = out_fd < 0 && transport_set_up(fd);
     ctx->conn = CONN_NEGOTIATING;
-    ctx_update_poll(ctx);
-    return 0;
+    err = ctx_update_poll(ctx);
+    if (err) {
+        conn_close(ctx);
+    }
+    return err;
 }
 
 /* Receives and answers VERSION. */
@@ -256,8 +259,7 @@ static int conn_negotiate(vfu_ctx_t *ctx)
         return err;
     }
     if (err == 0 || err == EPROTO) {
-        stats_count(&ctx->stats.messages_received, 1);
-        stats_count(&ctx->stats.bytes_received, WIRE_HEADER_SIZE + m.len);
+        stats_received(ctx, &m);
     }
     if (err == EPROTO) {
         err = EINVAL;

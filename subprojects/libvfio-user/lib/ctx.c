@@ -32,6 +32,7 @@ static vfu_ctx_t *ctx_new(int flags, void *pvt)
     ctx->unmask_fd = -1;
     ctx->epoll_fd = -1;
     ctx->epoll_watched = -1;
+    ctx->epoll_twin = -1;
     ctx->log_level = LOG_ERR;
     ctx->backlog_tail = &ctx->backlog;
     ctx->migration.state = WIRE_STATE_RUNNING;
@@ -241,20 +242,48 @@ static int ctx_wanted(const vfu_ctx_t *ctx, uint32_t *events)
     if (ctx->conn == CONN_NONE) {
         return ctx->listen_fd >= 0 ? ctx->listen_fd : ctx->handed_fd;
     }
-    /* Nothing happens before vfu_device_quiesced(), and a broken connection would be readable all the time. */
-    if (ctx->pending != PENDING_NONE) {
+    /*
+     * Nothing happens before vfu_device_quiesced() but answers to the device's requests; a broken connection, which would be
+     * readable all the time, has none.
+     */
+    if (ctx->pending != PENDING_NONE && ctx->dma.request_count == 0) {
         return -1;
     }
     if (wire_stream_queued(ctx->stream)) {
         *events = EPOLLOUT;
         return wire_stream_out_fd(ctx->stream);
     }
-    if (ctx->backlog || wire_stream_has_message(ctx->stream)) {
+    if (ctx->dma.ended_count || (ctx->backlog && ctx->pending == PENDING_NONE) || wire_stream_has_message(ctx->stream)) {
         /* Work that needs no more input: writable is true at once. */
         *events = EPOLLIN | EPOLLOUT;
         return wire_stream_out_fd(ctx->stream);
     }
-    return wire_stream_fd(ctx->stream);
+    return ctx->pending != PENDING_NONE && ctx->twin ? -1 : wire_stream_fd(ctx->stream);
+}
+
+/* The twin matters to vfu_run_ctx() while answers are due that nobody waits for. */
+static int ctx_update_twin(vfu_ctx_t *ctx)
+{
+    bool wanted = ctx->twin && ctx->dma.request_count > ctx->dma.ended_count;
+    struct epoll_event event = { .events = EPOLLIN | (wanted && wire_stream_queued(ctx->twin) ? EPOLLOUT : 0u) };
+
+    if (!wanted) {
+        if (ctx->epoll_twin >= 0) {
+            epoll_ctl(ctx->epoll_fd, EPOLL_CTL_DEL, ctx->epoll_twin, NULL);
+            ctx->epoll_twin = -1;
+        }
+        return 0;
+    }
+    if (ctx->epoll_twin >= 0 && ctx->epoll_twin_events == event.events) {
+        return 0;
+    }
+    if (epoll_ctl(ctx->epoll_fd, ctx->epoll_twin >= 0 ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, wire_stream_fd(ctx->twin),
+                  &event) < 0) {
+        return errno;
+    }
+    ctx->epoll_twin = wire_stream_fd(ctx->twin);
+    ctx->epoll_twin_events = event.events;
+    return 0;
 }
 
 /* A file can't be waited for, and need not be: an eventfd that is always readable takes its place. */
@@ -273,24 +302,20 @@ static int ctx_watch(vfu_ctx_t *ctx, int fd, uint32_t events)
     return epoll_ctl(ctx->epoll_fd, ctx->epoll_watched == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event);
 }
 
-void ctx_update_poll(vfu_ctx_t *ctx)
+static int ctx_update_stream(vfu_ctx_t *ctx)
 {
     uint32_t events;
-    int fd;
+    int fd = ctx_wanted(ctx, &events);
 
-    if (!ctx->nb) {
-        return;
-    }
-    fd = ctx_wanted(ctx, &events);
     if (fd >= 0 && fd == ctx->epoll_watched && events == ctx->epoll_events) {
-        return;
+        return 0;
     }
     if (ctx->epoll_watched >= 0 && ctx->epoll_watched != fd) {
         epoll_ctl(ctx->epoll_fd, EPOLL_CTL_DEL, ctx->epoll_watched, NULL);
         ctx->epoll_watched = -1;
     }
     if (fd < 0) {
-        return;
+        return 0;
     }
     if (ctx_watch(ctx, fd, events) < 0) {
         if (errno == EPERM) {
@@ -298,12 +323,29 @@ void ctx_update_poll(vfu_ctx_t *ctx)
             events = EPOLLIN;
         }
         if (fd < 0 || ctx_watch(ctx, fd, events) < 0) {
-            vfu_log(ctx, LOG_ERR, "epoll_ctl: %m");
-            return;
+            return errno;
         }
     }
     ctx->epoll_watched = fd;
     ctx->epoll_events = events;
+    return 0;
+}
+
+int ctx_update_poll(vfu_ctx_t *ctx)
+{
+    int err, twin_err;
+
+    if (!ctx->nb) {
+        return 0;
+    }
+    err = ctx_update_stream(ctx);
+    twin_err = ctx_update_twin(ctx);
+    err = err ? err : twin_err;
+    if (err) {
+        errno = err;
+        vfu_log(ctx, LOG_ERR, "epoll_ctl: %m");
+    }
+    return err;
 }
 
 VFU_EXPORT int vfu_setup_log(vfu_ctx_t *ctx, vfu_log_fn_t *log, int level)

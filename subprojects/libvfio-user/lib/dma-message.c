@@ -34,8 +34,30 @@ static int dma_wait(WireStream *s, int64_t deadline)
     return err;
 }
 
+int dma_put_aside(vfu_ctx_t *ctx, WireStream *s, WireMessage *m)
+{
+    int err;
+
+    if ((m->header.flags & WIRE_TYPE_MASK) == WIRE_TYPE_COMMAND && s == ctx->stream) {
+        err = conn_backlog_add(ctx, m);
+        if (err) {
+            wire_message_clear(m);
+        }
+        return err;
+    }
+    if (dma_async_take(ctx, m)) {
+        return 0;
+    }
+    wire_message_clear(m);
+    if (ctx->dma.stale_replies == 0) {
+        return EPROTO;
+    }
+    ctx->dma.stale_replies--;
+    return 0;
+}
+
 /* The reply with this id.  ETIMEDOUT, or an errno that means that the connection is of no use any more. */
-static int dma_await(vfu_ctx_t *ctx, WireStream *s, uint16_t id, unsigned command, WireMessage *m)
+static int dma_await(vfu_ctx_t *ctx, WireStream *s, const DmaMessage *x, WireMessage *m)
 {
     int64_t deadline = now_ms() + VFU_DMA_TIMEOUT_MS;
 
@@ -52,48 +74,87 @@ static int dma_await(vfu_ctx_t *ctx, WireStream *s, uint16_t id, unsigned comman
         if (err) {
             return err;
         }
-        stats_count(&ctx->stats.messages_received, 1);
-        stats_count(&ctx->stats.bytes_received, WIRE_HEADER_SIZE + m->len);
-        if ((m->header.flags & WIRE_TYPE_MASK) == WIRE_TYPE_COMMAND && s == ctx->stream) {
-            err = conn_backlog_add(ctx, m);
-            if (err) {
-                wire_message_clear(m);
-                return err;
-            }
-            continue;
-        }
-        if (m->header.id == id && m->header.command == command &&
-            (m->header.flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY) {
+        stats_received(ctx, m);
+        if (dma_message_answered_by(x, &m->header)) {
             return 0;
         }
-        wire_message_clear(m);
-        if (ctx->dma.stale_replies == 0) {
-            return EPROTO;
+        err = dma_put_aside(ctx, s, m);
+        if (err) {
+            return err;
         }
-        ctx->dma.stale_replies--;
     }
 }
 
-/* One message there and back.  The connection is shut down after an error that leaves it without order. */
-static int dma_exchange(vfu_ctx_t *ctx, WireDmaAccess *a, uint8_t *data, bool is_write)
+bool dma_message_answered_by(const DmaMessage *x, const WireHeader *h)
 {
-    WireStream *s = ctx->twin ? ctx->twin : ctx->stream;
-    unsigned command = is_write ? WIRE_DMA_WRITE : WIRE_DMA_READ;
-    WireHeader h = { .id = ctx->dma.message_id++, .command = (uint16_t)command, .flags = WIRE_TYPE_COMMAND };
-    uint8_t head[WIRE_DMA_ACCESS_SIZE];
-    struct iovec iov[2] = { { head, wire_dma_access_encode(head, a) }, { data, a->count } };
-    WireMessage m;
-    WireDmaAccess got;
-    uint64_t start = wait_now_ns();
-    int err = wire_stream_send(s, &h, iov, is_write ? 2 : 1, NULL, 0, 0);
+    return h->id == x->id && h->command == x->command && (h->flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY;
+}
 
+WireStream *dma_message_stream(const vfu_ctx_t *ctx)
+{
+    return ctx->twin ? ctx->twin : ctx->stream;
+}
+
+int dma_message_send(vfu_ctx_t *ctx, DmaMessage *x, uint64_t iova, uint64_t length, uint8_t *data, bool is_write)
+{
+    uint64_t limit = ctx->client.max_data_xfer_size < WIRE_MAX_DATA ? ctx->client.max_data_xfer_size : WIRE_MAX_DATA;
+    uint8_t head[WIRE_DMA_ACCESS_SIZE];
+    WireHeader h = { .id = ctx->dma.message_id++, .flags = WIRE_TYPE_COMMAND };
+    struct iovec iov[2];
+    int err;
+
+    *x = (DmaMessage){
+        .id = h.id,
+        .command = is_write ? WIRE_DMA_WRITE : WIRE_DMA_READ,
+        .access.address = iova,
+        .access.count = length < limit ? length : limit,
+        .data = data,
+        .since = wait_now_ns(),
+    };
+    h.command = (uint16_t)x->command;
+    iov[0] = (struct iovec){ head, wire_dma_access_encode(head, &x->access) };
+    iov[1] = (struct iovec){ x->data, x->access.count };
+    err = wire_stream_send(dma_message_stream(ctx), &h, iov, is_write ? 2 : 1, NULL, 0, 0);
     if (err == 0) {
+        x->sent = h.size;
         stats_count(&ctx->stats.messages_sent, 1);
         stats_count(&ctx->stats.bytes_sent, h.size);
-        err = dma_await(ctx, s, h.id, command, &m);
+    }
+    return err;
+}
+
+int dma_message_finish(vfu_ctx_t *ctx, const DmaMessage *x, WireMessage *m)
+{
+    WireDmaAccess got;
+    int err = wire_header_error(&m->header);
+
+    if (err == 0 && x->command == WIRE_DMA_WRITE) {
+        err = wire_dma_write_decode_reply(m->body, m->len, &x->access);
+    } else if (err == 0) {
+        err = wire_dma_read_decode_reply(&got, m->body, m->len, &x->access);
+        if (err == 0) {
+            memcpy(x->data, got.data, got.count);
+        }
+    }
+    stats_command(ctx, x->command, x->sent + WIRE_HEADER_SIZE + m->len, wait_now_ns() - x->since, err);
+    wire_message_clear(m);
+    return err;
+}
+
+/* One message there and back.  The connection is shut down after an error that leaves it without order. */
+static int dma_exchange(vfu_ctx_t *ctx, const dma_sg_t *sg, uint64_t *done, uint8_t *data, bool is_write)
+{
+    WireMessage m;
+    DmaMessage x;
+    int err = dma_message_send(ctx, &x, sg->region->iova + sg->offset + *done, sg->length - *done, data + *done,
+                               is_write);
+
+    if (err == 0) {
+        err = dma_await(ctx, dma_message_stream(ctx), &x, &m);
     }
     if (err == ETIMEDOUT) {
-        vfu_log(ctx, LOG_ERR, "the client did not answer %s in %d ms", wire_command_name(command), VFU_DMA_TIMEOUT_MS);
+        vfu_log(ctx, LOG_ERR, "the client did not answer %s in %d ms", wire_command_name(x.command),
+                VFU_DMA_TIMEOUT_MS);
         ctx->dma.stale_replies++;
         return err;
     }
@@ -101,39 +162,47 @@ static int dma_exchange(vfu_ctx_t *ctx, WireDmaAccess *a, uint8_t *data, bool is
         wire_stream_shutdown(ctx->stream);
         return err == ENOBUFS || err == EPROTO ? err : ENOTCONN;
     }
-    err = wire_header_error(&m.header);
-    if (err == 0 && is_write) {
-        err = wire_dma_write_decode_reply(m.body, m.len, a);
-    } else if (err == 0) {
-        err = wire_dma_read_decode_reply(&got, m.body, m.len, a);
+    *done += x.access.count;
+    return dma_message_finish(ctx, &x, &m);
+}
+
+/*
+ * A client that left a request without an answer is not waited for again before it has caught up: it can hold this thread
+ * up once, not with each access.
+ */
+static int dma_catch_up(vfu_ctx_t *ctx)
+{
+    WireStream *s = dma_message_stream(ctx);
+
+    while (ctx->dma.stale_replies) {
+        WireMessage m;
+        int err = wire_stream_receive(s, &m, 0);
+
+        if (err == EAGAIN || err == EINTR) {
+            return ETIMEDOUT;
+        }
         if (err == 0) {
-            memcpy(data, got.data, got.count);
+            stats_received(ctx, &m);
+            err = dma_put_aside(ctx, s, &m);
+        }
+        if (err) {
+            wire_stream_shutdown(ctx->stream);
+            return err == ENOBUFS || err == EPROTO ? err : ENOTCONN;
         }
     }
-    stats_command(ctx, command, h.size + WIRE_HEADER_SIZE + m.len, wait_now_ns() - start, err);
-    wire_message_clear(&m);
-    return err;
+    return 0;
 }
 
 /* In pieces that the client takes. */
 static int dma_by_messages(vfu_ctx_t *ctx, const dma_sg_t *sg, uint8_t *data, bool is_write)
 {
-    uint64_t limit = ctx->client.max_data_xfer_size < WIRE_MAX_DATA ? ctx->client.max_data_xfer_size : WIRE_MAX_DATA;
     uint64_t done = 0;
-    int err = 0;
+    int err;
 
     pthread_mutex_lock(&ctx->dma.message_lock);
-    if (ctx->conn != CONN_ATTACHED) {
-        err = ENOTCONN;
-    }
+    err = ctx->conn == CONN_ATTACHED ? dma_catch_up(ctx) : ENOTCONN;
     while (err == 0 && done < sg->length) {
-        WireDmaAccess a = {
-            .address = sg->region->iova + sg->offset + done,
-            .count = sg->length - done < limit ? sg->length - done : limit,
-        };
-
-        err = dma_exchange(ctx, &a, data + done, is_write);
-        done += a.count;
+        err = dma_exchange(ctx, sg, &done, data, is_write);
     }
     pthread_mutex_unlock(&ctx->dma.message_lock);
     return err;

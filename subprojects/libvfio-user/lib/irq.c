@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
@@ -142,6 +143,17 @@ int irq_handle_info(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
     return 0;
 }
 
+/*
+ * A client can fill the counter and let writes wait for ever: what is full is signalled already, and is left alone.  (It can
+ * still race with the write, and then holds up its own device only.)
+ */
+static bool irq_fd_is_full(int fd)
+{
+    struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+    return poll(&p, 1, 0) == 0;
+}
+
 /* Signals one vector; the lock is held. */
 static int irq_signal(vfu_ctx_t *ctx, IrqType *t, uint32_t vector)
 {
@@ -154,8 +166,7 @@ static int irq_signal(vfu_ctx_t *ctx, IrqType *t, uint32_t vector)
         t->states[vector] |= IRQ_STATE_PENDING;
         return 0;
     }
-    /* A counter that is full is signalled already; a descriptor that is no eventfd is the client's own mistake. */
-    if (write(t->fds[vector], &one, sizeof(one)) < 0 && errno != EAGAIN) {
+    if (!irq_fd_is_full(t->fds[vector]) && write(t->fds[vector], &one, sizeof(one)) < 0 && errno != EAGAIN) {
         return errno;
     }
     if (t->flags & VFU_IRQ_FLAG_AUTOMASKED) {

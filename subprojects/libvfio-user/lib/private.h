@@ -24,6 +24,7 @@
 #define VFU_BACKLOG_BYTES      (8u << 20)
 #define VFU_BACKLOG_FDS        512u        /* descriptors these brought */
 #define VFU_DMA_TIMEOUT_MS     5000
+#define VFU_DMA_ASYNC_MAX     256u        /* requests whose answer vfu_run_ctx() takes */
 #define VFU_MAX_CAPS           128u
 #define VFU_BATCH_BYTES        (256u << 10) /* replies that may wait for company */
 
@@ -129,6 +130,18 @@ struct dma_sg {
     bool writeable;
 };
 
+/* A DMA_READ or DMA_WRITE on its way. */
+typedef struct DmaMessage {
+    uint16_t id;
+    unsigned command;
+    WireDmaAccess access;
+    uint8_t *data;              /* the caller's, access.count bytes */
+    uint32_t sent;              /* bytes of the message */
+    uint64_t since;             /* when it was sent, ns */
+} DmaMessage;
+
+typedef struct DmaRequest DmaRequest;
+
 typedef struct Dma {
     bool enabled;
     size_t max_regions;
@@ -142,6 +155,9 @@ typedef struct Dma {
     uint16_t message_id;
     uint32_t stale_replies;     /* of requests given up after the timeout */
     PollWindow poll;            /* of waits for replies */
+    DmaRequest *requests;       /* of vfu_sgl_read_async() and vfu_sgl_write_async(), oldest first */
+    uint32_t request_count;
+    uint32_t ended_count;       /* of them, whose callback is due */
 } Dma;
 
 typedef struct Capability {
@@ -202,6 +218,8 @@ struct vfu_ctx {
     int ready_fd;               /* stands in the poll fd for files, which are always ready, -1 */
     int epoll_fd;               /* NB: what the user polls */
     int epoll_watched;          /* fd in it, -1 */
+    int epoll_twin;             /* the twin's fd while it is in it too, -1 */
+    uint32_t epoll_twin_events;
     uint32_t epoll_events;
     vfu_log_fn_t *log;
     int log_level;
@@ -239,8 +257,8 @@ struct vfu_ctx {
 int vfu_fail(int err);
 
 /* ---- ctx ---- */
-/* Brings the poll fd in line with what the context waits for. */
-void ctx_update_poll(vfu_ctx_t *ctx);
+/* Brings the poll fd in line with what the context waits for; 0, or an errno (logged): it may miss something. */
+int ctx_update_poll(vfu_ctx_t *ctx);
 
 /* ---- transport ---- */
 /* A listening socket, or -1. */
@@ -262,6 +280,7 @@ int wait_message(vfu_ctx_t *ctx, WireMessage *m);
 /* ---- stats ---- */
 /* For counters with several writers. */
 void stats_count(uint64_t *counter, uint64_t n);
+void stats_received(vfu_ctx_t *ctx, const WireMessage *m);
 void stats_command(vfu_ctx_t *ctx, unsigned command, uint64_t bytes, uint64_t ns, bool failed);
 
 /* ---- conn ---- */
@@ -312,6 +331,31 @@ int dma_table_insert(DmaTable *t, DmaRegion *region);
 void dma_table_remove(DmaTable *t, const DmaRegion *region);
 /* Calls fn for each region in order of address; stops at and returns the first result that is not 0. */
 int dma_table_walk(DmaTable *t, int (*fn)(DmaRegion *region, void *opaque), void *opaque);
+
+/* ---- dma-message; dma.message_lock is held ---- */
+/* Where requests to the client go. */
+WireStream *dma_message_stream(const vfu_ctx_t *ctx);
+/* Asks for as much of [iova, +length) as one message carries; 0, or an errno: the connection is lost. */
+int dma_message_send(vfu_ctx_t *ctx, DmaMessage *x, uint64_t iova, uint64_t length, uint8_t *data, bool is_write);
+bool dma_message_answered_by(const DmaMessage *x, const WireHeader *h);
+/* The answer's outcome, its data copied; frees the answer. */
+int dma_message_finish(vfu_ctx_t *ctx, const DmaMessage *x, WireMessage *m);
+/*
+ * What came on s and is not the answer awaited: a command is kept for vfu_run_ctx(), an answer to vfu_sgl_read_async()
+ * is taken, one that was given up is dropped.  An errno: the connection is lost.
+ */
+int dma_put_aside(vfu_ctx_t *ctx, WireStream *s, WireMessage *m);
+
+/* ---- dma-async ---- */
+/* Takes an answer to one of the requests; false: it is none. */
+bool dma_async_take(vfu_ctx_t *ctx, WireMessage *m);
+/*
+ * Takes the answers that vfu_run_ctx() does not find among the client's commands (those on the twin, or all while it
+ * quiesces), and calls the callbacks that are due; 0, or an errno: the connection is lost.
+ */
+int dma_async_run(vfu_ctx_t *ctx);
+/* Ends every request with ENOTCONN. */
+void dma_async_abort(vfu_ctx_t *ctx);
 
 /* ---- dirty ---- */
 void dirty_mark(vfu_ctx_t *ctx, DmaRegion *region, uint64_t offset, uint64_t length);

@@ -142,6 +142,7 @@ static int message_finish(vfu_ctx_t *ctx, WireMessage *m, int err, uint64_t sinc
 
 void run_teardown(vfu_ctx_t *ctx)
 {
+    dma_async_abort(ctx);
     dma_unmap_all(ctx);
     dirty_log_stop(ctx);
     if (ctx->reset_cb) {
@@ -158,6 +159,8 @@ void run_teardown(vfu_ctx_t *ctx)
 static int run_lost(vfu_ctx_t *ctx)
 {
     ctx->conn = CONN_LOST;
+    /* A device with requests on their way can't become quiet. */
+    dma_async_abort(ctx);
     if (ctx->pending == PENDING_NONE && quiesce(ctx, PENDING_TEARDOWN) == EBUSY) {
         return EBUSY;
     }
@@ -184,8 +187,7 @@ static int run_next_message(vfu_ctx_t *ctx, WireMessage *m)
             err = err ? err : wait_message(ctx, m);
         }
         if (err == 0 || err == EPROTO) {
-            stats_count(&ctx->stats.messages_received, 1);
-            stats_count(&ctx->stats.bytes_received, WIRE_HEADER_SIZE + m->len);
+            stats_received(ctx, m);
         }
         return err;
     }
@@ -262,6 +264,9 @@ static int run_one(vfu_ctx_t *ctx, bool *served)
     if (err) {
         return run_lost(ctx);
     }
+    if (dma_async_take(ctx, &m)) {
+        return 0;
+    }
     if (run_is_stale_reply(ctx, &m.header)) {
         wire_message_clear(&m);
         return 0;
@@ -300,7 +305,11 @@ VFU_EXPORT int vfu_run_ctx(vfu_ctx_t *ctx)
     if (ctx->conn == CONN_LOST && ctx->pending == PENDING_NONE) {
         return vfu_fail(run_lost(ctx));
     }
+    if (ctx->dma.request_count && dma_async_run(ctx)) {
+        return vfu_fail(run_lost(ctx));
+    }
     if (ctx->pending != PENDING_NONE) {
+        ctx_update_poll(ctx);
         return vfu_fail(EBUSY);
     }
     if (ctx->conn != CONN_ATTACHED) {
@@ -322,6 +331,9 @@ VFU_EXPORT int vfu_run_ctx(vfu_ctx_t *ctx)
     }
     if (err == EAGAIN) {
         err = 0;
+    }
+    if (ctx->dma.ended_count) {
+        dma_async_run(ctx);
     }
     if (ctx->conn == CONN_ATTACHED) {
         ctx_update_poll(ctx);

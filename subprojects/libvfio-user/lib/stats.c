@@ -18,6 +18,12 @@ void stats_count(uint64_t *counter, uint64_t n)
     __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
+void stats_received(vfu_ctx_t *ctx, const WireMessage *m)
+{
+    stats_count(&ctx->stats.messages_received, 1);
+    stats_count(&ctx->stats.bytes_received, WIRE_HEADER_SIZE + m->len);
+}
+
 void stats_command(vfu_ctx_t *ctx, unsigned command, uint64_t bytes, uint64_t ns, bool failed)
 {
     vfu_command_stats_t *c;

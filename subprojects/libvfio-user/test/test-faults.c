@@ -84,6 +84,10 @@ static vfu_ctx_t *create(const char *path)
     return ctx;
 }
 
+static void ignore_done(vfu_ctx_t *ctx, void *opaque, int err)
+{
+}
+
 /* One request; the client's own allocations do not fail. */
 static void request(vfu_ctx_t *ctx, WireStream *s, unsigned command, const void *body, size_t len, int fd)
 {
@@ -120,6 +124,7 @@ static void requests(vfu_ctx_t *ctx, WireStream *s, int file, int event)
     request(ctx, s, WIRE_DMA_MAP, body, wire_dma_map_encode(body, &map), file);
     if (vfu_addr_to_sgl(ctx, NULL, sizeof(data), (dma_sg_t *)sg, 1, PROT_READ) == 1) {
         vfu_sgl_read(ctx, (dma_sg_t *)sg, 1, data, VFU_SGL_DIRECT_ACCESS);
+        vfu_sgl_write_async(ctx, (dma_sg_t *)sg, data, ignore_done, NULL);
     }
     request(ctx, s, WIRE_SET_IRQS, body, wire_set_irqs_encode(body, &irqs), event);
     request(ctx, s, WIRE_SET_IRQS, body, wire_set_irqs_encode(body, &unmask), event);

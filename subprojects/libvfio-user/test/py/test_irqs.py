@@ -186,9 +186,12 @@ def test_pipe_or_socket_is_no_eventfd(server, client):
     assert server.irq(vu.MSIX, 0) == errno.ENOENT
 
 
-def test_full_eventfd_does_not_block(server, client, events):
+@pytest.mark.parametrize("waits", [False, True])
+def test_full_eventfd_does_not_block(server, client, events, waits):
     os.write(events[0], struct.pack("Q", 0xfffffffffffffffe))
     assign(client, vu.MSIX, 0, events[:1])
+    # The flag is the file's, which the client shares.
+    os.set_blocking(events[0], waits)
     assert server.irq(vu.MSIX, 0) == 0
     client.info()
 
