@@ -69,11 +69,16 @@ void mem_region_dirty_set(MemRegion *ram, uint64_t offset, uint64_t len)
     rcu_read_unlock();
 }
 
+void mem_region_set_foreign_writers(MemRegion *ram, bool on)
+{
+    __atomic_store_n(&ram->foreign_writers, on, __ATOMIC_RELAXED);
+}
+
 bool mem_region_dirty_take(MemRegion *ram, MemDirty client, uint64_t offset, uint64_t len, uint64_t *bitmap)
 {
     uint64_t first = offset / MEM_PAGE_SIZE, pages = (len + MEM_PAGE_SIZE - 1) / MEM_PAGE_SIZE;
+    bool any = false, foreign = __atomic_load_n(&ram->foreign_writers, __ATOMIC_RELAXED);
     DirtyBitmap *source;
-    bool any = false;
 
     for (uint64_t i = 0; i < (pages + 63) / 64; i++) {
         bitmap[i] = 0;
@@ -91,6 +96,7 @@ bool mem_region_dirty_take(MemRegion *ram, MemDirty client, uint64_t offset, uin
             if (__atomic_load_n(word, __ATOMIC_RELAXED) & mask) {
                 bits = __atomic_fetch_and(word, ~mask, __ATOMIC_ACQ_REL) & mask;
             }
+            bits = foreign ? mask : bits;
             bitmap[at / 64] |= bits >> (page % 64) << (at % 64);
             any |= bits != 0;
             at += n;

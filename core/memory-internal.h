@@ -70,6 +70,7 @@ struct MemRegion {
     uint64_t fd_offset;
     IoeventfdTable *ioeventfds;          /* RCU; NULL when none */
     DirtyBitmap *dirty[MEM_DIRTY_COUNT]; /* RCU; NULL when not tracked */
+    bool foreign_writers;                /* atomic: what is written is not seen here */
     /* callbacks and mappings in progress */
     int in_flight;    /* atomic */
     MemPins *pins;    /* counts the same for several regions; or NULL */

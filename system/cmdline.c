@@ -403,6 +403,16 @@ static bool opt_none(Cmdline *c, const char *option, const char *arg, GError **e
     return true;
 }
 
+static bool opt_vga(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    if (strcmp(arg, "std") != 0 && strcmp(arg, "none") != 0) {
+        error_set(error, "-vga %s: no such card (allowed: std, none)", arg);
+        return false;
+    }
+    c->vga = strcmp(arg, "std") == 0;
+    return true;
+}
+
 static bool opt_nothing(Cmdline *c, const char *option, const char *arg, GError **error)
 {
     return true;
@@ -554,8 +564,8 @@ static const Option option_table[] = {
     {"bios", "FILE", opt_bios, "refused: there is no firmware yet"},
     {"nodefaults", NULL, opt_nodefaults, "no serial port or monitor but those asked for"},
     {"nographic", NULL, opt_nographic, "serial port and monitor share the terminal; Ctrl-A h for help"},
-    {"display", "none", opt_none, "there is no display"},
-    {"vga", "none", opt_none, "there is no graphics card"},
+    {"display", "none", opt_none, "no window: the screen is seen by screendump"},
+    {"vga", "std|none", opt_vga, "graphics card: std is -device VGA; none, the default"},
     {"netdev", "TYPE,id=ID[,...]", opt_netdev, "network back end: user, tap, socket, stream, dgram"},
     {"nic", "TYPE[,model=DRIVER][,mac=ADDR][,...]", opt_nic, "network back end and a card for it; none: no card"},
     {"net", "none", opt_net, "accepted: there is no default network card"},

@@ -28,7 +28,7 @@ typedef struct Cmdline {
     bool only_migratable;
     uint64_t ram_size; /* bytes; 0: not given */
     unsigned smp_cpus; /* 0: not given */
-    bool nodefaults, nographic, paused, no_reboot, no_shutdown, daemonize;
+    bool nodefaults, nographic, vga, paused, no_reboot, no_shutdown, daemonize;
     GPtrArray *objects, *devices, *drives, *chardevs; /* of CmdlineItem *, in order */
     GPtrArray *netdevs, *nics;
     GPtrArray *serials, *monitors, *mons;             /* monitors: -monitor and -qmp */

@@ -254,6 +254,24 @@ static bool system_add_nic(System *s, unsigned n, const CmdlineItem *item, GErro
     return ok;
 }
 
+static bool system_add_vga(System *s, GError **error)
+{
+    struct json_object *card;
+    bool ok;
+
+    if (!s->cmdline->vga) {
+        return true;
+    }
+    card = json_object_new_object();
+    json_object_object_add(card, "driver", json_object_new_string("VGA"));
+    ok = machine_device_add(s->machine, card, error);
+    json_object_put(card);
+    if (!ok) {
+        g_prefix_error(error, "-vga std: ");
+    }
+    return ok;
+}
+
 static bool system_add_nics(System *s, GError **error)
 {
     for (guint i = 0; i < s->cmdline->nics->len; i++) {
@@ -442,7 +460,7 @@ static bool system_build(System *s, GError **error)
     return system_add_objects(s, false, error) && system_set_ram(s, error) && system_new_accel(s, error) &&
            system_add_drives(s, error) && system_add_chardevs(s, error) && system_add_netdevs(s, error) &&
            machine_start(s->machine, error) &&
-           system_add_serials(s, error) && system_add_nics(s, error) && system_add_devices(s, error) &&
+           system_add_serials(s, error) && system_add_vga(s, error) && system_add_nics(s, error) && system_add_devices(s, error) &&
            system_add_objects(s, true, error) && system_add_monitors(s, error) && system_add_qtest(s, error);
 }
 

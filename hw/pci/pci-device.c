@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/data-file.h"
 #include "hw/pci/pci-internal.h"
 
 /* --- INTx --- */
@@ -283,15 +284,30 @@ static bool rom_size_ok(const char *path, off_t len, GError **error)
     return false;
 }
 
+/* The image's path, or NULL: the function has none.  A model's own that is not installed is done without. */
+static char *rom_path(PciDevice *dev)
+{
+    const char *name = dev->romfile ? dev->romfile : pci_model(dev)->romfile;
+    char *path;
+
+    if (!name || !*name || !dev->rombar) {
+        return NULL;
+    }
+    path = data_file_find(name);
+    if (!path && !dev->romfile) {
+        g_printerr("%s: no option ROM: '%s' is not installed (Debian: seabios, ipxe-qemu)\n", dev->dev.obj.model->name, name);
+    }
+    return path || !dev->romfile ? path : g_strdup(name);
+}
+
 static bool rom_load(PciDevice *dev, GError **error)
 {
-    const char *path = dev->romfile ? dev->romfile : pci_model(dev)->romfile;
-    g_autofree char *image = NULL;
+    g_autofree char *path = rom_path(dev), *image = NULL;
     gsize len, size = 2048;
     MemRegion *region;
     void *host;
 
-    if (!path || !*path || !dev->rombar) {
+    if (!path) {
         return true;
     }
     if (!g_file_get_contents(path, &image, &len, error)) {

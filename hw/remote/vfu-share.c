@@ -64,6 +64,7 @@ static void area_add(MemListener *l, const MemSection *section)
     }
     if (scan->fd == fd && scan->base == base) {
         g_array_append_val(scan->areas, area);
+        mem_region_set_foreign_writers(section->region, true);
     }
 }
 

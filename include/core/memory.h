@@ -211,6 +211,8 @@ void mem_region_dirty_track(MemRegion *ram, MemDirty client, bool on); /* topolo
 void mem_region_dirty_set(MemRegion *ram, uint64_t offset, uint64_t len); /* any thread */
 /* Copies and clears the bits of [offset, offset+len), one bit a page, into bitmap; true when any was set. */
 bool mem_region_dirty_take(MemRegion *ram, MemDirty client, uint64_t offset, uint64_t len, uint64_t *bitmap);
+/* Another process maps the RAM and writes it unseen: every page that is taken counts as dirty.  Any thread. */
+void mem_region_set_foreign_writers(MemRegion *ram, bool on);
 
 /* --- listeners (topology) --- */
 typedef struct MemListener MemListener;

@@ -135,7 +135,7 @@ BAD = [
     (["-append", "x"], ["-append", "-kernel"]), (["-initrd", "x"], ["-initrd", "-kernel"]),
     (["-kernel", "/no/such/kernel"], ["-kernel", "/no/such/kernel"]), (["-kernel", "/dev/null"], ["-kernel"]),
     (["-kernel", "/"], ["-kernel"]), (["-bios", "x"], ["-bios", "firmware"]),
-    (["-display", "gtk"], ["-display", "gtk", "none"]), (["-vga", "std"], ["-vga", "std"]), (["-net", "user"], ["-net", "user"]),
+    (["-display", "gtk"], ["-display", "gtk", "none"]), (["-vga", "cirrus"], ["-vga", "cirrus", "std, none"]), (["-net", "user"], ["-net", "user"]),
     (["-name", "guest=x,what=y"], ["-name", "what"]), (["-pidfile", "/no/such/dir/pid"], ["-pidfile", "/no/such/dir/pid"]),
     (["-d", "everything"], ["-d", "everything"]), (["-D", "/no/such/dir/log"], ["-D", "/no/such/dir/log"]),
     (["-trace", "no-such-event-at-all"], ["-trace", "no-such-event-at-all"]),

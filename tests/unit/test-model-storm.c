@@ -26,7 +26,7 @@
 #define MS       1000000
 
 extern const PciModel edu_model, pci_testdev_model, pci_serial_model, e1000_model, virtio_rng_pci_model,
-    virtio_net_pci_model;
+    virtio_net_pci_model, vga_model;
 static const MachineModel bare_model = {
     .model = {.name = "bare", .kind = MODEL_MACHINE, .size = sizeof(Machine), .state = &state_none}};
 const Model *const model_table[] = {&bare_model.model, NULL};
@@ -194,6 +194,7 @@ static void storm_model(const PciModel *model, const char *key, const char *valu
     {                                                                                                        \
         storm_model(&model, key, value);                                                                     \
     }
+STORM(test_vga, vga_model, "vgamem_mb", "1")
 STORM(test_edu, edu_model, "dma_mask", "0xffffffff")
 STORM(test_testdev, pci_testdev_model, "membar", "1M")
 STORM(test_serial, pci_serial_model, "prog_if", "2")
@@ -205,7 +206,7 @@ STORM(test_net_packed, virtio_net_pci_model, "packed", "on")
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_edu),        cmocka_unit_test(test_testdev), cmocka_unit_test(test_serial),
+        cmocka_unit_test(test_edu), cmocka_unit_test(test_vga),        cmocka_unit_test(test_testdev), cmocka_unit_test(test_serial),
         cmocka_unit_test(test_e1000),      cmocka_unit_test(test_rng),     cmocka_unit_test(test_net),
         cmocka_unit_test(test_net_packed),
     };

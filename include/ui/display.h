@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What graphics devices show, for whoever looks: screendump, later a remote screen.  A device draws when it is asked
+ * to, and says which lines changed since it was asked last; without anybody who looks it costs nothing.
+ *
+ * Context: main loop, unless something else is said.
+ */
+#ifndef UI_DISPLAY_H
+#define UI_DISPLAY_H
+
+#include "core/device.h"
+#include "core/machine.h"
+
+#define DISPLAY_MAX_WIDTH  16384u
+#define DISPLAY_MAX_HEIGHT 16384u
+
+/* Pixels as 0x00RRGGBB, line by line. */
+typedef struct DisplaySurface {
+    unsigned width, height;
+    uint32_t *pixels;
+} DisplaySurface;
+
+/* Lines that changed; count 0: none. */
+typedef struct DisplayLines {
+    unsigned first, count;
+} DisplayLines;
+
+typedef struct Display Display;
+
+typedef struct DisplayOps {
+    /*
+     * Brings *surface up to date (display_surface_resize() when the picture has another size) and says what changed.
+     * With the lock of the device's home loop.
+     */
+    DisplayLines (*update)(Device *dev, DisplaySurface *surface);
+} DisplayOps;
+
+/* From a device's start and stop.  NULL with *error. */
+Display *display_new(Device *dev, const DisplayOps *ops, GError **error);
+void display_free(Display *display);
+
+/* The display of the device with this id or path; device NULL: the machine's first.  NULL with *error. */
+Display *display_find(Machine *machine, const char *device, GError **error);
+/* Has the device draw; the surface is borrowed until the next call. */
+const DisplaySurface *display_update(Display *display, DisplayLines *changed);
+
+/* Bytes of new pixels are black.  False: it had that size already.  Sizes are cut to the maximum. */
+bool display_surface_resize(DisplaySurface *surface, unsigned width, unsigned height);
+
+/* Writes a picture of the display to a file: "ppm" or "png".  On failure no file is left. */
+bool display_dump(Display *display, const char *path, const char *format, GError **error);
+
+extern const ObjectModel display_model;
+
+#endif

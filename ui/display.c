@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The displays of a machine: objects below /displays. */
+#include "ui/display.h"
+
+struct Display {
+    Object obj;
+    Device *dev;
+    const DisplayOps *ops;
+    DisplaySurface surface;
+};
+
+const ObjectModel display_model = {
+    .model = {.name = "display",
+              .doc = "What a graphics device shows.",
+              .kind = MODEL_OBJECT,
+              .size = sizeof(Display),
+              .internal = true},
+};
+
+Display *display_new(Device *dev, const DisplayOps *ops, GError **error)
+{
+    Machine *machine = dev->obj.machine;
+    Display *display = (Display *)object_new(&display_model.model, machine, object_container(machine->root, "displays"),
+                                             NULL, error); /* the device's id means the device */
+
+    if (display) {
+        display->dev = dev;
+        display->ops = ops;
+    }
+    return display;
+}
+
+void display_free(Display *display)
+{
+    g_free(display->surface.pixels);
+    object_free(&display->obj);
+}
+
+Display *display_find(Machine *machine, const char *device, GError **error)
+{
+    GPtrArray *all = object_container(machine->root, "displays")->children;
+    Object *wanted = device ? object_resolve(machine, device) : NULL;
+
+    if (device && !wanted) {
+        g_set_error(error, MPQEMU_ERROR, ERR_DEVICE_NOT_FOUND, "Device '%s' not found", device);
+        return NULL;
+    }
+    for (guint i = 0; i < all->len; i++) {
+        Display *display = all->pdata[i];
+
+        if (!wanted || &display->dev->obj == wanted) {
+            return display;
+        }
+    }
+    error_set(error, device ? "device '%s' shows nothing" : "this machine has no display%s; add -device VGA",
+              device ? device : "");
+    return NULL;
+}
+
+const DisplaySurface *display_update(Display *display, DisplayLines *changed)
+{
+    EventLoop *main_loop = display->obj.machine->main_loop, *home = display->dev->home;
+    /* An iothread's lock comes before the main loop's. */
+    unsigned depth = home == main_loop ? 0 : loop_release(main_loop);
+
+    loop_lock(home);
+    loop_reacquire(main_loop, depth);
+    *changed = display->ops->update(display->dev, &display->surface);
+    loop_unlock(home);
+    return &display->surface;
+}
+
+bool display_surface_resize(DisplaySurface *surface, unsigned width, unsigned height)
+{
+    width = MIN(width, DISPLAY_MAX_WIDTH);
+    height = MIN(height, DISPLAY_MAX_HEIGHT);
+    if (surface->width == width && surface->height == height) {
+        return false;
+    }
+    g_free(surface->pixels);
+    *surface = (DisplaySurface){width, height, g_new0(uint32_t, (size_t)width * height)};
+    return true;
+}
