@@ -40,3 +40,18 @@ uint32_t net_checksum_pseudo(const uint8_t *ip, uint8_t protocol, size_t len)
 
     return sum + protocol + (uint32_t)(len & 0xffff) + (uint32_t)(len >> 16 & 0xffff);
 }
+
+bool net_checksum_complete(uint8_t *frame, size_t len, const NetOffload *offload)
+{
+    size_t start = offload->csum_start, at = start + offload->csum_offset;
+    uint16_t sum;
+
+    if (start >= len || at + 2 > len) {
+        return false;
+    }
+    sum = net_checksum_finish(net_checksum_add(0, frame + start, len - start));
+    sum = sum ? sum : UINT16_MAX; /* the same, and in UDP 0 says that there is none (RFC 768) */
+    frame[at] = (uint8_t)(sum >> 8);
+    frame[at + 1] = (uint8_t)sum;
+    return true;
+}

@@ -222,8 +222,10 @@ NetBackend *net_new(Machine *machine, struct json_object *opts, GError **error)
         return NULL;
     }
     net->own = g_malloc0(type->size);
-    g_queue_init(&net->rx);
-    g_queue_init(&net->tx);
+    net->queues = 1;
+    for (unsigned i = 0; i < NET_QUEUES_MAX; i++) {
+        net->queue[i] = (NetQueue){.net = net, .index = i, .rx = G_QUEUE_INIT, .tx = G_QUEUE_INIT};
+    }
     if (!type->open(net, opts, error)) {
         g_prefix_error(error, "-netdev %s,id=%s: ", type->name, id);
         g_clear_pointer(&net->own, g_free);
@@ -287,6 +289,13 @@ const NetStats *net_stats(const NetBackend *net)
 
 /* --- cards --- */
 
+static void net_configure(NetBackend *net)
+{
+    if (net->type->configure) {
+        net->type->configure(net);
+    }
+}
+
 bool net_attach(NetBackend *net, Device *user, EventLoop *loop, const NetFrontend *frontend, void *opaque,
                 const uint8_t *mac, GError **error)
 {
@@ -299,21 +308,56 @@ bool net_attach(NetBackend *net, Device *user, EventLoop *loop, const NetFronten
     net->frontend = frontend;
     net->opaque = opaque;
     net->mac = mac;
-    net->rx_bh = loop_bh_new(loop, net_rx_run, net);
+    net->queues_used = 1;
+    net->rx_offloads = 0;
+    for (unsigned i = 0; i < net->queues; i++) {
+        net->queue[i].rx_bh = loop_bh_new(loop, net_rx_run, &net->queue[i]);
+    }
     net->type->start(net);
+    net_configure(net);
     return true;
 }
 
 void net_detach(NetBackend *net)
 {
     net->type->stop(net);
-    loop_bh_free(net->rx_bh);
-    g_queue_clear_full(&net->rx, g_free);
-    g_queue_clear_full(&net->tx, g_free);
+    for (unsigned i = 0; i < net->queues; i++) {
+        NetQueue *q = &net->queue[i];
+
+        loop_bh_free(q->rx_bh);
+        g_queue_clear_full(&q->rx, g_free);
+        g_queue_clear_full(&q->tx, g_free);
+        q->rx_stopped = false;
+    }
     net->user = NULL;
     net->loop = NULL;
     net->frontend = NULL;
-    net->rx_stopped = false;
+}
+
+unsigned net_queues(const NetBackend *net)
+{
+    return net->queues;
+}
+
+void net_set_queues(NetBackend *net, unsigned queues)
+{
+    if (net->queues_used != queues) {
+        net->queues_used = queues;
+        net_configure(net);
+    }
+}
+
+unsigned net_rx_offloads(const NetBackend *net)
+{
+    return net->offloads ? NET_RX_CSUM | NET_RX_TSO4 | NET_RX_TSO6 | NET_RX_ECN : 0;
+}
+
+void net_set_rx_offloads(NetBackend *net, unsigned offloads)
+{
+    if (net->rx_offloads != offloads) {
+        net->rx_offloads = offloads;
+        net_configure(net);
+    }
 }
 
 bool net_link_up(const NetBackend *net)
@@ -347,85 +391,145 @@ void net_set_link(NetBackend *net, bool up)
 
 /* --- frames --- */
 
-static NetFrame *net_frame_new(const void *data, size_t len)
+static NetFrame *net_frame_new(const void *data, size_t len, const NetOffload *offload)
 {
     NetFrame *frame = g_malloc(sizeof(*frame) + len);
 
+    frame->offload = offload ? *offload : (NetOffload){0};
     frame->len = len;
     memcpy(frame->data, data, len);
     return frame;
 }
 
-bool net_rx_full(NetBackend *net)
+bool net_rx_full(NetBackend *net, unsigned queue)
 {
-    net->rx_stopped |= g_queue_get_length(&net->rx) >= NET_QUEUE_LEN;
-    return net->rx_stopped;
+    NetQueue *q = &net->queue[queue];
+
+    q->rx_stopped |= g_queue_get_length(&q->rx) >= NET_QUEUE_LEN;
+    return q->rx_stopped;
 }
 
-void net_deliver(NetBackend *net, const void *frame, size_t len)
+static bool net_receive(NetQueue *q, const uint8_t *data, size_t len, const NetOffload *offload)
 {
+    NetBackend *net = q->net;
+    bool taken;
+
+    net->busy = true;
+    taken = net->frontend->receive(net->opaque, q->index, data, len, offload);
+    net->busy = false;
+    net->stats.rx_frames += taken;
+    net->stats.rx_bytes += taken ? len : 0;
+    return taken;
+}
+
+void net_deliver(NetBackend *net, unsigned queue, const void *frame, size_t len, const NetOffload *offload)
+{
+    const NetOffload none = {0};
+    NetQueue *q = &net->queue[queue];
+
     if (!net->loop || net->link_down) {
         return;
     }
     /* A source that had more in hand when it was told to stop may add some. */
-    if (g_queue_get_length(&net->rx) >= 2 * NET_QUEUE_LEN || len > NET_FRAME_MAX) {
+    if (g_queue_get_length(&q->rx) >= 2 * NET_QUEUE_LEN || len > NET_FRAME_MAX) {
         net->stats.rx_dropped++;
         return;
     }
-    g_queue_push_tail(&net->rx, net_frame_new(frame, len));
-    loop_bh_schedule(net->rx_bh);
+    if (!net->busy && g_queue_is_empty(&q->rx) && net->frontend->can_receive(net->opaque, queue) &&
+        net_receive(q, frame, len, offload ? offload : &none)) {
+        return;
+    }
+    g_queue_push_tail(&q->rx, net_frame_new(frame, len, offload));
+    loop_bh_schedule(q->rx_bh);
 }
 
 static void net_rx_run(void *opaque)
 {
-    NetBackend *net = opaque;
+    NetQueue *q = opaque;
+    NetBackend *net = q->net;
 
-    while (net->loop && !g_queue_is_empty(&net->rx) && net->frontend->can_receive(net->opaque)) {
-        g_autofree NetFrame *frame = g_queue_pop_head(&net->rx);
+    while (net->loop && !g_queue_is_empty(&q->rx) && net->frontend->can_receive(net->opaque, q->index)) {
+        NetFrame *frame = g_queue_peek_head(&q->rx);
 
-        net->stats.rx_frames++;
-        net->stats.rx_bytes += frame->len;
-        net->frontend->receive(net->opaque, frame->data, frame->len);
+        if (!net_receive(q, frame->data, frame->len, &frame->offload)) {
+            break;
+        }
+        g_free(g_queue_pop_head(&q->rx));
     }
-    if (net->loop && net->rx_stopped && g_queue_get_length(&net->rx) < NET_QUEUE_LEN / 2) {
-        net->rx_stopped = false;
-        net->type->resume(net);
-    }
-}
-
-void net_can_receive(NetBackend *net)
-{
-    if (net->loop && !g_queue_is_empty(&net->rx)) {
-        loop_bh_schedule(net->rx_bh);
+    if (net->loop && q->rx_stopped && g_queue_get_length(&q->rx) < NET_QUEUE_LEN / 2) {
+        q->rx_stopped = false;
+        net->type->resume(net, q->index);
     }
 }
 
-void net_send(NetBackend *net, const void *frame, size_t len)
+void net_can_receive(NetBackend *net, unsigned queue)
 {
-    if (!net->loop || net->link_down || !len || len > NET_FRAME_MAX) {
-        return;
+    NetQueue *q = &net->queue[queue];
+
+    if (net->loop && !g_queue_is_empty(&q->rx)) {
+        loop_bh_schedule(q->rx_bh);
     }
+}
+
+/* NetBackend.busy is set: what the type gives back at once goes to the card later. */
+static NetSendResult net_type_send(NetQueue *q, const uint8_t *frame, size_t len, const NetOffload *offload)
+{
+    bool busy = q->net->busy;
+    NetSendResult result;
+
+    q->net->busy = true;
+    result = q->net->type->send(q->net, q->index, frame, len, offload);
+    q->net->busy = busy;
+    return result;
+}
+
+static void net_queue_frame(NetQueue *q, const uint8_t *frame, size_t len, const NetOffload *offload)
+{
+    NetBackend *net = q->net;
+
     net->stats.tx_frames++;
     net->stats.tx_bytes += len;
-    if (g_queue_is_empty(&net->tx) && net->type->send(net, frame, len) == NET_SENT) {
+    if (g_queue_is_empty(&q->tx) && net_type_send(q, frame, len, offload) == NET_SENT) {
         return;
     }
-    if (g_queue_get_length(&net->tx) >= NET_QUEUE_LEN) {
+    if (g_queue_get_length(&q->tx) >= NET_QUEUE_LEN) {
         net->stats.tx_dropped++;
         return;
     }
-    g_queue_push_tail(&net->tx, net_frame_new(frame, len));
+    g_queue_push_tail(&q->tx, net_frame_new(frame, len, offload));
 }
 
-void net_tx_ready(NetBackend *net)
+static void net_send_segment(void *opaque, const uint8_t *frame, size_t len)
 {
-    while (!g_queue_is_empty(&net->tx)) {
-        NetFrame *frame = g_queue_peek_head(&net->tx);
+    net_queue_frame(opaque, frame, len, &(NetOffload){0});
+}
 
-        if (net->type->send(net, frame->data, frame->len) == NET_BUSY) {
+bool net_send(NetBackend *net, unsigned queue, const void *frame, size_t len, const NetOffload *offload)
+{
+    static const NetOffload none;
+    NetQueue *q = &net->queue[queue];
+
+    if (!net->loop || net->link_down || !len || len > NET_FRAME_MAX) {
+        return true;
+    }
+    if (!offload || net->offloads || (!(offload->flags & NET_OFFLOAD_NEEDS_CSUM) && !offload->gso_type)) {
+        net_queue_frame(q, frame, len, offload && net->offloads ? offload : &none);
+        return true;
+    }
+    return net_segment(frame, len, offload, net->type->big_frames, net_send_segment, q);
+}
+
+void net_tx_ready(NetBackend *net, unsigned queue)
+{
+    NetQueue *q = &net->queue[queue];
+
+    while (!g_queue_is_empty(&q->tx)) {
+        NetFrame *frame = g_queue_peek_head(&q->tx);
+
+        if (net_type_send(q, frame->data, frame->len, &frame->offload) == NET_BUSY) {
             return;
         }
-        g_free(g_queue_pop_head(&net->tx));
+        g_free(g_queue_pop_head(&q->tx));
     }
 }
 

@@ -42,7 +42,7 @@ static void socket_update(NetBackend *net)
     bool write = s->connecting || s->busy || s->out->len;
 
     if (s->watch) {
-        loop_set_fd(s->watch, s->connecting || net_rx_full(net) ? NULL : socket_readable,
+        loop_set_fd(s->watch, s->connecting || net_rx_full(net, 0) ? NULL : socket_readable,
                     write ? socket_writable : NULL);
     }
 }
@@ -74,7 +74,7 @@ static void socket_hang_up(NetBackend *net)
     s->connecting = s->busy = false;
     g_byte_array_set_size(s->out, 0);
     socket_watch(net);
-    net_tx_ready(net); /* what waited is lost with the peer */
+    net_tx_ready(net, 0); /* what waited is lost with the peer */
 }
 
 static void socket_acceptable(void *opaque)
@@ -111,7 +111,7 @@ static bool socket_parse(NetBackend *net)
         if (s->have - at < SOCKET_HEADER_LEN + len) {
             break;
         }
-        net_deliver(net, s->in + at + SOCKET_HEADER_LEN, len);
+        net_deliver(net, 0, s->in + at + SOCKET_HEADER_LEN, len, NULL);
         at += SOCKET_HEADER_LEN + len;
     }
     s->have -= at;
@@ -125,13 +125,13 @@ static void socket_readable(void *opaque)
     SocketNet *s = net->own;
     ssize_t len = 0;
 
-    for (int i = 0; i < SOCKET_BATCH && !net_rx_full(net); i++) {
+    for (int i = 0; i < SOCKET_BATCH && !net_rx_full(net, 0); i++) {
         len = recv(s->fd, s->in + s->have, sizeof(s->in) - s->have, 0);
         if (len <= 0) {
             break;
         }
         if (!s->stream) {
-            net_deliver(net, s->in, (size_t)len);
+            net_deliver(net, 0, s->in, (size_t)len, NULL);
             continue;
         }
         s->have += (size_t)len;
@@ -143,7 +143,7 @@ static void socket_readable(void *opaque)
             return;
         }
     }
-    if (s->stream && (len == 0 || (len < 0 && errno != EAGAIN && errno != EINTR)) && !net_rx_full(net)) {
+    if (s->stream && (len == 0 || (len < 0 && errno != EAGAIN && errno != EINTR)) && !net_rx_full(net, 0)) {
         socket_hang_up(net);
         return;
     }
@@ -186,7 +186,7 @@ static void socket_writable(void *opaque)
     }
     s->busy = false;
     if (!s->out->len) {
-        net_tx_ready(net);
+        net_tx_ready(net, 0);
     }
     socket_update(net);
 }
@@ -219,7 +219,8 @@ static NetSendResult socket_send_stream(NetBackend *net, const uint8_t *frame, s
     return NET_SENT;
 }
 
-static NetSendResult socket_send(NetBackend *net, const uint8_t *frame, size_t len)
+static NetSendResult socket_send(NetBackend *net, unsigned queue, const uint8_t *frame, size_t len,
+                                 const NetOffload *offload)
 {
     SocketNet *s = net->own;
 
@@ -239,6 +240,11 @@ static NetSendResult socket_send(NetBackend *net, const uint8_t *frame, size_t l
 }
 
 /* --- life --- */
+
+static void socket_resume(NetBackend *net, unsigned queue)
+{
+    socket_update(net);
+}
 
 static void socket_start(NetBackend *net)
 {
@@ -472,7 +478,7 @@ static const char *const dgram_keys[] = {"local",       "local.type",  "local.ho
 #define SOCKET_TYPE(n, k, o)                                                                                 \
     {                                                                                                        \
         .name = n, .keys = k, .size = sizeof(SocketNet), .open = o, .close = socket_close,                   \
-        .start = socket_start, .stop = socket_stop, .send = socket_send, .resume = socket_update,            \
+        .start = socket_start, .stop = socket_stop, .send = socket_send, .resume = socket_resume,            \
     }
 
 const NetType net_type_socket = SOCKET_TYPE("socket", socket_keys, socket_open);

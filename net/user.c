@@ -57,8 +57,10 @@ static void user_wake(void *opaque)
 static ssize_t user_send_packet(const void *buf, size_t len, void *opaque)
 {
     UserNet *u = opaque;
+    /* Of the stack's own making, in this process. */
+    const NetOffload valid = {.flags = NET_OFFLOAD_DATA_VALID};
 
-    net_deliver(u->net, buf, len);
+    net_deliver(u->net, 0, buf, len, &valid);
     return (ssize_t)len;
 }
 
@@ -253,7 +255,7 @@ static void user_poll(void *opaque)
     UserNet *u = opaque;
     bool failed;
 
-    if (net_rx_full(u->net)) {
+    if (net_rx_full(u->net, 0)) {
         g_ptr_array_set_size(u->watches, 0); /* resume comes back */
         return;
     }
@@ -288,7 +290,8 @@ static void user_stop(NetBackend *net)
     g_clear_pointer(&u->poll_bh, loop_bh_free);
 }
 
-static NetSendResult user_send(NetBackend *net, const uint8_t *frame, size_t len)
+static NetSendResult user_send(NetBackend *net, unsigned queue, const uint8_t *frame, size_t len,
+                               const NetOffload *offload)
 {
     UserNet *u = net->own;
 
@@ -297,7 +300,7 @@ static NetSendResult user_send(NetBackend *net, const uint8_t *frame, size_t len
     return NET_SENT;
 }
 
-static void user_resume(NetBackend *net)
+static void user_resume(NetBackend *net, unsigned queue)
 {
     user_wake(net->own);
 }
@@ -504,6 +507,7 @@ const NetType net_type_user = {
     .name = "user",
     .keys = user_keys,
     .size = sizeof(UserNet),
+    .big_frames = true,
     .open = user_open,
     .close = user_close,
     .start = user_start,

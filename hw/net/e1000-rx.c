@@ -280,14 +280,14 @@ static size_t rx_prepare(E1000 *e, RxFrame *f, const uint8_t *frame, size_t len,
     return padded + ETH_FCS_LEN;
 }
 
-bool e1000_can_receive(void *opaque)
+bool e1000_can_receive(void *opaque, unsigned queue)
 {
     E1000 *e = opaque;
 
     return !(*e1000_reg(e, E1000_RCTL) & RCTL_EN) || rx_available(e);
 }
 
-void e1000_receive(void *opaque, const uint8_t *frame, size_t len)
+bool e1000_receive(void *opaque, unsigned queue, const uint8_t *frame, size_t len, const NetOffload *offload)
 {
     E1000 *e = opaque;
     uint32_t rctl = *e1000_reg(e, E1000_RCTL);
@@ -295,20 +295,21 @@ void e1000_receive(void *opaque, const uint8_t *frame, size_t len)
     size_t wire_len;
 
     if (!(rctl & RCTL_EN) || !e1000_link_up(e) || len < ETH_HEADER_LEN || !pci_bus_master(&e->pci)) {
-        return;
+        return true;
     }
     e1000_count(e, E1000_TPR, 1);
     e1000_count64(e, E1000_TORL, MAX(len, ETH_MIN_LEN) + ETH_FCS_LEN);
     if (len > (rctl & RCTL_LPE ? E1000_JUMBO_LEN : ETH_MAX_LEN)) {
         e1000_count(e, E1000_ROC, 1);
-        return;
+        return true;
     }
     f.status = f.errors = 0;
     f.checksum = f.special = 0;
     if (!rx_wants_address(e, frame, rctl, &f) ||
         (rx_is_vlan(e, frame, len) && !rx_wants_vlan(e, frame, rctl))) {
-        return;
+        return true;
     }
     wire_len = rx_prepare(e, &f, frame, len, rctl);
     rx_to_ring(e, &f, wire_len);
+    return true;
 }

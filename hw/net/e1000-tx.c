@@ -73,9 +73,9 @@ static void tx_send(E1000 *e, const uint8_t *data, size_t len)
     TRACE(&e1000_trace[E1000_TRACE_TX], "%s: %zu bytes", e->pci.dev.obj.id, len);
     tx_count(e, frame, len);
     if (e->phy[PHY_CTRL] & PHY_CTRL_LOOPBACK) {
-        e1000_receive(e, frame, len);
+        e1000_receive(e, 0, frame, len, NULL);
     } else if (e->net && e1000_link_up(e)) {
-        net_send(e->net, frame, len);
+        net_send(e->net, 0, frame, len, NULL);
     }
 }
 

@@ -73,7 +73,7 @@ static void e1000_imc_written(E1000 *e, uint32_t val)
 static void e1000_rx_changed(E1000 *e, uint32_t val)
 {
     if (e->net) {
-        net_can_receive(e->net);
+        net_can_receive(e->net, 0);
     }
 }
 
@@ -446,7 +446,7 @@ static bool e1000_post_load(void *instance, uint32_t version, GError **error)
     e1000_delay_restore(&e->autoneg);
     loop_bh_schedule(e->tx_bh);
     if (e->net) {
-        net_can_receive(e->net);
+        net_can_receive(e->net, 0);
     }
     return true;
 }

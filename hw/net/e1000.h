@@ -102,8 +102,8 @@ void e1000_set_link(E1000 *e, bool up);
 bool e1000_link_up(const E1000 *e);
 
 /* --- e1000-rx.c --- */
-bool e1000_can_receive(void *opaque);
-void e1000_receive(void *opaque, const uint8_t *frame, size_t len);
+bool e1000_can_receive(void *opaque, unsigned queue);
+bool e1000_receive(void *opaque, unsigned queue, const uint8_t *frame, size_t len, const NetOffload *offload);
 
 /* --- e1000-tx.c --- */
 /* Sends what the descriptors from TDH to TDT say; bottom half. */

@@ -1,327 +1,102 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* virtio-net-pci: the network device (VIRTIO 1.1, 5.1), with receive filters and checksum offload. */
+/*
+ * virtio-net-pci: the network device (VIRTIO 1.1, 5.1).  This file has what is offered, the configuration and the life of
+ * the function; frames and the control queue are in files of their own.
+ */
 #include <string.h>
 
 #include "core/error.h"
-#include "net/net.h"
-#include "virtio.h"
+#include "virtio-net.h"
 
-/* Feature bits (5.1.3) */
-#define NET_F_CSUM          0
-#define NET_F_MAC           5
-#define NET_F_MRG_RXBUF     15
-#define NET_F_STATUS        16
-#define NET_F_CTRL_VQ       17
-#define NET_F_CTRL_RX       18
-#define NET_F_CTRL_VLAN     19
-#define NET_F_CTRL_RX_EXTRA 20
-#define NET_F_CTRL_MAC_ADDR 23
-/* Configuration (5.1.4) */
-#define NET_CONFIG_LEN    8
-#define NET_CONFIG_STATUS 6
-#define NET_STATUS_LINK   1u
-/* The header before each frame (5.1.6) */
-#define NET_HDR_LEN_LEGACY 10 /* without num_buffers */
-#define NET_HDR_LEN        12
-#define NET_HDR_NEEDS_CSUM 1u
-/* Control commands (5.1.6.5) */
-#define NET_CTRL_RX   0
-#define NET_CTRL_MAC  1
-#define NET_CTRL_VLAN 2
-#define NET_OK        0
-#define NET_ERR       1
+/* How long a guest that has moved runs before it is asked to tell the network, so that the network is there. */
+#define ANNOUNCE_DELAY_NS INT64_C(50000000)
 
-#define NET_RX_QUEUE   0
-#define NET_TX_QUEUE   1
-#define NET_CTRL_QUEUE 2
-#define NET_QUEUES     3
-#define NET_CTRL_SIZE  64
-#define NET_TABLE_MAX  64
-#define NET_RX_BUFFERS 64  /* that one frame may take */
-#define NET_TX_BATCH   256 /* frames in one go, so that others get their turn */
-#define NET_VLANS      4096
+#define SPEED_UNKNOWN  UINT32_MAX
+#define DUPLEX_HALF    0
+#define DUPLEX_FULL    1
+#define DUPLEX_UNKNOWN 0xff
 
-enum { RX_PROMISC, RX_ALLMULTI, RX_ALLUNI, RX_NOMULTI, RX_NOUNI, RX_NOBCAST, RX_MODES };
+/* --- what is offered --- */
 
-typedef struct VirtioNet {
-    VirtioPci vp;
-    NetBackend *net;
-    uint8_t mac[NET_MAC_LEN]; /* property */
-    uint32_t rx_queue_size, tx_queue_size;
-    uint8_t address[NET_MAC_LEN]; /* as the driver set it */
-    uint8_t modes[RX_MODES];      /* boolean each */
-    uint8_t table[NET_TABLE_MAX][NET_MAC_LEN];
-    uint32_t table_len;
-    bool uni_overflow, multi_overflow; /* more addresses than the table holds: all pass */
-    uint32_t vlans[NET_VLANS / 32];
-} VirtioNet;
+#define NO_NEED UINT8_MAX
+#define NET_MTU_MIN 68 /* of IPv4 (5.1.4.1) */
 
-static size_t header_len(const VirtioNet *n)
+/* In this order: what a feature needs comes before it (5.1.3.1). */
+static const struct {
+    size_t property;
+    uint8_t bit, needs;
+    unsigned backend; /* NET_RX_* the back end must have */
+} net_offers[] = {
+    {offsetof(VirtioNet, csum), NET_F_CSUM, NO_NEED, 0},
+    {offsetof(VirtioNet, host_tso4), NET_F_HOST_TSO4, NET_F_CSUM, 0},
+    {offsetof(VirtioNet, host_tso6), NET_F_HOST_TSO6, NET_F_CSUM, 0},
+    {offsetof(VirtioNet, host_ecn), NET_F_HOST_ECN, NET_F_HOST_TSO4, 0},
+    {offsetof(VirtioNet, guest_csum), NET_F_GUEST_CSUM, NO_NEED, 0},
+    {offsetof(VirtioNet, guest_tso4), NET_F_GUEST_TSO4, NET_F_GUEST_CSUM, NET_RX_TSO4},
+    {offsetof(VirtioNet, guest_tso6), NET_F_GUEST_TSO6, NET_F_GUEST_CSUM, NET_RX_TSO6},
+    {offsetof(VirtioNet, guest_ecn), NET_F_GUEST_ECN, NET_F_GUEST_TSO4, NET_RX_ECN},
+    {offsetof(VirtioNet, mrg_rxbuf), NET_F_MRG_RXBUF, NO_NEED, 0},
+    {offsetof(VirtioNet, status), NET_F_STATUS, NO_NEED, 0},
+    {offsetof(VirtioNet, ctrl_vq), NET_F_CTRL_VQ, NO_NEED, 0},
+    {offsetof(VirtioNet, guest_offloads), NET_F_CTRL_GUEST_OFFLOADS, NET_F_CTRL_VQ, 0},
+    {offsetof(VirtioNet, ctrl_rx), NET_F_CTRL_RX, NET_F_CTRL_VQ, 0},
+    {offsetof(VirtioNet, ctrl_vlan), NET_F_CTRL_VLAN, NET_F_CTRL_VQ, 0},
+    {offsetof(VirtioNet, ctrl_rx_extra), NET_F_CTRL_RX_EXTRA, NET_F_CTRL_VQ, 0},
+    {offsetof(VirtioNet, announce), NET_F_GUEST_ANNOUNCE, NET_F_CTRL_VQ, 0},
+    {offsetof(VirtioNet, ctrl_mac_addr), NET_F_CTRL_MAC_ADDR, NET_F_CTRL_VQ, 0},
+};
+
+static uint64_t net_offered(const VirtioNet *n)
 {
-    return virtio_has(&n->vp, VIRTIO_F_VERSION_1) || virtio_has(&n->vp, NET_F_MRG_RXBUF) ? NET_HDR_LEN
-                                                                                         : NET_HDR_LEN_LEGACY;
-}
+    unsigned backend = n->net ? net_rx_offloads(n->net) : 0;
+    uint64_t features = VIRTIO_FEATURE(NET_F_MAC);
 
-/* --- transmit --- */
+    for (size_t i = 0; i < G_N_ELEMENTS(net_offers); i++) {
+        bool wanted = *(const bool *)((const char *)n + net_offers[i].property);
 
-/* What NEEDS_CSUM asks for: the sum from csum_start to the end, stored csum_offset behind. */
-static bool insert_checksum(const uint8_t *header, uint8_t *frame, size_t len)
-{
-    size_t start = pci_get16(header + 6), at = start + pci_get16(header + 8);
-    uint16_t sum;
-
-    if (start >= len || at + 2 > len) {
-        return false;
-    }
-    sum = net_checksum_finish(net_checksum_add(0, frame + start, len - start));
-    frame[at] = (uint8_t)(sum >> 8);
-    frame[at + 1] = (uint8_t)sum;
-    return true;
-}
-
-static void transmit(VirtioNet *n, VirtQueue *vq, const VirtioElement *element)
-{
-    size_t hdr = header_len(n),
-           len = element->out_len > hdr ? (size_t)MIN(element->out_len - hdr, SIZE_MAX) : 0;
-    uint8_t header[NET_HDR_LEN], frame[NET_FRAME_MAX];
-
-    if (len < 14 || len > sizeof(frame) || virtio_element_read(vq, element, 0, header, hdr) != hdr ||
-        virtio_element_read(vq, element, hdr, frame, len) != len) {
-        guest_error(&n->vp.pci.dev, "frame of %zu bytes (allowed 14..%d)", len, NET_FRAME_MAX);
-        return;
-    }
-    if (header[1]) {
-        guest_error(&n->vp.pci.dev, "segmentation of type %u, which was not offered", header[1]);
-        return;
-    }
-    if (header[0] & NET_HDR_NEEDS_CSUM && !insert_checksum(header, frame, len)) {
-        guest_error(&n->vp.pci.dev, "checksum outside of the frame");
-        return;
-    }
-    if (n->net) {
-        net_send(n->net, frame, len);
-    }
-}
-
-static void handle_tx(VirtioNet *n, VirtQueue *vq)
-{
-    VirtioElement *element;
-    unsigned done = 0;
-
-    while (done < NET_TX_BATCH && (element = virtqueue_pop(vq))) {
-        transmit(n, vq, element);
-        virtqueue_push(vq, element, 0);
-        done++;
-    }
-    virtqueue_notify(vq);
-    if (done == NET_TX_BATCH) {
-        virtio_kick(&n->vp, vq->index);
-    }
-}
-
-/* --- receive --- */
-
-static bool wants_address(const VirtioNet *n, const uint8_t *mac)
-{
-    static const uint8_t broadcast[NET_MAC_LEN] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-    bool multi = mac[0] & 1;
-
-    if (n->modes[RX_PROMISC]) {
-        return true;
-    }
-    if (memcmp(mac, broadcast, NET_MAC_LEN) == 0) {
-        return !n->modes[RX_NOBCAST];
-    }
-    if (n->modes[multi ? RX_NOMULTI : RX_NOUNI]) {
-        return false;
-    }
-    if (n->modes[multi ? RX_ALLMULTI : RX_ALLUNI] || (multi ? n->multi_overflow : n->uni_overflow) ||
-        memcmp(mac, n->address, NET_MAC_LEN) == 0) {
-        return true;
-    }
-    for (uint32_t i = 0; i < n->table_len; i++) {
-        if (memcmp(mac, n->table[i], NET_MAC_LEN) == 0) {
-            return true;
+        if (wanted && (net_offers[i].needs == NO_NEED || features >> net_offers[i].needs & 1) &&
+            (backend & net_offers[i].backend) == net_offers[i].backend) {
+            features |= VIRTIO_FEATURE(net_offers[i].bit);
         }
     }
-    return false;
+    features |= n->max_pairs > 1 ? VIRTIO_FEATURE(NET_F_MQ) : 0;
+    features |= n->host_mtu ? VIRTIO_FEATURE(NET_F_MTU) : 0;
+    features |= n->speed >= 0 || n->duplex ? VIRTIO_FEATURE(NET_F_SPEED_DUPLEX) : 0;
+    return features;
 }
 
-static bool wants_vlan(const VirtioNet *n, const uint8_t *frame, size_t len)
-{
-    unsigned vid;
+/* --- configuration --- */
 
-    if (len < 18 || frame[12] != 0x81 || frame[13] != 0x00 || !virtio_has(&n->vp, NET_F_CTRL_VLAN)) {
-        return true;
-    }
-    vid = (unsigned)(frame[14] << 8 | frame[15]) & (NET_VLANS - 1);
-    return n->vlans[vid / 32] >> (vid % 32) & 1;
+void virtio_net_fill_config(VirtioNet *n)
+{
+    uint8_t *config = n->vp.config;
+    unsigned link = !n->net || net_link_up(n->net) ? NET_STATUS_LINK : 0;
+
+    memcpy(config, n->address, NET_MAC_LEN);
+    pci_set16(config + NET_CONFIG_STATUS, (uint16_t)(link | (n->announcing ? NET_STATUS_ANNOUNCE : 0)));
+    pci_set16(config + NET_CONFIG_PAIRS, n->max_pairs);
+    pci_set16(config + NET_CONFIG_MTU, n->host_mtu);
+    pci_set32(config + NET_CONFIG_SPEED, n->speed < 0 ? SPEED_UNKNOWN : (uint32_t)n->speed);
+    config[NET_CONFIG_DUPLEX] = !n->duplex ? DUPLEX_UNKNOWN : strcmp(n->duplex, "full") == 0 ? DUPLEX_FULL : DUPLEX_HALF;
 }
 
-static bool net_ready(VirtioNet *n)
+void virtio_net_configure_backend(VirtioNet *n)
 {
-    return virtio_running(&n->vp) && n->vp.queues[NET_RX_QUEUE].enabled && pci_bus_master(&n->vp.pci);
-}
+    static const struct {
+        unsigned bit, rx;
+    } bits[] = {{NET_F_GUEST_CSUM, NET_RX_CSUM},
+                {NET_F_GUEST_TSO4, NET_RX_TSO4},
+                {NET_F_GUEST_TSO6, NET_RX_TSO6},
+                {NET_F_GUEST_ECN, NET_RX_ECN}};
+    unsigned rx = 0;
 
-static bool rx_can_receive(void *opaque)
-{
-    VirtioNet *n = opaque;
-
-    /* What comes while nobody listens is lost, as on a wire. */
-    return !net_ready(n) || virtqueue_has_more(&n->vp.queues[NET_RX_QUEUE]);
-}
-
-/* Buffers for `total` bytes; 0: there are not enough, and none was taken. */
-static unsigned take_buffers(VirtioNet *n, VirtQueue *vq, size_t total, VirtioElement **elements)
-{
-    unsigned limit = virtio_has(&n->vp, NET_F_MRG_RXBUF) ? NET_RX_BUFFERS : 1, count = 0;
-    uint64_t room = 0;
-
-    while (room < total && count < limit && (elements[count] = virtqueue_pop(vq))) {
-        room += elements[count++]->in_len;
+    for (size_t i = 0; i < G_N_ELEMENTS(bits); i++) {
+        rx |= n->offloads >> bits[i].bit & 1 ? bits[i].rx : 0;
     }
-    while (room < total && count) {
-        virtqueue_unpop(vq, elements[--count]);
+    if (n->net) {
+        net_set_rx_offloads(n->net, rx & NET_RX_CSUM ? rx : 0);
+        net_set_queues(n->net, n->pairs);
     }
-    return count;
-}
-
-static void rx_receive(void *opaque, const uint8_t *frame, size_t len)
-{
-    VirtioNet *n = opaque;
-    VirtQueue *vq = &n->vp.queues[NET_RX_QUEUE];
-    VirtioElement *elements[NET_RX_BUFFERS];
-    uint32_t written[NET_RX_BUFFERS];
-    uint8_t packet[NET_HDR_LEN + NET_FRAME_MAX] = {0};
-    size_t hdr = header_len(n), total = hdr + len, done = 0;
-    unsigned count;
-
-    if (!net_ready(n) || len < 14 || !wants_address(n, frame) || !wants_vlan(n, frame, len)) {
-        return;
-    }
-    count = take_buffers(n, vq, total, elements);
-    if (!count) {
-        return;
-    }
-    if (hdr == NET_HDR_LEN) {
-        pci_set16(packet + 10, (uint16_t)count); /* num_buffers */
-    }
-    memcpy(packet + hdr, frame, len);
-    for (unsigned i = 0; i < count; i++) {
-        written[i] = (uint32_t)virtio_element_write(vq, elements[i], 0, packet + done, total - done);
-        done += written[i];
-    }
-    virtqueue_push_all(vq, elements, written, count);
-    virtqueue_notify(vq);
-}
-
-/* --- control (5.1.6.5) --- */
-
-static uint8_t ctrl_rx(VirtioNet *n, uint8_t command, const uint8_t *data, size_t len)
-{
-    if (command >= RX_MODES || len != 1) {
-        return NET_ERR;
-    }
-    n->modes[command] = data[0] != 0;
-    return NET_OK;
-}
-
-/* One of the two tables of MAC_TABLE_SET: entries that fit are kept.  The bytes it takes; 0: it is malformed.
- */
-static size_t ctrl_table(VirtioNet *n, const uint8_t *data, size_t len, bool *overflow)
-{
-    uint32_t entries = len >= 4 ? pci_get32(data) : UINT32_MAX;
-
-    if (entries > (len - MIN(len, 4)) / NET_MAC_LEN) {
-        return 0;
-    }
-    *overflow = entries > NET_TABLE_MAX - n->table_len;
-    if (!*overflow && entries) {
-        memcpy(n->table[n->table_len], data + 4, (size_t)entries * NET_MAC_LEN);
-        n->table_len += entries;
-    }
-    return 4 + (size_t)entries * NET_MAC_LEN;
-}
-
-static uint8_t ctrl_mac(VirtioNet *n, uint8_t command, const uint8_t *data, size_t len)
-{
-    size_t unicast;
-
-    if (command == 1 && len == NET_MAC_LEN) {
-        memcpy(n->address, data, NET_MAC_LEN);
-        memcpy(n->vp.config, data, NET_MAC_LEN);
-        return NET_OK;
-    }
-    if (command != 0) {
-        return NET_ERR;
-    }
-    n->table_len = 0;
-    unicast = ctrl_table(n, data, len, &n->uni_overflow);
-    return unicast && ctrl_table(n, data + unicast, len - unicast, &n->multi_overflow) == len - unicast
-               ? NET_OK
-               : NET_ERR;
-}
-
-static uint8_t ctrl_vlan(VirtioNet *n, uint8_t command, const uint8_t *data, size_t len)
-{
-    unsigned vid = len == 2 ? pci_get16(data) : NET_VLANS;
-
-    if (vid >= NET_VLANS || command > 1) {
-        return NET_ERR;
-    }
-    if (command == 0) {
-        n->vlans[vid / 32] |= 1u << (vid % 32);
-    } else {
-        n->vlans[vid / 32] &= ~(1u << (vid % 32));
-    }
-    return NET_OK;
-}
-
-static uint8_t control(VirtioNet *n, VirtQueue *vq, const VirtioElement *element)
-{
-    static uint8_t (*const classes[])(VirtioNet *, uint8_t, const uint8_t *, size_t) = {
-        [NET_CTRL_RX] = ctrl_rx, [NET_CTRL_MAC] = ctrl_mac, [NET_CTRL_VLAN] = ctrl_vlan};
-    uint8_t data[2 + 8 + 4096];
-    size_t len = (size_t)MIN(element->out_len, sizeof(data));
-
-    if (element->out_len > sizeof(data) || len < 2 || virtio_element_read(vq, element, 0, data, len) != len ||
-        data[0] >= G_N_ELEMENTS(classes)) {
-        return NET_ERR;
-    }
-    return classes[data[0]](n, data[1], data + 2, len - 2);
-}
-
-static void handle_ctrl(VirtioNet *n, VirtQueue *vq)
-{
-    VirtioElement *element;
-
-    while ((element = virtqueue_pop(vq))) {
-        uint8_t ack = element->in_len ? control(n, vq, element) : NET_ERR;
-
-        virtqueue_push(vq, element, (uint32_t)virtio_element_write(vq, element, 0, &ack, 1));
-    }
-    virtqueue_notify(vq);
-}
-
-static void net_handle(VirtioPci *vp, VirtQueue *vq)
-{
-    VirtioNet *n = (VirtioNet *)vp;
-
-    if (vq->index == NET_TX_QUEUE) {
-        handle_tx(n, vq);
-    } else if (vq->index == NET_CTRL_QUEUE) {
-        handle_ctrl(n, vq);
-    } else if (n->net) {
-        net_can_receive(n->net);
-    }
-}
-
-/* --- life --- */
-
-static void fill_config(VirtioNet *n)
-{
-    memcpy(n->vp.config, n->address, NET_MAC_LEN);
-    pci_set16(n->vp.config + NET_CONFIG_STATUS, !n->net || net_link_up(n->net) ? NET_STATUS_LINK : 0);
 }
 
 /* Drivers of before version 1 write the address (5.1.4.3). */
@@ -332,15 +107,49 @@ static void net_config_written(VirtioPci *vp, unsigned offset, unsigned size)
     if (!virtio_has(vp, VIRTIO_F_VERSION_1) && !virtio_has(vp, NET_F_CTRL_MAC_ADDR) && offset < NET_MAC_LEN) {
         memcpy(n->address, vp->config, NET_MAC_LEN);
     }
-    fill_config(n);
+    virtio_net_fill_config(n);
 }
 
 static void net_link_changed(void *opaque, bool up)
 {
     VirtioNet *n = opaque;
 
-    fill_config(n);
+    virtio_net_fill_config(n);
     virtio_config_changed(&n->vp);
+}
+
+static void net_announce(void *opaque)
+{
+    VirtioNet *n = opaque;
+
+    n->announcing = true;
+    virtio_net_fill_config(n);
+    virtio_config_changed(&n->vp);
+}
+
+/* --- queues --- */
+
+static void net_handle(VirtioPci *vp, VirtQueue *vq)
+{
+    VirtioNet *n = (VirtioNet *)vp;
+
+    if (virtio_net_is_ctrl(n, vq->index)) {
+        virtio_net_handle_ctrl(n, vq);
+    } else if (vq->index >= 2u * n->max_pairs) {
+        guest_error(&vp->pci.dev, "queue %u is used without multiqueue", vq->index);
+    } else if (vq->index & 1) {
+        virtio_net_handle_tx(n, vq);
+    } else if (n->net) {
+        net_can_receive(n->net, vq->index / 2);
+    }
+}
+
+static void net_driver_ok(VirtioPci *vp)
+{
+    VirtioNet *n = (VirtioNet *)vp;
+
+    n->offloads = vp->driver_features & NET_GUEST_OFFLOADS;
+    virtio_net_configure_backend(n);
 }
 
 static void net_reset(VirtioPci *vp)
@@ -353,45 +162,74 @@ static void net_reset(VirtioPci *vp)
     n->table_len = 0;
     n->uni_overflow = n->multi_overflow = false;
     memset(n->vlans, 0, sizeof(n->vlans));
-    fill_config(n);
+    n->pairs = 1;
+    n->offloads = 0;
+    n->announcing = false;
+    timer_cancel(n->announce_timer);
+    virtio_net_fill_config(n);
+    virtio_net_configure_backend(n);
 }
 
 static const VirtioType net_type = {
     .name = "virtio-net-pci",
     .device_id = 1,
     .legacy_pci_id = 0x1000,
-    .features = VIRTIO_FEATURE(NET_F_CSUM) | VIRTIO_FEATURE(NET_F_MAC) | VIRTIO_FEATURE(NET_F_MRG_RXBUF) |
-                VIRTIO_FEATURE(NET_F_STATUS) | VIRTIO_FEATURE(NET_F_CTRL_VQ) | VIRTIO_FEATURE(NET_F_CTRL_RX) |
-                VIRTIO_FEATURE(NET_F_CTRL_VLAN) | VIRTIO_FEATURE(NET_F_CTRL_RX_EXTRA) |
-                VIRTIO_FEATURE(NET_F_CTRL_MAC_ADDR),
     .config_len = NET_CONFIG_LEN,
     .handle = net_handle,
     .reset = net_reset,
+    .driver_ok = net_driver_ok,
     .config_written = net_config_written,
 };
 
-static const NetFrontend net_frontend = {rx_can_receive, rx_receive, net_link_changed};
+/* --- life --- */
+
+static const NetFrontend net_frontend = {virtio_net_can_receive, virtio_net_receive, net_link_changed};
+
+static bool net_check(const VirtioNet *n, GError **error)
+{
+    if (n->rx_queue_size & (n->rx_queue_size - 1) || n->tx_queue_size & (n->tx_queue_size - 1)) {
+        error_set(error, "virtio-net-pci: queue sizes must be powers of two (rx %u, tx %u, allowed 64..1024)",
+                  n->rx_queue_size, n->tx_queue_size);
+        return false;
+    }
+    if (n->host_mtu && n->host_mtu < NET_MTU_MIN) {
+        error_set(error, "virtio-net-pci: host_mtu is too small (%u, allowed 0, %u..65535)", n->host_mtu, NET_MTU_MIN);
+        return false;
+    }
+    if (n->duplex && strcmp(n->duplex, "full") != 0 && strcmp(n->duplex, "half") != 0) {
+        error_set(error, "virtio-net-pci: duplex: no such mode (%s, allowed full, half)", n->duplex);
+        return false;
+    }
+    return true;
+}
 
 static bool net_start(PciDevice *dev, GError **error)
 {
     VirtioNet *n = (VirtioNet *)dev;
-    uint16_t sizes[NET_QUEUES] = {(uint16_t)n->rx_queue_size, (uint16_t)n->tx_queue_size, NET_CTRL_SIZE};
+    uint16_t sizes[2 * NET_QUEUES_MAX + 1];
 
-    if (n->rx_queue_size & (n->rx_queue_size - 1) || n->tx_queue_size & (n->tx_queue_size - 1)) {
-        error_set(error, "virtio-net-pci: queue sizes must be powers of two (rx %u, tx %u, allowed 64..1024)",
-                  n->rx_queue_size, n->tx_queue_size);
+    if (!net_check(n, error)) {
         return false;
     }
     net_default_mac(dev->dev.obj.machine, n->mac);
     if (n->net && !net_attach(n->net, &dev->dev, dev->dev.home, &net_frontend, n, n->mac, error)) {
         return false;
     }
-    if (!virtio_pci_start(&n->vp, &net_type, NET_QUEUES, sizes, error)) {
+    n->max_pairs = (uint16_t)(n->net && n->mq && n->ctrl_vq ? net_queues(n->net) : 1);
+    n->pairs = 1;
+    for (unsigned i = 0; i < n->max_pairs; i++) {
+        sizes[2 * i] = (uint16_t)n->rx_queue_size;
+        sizes[2 * i + 1] = (uint16_t)n->tx_queue_size;
+    }
+    sizes[2 * n->max_pairs] = NET_CTRL_SIZE;
+    n->vp.host_features = net_offered(n);
+    if (!virtio_pci_start(&n->vp, &net_type, 2u * n->max_pairs + 1, sizes, error)) {
         if (n->net) {
             net_detach(n->net);
         }
         return false;
     }
+    n->announce_timer = timer_new(dev->dev.home, CLOCK_KIND_VIRTUAL, net_announce, n);
     return true;
 }
 
@@ -399,11 +237,16 @@ static void net_stop(PciDevice *dev)
 {
     VirtioNet *n = (VirtioNet *)dev;
 
+    virtio_pci_stop(&n->vp);
     if (n->net) {
         net_detach(n->net);
     }
-    virtio_pci_stop(&n->vp);
+    g_clear_pointer(&n->announce_timer, timer_free);
 }
+
+/* --- properties and state --- */
+
+#define OFFER(name, field, def, text) PROP_BOOL(name, VirtioNet, field, def, "offer " text)
 
 static const Prop net_props[] = {
     {.name = "netdev",
@@ -412,9 +255,31 @@ static const Prop net_props[] = {
      .doc = "id of a network back end"},
     {.name = "mac", .type = &prop_mac, .offset = offsetof(VirtioNet, mac), .doc = "address of the card"},
     PROP_U32("rx_queue_size", VirtioNet, rx_queue_size, 256, 64, VIRTIO_QUEUE_MAX,
-             "entries of the receive queue"),
+             "entries of a receive queue"),
     PROP_U32("tx_queue_size", VirtioNet, tx_queue_size, 256, 64, VIRTIO_QUEUE_MAX,
-             "entries of the transmit queue"),
+             "entries of a transmit queue"),
+    PROP_U16("host_mtu", VirtioNet, host_mtu, 0, 0, UINT16_MAX, "MTU the driver is told to use; 0: none"),
+    {.name = "speed", .type = &prop_int32, .offset = offsetof(VirtioNet, speed), .def = -1, .min = -1,
+     .max = INT32_MAX, .doc = "Mbit/s the driver is told; -1: not known"},
+    PROP_STR("duplex", VirtioNet, duplex, NULL, "full or half, as the driver is told; default: not known"),
+    PROP_BOOL("mq", VirtioNet, mq, false, "offer a pair of queues for each of the back end's"),
+    OFFER("csum", csum, true, "to complete checksums"),
+    OFFER("guest_csum", guest_csum, true, "frames whose checksum is not complete, or known to be right"),
+    OFFER("host_tso4", host_tso4, true, "to cut TCP segments over IPv4"),
+    OFFER("host_tso6", host_tso6, true, "to cut TCP segments over IPv6"),
+    OFFER("host_ecn", host_ecn, true, "to cut TCP segments with ECN"),
+    OFFER("guest_tso4", guest_tso4, true, "long TCP segments over IPv4, when the back end has them"),
+    OFFER("guest_tso6", guest_tso6, true, "long TCP segments over IPv6, when the back end has them"),
+    OFFER("guest_ecn", guest_ecn, true, "long TCP segments with ECN, when the back end has them"),
+    OFFER("mrg_rxbuf", mrg_rxbuf, true, "merged receive buffers"),
+    OFFER("status", status, true, "the state of the link"),
+    OFFER("ctrl_vq", ctrl_vq, true, "the control queue"),
+    OFFER("ctrl_rx", ctrl_rx, true, "receive modes"),
+    OFFER("ctrl_rx_extra", ctrl_rx_extra, true, "further receive modes"),
+    OFFER("ctrl_vlan", ctrl_vlan, true, "VLAN filters"),
+    OFFER("ctrl_mac_addr", ctrl_mac_addr, true, "to set the address by the control queue"),
+    OFFER("ctrl_guest_offloads", guest_offloads, true, "to switch offloads while the device runs"),
+    OFFER("guest_announce", announce, true, "to ask for announcements after a migration"),
     VIRTIO_PCI_PROPS(VirtioNet),
     PROP_END,
 };
@@ -423,10 +288,17 @@ static bool net_post_load(void *instance, uint32_t version, GError **error)
 {
     VirtioNet *n = instance;
 
-    if (n->table_len > NET_TABLE_MAX) {
-        error_set(error, "%s: saved address table is too long (%u, allowed 0..%d)", n->vp.pci.dev.obj.id,
-                  n->table_len, NET_TABLE_MAX);
+    if (n->table_len > NET_TABLE_MAX || n->pairs < 1 || n->pairs > n->max_pairs ||
+        n->offloads & ~NET_GUEST_OFFLOADS) {
+        error_set(error, "%s: saved state is out of range (%u addresses, allowed 0..%d; %u pairs, allowed 1..%u; "
+                         "offloads 0x%" G_GINT64_MODIFIER "x)",
+                  n->vp.pci.dev.obj.id, n->table_len, NET_TABLE_MAX, n->pairs, n->max_pairs, n->offloads);
         return false;
+    }
+    virtio_net_fill_config(n);
+    virtio_net_configure_backend(n);
+    if (virtio_has(&n->vp, NET_F_GUEST_ANNOUNCE) && virtio_running(&n->vp)) {
+        timer_set(n->announce_timer, clock_now(n->vp.pci.dev.obj.machine->clocks, CLOCK_KIND_VIRTUAL) + ANNOUNCE_DELAY_NS);
     }
     return true;
 }
@@ -440,10 +312,13 @@ static const StateField net_fields[] = {
     STATE_FIELD_BOOL(VirtioNet, uni_overflow),
     STATE_FIELD_BOOL(VirtioNet, multi_overflow),
     STATE_FIELD_ARRAY(VirtioNet, vlans),
+    STATE_FIELD_UINT(VirtioNet, pairs),
+    STATE_FIELD_UINT(VirtioNet, offloads),
+    STATE_FIELD_BOOL(VirtioNet, announcing),
     STATE_END,
 };
 static const StateTable net_state = {
-    .name = "virtio-net-pci", .version = 1, .fields = net_fields, .post_load = net_post_load};
+    .name = "virtio-net-pci", .version = 2, .fields = net_fields, .post_load = net_post_load};
 
 const PciModel virtio_net_pci_model = {
     .dev = {.name = "virtio-net-pci",
