@@ -9,10 +9,25 @@
 #include "core/error.h"
 
 const AccelOps *const accel_table[] = {
+    &accel_kvm_ops,
     &accel_tcg_ops,
     &accel_qtest_ops,
     NULL,
 };
+
+bool accel_irqchip_parse(const char *text, AccelIrqchip *irqchip)
+{
+    static const char *const names[] = {
+        [ACCEL_IRQCHIP_OFF] = "off", [ACCEL_IRQCHIP_SPLIT] = "split", [ACCEL_IRQCHIP_ON] = "on"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (strcmp(names[i], text) == 0) {
+            *irqchip = (AccelIrqchip)i;
+            return true;
+        }
+    }
+    return false;
+}
 
 static const AccelOps *accel_find(const char *name)
 {
@@ -56,6 +71,7 @@ Accel *accel_new(Machine *machine, const char *list, const AccelConfig *config, 
 {
     g_auto(GStrv) words = g_strsplit(list, ":", -1);
     g_autoptr(GString) reasons = g_string_new(NULL);
+    AccelConfig wanted = *config;
 
     for (size_t i = 0; words[i]; i++) {
         const AccelOps *ops = accel_find(words[i]);
@@ -64,13 +80,13 @@ Accel *accel_new(Machine *machine, const char *list, const AccelConfig *config, 
 
         if (!ops) {
             g_autofree char *names = accel_names();
-            const char *why = strcmp(words[i], "kvm") == 0 ? "is not built in" : "unknown accelerator";
 
-            g_string_append_printf(reasons, "%s'%s': %s (available: %s)", reasons->len ? "; " : "", words[i],
-                                   why, names);
+            g_string_append_printf(reasons, "%s'%s': unknown accelerator (available: %s)", reasons->len ? "; " : "",
+                                   words[i], names);
             continue;
         }
-        accel = accel_start(machine, ops, config, &reason);
+        wanted.optional = words[i + 1] != NULL;
+        accel = accel_start(machine, ops, &wanted, &reason);
         if (accel) {
             if (reasons->len) {
                 g_printerr("-accel: passed over %s; using %s\n", reasons->str, ops->name);
@@ -97,6 +113,9 @@ void accel_free(Accel *accel)
     }
     while (accel->vcpus->len) {
         accel->ops->vcpu_free(g_ptr_array_index(accel->vcpus, accel->vcpus->len - 1));
+    }
+    if (accel->ops->free) {
+        accel->ops->free(accel);
     }
     g_ptr_array_free(accel->vcpus, TRUE);
     g_free(accel);

@@ -18,6 +18,23 @@ static const StateField table_fields[] = {STATE_FIELD_UINT(X86TableState, base),
                                           STATE_END};
 static const StateTable table_state = {.name = "table", .version = 1, .fields = table_fields};
 
+static const StateField event_fields[] = {
+    STATE_FIELD_UINT(X86EventState, exception_injected),
+    STATE_FIELD_UINT(X86EventState, exception_vector),
+    STATE_FIELD_UINT(X86EventState, exception_has_error),
+    STATE_FIELD_UINT(X86EventState, interrupt_injected),
+    STATE_FIELD_UINT(X86EventState, interrupt_vector),
+    STATE_FIELD_UINT(X86EventState, interrupt_soft),
+    STATE_FIELD_UINT(X86EventState, nmi_injected),
+    STATE_FIELD_UINT(X86EventState, smi_pending),
+    STATE_FIELD_UINT(X86EventState, smm_inside_nmi),
+    STATE_FIELD_UINT(X86EventState, init_latched),
+    STATE_FIELD_UINT(X86EventState, exception_error),
+    STATE_FIELD_UINT(X86EventState, sipi_vector),
+    STATE_END,
+};
+static const StateTable event_state = {.name = "events", .version = 1, .fields = event_fields};
+
 static const StateField cpu_fields[] = {
     STATE_FIELD_ARRAY(X86CpuState, gpr),
     STATE_FIELD_UINT(X86CpuState, rip),
@@ -56,9 +73,29 @@ static const StateField cpu_fields[] = {
     STATE_FIELD_UINT(X86CpuState, smm),
     STATE_FIELD_UINT(X86CpuState, a20),
     STATE_FIELD_UINT(X86CpuState, smbase),
+    STATE_FIELD_BYTES(X86CpuState, xsave_more),
+    STATE_FIELD_ARRAY(X86CpuState, pdptrs),
+    STATE_FIELD_UINT(X86CpuState, pdptrs_valid),
+    STATE_FIELD_STRUCT(X86CpuState, events, &event_state),
+    STATE_FIELD_UINT(X86CpuState, msr_count),
+    STATE_FIELD_ARRAY(X86CpuState, msr_index),
+    STATE_FIELD_ARRAY(X86CpuState, msr_value),
     STATE_END,
 };
-static const StateTable cpu_state = {.name = "cpu", .version = 1, .fields = cpu_fields};
+
+static bool cpu_post_load(void *instance, uint32_t version, GError **error)
+{
+    const X86CpuState *state = instance;
+
+    if (state->msr_count > X86_MSR_MAX) {
+        error_set(error, "cpu: bad number of MSRs (%u, allowed 0..%u)", state->msr_count, X86_MSR_MAX);
+        return false;
+    }
+    return true;
+}
+
+static const StateTable cpu_state = {
+    .name = "cpu", .version = 2, .fields = cpu_fields, .post_load = cpu_post_load};
 
 static unsigned cpu_count(const Machine *m)
 {

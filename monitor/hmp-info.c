@@ -93,6 +93,13 @@ static void hmp_info_cpus(Machine *m, const char *args, GString *out)
     }
 }
 
+static void hmp_info_kvm(Machine *m, const char *args, GString *out)
+{
+    bool used = m->accel && g_str_equal(m->accel->ops->name, "kvm");
+
+    g_string_append_printf(out, "kvm support: %s\n", used ? "enabled" : "disabled");
+}
+
 static void hmp_info_chardev(Machine *m, const char *args, GString *out)
 {
     Object *all = object_container(m->root, "chardevs");
@@ -198,6 +205,7 @@ const HmpCommand hmp_info_table[] = {
     {"info qtree", "", "devices, bus by bus, with their properties", hmp_info_qtree},
     {"info qom-tree", "[path]", "the object tree", hmp_info_qom_tree},
     {"info registers", "", "registers of the CPUs", hmp_info_registers},
+    {"info kvm", "", "whether KVM runs the guest", hmp_info_kvm},
     {"info cpus", "", "the virtual CPUs", hmp_info_cpus},
     {"info chardev", "", "character devices", hmp_info_chardev},
     {NULL, NULL, NULL, NULL},

@@ -129,6 +129,15 @@ static bool accel_key(AccelConfig *config, const char *key, const char *value)
         config->jit = strcmp(value, "on") == 0;
         return true;
     }
+    if (strcmp(key, "kernel-irqchip") == 0) {
+        return accel_irqchip_parse(value, &config->irqchip);
+    }
+    if (strcmp(key, "dirty-ring-size") == 0) {
+        char *end;
+
+        config->dirty_ring_size = g_ascii_strtoull(value, &end, 10);
+        return g_ascii_isdigit(*value) && !*end;
+    }
     return strcmp(key, "thread") == 0 && strcmp(value, "multi") == 0;
 }
 
@@ -153,7 +162,8 @@ static bool opt_accel(Cmdline *c, const char *option, const char *arg, GError **
         if (strcmp(key, "accel") == 0) {
             name = text;
         } else if (!accel_key(&c->accel_config, key, text)) {
-            error_set(error, "-accel %s: unknown option '%s=%s' (allowed: jit=on|off, thread=multi)", arg, key, text);
+            error_set(error, "-accel %s: unknown option '%s=%s' (allowed: jit=on|off, thread=multi, "
+                      "kernel-irqchip=on|split|off, dirty-ring-size=N)", arg, key, text);
             json_object_put(opts);
             return false;
         }
@@ -165,6 +175,12 @@ static bool opt_accel(Cmdline *c, const char *option, const char *arg, GError **
     }
     json_object_put(opts);
     return name != NULL;
+}
+
+static bool opt_enable_kvm(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    g_string_append_printf(c->accels, "%skvm", c->accels->len ? ":" : "");
+    return true;
 }
 
 static bool opt_cpu(Cmdline *c, const char *option, const char *arg, GError **error)
@@ -541,7 +557,9 @@ static const Option option_table[] = {
     {"machine", "[type=]NAME[,PROP=VALUE...]", opt_machine,
      "machine model and its properties, accel=LIST, memory-backend=ID; help lists"},
     {"M", "NAME", opt_machine, "as -machine"},
-    {"accel", "NAME[,jit=on|off]", opt_accel, "accelerator; repeat for a list in order of preference; help lists"},
+    {"accel", "NAME[,jit=on|off][,kernel-irqchip=on|split|off][,dirty-ring-size=N]", opt_accel,
+     "accelerator; repeat for a list in order of preference; help lists"},
+    {"enable-kvm", NULL, opt_enable_kvm, "the same as -accel kvm"},
     {"cpu", "MODEL[,+FEATURE...]", opt_cpu, "CPU model; help lists"},
     {"m", "[size=]MEGS", opt_m, "guest RAM: MiB, or with suffix k, M, G"},
     {"smp", "[cpus=]N", opt_smp, "number of CPUs"},

@@ -41,7 +41,7 @@ static const char *system_machine_opt(const System *s, const char *key)
 
 static bool system_new_machine(System *s, GError **error)
 {
-    static const char *const own[] = {"type", "accel", "memory-backend", NULL};
+    static const char *const own[] = {"type", "accel", "memory-backend", "kernel-irqchip", NULL};
     const char *type = system_machine_opt(s, "type");
     const char *name = type ? type : SYSTEM_DEFAULT_MACHINE;
     const Model *model = model_find(name, 1u << MODEL_MACHINE);
@@ -150,11 +150,17 @@ static bool system_set_ram(System *s, GError **error)
 static bool system_new_accel(System *s, GError **error)
 {
     const char *list = s->cmdline->accels->len ? s->cmdline->accels->str : system_machine_opt(s, "accel");
+    const char *irqchip = system_machine_opt(s, "kernel-irqchip");
+    AccelConfig config = s->cmdline->accel_config;
 
+    if (irqchip && !accel_irqchip_parse(irqchip, &config.irqchip)) {
+        error_set(error, "-machine: bad kernel-irqchip '%s' (allowed: on, split, off)", irqchip);
+        return false;
+    }
     if (!list && !system_machine_model(s)->default_cpu) {
         return true;
     }
-    s->machine->accel = accel_new(s->machine, list ? list : SYSTEM_DEFAULT_ACCEL, &s->cmdline->accel_config, error);
+    s->machine->accel = accel_new(s->machine, list ? list : SYSTEM_DEFAULT_ACCEL, &config, error);
     return s->machine->accel != NULL;
 }
 

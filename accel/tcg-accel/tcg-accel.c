@@ -3,27 +3,18 @@
  * The tcg accelerator: ties the software CPU (accel/tcg) to a machine.  One host
  * thread runs one vCPU.  Guest time and the time stamp counter are the same
  * clock, so both stand still while the machine is stopped.
- *
- * Locks: a vCPU's own mutex is held only around its sleep and never while guest
- * code or a device callback runs, so any thread may wake a vCPU at any time.
  */
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "accel/accel.h"
+#include "../vcpu-thread.h"
 #include "core/error.h"
-#include "core/thread-wait.h"
 
 /* One tick of the time stamp counter is one nanosecond of guest time. */
 #define TCG_TSC_HZ    UINT64_C(1000000000)
 /* Runs of a block before it is worth compiling. */
 #define TCG_JIT_HEAT  20
 #define TCG_PAGE_SIZE 4096
-/* How long a halted CPU may look for an interrupt before it sleeps, in nanoseconds. */
-#define TCG_HALT_POLL_NS 100000
 /* How soon to look again whether all CPUs have let go of unmapped RAM, in nanoseconds. */
 #define TCG_REAP_INTERVAL 1000000
 
@@ -45,22 +36,11 @@ typedef struct TcgAccel {
 } TcgAccel;
 
 typedef struct TcgVcpu {
-    Vcpu vcpu;
+    VcpuThread thread;
     X86Cpu *cpu;
-    const VcpuApicOps *apic_ops;
-    void *apic;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    LoopWaiter *waiter;    /* the thread sleeps here */
-    pthread_cond_t paused; /* the others: is_paused or wait was set */
-    bool pause, is_paused, quit;
-    ThreadWait *wait; /* for another process */
-    bool end_waits;   /* none is to last */
-    bool joined;          /* the thread has ended */
     bool halted;          /* x86_cpu_run() said there is nothing to do */
     bool dead;            /* triple fault: only reset helps */
     bool smm;             /* in system management mode */
-    atomic_bool sleeping; /* wakers need not take the lock while false */
     atomic_ulong passes;  /* how often x86_cpu_run() came back */
     unsigned long mark;   /* passes when the last region was retired */
     atomic_int a20;       /* -1: no change is waiting */
@@ -75,7 +55,7 @@ static TcgVcpu *tcg_vcpu(Vcpu *vcpu)
 
 static Machine *tcg_machine(void *opaque)
 {
-    return ((TcgVcpu *)opaque)->vcpu.accel->machine;
+    return ((TcgVcpu *)opaque)->thread.vcpu.accel->machine;
 }
 
 /* What the CPU sees now. */
@@ -115,7 +95,7 @@ static void tcg_map_page(void *opaque, uint64_t gpa, X86BusPage *page)
 /* Registers each CPU has of its own (the local APIC's) are told apart by the index. */
 static MemAttrs tcg_attrs(void *opaque)
 {
-    return (MemAttrs){.unspecified = true, .requester_id = (uint16_t)((TcgVcpu *)opaque)->vcpu.index};
+    return (MemAttrs){.unspecified = true, .requester_id = (uint16_t)((TcgVcpu *)opaque)->thread.vcpu.index};
 }
 
 static uint64_t tcg_mem_read(void *opaque, uint64_t gpa, unsigned size)
@@ -148,22 +128,22 @@ static int tcg_intr_ack(void *opaque)
 {
     TcgVcpu *v = opaque;
 
-    return v->apic_ops ? v->apic_ops->intr_ack(v->apic) : -1;
+    return v->thread.apic_ops ? v->thread.apic_ops->intr_ack(v->thread.apic) : -1;
 }
 
 static uint64_t tcg_get_cr8(void *opaque)
 {
     TcgVcpu *v = opaque;
 
-    return v->apic_ops ? v->apic_ops->get_cr8(v->apic) : 0;
+    return v->thread.apic_ops ? v->thread.apic_ops->get_cr8(v->thread.apic) : 0;
 }
 
 static void tcg_set_cr8(void *opaque, uint64_t val)
 {
     TcgVcpu *v = opaque;
 
-    if (v->apic_ops) {
-        v->apic_ops->set_cr8(v->apic, val);
+    if (v->thread.apic_ops) {
+        v->thread.apic_ops->set_cr8(v->thread.apic, val);
     }
 }
 
@@ -171,36 +151,36 @@ static uint64_t tcg_get_apic_base(void *opaque)
 {
     TcgVcpu *v = opaque;
 
-    return v->apic_ops ? v->apic_ops->get_base(v->apic) : 0;
+    return v->thread.apic_ops ? v->thread.apic_ops->get_base(v->thread.apic) : 0;
 }
 
 static bool tcg_set_apic_base(void *opaque, uint64_t val)
 {
     TcgVcpu *v = opaque;
 
-    return v->apic_ops && v->apic_ops->set_base(v->apic, val);
+    return v->thread.apic_ops && v->thread.apic_ops->set_base(v->thread.apic, val);
 }
 
 static bool tcg_x2apic_read(void *opaque, uint32_t msr, uint64_t *val)
 {
     TcgVcpu *v = opaque;
 
-    return v->apic_ops && v->apic_ops->x2apic_read(v->apic, msr, val);
+    return v->thread.apic_ops && v->thread.apic_ops->x2apic_read(v->thread.apic, msr, val);
 }
 
 static bool tcg_x2apic_write(void *opaque, uint32_t msr, uint64_t val)
 {
     TcgVcpu *v = opaque;
 
-    return v->apic_ops && v->apic_ops->x2apic_write(v->apic, msr, val);
+    return v->thread.apic_ops && v->thread.apic_ops->x2apic_write(v->thread.apic, msr, val);
 }
 
 static void tcg_set_tsc_deadline(void *opaque, uint64_t tsc)
 {
     TcgVcpu *v = opaque;
 
-    if (v->apic_ops) {
-        v->apic_ops->set_tsc_deadline(v->apic, tsc);
+    if (v->thread.apic_ops) {
+        v->thread.apic_ops->set_tsc_deadline(v->thread.apic, tsc);
     }
 }
 
@@ -245,15 +225,6 @@ static const X86CpuBus tcg_bus = {
 
 /* --- the thread of a vCPU --- */
 
-/* Wakes the thread when it sleeps.  Any thread, after what it shall see was stored. */
-static void tcg_vcpu_wake(TcgVcpu *v)
-{
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load(&v->sleeping)) {
-        loop_waiter_wake(v->waiter);
-    }
-}
-
 static void tcg_vcpu_apply_a20(TcgVcpu *v)
 {
     int a20 = atomic_exchange(&v->a20, -1);
@@ -263,70 +234,32 @@ static void tcg_vcpu_apply_a20(TcgVcpu *v)
     }
 }
 
-/* Sleeps while the CPU has nothing to do or shall not run.  False: the thread ends. */
-static bool tcg_vcpu_wait(TcgVcpu *v)
+static void tcg_vcpu_run(VcpuThread *t)
 {
-    bool go;
+    TcgVcpu *v = (TcgVcpu *)t;
+    X86CpuExit why;
 
-    pthread_mutex_lock(&v->lock);
-    atomic_store(&v->sleeping, true);
-    atomic_thread_fence(memory_order_seq_cst);
-    while (!v->quit && (v->pause || v->dead || (v->halted && !x86_cpu_has_work(v->cpu)))) {
-        if (v->pause && !v->is_paused) {
-            v->is_paused = true;
-            pthread_cond_broadcast(&v->paused);
-        }
-        pthread_mutex_unlock(&v->lock);
-        loop_waiter_sleep(v->waiter);
-        pthread_mutex_lock(&v->lock);
-    }
-    v->is_paused = false;
-    atomic_store(&v->sleeping, false);
-    go = !v->quit;
-    pthread_mutex_unlock(&v->lock);
-    return go;
+    tcg_vcpu_apply_a20(v);
+    why = x86_cpu_run(v->cpu);
+    atomic_fetch_add(&v->passes, 1);
+    v->halted = why == X86_EXIT_HALTED;
+    v->dead = why == X86_EXIT_TRIPLE;
 }
 
-static void tcg_wait_begin(void *opaque, ThreadWait *wait)
+static bool tcg_vcpu_idle(VcpuThread *t)
 {
-    TcgVcpu *v = opaque;
+    TcgVcpu *v = (TcgVcpu *)t;
 
-    pthread_mutex_lock(&v->lock);
-    v->wait = wait;
-    if (v->end_waits) {
-        wait->cancel(wait);
-    }
-    pthread_cond_broadcast(&v->paused);
-    pthread_mutex_unlock(&v->lock);
+    return v->dead || (v->halted && !x86_cpu_has_work(v->cpu));
 }
 
-static void tcg_wait_end(void *opaque, ThreadWait *wait)
+static void tcg_vcpu_kick(VcpuThread *t)
 {
-    TcgVcpu *v = opaque;
-
-    pthread_mutex_lock(&v->lock);
-    v->wait = NULL;
-    pthread_mutex_unlock(&v->lock);
+    x86_cpu_kick(((TcgVcpu *)t)->cpu);
 }
 
-static const ThreadWaitHooks tcg_wait_hooks = {tcg_wait_begin, tcg_wait_end};
-
-static void *tcg_vcpu_thread(void *opaque)
-{
-    TcgVcpu *v = opaque;
-
-    thread_wait_set_hooks(&tcg_wait_hooks, v);
-    while (tcg_vcpu_wait(v)) {
-        X86CpuExit why;
-
-        tcg_vcpu_apply_a20(v);
-        why = x86_cpu_run(v->cpu);
-        atomic_fetch_add(&v->passes, 1);
-        v->halted = why == X86_EXIT_HALTED;
-        v->dead = why == X86_EXIT_TRIPLE;
-    }
-    return NULL;
-}
+static const VcpuThreadOps tcg_thread_ops = {
+    .label = "TCG", .run = tcg_vcpu_run, .idle = tcg_vcpu_idle, .kick = tcg_vcpu_kick};
 
 /* --- memory: what the CPUs cached of it --- */
 
@@ -365,7 +298,7 @@ static void tcg_listener_del(MemListener *l, const MemSection *section)
 /* A CPU that sleeps, or has been outside since, looks pages up anew before it uses one. */
 static bool tcg_vcpu_has_let_go(TcgVcpu *v)
 {
-    return atomic_load(&v->sleeping) || atomic_load(&v->passes) != v->mark;
+    return atomic_load(&v->thread.sleeping) || atomic_load(&v->passes) != v->mark;
 }
 
 static void tcg_reap(void *opaque)
@@ -491,9 +424,7 @@ static void tcg_vcpu_destroy(TcgVcpu *v)
     if (v->cpu) {
         x86_cpu_free(v->cpu);
     }
-    loop_waiter_free(v->waiter);
-    pthread_cond_destroy(&v->paused);
-    pthread_mutex_destroy(&v->lock);
+    vcpu_thread_destroy(&v->thread);
     g_free(v);
 }
 
@@ -511,22 +442,13 @@ static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_
         .jit_heat = accel->config.jit ? TCG_JIT_HEAT : 0,
     };
     char *text = NULL;
-    char name[16];
-    int err;
 
     if (!tcg_watch_smm((TcgAccel *)accel, error)) {
         return NULL;
     }
     v = g_new0(TcgVcpu, 1);
-    v->vcpu.accel = accel;
-    v->vcpu.index = index;
-    v->apic_ops = apic_ops;
-    v->apic = apic;
-    v->pause = true;
+    vcpu_thread_init(&v->thread, &tcg_thread_ops, accel, index, apic_ops, apic);
     atomic_init(&v->a20, -1);
-    pthread_mutex_init(&v->lock, NULL);
-    v->waiter = loop_waiter_new(m->main_loop, TCG_HALT_POLL_NS);
-    pthread_cond_init(&v->paused, NULL);
     v->cpu = x86_cpu_new(&config, &tcg_bus, v, &text);
     if (!v->cpu) {
         error_set(error, "-cpu %s: %s; see -cpu help", m->cpu_model, text ? text : "cannot create the CPU");
@@ -534,66 +456,19 @@ static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_
         tcg_vcpu_destroy(v);
         return NULL;
     }
-    err = pthread_create(&v->thread, NULL, tcg_vcpu_thread, v);
-    if (err) {
-        error_set_errno(error, err, "-smp: cannot start the thread of vCPU %u", index);
+    if (!vcpu_thread_create(&v->thread, error)) {
         tcg_vcpu_destroy(v);
         return NULL;
     }
-    snprintf(name, sizeof(name), "CPU %u/TCG", index);
-    pthread_setname_np(v->thread, name);
     g_ptr_array_add(accel->vcpus, v);
-    return &v->vcpu;
-}
-
-static void tcg_end_waits(TcgVcpu *v, bool end)
-{
-    v->end_waits = end;
-    if (end && v->wait) {
-        v->wait->cancel(v->wait);
-    }
-}
-
-static void tcg_pause_request(TcgVcpu *v, bool pause, bool end_waits)
-{
-    pthread_mutex_lock(&v->lock);
-    v->pause = pause;
-    tcg_end_waits(v, end_waits);
-    loop_waiter_wake(v->waiter);
-    pthread_mutex_unlock(&v->lock);
-    if (pause) {
-        x86_cpu_kick(v->cpu);
-    }
-}
-
-/* Ends the thread. */
-static void tcg_vcpu_join(TcgVcpu *v)
-{
-    EventLoop *loop;
-    unsigned depth;
-
-    if (v->joined) {
-        return; /* there may be no machine any more */
-    }
-    loop = v->vcpu.accel->machine->main_loop;
-    pthread_mutex_lock(&v->lock);
-    v->quit = true;
-    tcg_end_waits(v, true);
-    loop_waiter_wake(v->waiter);
-    pthread_mutex_unlock(&v->lock);
-    x86_cpu_kick(v->cpu);
-    /* The thread may need the main loop's lock to come to its end. */
-    depth = loop_release(loop);
-    pthread_join(v->thread, NULL);
-    loop_reacquire(loop, depth);
-    v->joined = true;
+    return &v->thread.vcpu;
 }
 
 static void tcg_vcpu_free(Vcpu *vcpu)
 {
     TcgVcpu *v = tcg_vcpu(vcpu);
 
-    tcg_vcpu_join(v);
+    vcpu_thread_join(&v->thread);
     g_ptr_array_remove(vcpu->accel->vcpus, v);
     tcg_vcpu_destroy(v);
 }
@@ -603,7 +478,7 @@ static void tcg_stop(Accel *accel)
     TcgAccel *tcg = (TcgAccel *)accel;
 
     for (guint i = 0; i < accel->vcpus->len; i++) {
-        tcg_vcpu_join(g_ptr_array_index(accel->vcpus, i));
+        vcpu_thread_join(g_ptr_array_index(accel->vcpus, i));
     }
     mem_topology_set_write_hook(accel->machine->topo, NULL, NULL);
     mem_listener_unregister(&tcg->listener);
@@ -616,66 +491,29 @@ static void tcg_stop(Accel *accel)
     g_rw_lock_clear(&tcg->sections_lock);
 }
 
-static void tcg_resume_all(Accel *accel)
-{
-    for (guint i = 0; i < accel->vcpus->len; i++) {
-        tcg_pause_request(g_ptr_array_index(accel->vcpus, i), false, false);
-    }
-}
-
-static void tcg_hold_all(Accel *accel, bool end_waits)
-{
-    unsigned depth;
-
-    for (guint i = 0; i < accel->vcpus->len; i++) {
-        tcg_pause_request(g_ptr_array_index(accel->vcpus, i), true, end_waits);
-    }
-    depth = loop_release(accel->machine->main_loop);
-    for (guint i = 0; i < accel->vcpus->len; i++) {
-        TcgVcpu *v = g_ptr_array_index(accel->vcpus, i);
-
-        pthread_mutex_lock(&v->lock);
-        while (!v->is_paused && !(v->wait && !end_waits)) {
-            pthread_cond_wait(&v->paused, &v->lock);
-        }
-        pthread_mutex_unlock(&v->lock);
-    }
-    loop_reacquire(accel->machine->main_loop, depth);
-}
-
-static void tcg_pause_all(Accel *accel)
-{
-    tcg_hold_all(accel, false);
-}
-
-static void tcg_stop_all(Accel *accel)
-{
-    tcg_hold_all(accel, true);
-}
-
 static void tcg_vcpu_reset(Vcpu *vcpu)
 {
     TcgVcpu *v = tcg_vcpu(vcpu);
 
     x86_cpu_reset(v->cpu, false);
-    pthread_mutex_lock(&v->lock);
+    pthread_mutex_lock(&v->thread.lock);
     v->halted = false;
     v->dead = false;
     atomic_store(&v->a20, -1);
-    loop_waiter_wake(v->waiter);
-    pthread_mutex_unlock(&v->lock);
+    loop_waiter_wake(v->thread.waiter);
+    pthread_mutex_unlock(&v->thread.lock);
 }
 
 static void tcg_vcpu_irq(Vcpu *vcpu, X86CpuIrq irq, bool level)
 {
     x86_cpu_set_irq(tcg_vcpu(vcpu)->cpu, irq, level);
-    tcg_vcpu_wake(tcg_vcpu(vcpu));
+    vcpu_thread_wake(&tcg_vcpu(vcpu)->thread);
 }
 
 static void tcg_vcpu_sipi(Vcpu *vcpu, uint8_t vector)
 {
     x86_cpu_sipi(tcg_vcpu(vcpu)->cpu, vector);
-    tcg_vcpu_wake(tcg_vcpu(vcpu));
+    vcpu_thread_wake(&tcg_vcpu(vcpu)->thread);
 }
 
 static bool tcg_get_state(Vcpu *vcpu, X86CpuState *state)
@@ -691,10 +529,10 @@ static bool tcg_set_state(Vcpu *vcpu, const X86CpuState *state)
     if (!x86_cpu_set_state(v->cpu, state)) {
         return false;
     }
-    pthread_mutex_lock(&v->lock);
+    pthread_mutex_lock(&v->thread.lock);
     v->halted = state->halted || state->wait_sipi;
     v->dead = false;
-    pthread_mutex_unlock(&v->lock);
+    pthread_mutex_unlock(&v->thread.lock);
     return true;
 }
 
@@ -734,7 +572,7 @@ static void tcg_set_a20(Accel *accel, bool enabled)
     for (guint i = 0; i < accel->vcpus->len; i++) {
         TcgVcpu *v = g_ptr_array_index(accel->vcpus, i);
 
-        if (pthread_equal(pthread_self(), v->thread)) {
+        if (pthread_equal(pthread_self(), v->thread.thread)) {
             x86_cpu_set_a20(v->cpu, enabled);
         } else {
             atomic_store(&v->a20, enabled);
@@ -752,9 +590,9 @@ const AccelOps accel_tcg_ops = {
     .stop = tcg_stop,
     .vcpu_new = tcg_vcpu_new,
     .vcpu_free = tcg_vcpu_free,
-    .resume_all = tcg_resume_all,
-    .pause_all = tcg_pause_all,
-    .stop_all = tcg_stop_all,
+    .resume_all = vcpu_threads_resume,
+    .pause_all = vcpu_threads_pause,
+    .stop_all = vcpu_threads_stop,
     .vcpu_reset = tcg_vcpu_reset,
     .vcpu_irq = tcg_vcpu_irq,
     .vcpu_sipi = tcg_vcpu_sipi,

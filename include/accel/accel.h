@@ -9,9 +9,22 @@
 #include "accel/tcg-cpu.h"
 #include "core/machine.h"
 
+/* Which interrupt controllers are the accelerator's own, instead of hw/intc. */
+typedef enum AccelIrqchip {
+    ACCEL_IRQCHIP_OFF,
+    ACCEL_IRQCHIP_SPLIT, /* local APICs */
+    ACCEL_IRQCHIP_ON,    /* local APICs, IO-APIC and 8259 pair */
+} AccelIrqchip;
+
+/* kernel-irqchip=on|split|off; false: something else. */
+bool accel_irqchip_parse(const char *text, AccelIrqchip *irqchip);
+
 /* What -accel NAME,KEY=VALUE says.  An accelerator ignores what it does not have. */
 typedef struct AccelConfig {
-    bool jit; /* tcg: compile hot code to host code */
+    bool jit;                 /* tcg: compile hot code to host code */
+    AccelIrqchip irqchip;     /* kvm */
+    uint64_t dirty_ring_size; /* kvm: entries of each vCPU's ring of written pages; 0: bitmaps */
+    bool optional;            /* another accelerator is tried when this one is no good here */
 } AccelConfig;
 
 typedef struct AccelOps AccelOps;
@@ -27,6 +40,7 @@ typedef struct VcpuApicOps {
     bool (*x2apic_read)(void *apic, uint32_t msr, uint64_t *val);
     bool (*x2apic_write)(void *apic, uint32_t msr, uint64_t val);
     void (*set_tsc_deadline)(void *apic, uint64_t tsc);
+    void (*eoi)(void *apic, uint8_t vector); /* a local APIC of the accelerator completed a level-triggered vector */
 } VcpuApicOps;
 
 struct AccelOps {
@@ -37,6 +51,7 @@ struct AccelOps {
     /* Usable here?  False with the reason (no /dev/kvm ...), so that the next of a list is tried. */
     bool (*start)(Accel *accel, GError **error);
     void (*stop)(Accel *accel); /* see accel_stop() */
+    void (*free)(Accel *accel); /* what outlives stop and the vCPUs; may be NULL */
     /* Creates a vCPU (stopped).  apic may be NULL. */
     Vcpu *(*vcpu_new)(Accel *accel, unsigned index, const VcpuApicOps *apic_ops, void *apic, GError **error);
     void (*vcpu_free)(Vcpu *vcpu);
@@ -71,6 +86,7 @@ struct Accel {
     const AccelOps *ops;
     Machine *machine;
     AccelConfig config;
+    AccelIrqchip irqchip; /* settled by start */
     GPtrArray *vcpus; /* of Vcpu * */
 };
 
@@ -79,6 +95,7 @@ struct Vcpu {
     unsigned index;
 };
 
+extern const AccelOps accel_kvm_ops;
 extern const AccelOps accel_tcg_ops;
 extern const AccelOps accel_qtest_ops;
 

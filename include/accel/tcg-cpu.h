@@ -168,6 +168,17 @@ enum { X86_SEG_ES, X86_SEG_CS, X86_SEG_SS, X86_SEG_DS, X86_SEG_FS, X86_SEG_GS, X
 enum { X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RSP, X86_RBP, X86_RSI, X86_RDI };
 
 #define X86_SMBASE_RESET 0x30000u
+#define X86_XSAVE_MORE   3264u
+#define X86_MSR_MAX      192u
+
+/* Events on their way to the guest when the CPU was stopped. */
+typedef struct X86EventState {
+    uint8_t exception_injected, exception_vector, exception_has_error;
+    uint8_t interrupt_injected, interrupt_vector, interrupt_soft;
+    uint8_t nmi_injected, smi_pending, smm_inside_nmi, init_latched;
+    uint32_t exception_error;
+    uint32_t sipi_vector;
+} X86EventState;
 
 typedef struct X86CpuState {
     uint64_t gpr[16], rip, rflags;
@@ -183,6 +194,14 @@ typedef struct X86CpuState {
     uint8_t irq_shadow;  /* 0: none, 1: after STI, 2: after MOV SS */
     uint8_t smm, a20;
     uint32_t smbase;     /* X86_SMBASE_RESET after reset */
+    /* What a processor of the host has besides: kept by KVM, zero and ignored by the software CPU. */
+    uint8_t xsave_more[X86_XSAVE_MORE]; /* the XSAVE area goes on */
+    uint64_t pdptrs[4];
+    uint8_t pdptrs_valid;
+    X86EventState events;
+    uint32_t msr_count; /* of other MSRs */
+    uint32_t msr_index[X86_MSR_MAX];
+    uint64_t msr_value[X86_MSR_MAX];
 } X86CpuState;
 
 /* Whole architectural state, CPU stopped.  set returns false when a field cannot be (reserved bits in CR/EFER). */

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The KVM accelerator on this machine's /dev/kvm, even one that only emulates its guests: tests/kvm/kernel-kvm.c."""
+import os
+import pathlib
+import re
+import subprocess
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = pathlib.Path(os.environ.get("QEMU_BINARY", ROOT / "build/system/qemu-system-x86_64"))
+KERNEL = BINARY.resolve().parents[1] / "tests/kvm/kernel-kvm.bin"
+IRQCHIPS = ["off"]
+needs_kvm = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here")
+TESTS = ["port", "string", "mmio64", "mmio_string", "nothing_there", "pic", "ioapic", "apic_timer", "self", "priority_high",
+         "priority_read", "priority_low", "second_cpu"]
+EDU_TESTS = ["edu_id", "edu_liveness", "edu_line", "edu_msi", "edu_factorial"]
+
+
+def command(*args, accel="kvm"):
+    return [str(BINARY), "-machine", f"q35,accel={accel}", "-smp", "2", "-m", "128", "-nodefaults", "-display", "none", *args]
+
+
+def run_kernel(tmp, *args, accel="kvm", cpu="max"):
+    """What the kernel prints up to END, and what the program said."""
+    output, errors = tmp / "serial", tmp / "stderr"
+    with open(errors, "w", encoding="utf-8") as stderr, subprocess.Popen(
+            command("-cpu", cpu, "-chardev", f"file,id=c0,path={output}", "-serial", "chardev:c0", "-kernel", str(KERNEL),
+                    "-no-reboot", *args, accel=accel), stdin=subprocess.DEVNULL, stderr=stderr) as process:
+        try:
+            while True:
+                text = output.read_text(encoding="latin-1").replace("\r", "") if output.exists() else ""
+                if text.endswith("END\n"):
+                    return text.splitlines(), errors.read_text(encoding="utf-8")
+                assert process.poll() is None and text.count("BEGIN") < 2, errors.read_text(encoding="utf-8") + text
+                time.sleep(0.02)
+        finally:
+            process.kill()
+
+
+def expected(tests):
+    lines = ["BEGIN", *(f"{name}: ok" for name in tests), "END"]
+    lines.insert(lines.index("string: ok"), "string: written")
+    return lines
+
+
+@needs_kvm
+@pytest.mark.parametrize("irqchip", IRQCHIPS)
+def test_kernel(tmp_path, irqchip):
+    """Ports, device memory, interrupts of each kind, a second processor, a device by line and by message."""
+    lines, said = run_kernel(tmp_path, "-device", "edu,addr=4", accel=f"kvm,kernel-irqchip={irqchip}")
+    assert lines == expected(TESTS + EDU_TESTS)
+    assert len(said.splitlines()) <= 1, said  # at most the MSRs that the host refuses
+
+
+def test_kernel_on_tcg(tmp_path):
+    """The kernel itself is right."""
+    assert run_kernel(tmp_path, "-device", "edu,addr=4", accel="tcg")[0] == expected(TESTS + EDU_TESTS)
+
+
+@pytest.mark.parametrize("args", [["-machine", "q35,accel=kvm:tcg"], ["-accel", "kvm", "-accel", "tcg"],
+                                  ["-enable-kvm", "-accel", "tcg"]])
+def test_falls_back_with_one_line(args):
+    """Where KVM runs a 64-bit guest it is used; else one line says which does, and why."""
+    done = subprocess.run([str(BINARY), *args, "-nodefaults", "-display", "none", "-S", "-monitor", "stdio"],
+                          input="info kvm\nquit\n", capture_output=True, text=True, timeout=300, check=True)
+    if "kvm support: enabled" in done.stdout:
+        assert "using" not in done.stderr
+    else:
+        assert re.fullmatch(r"-accel: passed over 'kvm': [^\n]+; using tcg\n", done.stderr), done.stderr
+
+
+@needs_kvm
+@pytest.mark.parametrize("cpu, line", [
+    ("max,+no-such", "-cpu max,+no-such: unknown feature 'no-such'"),
+    ("Z80", "-cpu Z80: unknown model 'Z80', there are host, max, qemu64, "),
+    ("max,sse=maybe", "-cpu max,sse=maybe: 'sse=maybe': a feature is +NAME, -NAME, NAME=on or NAME=off")])
+def test_bad_cpu(cpu, line):
+    done = subprocess.run(command("-cpu", cpu), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+                          check=False)
+    assert done.returncode == 1
+    assert line in done.stderr.splitlines()[-1]
+
+
+@needs_kvm
+def test_features_the_host_lacks_are_named(tmp_path):
+    """No processor has both: 3dnow and amx."""
+    lines, said = run_kernel(tmp_path, cpu="qemu64,+3dnow,+amx-tile,-sse3")
+    assert lines == expected(TESTS)
+    warning = next(line for line in said.splitlines() if "-cpu" in line)
+    assert re.match(r"warning: -cpu qemu64,\+3dnow,\+amx-tile,-sse3: the host does not support ", warning)
+    assert "3dnow" in warning or "amx-tile" in warning
+
+
+@needs_kvm
+def test_bad_ring_size():
+    done = subprocess.run(command("-accel", "kvm,dirty-ring-size=1000"), stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert "bad dirty-ring-size (1000, allowed powers of two, 1024.." in done.stderr
