@@ -34,10 +34,19 @@ static void board_device_stop(Device *dev)
     }
 }
 
+static bool board_device_can_unplug(Device *dev, GError **error)
+{
+    if (device_model(dev)->no_unplug) {
+        error_set(error, "Device '%s' cannot be unplugged: %s has no hot plug", dev->obj.id, dev->obj.model->name);
+    }
+    return !device_model(dev)->no_unplug;
+}
+
 const DeviceKindOps device_kind_ops = {
     .start = board_device_start,
     .reset = board_device_reset,
     .stop = board_device_stop,
+    .can_unplug = board_device_can_unplug,
 };
 
 /* --- life --- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The ACPI tables of a q35 machine (ACPI 6.3 chapter 5.2; PCI firmware
- * specification 3.0 for MCFG; IA-PC HPET 1.0a for HPET).
+ * specification 3.0 for MCFG; IA-PC HPET 1.0a for HPET; VT-d 3.3 chapter 8 for
+ * DMAR).
  */
 #include "acpi-build.h"
 
@@ -70,6 +71,12 @@ enum { MADT_LAPIC, MADT_IOAPIC, MADT_OVERRIDE, MADT_NMI_SOURCE, MADT_LAPIC_NMI }
 #define MADT_CPU_ENABLED     1
 #define MADT_LEVEL_HIGH      0x000d
 #define MADT_EDGE_CONFORMING 0
+
+/* DMAR (VT-d 8.1). */
+#define DMAR_INTR_REMAP      1
+#define DMAR_DRHD            0
+#define DMAR_INCLUDE_PCI_ALL 1
+#define DMAR_SCOPE_IOAPIC    3
 
 const AcpiComPort acpi_com_ports[4] = {{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 4}, {0x2e8, 3}};
 
@@ -369,6 +376,33 @@ static uint64_t build_hpet(GByteArray *b, const AcpiConfig *config)
     return config->base + start;
 }
 
+/* One unit for everything on PCI, with the IO-APIC in its scope (VT-d 8.1, 8.3, 8.3.1). */
+static uint64_t build_dmar(GByteArray *b, const AcpiConfig *config)
+{
+    const AcpiDmar *dmar = &config->dmar;
+    size_t start = table_begin(b, "DMAR", 1);
+
+    put(b, dmar->width - 1u, 1);
+    put(b, dmar->remap ? DMAR_INTR_REMAP : 0, 1);
+    put(b, 0, 8); /* reserved: 10 bytes */
+    put(b, 0, 2);
+    put(b, DMAR_DRHD, 2);
+    put(b, 16 + 8, 2);
+    put(b, DMAR_INCLUDE_PCI_ALL, 1);
+    put(b, 0, 1); /* one page of registers */
+    put(b, 0, 2); /* segment */
+    put(b, dmar->base, 8);
+    put(b, DMAR_SCOPE_IOAPIC, 1);
+    put(b, 8, 1);
+    put(b, 0, 2);
+    put(b, 0, 1); /* id, as in the MADT */
+    put(b, dmar->ioapic >> 8, 1);
+    put(b, dmar->ioapic >> 3 & 0x1f, 1);
+    put(b, dmar->ioapic & 7, 1);
+    table_end(b, start);
+    return config->base + start;
+}
+
 static void build_rsdp(uint8_t rsdp[ACPI_RSDP_SIZE], uint64_t xsdt)
 {
     memset(rsdp, 0, ACPI_RSDP_SIZE);
@@ -384,7 +418,7 @@ static void build_rsdp(uint8_t rsdp[ACPI_RSDP_SIZE], uint64_t xsdt)
 GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_SIZE])
 {
     GByteArray *b = g_byte_array_new();
-    uint64_t tables[4];
+    uint64_t tables[5];
     unsigned count = 0;
     uint64_t facs = build_facs(b, config);
     uint64_t dsdt = build_dsdt(b, config);
@@ -393,6 +427,9 @@ GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_S
     tables[count++] = build_mcfg(b, config);
     if (config->hpet) {
         tables[count++] = build_hpet(b, config);
+    }
+    if (config->dmar.base) {
+        tables[count++] = build_dmar(b, config);
     }
     size_t xsdt = table_begin(b, "XSDT", 1);
     for (unsigned i = 0; i < count; i++) {

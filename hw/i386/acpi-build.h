@@ -9,6 +9,14 @@
 
 #define ACPI_RSDP_SIZE 36
 
+/* An IOMMU for the DMAR table; base 0: none. */
+typedef struct AcpiDmar {
+    uint64_t base;     /* of its registers */
+    bool remap;        /* interrupts too */
+    uint8_t width;     /* bits of guest-physical addresses */
+    uint16_t ioapic;   /* requester id of the IO-APIC */
+} AcpiDmar;
+
 typedef struct AcpiConfig {
     uint64_t base; /* guest address the tables will be at, 64-byte aligned, below 4 GiB */
     unsigned cpus; /* APIC ids 0..cpus-1 */
@@ -16,6 +24,7 @@ typedef struct AcpiConfig {
     unsigned com_ports;               /* bit n: COMn+1 exists at its usual port */
     uint64_t pci32_first, pci32_last; /* memory windows of the root bus */
     uint64_t pci64_first, pci64_last;
+    AcpiDmar dmar;
 } AcpiConfig;
 
 /* A port and interrupt of COM1..COM4. */
@@ -26,7 +35,7 @@ typedef struct AcpiComPort {
 extern const AcpiComPort acpi_com_ports[4];
 
 /*
- * FACS, DSDT, FADT, MADT, MCFG, HPET and XSDT for guest address config->base, and
+ * FACS, DSDT, FADT, MADT, MCFG, HPET, DMAR and XSDT for guest address config->base, and
  * the RSDP that points to them.  The caller unrefs the array.
  */
 GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_SIZE]);

@@ -72,6 +72,8 @@ typedef struct PcMachine {
     IrqLine **pic_output;             /* INT of the master 8259 */
     uint32_t levels[PC_SOURCE_COUNT]; /* by source, one bit an interrupt */
     Serial *serial[4];
+    AcpiDmar dmar;
+    bool was_reset; /* the guest may have seen what there is */
     LinuxBoot *boot;
     LinuxBootInfo boot_info;
 } PcMachine;
@@ -523,6 +525,7 @@ static void pc_write_acpi(PcMachine *pc)
         .pci32_last = PC_PCI32_LAST,
         .pci64_first = pci64,
         .pci64_last = pci64 + PC_PCI64_ALIGN - 1,
+        .dmar = pc->dmar,
     };
     for (unsigned i = 0; i < 4; i++) {
         config.com_ports |= (unsigned)(pc->serial[i] != NULL) << i;
@@ -549,6 +552,7 @@ static void pc_reset(Machine *m)
 {
     PcMachine *pc = (PcMachine *)m;
     GError *error = NULL;
+    pc->was_reset = true;
     for (unsigned i = 0; m->accel && i < pc->apic_bus.count; i++) {
         m->accel->ops->vcpu_reset(pc->apics[i]->vcpu);
     }
@@ -661,6 +665,37 @@ bool pc_add_serial(Machine *m, Chardev *chr, GError **error)
     }
     pc->serial[n] = s;
     return true;
+}
+
+/* --- an IOMMU --- */
+
+bool pc_iommu_find_board(Machine *m, PcIommu *iommu, GError **error)
+{
+    PcMachine *pc = (PcMachine *)m;
+    if (m->obj.model != &pc_q35_model.model) {
+        error_set(error, "intel-iommu: machine %s has no place for it; use -machine q35", m->obj.model->name);
+        return false;
+    }
+    if (pc->dmar.base) {
+        error_set(error, "intel-iommu: there is one already, and a machine has no more than one");
+        return false;
+    }
+    if (pc->was_reset) {
+        error_set(error, "intel-iommu: cannot be plugged into a running machine; give -device intel-iommu at start");
+        return false;
+    }
+    iommu->apic_bus = &pc->apic_bus;
+    iommu->can_remap = !m->accel || strcmp(m->accel->ops->name, "kvm");
+    return true;
+}
+
+void pc_iommu_attach(Machine *m, const PcIommu *iommu, const AcpiDmar *dmar)
+{
+    PcMachine *pc = (PcMachine *)m;
+    pc->ioapic->remap = iommu ? iommu->remap : NULL;
+    pc->ioapic->remap_opaque = iommu ? iommu->opaque : NULL;
+    pc->dmar = dmar ? *dmar : (AcpiDmar){0};
+    pc->dmar.ioapic = PC_IOAPIC_REQUESTER;
 }
 
 static const Prop pc_props[] = {

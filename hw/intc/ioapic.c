@@ -26,20 +26,22 @@
 #define RTE_REMOTE_IRR 0x4000ull
 #define RTE_LEVEL      0x8000ull
 #define RTE_MASKED     0x10000ull
-#define RTE_WRITABLE   0xff0000000001afffull
+#define RTE_WRITABLE   0xffff00000001afffull /* with the extended destination id, an IOMMU's format and index */
 #define RTE_DEST(e)    ((uint32_t)((e) >> 56))
 
 static void ioapic_send(IoApic *s, unsigned pin)
 {
     uint64_t entry = s->ioredtbl[pin];
-    const ApicMessage msg = {
+    ApicMessage msg = {
         .dest = RTE_DEST(entry),
         .logical = entry & RTE_DESTMOD,
         .level = entry & RTE_LEVEL,
         .mode = (ApicDelivery)RTE_DELMOD(entry),
         .vector = (uint8_t)(entry & RTE_VECTOR),
     };
-    apic_bus_send(s->bus, &msg);
+    if (!s->remap || s->remap(s->remap_opaque, entry, &msg)) {
+        apic_bus_send(s->bus, &msg);
+    }
 }
 
 /* Sends a level-triggered pin that is asserted, open, and not waiting for its EOI. */

@@ -144,38 +144,49 @@ static bool not_followed(PciDevice *dev, GError **error)
     return !dev->dma_followed;
 }
 
-static bool untarget(PciDevice *dev, GError **error)
-{
-    PciBus *root = root_of(dev);
-
-    if (dev->dma) {
-        dma_untarget(dev);
-        if (root->iommu) {
-            root->iommu->detach(root->iommu_opaque, dev);
-        }
-    }
-    return true;
-}
-
 static bool target_again(PciDevice *dev, GError **error)
 {
     if (dev->dma) {
+        dma_untarget(dev);
         dma_target(dev);
     }
     return true;
 }
 
+typedef struct Detach {
+    const PciIommuOps *ops;
+    void *opaque;
+} Detach;
+
+/* From an IOMMU that is not the root's any more.  Outside transactions. */
+static void detach_below(PciBus *bus, const Detach *from)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(bus->devices); i++) {
+        if (bus->devices[i] && bus->devices[i]->dma) {
+            from->ops->detach(from->opaque, bus->devices[i]);
+        }
+    }
+    for (guint i = 0; i < bus->children->len; i++) {
+        detach_below(bus->children->pdata[i], from);
+    }
+}
+
 bool pci_bus_set_iommu(PciBus *root, const PciIommuOps *ops, void *opaque, GError **error)
 {
+    Detach before;
+
     if (ops && !each_function(root, not_followed, error)) {
         return false;
     }
+    before = (Detach){root->iommu, root->iommu_opaque};
     mem_begin(root->machine->topo);
-    each_function(root, untarget, NULL);
     root->iommu = ops;
     root->iommu_opaque = opaque;
     each_function(root, target_again, NULL);
     mem_commit(root->machine->topo, NULL);
+    if (before.ops) {
+        detach_below(root, &before);
+    }
     return true;
 }
 

@@ -23,6 +23,7 @@ typedef struct DeviceModel {
     bool (*start)(Device *dev, GError **error); /* properties are set; on false nothing is left behind */
     void (*reset)(Device *dev);                 /* to power-on state; also called once after start */
     void (*stop)(Device *dev);                  /* undo start; the guest no longer reaches the device */
+    bool no_unplug;                             /* device_del refuses */
 } DeviceModel;
 
 struct Device {

@@ -8,10 +8,17 @@
 #define IOAPIC_PINS 24
 #define IOAPIC_BASE 0xfec00000ull
 
+/*
+ * The message of a redirection entry, for an IOMMU to change; msg is as without one.  False: blocked.
+ */
+typedef bool IoApicRemapFn(void *opaque, uint64_t entry, ApicMessage *msg);
+
 typedef struct IoApic {
     Device dev;
     MemRegion *memory; /* wiring, set before start: where to map IOAPIC_BASE; borrowed */
     ApicBus *bus;      /* wiring; borrowed */
+    IoApicRemapFn *remap; /* NULL: messages go as they are */
+    void *remap_opaque;
     MemRegion *region;
     IrqLine **inputs;
     uint8_t ioregsel;
