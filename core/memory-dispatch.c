@@ -340,6 +340,13 @@ static const FlatRange *range_resolve(const FlatRange *range, HwAddr addr, Finde
         return NULL;
     }
     end = s.addr + (s.size - 1);
+    if (s.writeonly && f->want & MEM_PERM_READ) {
+        HwAddr last = range_clip(range, end);
+
+        f->why = MEM_ACCESS_ERROR;
+        f->next = last == UINT64_MAX ? UINT64_MAX : last + 1;
+        return NULL;
+    }
     *found = (FlatRange){s.addr + shift, end + shift, s.region, s.region_offset, s.readonly};
     if (s.addr < range->offset) {
         found->offset += range->offset - s.addr;

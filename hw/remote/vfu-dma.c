@@ -109,6 +109,7 @@ static bool dma_find(void *opaque, HwAddr addr, MemSection *out)
         out->region = r->region;
         out->size = r->size;
         out->readonly = !(r->prot & PROT_WRITE);
+        out->writeonly = !(r->prot & PROT_READ);
         found = true;
     }
     pthread_mutex_unlock(&dma->lock);

@@ -57,7 +57,7 @@ static int user_dma_map(VfioContainer *c, const VfioDmaMap *map)
     VfioUserPci *dev = of_container(c);
     bool direct =
         map->fd >= 0 && !dev->no_direct_dma && on_page_borders(c, map) && proxy_caps(dev->proxy)->max_msg_fds;
-    WireDmaMap wire = {.flags = WIRE_DMA_READABLE | (map->readonly ? 0 : WIRE_DMA_WRITEABLE),
+    WireDmaMap wire = {.flags = (map->writeonly ? 0 : WIRE_DMA_READABLE) | (map->readonly ? 0 : WIRE_DMA_WRITEABLE),
                        .fd_offset = direct ? map->fd_offset : 0,
                        .address = map->iova,
                        .size = map->size};

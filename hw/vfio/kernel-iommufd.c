@@ -96,7 +96,8 @@ static int ioas_dma_map(VfioContainer *base, const VfioDmaMap *map)
     if (!vfio_kernel_align(c, &iova, &size, &skipped)) {
         return 0;
     }
-    r.flags = IOMMUFD_MAP_FIXED_IOVA | IOMMUFD_MAP_READABLE | (map->readonly ? 0 : IOMMUFD_MAP_WRITEABLE);
+    r.flags = IOMMUFD_MAP_FIXED_IOVA | (map->writeonly ? 0 : IOMMUFD_MAP_READABLE) |
+              (map->readonly ? 0 : IOMMUFD_MAP_WRITEABLE);
     r.user_va = (uintptr_t)map->host + skipped;
     r.iova = iova;
     r.length = size;

@@ -125,7 +125,7 @@ static int type1_dma_map(VfioContainer *base, const VfioDmaMap *map)
     if (!vfio_kernel_align(c, &iova, &size, &skipped)) {
         return 0;
     }
-    request.flags = VFIO_DMA_MAP_FLAG_READ | (map->readonly ? 0 : VFIO_DMA_MAP_FLAG_WRITE);
+    request.flags = (map->writeonly ? 0 : VFIO_DMA_MAP_FLAG_READ) | (map->readonly ? 0 : VFIO_DMA_MAP_FLAG_WRITE);
     request.vaddr = (uintptr_t)map->host + skipped;
     request.iova = iova;
     request.size = size;

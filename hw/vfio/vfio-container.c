@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Follows an address space: each RAM section is a DMA map of the back end, each transaction one batch. */
+/*
+ * Follows an address space: each RAM section, and each page an IOMMU in it maps, is a DMA map of the back end; each
+ * transaction, and each batch of an IOMMU's invalidations, is one batch.
+ */
 #include <errno.h>
 
 #include "core/error.h"
@@ -10,19 +13,58 @@ static VfioContainer *container_of(MemListener *l)
     return (VfioContainer *)((char *)l - offsetof(VfioContainer, listener));
 }
 
-static void container_error(VfioContainer *c, int err)
+void vfio_container_error(VfioContainer *c, int err)
 {
     if (err && !c->error) {
         c->error = err;
     }
 }
 
+void vfio_container_begin(VfioContainer *c)
+{
+    if (!c->depth++) {
+        c->error = 0;
+        c->ops->begin(c);
+    }
+}
+
+int vfio_container_commit(VfioContainer *c)
+{
+    if (!--c->depth) {
+        vfio_container_error(c, c->ops->commit(c));
+    }
+    return c->error;
+}
+
+int vfio_container_map(VfioContainer *c, const VfioDmaMap *map)
+{
+    int err;
+
+    if (c->map_count >= c->max_maps) {
+        return -ENOSPC;
+    }
+    TRACE(&vfio_trace[VFIO_TRACE_MAP], "0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x %s fd %d",
+          map->iova, map->size, map->readonly ? "ro" : map->writeonly ? "wo" : "rw", map->fd);
+    err = c->ops->dma_map(c, map);
+    c->map_count += !err;
+    return err;
+}
+
+void vfio_container_unmap(VfioContainer *c, uint64_t iova, uint64_t size)
+{
+    c->map_count--;
+    if (c->stopping) {
+        return; /* all go together */
+    }
+    TRACE(&vfio_trace[VFIO_TRACE_UNMAP], "0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x", iova, size);
+    vfio_container_error(c, c->ops->dma_unmap(c, iova, size));
+}
+
 static void container_begin(MemListener *l)
 {
     VfioContainer *c = container_of(l);
 
-    c->error = 0;
-    c->ops->begin(c);
+    vfio_container_begin(c);
     if (c->stopping) {
         c->stopping = c->ops->unmap_all(c) == 0;
     }
@@ -41,44 +83,36 @@ static void container_add(MemListener *l, const MemSection *s)
     VfioContainer *c = container_of(l);
     VfioDmaMap map = {.iova = s->addr, .size = s->size, .fd = -1};
 
-    if (!section_is_memory(s)) {
-        return;
+    if (mem_region_kind(s->region) == MEM_IOMMU) {
+        vfio_iommu_add(c, s);
     }
-    if (c->map_count >= c->max_maps) {
-        container_error(c, -ENOSPC);
+    if (!section_is_memory(s)) {
         return;
     }
     map.host = (char *)mem_region_host(s->region) + s->region_offset;
     map.readonly = s->readonly || mem_region_kind(s->region) == MEM_ROM;
     map.fd = mem_region_fd(s->region, &map.fd_offset);
     map.fd_offset += s->region_offset;
-    c->map_count++;
-    TRACE(&vfio_trace[VFIO_TRACE_MAP], "0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x %s fd %d",
-          map.iova, map.size, map.readonly ? "ro" : "rw", map.fd);
-    container_error(c, c->ops->dma_map(c, &map));
+    vfio_container_error(c, vfio_container_map(c, &map));
 }
 
 static void container_del(MemListener *l, const MemSection *s)
 {
     VfioContainer *c = container_of(l);
 
-    if (!section_is_memory(s) || !c->map_count) {
-        return;
+    if (mem_region_kind(s->region) == MEM_IOMMU) {
+        vfio_iommu_del(c, s);
     }
-    c->map_count--;
-    if (c->stopping) {
-        return; /* all go together */
+    if (section_is_memory(s) && c->map_count) {
+        vfio_container_unmap(c, s->addr, s->size);
     }
-    TRACE(&vfio_trace[VFIO_TRACE_UNMAP], "0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x", s->addr,
-          s->size);
-    container_error(c, c->ops->dma_unmap(c, s->addr, s->size));
 }
 
 static bool container_commit(MemListener *l, GError **error)
 {
     VfioContainer *c = container_of(l);
 
-    container_error(c, c->ops->commit(c));
+    vfio_container_commit(c);
     if (c->error == -ENOTCONN && c->started) {
         return true; /* a device that is gone has no memory to lose */
     }
@@ -93,6 +127,8 @@ bool vfio_container_start(VfioContainer *c, const VfioContainerOps *ops, Address
     c->ops = ops;
     c->as = as;
     c->started = c->stopping = false;
+    c->depth = 0;
+    c->iommus = g_ptr_array_new();
     c->listener = (MemListener){.name = "vfio",
                                 .priority = 10,
                                 .begin = container_begin,
@@ -100,6 +136,9 @@ bool vfio_container_start(VfioContainer *c, const VfioContainerOps *ops, Address
                                 .del = container_del,
                                 .commit = container_commit};
     c->started = mem_listener_register(&c->listener, as, error);
+    if (!c->started) {
+        g_clear_pointer(&c->iommus, g_ptr_array_unref);
+    }
     return c->started;
 }
 
@@ -108,6 +147,7 @@ void vfio_container_stop(VfioContainer *c)
     if (c->started) {
         c->stopping = c->ops->unmap_all != NULL;
         mem_listener_unregister(&c->listener);
+        g_clear_pointer(&c->iommus, g_ptr_array_unref);
         c->started = false;
     }
 }

@@ -3,6 +3,7 @@
 #ifndef HW_VFIO_VFIO_INTERNAL_H
 #define HW_VFIO_VFIO_INTERNAL_H
 
+#include "core/memory-iommu.h"
 #include "core/trace.h"
 #include "hw/vfio/vfio-pci-device.h"
 
@@ -47,6 +48,19 @@ bool vfio_bars_start(VfioPciDevice *dev, GError **error);
 void vfio_bars_stop(VfioPciDevice *dev);
 /* Mapped areas of BARs are used, or everything traps. */
 void vfio_bars_enable_maps(VfioPciDevice *dev, bool on);
+
+/* hw/vfio/vfio-container.c; main loop's lock.  Maps and unmaps between begin and commit; the batch's first error. */
+void vfio_container_begin(VfioContainer *c);
+int vfio_container_commit(VfioContainer *c);
+void vfio_container_error(VfioContainer *c, int err);
+int vfio_container_map(VfioContainer *c, const VfioDmaMap *map);
+/* Of what was mapped. */
+void vfio_container_unmap(VfioContainer *c, uint64_t iova, uint64_t size);
+
+/* hw/vfio/vfio-iommu.c; inside a batch */
+/* A translated part of the address space came, or goes with all its maps. */
+void vfio_iommu_add(VfioContainer *c, const MemSection *section);
+void vfio_iommu_del(VfioContainer *c, const MemSection *section);
 
 /* hw/vfio/vfio-sigbus.c; any thread */
 /* An access to [host, host + size) that the file behind it does not cover reads zeros and sets *lost.  False: no room. */

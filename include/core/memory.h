@@ -83,7 +83,7 @@ MemRegion *mem_region_new_rom(MemTopology *topo, const char *name, uint64_t size
 /*
  * Contents that are found access by access: for more mappings than a tree of regions is good for.  find: in an RCU
  * read section, any thread; it must not wait for readers.  True: *out is what is at addr (region, addr of its first
- * byte and size in this region's addresses, region_offset of that byte, readonly).  False: nothing, up to out->addr
+ * byte and size in this region's addresses, region_offset of that byte, readonly, writeonly).  False: nothing, up to out->addr
  * (UINT64_MAX: to the end).  A region it gives has
  * mem_region_set_pins() and is retired before it is released; so is the lookup region.
  */
@@ -195,6 +195,7 @@ struct MemSection {
     uint64_t size;
     uint64_t region_offset;
     bool readonly;
+    bool writeonly;           /* only what a lookup region says of itself */
 };
 bool as_lookup(AddressSpace *as, HwAddr addr, MemSection *out);
 

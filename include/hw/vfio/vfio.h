@@ -83,6 +83,7 @@ typedef struct VfioDmaMap {
     int fd; /* -1: no fd (messages, or host pages for the kernel) */
     uint64_t fd_offset;
     bool readonly;
+    bool writeonly; /* behind an IOMMU that says so */
 } VfioDmaMap;
 
 typedef struct VfioContainerOps {
@@ -111,6 +112,9 @@ struct VfioContainer {
     int error;        /* first -errno of the transaction */
     bool started;     /* follows `as` */
     bool stopping;    /* unmap_all() was asked to drop every map */
+    unsigned depth;   /* of batches: a replay of an IOMMU is part of the transaction that shows it */
+    GPtrArray *iommus; /* of VfioIommu *: translated parts of `as` */
+    bool told;        /* that a mapping of the guest could not be made */
 };
 
 /* Starts following `as` with DMA maps: every RAM section is mapped now and at each commit. */
