@@ -55,8 +55,11 @@ static int dma_ram(VfioUserPci *dev, const Dma *dma)
             MemSection section;
             int err = EAGAIN;
 
-            if (!as_lookup(pci->dma, addr, &section) || (dma->write && section.readonly)) {
+            if (!as_lookup(pci->dma, addr, &section)) {
                 err = dma_refused(dev, dma, done);
+            } else if (dma->write && section.readonly) {
+                dma_refused(dev, dma, done);
+                err = EPERM; /* also where a bus would drop it */
             }
             if (err) {
                 return err;
