@@ -13,6 +13,19 @@ static const DeviceModel *device_model(const Device *dev)
     return (const DeviceModel *)dev->obj.model;
 }
 
+static bool board_device_place(Device *dev, GError **error)
+{
+    const DeviceModel *model = device_model(dev);
+
+    if (model->place && !model->place(dev, error)) {
+        return false;
+    }
+    if (dev->upstream) {
+        dev->home = dev->upstream->home;
+    }
+    return true;
+}
+
 static bool board_device_start(Device *dev, GError **error)
 {
     const DeviceModel *model = device_model(dev);
@@ -43,6 +56,7 @@ static bool board_device_can_unplug(Device *dev, GError **error)
 }
 
 const DeviceKindOps device_kind_ops = {
+    .place = board_device_place,
     .start = board_device_start,
     .reset = board_device_reset,
     .stop = board_device_stop,
@@ -136,25 +150,88 @@ static void device_stop(Device *dev)
     dev->obj.started = false;
 }
 
+Device *device_last_downstream(Device *dev)
+{
+    GPtrArray *started = machine_tracked(dev->obj.machine);
+
+    for (guint i = started->len; i-- > 0;) {
+        Object *obj = started->pdata[i];
+
+        if (object_is_device(obj) && ((Device *)obj)->upstream == dev) {
+            return (Device *)obj;
+        }
+    }
+    return NULL;
+}
+
+/* --- moving to another loop --- */
+
+/* The device, then those on it, in the order in which they can be started. */
+static void family_collect(Device *dev, GPtrArray *family)
+{
+    GPtrArray *started = machine_tracked(dev->obj.machine);
+
+    g_ptr_array_add(family, dev);
+    for (guint i = 0; i < started->len; i++) {
+        Object *obj = started->pdata[i];
+
+        if (object_is_device(obj) && ((Device *)obj)->upstream == dev) {
+            family_collect((Device *)obj, family);
+        }
+    }
+}
+
+/* The first n of it. */
+static void family_stop(GPtrArray *family, guint n)
+{
+    while (n-- > 0) {
+        Device *dev = family->pdata[n];
+
+        device_stop(dev);
+        device_free_irqs(dev);
+    }
+}
+
+static bool family_start(GPtrArray *family, EventLoop *home, GError **error)
+{
+    for (guint i = 0; i < family->len; i++) {
+        Device *dev = family->pdata[i];
+
+        dev->home = home;
+        if (!device_start(dev, error)) {
+            family_stop(family, i);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* They go with the machine all the same. */
+static void family_strand(GPtrArray *family)
+{
+    for (guint i = 0; i < family->len; i++) {
+        Device *dev = family->pdata[i];
+
+        dev->home = dev->obj.machine->main_loop;
+        machine_track(dev->obj.machine, &dev->obj);
+    }
+}
+
 bool device_set_home(Device *dev, EventLoop *home, GError **error)
 {
     EventLoop *old = dev->home;
+    g_autoptr(GPtrArray) family = g_ptr_array_new();
     bool ok;
 
     if (home == old) {
         return true;
     }
     loop_lock(dev->obj.machine->main_loop);
-    device_stop(dev);
-    device_free_irqs(dev);
-    dev->home = home;
-    ok = device_start(dev, error);
-    if (!ok) {
-        dev->home = old;
-        if (!device_start(dev, NULL)) {
-            dev->home = dev->obj.machine->main_loop;
-            machine_track(dev->obj.machine, &dev->obj); /* it goes with the machine all the same */
-        }
+    family_collect(dev, family);
+    family_stop(family, family->len);
+    ok = family_start(family, home, error);
+    if (!ok && !family_start(family, old, NULL)) {
+        family_strand(family);
     }
     loop_unlock(dev->obj.machine->main_loop);
     return ok;
@@ -162,11 +239,15 @@ bool device_set_home(Device *dev, EventLoop *home, GError **error)
 
 void device_destroy(Device *dev)
 {
+    Device *downstream;
     Machine *m;
     const DeviceKindOps *ops;
 
     if (!dev) {
         return;
+    }
+    while ((downstream = device_last_downstream(dev))) {
+        device_destroy(downstream);
     }
     m = dev->obj.machine;
     ops = device_ops(dev);
@@ -208,7 +289,7 @@ Device *device_create(Machine *machine, const Model *model, const char *id, GErr
     va_start(args, error);
     ok = device_set_pairs(dev, args, error);
     va_end(args);
-    if (!ok || !device_start(dev, error)) {
+    if (!ok || (device_ops(dev)->place && !device_ops(dev)->place(dev, error)) || !device_start(dev, error)) {
         object_free(&dev->obj);
         return NULL;
     }

@@ -66,6 +66,8 @@ bool clock_running(ClockSource *clocks, ClockKind kind);
 void machine_track(Machine *m, Object *obj);
 void machine_untrack(Machine *m, Object *obj);
 GPtrArray *machine_tracked(Machine *m);
+/* Of DeviceBus *, oldest first. */
+GPtrArray *machine_device_buses(Machine *m);
 /* Stops a started -object; object_free follows. */
 void machine_stop_object(Object *obj);
 

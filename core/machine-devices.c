@@ -180,10 +180,23 @@ static void emit_deleted(Machine *m, const char *id, const char *path)
     machine_emit_event(m, "DEVICE_DELETED", data);
 }
 
+/* Also those on it: each leaves with an event of its own. */
+static void device_unplug(Machine *m, Device *dev)
+{
+    g_autofree char *path = object_path(&dev->obj);
+    g_autofree char *id = dev->obj.id[strlen(dev->obj.id) - 1] == ']' ? NULL : g_strdup(dev->obj.id);
+    Device *downstream;
+
+    while ((downstream = device_last_downstream(dev))) {
+        device_unplug(m, downstream);
+    }
+    device_destroy(dev);
+    emit_deleted(m, id, path);
+}
+
 bool machine_device_del(Machine *m, const char *id_or_path, GError **error)
 {
     Device *dev = find_plugged(m, id_or_path);
-    g_autofree char *path = NULL, *id = NULL;
     const DeviceKindOps *ops;
 
     if (!dev) {
@@ -194,10 +207,7 @@ bool machine_device_del(Machine *m, const char *id_or_path, GError **error)
     if (!check_unused(m, &dev->obj, error) || (ops->can_unplug && !ops->can_unplug(dev, error))) {
         return false;
     }
-    path = object_path(&dev->obj);
-    id = dev->obj.id[strlen(dev->obj.id) - 1] == ']' ? NULL : g_strdup(dev->obj.id);
-    device_destroy(dev);
-    emit_deleted(m, id, path);
+    device_unplug(m, dev);
     return true;
 }
 

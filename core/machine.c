@@ -34,6 +34,7 @@ typedef struct QueuedEvent {
 struct MachinePrivate {
     const DeviceKindOps *kind_ops[MODEL_KIND_COUNT];
     GPtrArray *started; /* of Object *: objects and devices in order of their start */
+    GPtrArray *device_buses; /* of DeviceBus * */
     GArray *run_state_handlers, *event_handlers, *reset_handlers;
     VcpuControlFn *vcpu_pause, *vcpu_stop, *vcpu_resume;
     bool model_started;
@@ -107,6 +108,11 @@ void machine_untrack(Machine *m, Object *obj)
 GPtrArray *machine_tracked(Machine *m)
 {
     return m->priv->started;
+}
+
+GPtrArray *machine_device_buses(Machine *m)
+{
+    return m->priv->device_buses;
 }
 
 /* --- events --- */
@@ -212,6 +218,7 @@ static void machine_init(Machine *m, const MachineModel *model, Object *root)
     m->obj.machine = m;
     m->priv = g_new0(struct MachinePrivate, 1);
     m->priv->started = g_ptr_array_new();
+    m->priv->device_buses = g_ptr_array_new();
     m->priv->run_state_handlers = g_array_new(FALSE, FALSE, sizeof(RunStateHandler));
     m->priv->event_handlers = g_array_new(FALSE, FALSE, sizeof(EventHandler));
     m->priv->reset_handlers = g_array_new(FALSE, FALSE, sizeof(ResetHandler));
@@ -312,6 +319,7 @@ static void machine_free_private(Machine *m)
     g_array_free(priv->event_handlers, TRUE);
     g_array_free(priv->reset_handlers, TRUE);
     g_ptr_array_free(priv->started, TRUE);
+    g_ptr_array_free(priv->device_buses, TRUE);
     pthread_mutex_destroy(&priv->event_lock);
     g_clear_pointer(&m->priv, g_free);
 }

@@ -149,33 +149,28 @@ static Nvme *find_controller(Object *obj, const char *id)
     return found;
 }
 
-static bool ns_start(Device *dev, GError **error)
+static bool ns_place(Device *dev, GError **error)
 {
     NvmeNsDevice *d = (NvmeNsDevice *)dev;
     Nvme *n = find_controller(dev->obj.machine->root, d->bus);
-    bool ok;
 
     if (!n) {
         error_set(error, "nvme-ns.bus: no such controller ('%s'); add -device nvme,id=NAME,serial=TEXT before it",
                   d->bus ? d->bus : "");
         return false;
     }
-    loop_lock(n->pci.dev.home);
-    ok = nvme_ns_attach(n, &d->ns, dev, error);
-    loop_unlock(n->pci.dev.home);
-    return ok;
+    dev->upstream = &n->pci.dev;
+    return true;
+}
+
+static bool ns_start(Device *dev, GError **error)
+{
+    return nvme_ns_attach((Nvme *)dev->upstream, &((NvmeNsDevice *)dev)->ns, dev, error);
 }
 
 static void ns_stop(Device *dev)
 {
-    NvmeNsDevice *d = (NvmeNsDevice *)dev;
-    EventLoop *home = d->ns.ctrl ? d->ns.ctrl->pci.dev.home : NULL;
-
-    if (home) {
-        loop_lock(home);
-        nvme_ns_detach(&d->ns);
-        loop_unlock(home);
-    }
+    nvme_ns_detach(&((NvmeNsDevice *)dev)->ns);
 }
 
 static const Prop ns_props[] = {
@@ -200,6 +195,7 @@ const DeviceModel nvme_ns_model = {
               .size = sizeof(NvmeNsDevice),
               .props = ns_props,
               .state = &state_none},
+    .place = ns_place,
     .start = ns_start,
     .stop = ns_stop,
 };

@@ -20,6 +20,8 @@ typedef struct IrqLine IrqLine;
 /* A device that is not a PCI function: board devices, ISA devices. */
 typedef struct DeviceModel {
     Model model;
+    /* -device only, properties are set: finds dev->upstream, whose home becomes the device's.  NULL: needs no place. */
+    bool (*place)(Device *dev, GError **error);
     bool (*start)(Device *dev, GError **error); /* properties are set; on false nothing is left behind */
     void (*reset)(Device *dev);                 /* to power-on state; also called once after start */
     void (*stop)(Device *dev);                  /* undo start; the guest no longer reaches the device */
@@ -29,6 +31,7 @@ typedef struct DeviceModel {
 struct Device {
     Object obj;
     EventLoop *home;             /* callbacks run with its lock; the machine's main loop unless given an iothread */
+    Device *upstream;            /* the device whose bus it is on (a disk's controller); NULL: none but the machine */
     uint64_t guest_errors;       /* counted by guest_error() */
     int64_t guest_error_logged;  /* rate limit */
     bool unplug_pending;
@@ -42,12 +45,14 @@ Device *device_create(Machine *machine, const Model *model, const char *id, GErr
 bool device_start(Device *dev, GError **error);
 void device_reset(Device *dev);
 /*
- * Gives a started device another home loop: it is stopped, started there and reset.  Main loop.  False with *error:
- * it is back where it was, or, when that fails too, not started and the main loop's.
+ * Gives a started device, and the devices on it, another home loop: they are stopped, started there and reset.  Main
+ * loop.  False with *error: they are back where they were, or, when that fails too, not started and the main loop's.
  */
 bool device_set_home(Device *dev, EventLoop *home, GError **error);
-/* Stops and frees. */
+/* Stops and frees it, the devices on it first. */
 void device_destroy(Device *dev);
+/* Of the started devices on `dev`, the one that was started last; NULL: there is none. */
+Device *device_last_downstream(Device *dev);
 /* The state table's instance saved or loaded as section = object path. */
 void device_save(Device *dev, GByteArray *out);
 bool device_load(Device *dev, const uint8_t *data, size_t len, size_t *offset, GError **error);
@@ -84,6 +89,23 @@ typedef struct DeviceKindOps {
 void machine_set_kind_ops(Machine *machine, ModelKind kind, const DeviceKindOps *ops);
 /* NULL when the machine has no devices of that kind. */
 const DeviceKindOps *machine_kind_ops(const Machine *machine, ModelKind kind);
+
+/* --- buses of devices: what -device's bus= names --- */
+/* A bus that a device has for others: of disks on a controller.  Main loop. */
+typedef struct DeviceBus {
+    const char *type; /* "SCSI" */
+    char *name;       /* "ID.0" after the owner's id; "scsi.0" and up, by type, when it has none */
+    Device *owner;
+    void *impl;       /* of the layer that knows the type */
+} DeviceBus;
+
+/* Adds bus number `index` of the device; from its start. */
+DeviceBus *device_bus_new(Device *owner, const char *type, unsigned index, void *impl);
+void device_bus_free(DeviceBus *bus);
+/* The bus of that type and name; name NULL: the oldest.  NULL with *error, which says which there are. */
+DeviceBus *device_bus_find(Machine *machine, const char *type, const char *name, GError **error);
+/* The first bus of that type which the device has, or NULL. */
+DeviceBus *device_bus_of(const Device *owner, const char *type);
 
 /* --- interrupt lines: a wire with one receiver --- */
 typedef void IrqFn(void *opaque, int n, int level);

@@ -851,12 +851,12 @@ static void test_namespaces(void **state)
     assert_int_equal(io(f, read), DNR(NVME_SC_INVALID_FIELD));
     read.nsid = 1;
     assert_int_equal(io(f, read), 0);
-    /* The controller goes first. */
+    /* The controller takes it along. */
     ns = add_namespace(f, "0", &error);
     assert_non_null(ns);
     device_destroy(&f->dev->dev);
     f->dev = NULL;
-    device_destroy(ns);
+    assert_null(object_resolve(f->m, "ns"));
     assert_null(add_namespace(f, "0", &error));
     assert_non_null(strstr(error->message, "no such controller ('nvme0')"));
     g_clear_error(&error);
