@@ -237,6 +237,7 @@ static void machine_init(Machine *m, const MachineModel *model, Object *root)
     m->ram_size = model->default_ram;
     m->smp_cpus = 1;
     m->run_state = RUN_STATE_PRELAUNCH;
+    boot_config_clear(&m->boot);
 }
 
 Machine *machine_new(const MachineModel *model, GError **error)
@@ -324,6 +325,43 @@ static void machine_free_private(Machine *m)
     g_clear_pointer(&m->priv, g_free);
 }
 
+static void boot_file_free(gpointer p)
+{
+    BootFile *file = p;
+
+    g_free(file->name);
+    g_bytes_unref(file->data);
+    g_free(file);
+}
+
+GPtrArray *boot_files_new(void)
+{
+    return g_ptr_array_new_with_free_func(boot_file_free);
+}
+
+void boot_config_clear(BootConfig *config)
+{
+    char *texts[] = {config->kernel, config->initrd, config->append, config->bios, config->order, config->once};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_free(texts[i]);
+    }
+    g_clear_pointer(&config->files, g_ptr_array_unref);
+    *config = (BootConfig){.splash_ms = -1, .reboot_ms = -1};
+}
+
+BootConfig boot_config_copy(const BootConfig *config)
+{
+    BootConfig copy = *config;
+    char **texts[] = {&copy.kernel, &copy.initrd, &copy.append, &copy.bios, &copy.order, &copy.once};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        *texts[i] = g_strdup(*texts[i]);
+    }
+    copy.files = config->files ? g_ptr_array_ref(config->files) : NULL;
+    return copy;
+}
+
 void machine_free(Machine *m)
 {
     EventLoop *loop;
@@ -357,10 +395,7 @@ void machine_free(Machine *m)
     loop_unlock(loop);
     mem_topology_free(m->topo);
     g_free(m->cpu_model);
-    g_free(m->boot.kernel);
-    g_free(m->boot.initrd);
-    g_free(m->boot.append);
-    g_free(m->boot.bios);
+    boot_config_clear(&m->boot);
     machine_free_private(m);
     object_free(root); /* and /machine with it */
     loop_free(loop);

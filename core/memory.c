@@ -416,6 +416,18 @@ bool mem_region_is_device_memory(const MemRegion *region)
     return region->device_memory;
 }
 
+void mem_region_set_readonly(MemRegion *region, bool readonly)
+{
+    MemTopology *topo = region->topo;
+
+    g_assert(region->kind == MEM_ALIAS);
+    if (region->readonly != readonly) {
+        mem_begin(topo);
+        region->readonly = readonly;
+        mem_commit_change(topo);
+    }
+}
+
 bool mem_region_readonly(const MemRegion *region)
 {
     return region->readonly;

@@ -375,26 +375,39 @@ static bool opt_monitor(Cmdline *c, const char *option, const char *arg, GError 
 
 static bool opt_kernel(Cmdline *c, const char *option, const char *arg, GError **error)
 {
-    cmdline_set(&c->kernel, arg);
+    cmdline_set(&c->boot.kernel, arg);
     return true;
 }
 
 static bool opt_initrd(Cmdline *c, const char *option, const char *arg, GError **error)
 {
-    cmdline_set(&c->initrd, arg);
+    cmdline_set(&c->boot.initrd, arg);
     return true;
 }
 
 static bool opt_append(Cmdline *c, const char *option, const char *arg, GError **error)
 {
-    cmdline_set(&c->append, arg);
+    cmdline_set(&c->boot.append, arg);
     return true;
 }
 
 static bool opt_bios(Cmdline *c, const char *option, const char *arg, GError **error)
 {
-    error_set(error, "-bios %s: this program does not run firmware yet; boot a kernel with -kernel", arg);
-    return false;
+    cmdline_set(&c->boot.bios, arg);
+    return true;
+}
+
+static bool opt_data_dir(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    g_ptr_array_add(c->data_dirs, g_strdup(arg));
+    return true;
+}
+
+/* A debug console at its usual port, as -device isa-debugcon with a -chardev. */
+static bool opt_debugcon(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    cmdline_item_add(c->debugcons, option, arg, NULL);
+    return true;
 }
 
 static bool opt_nodefaults(Cmdline *c, const char *option, const char *arg, GError **error)
@@ -579,7 +592,13 @@ static const Option option_table[] = {
     {"kernel", "FILE", opt_kernel, "boot this Linux kernel"},
     {"initrd", "FILE", opt_initrd, "its initial RAM disk"},
     {"append", "TEXT", opt_append, "its command line"},
-    {"bios", "FILE", opt_bios, "refused: there is no firmware yet"},
+    {"bios", "FILE", opt_bios, "firmware instead of SeaBIOS: a path, or a name in the directories of firmware"},
+    {"L", "DIR", opt_data_dir, "look for firmware and option ROMs here first; may be repeated"},
+    {"boot", "[order=]DRIVES[,once=DRIVES][,menu=on][,strict=on]...", option_boot,
+     "what firmware boots: a floppy, c disk, d CD-ROM, n network; splash-time=MS, reboot-timeout=MS"},
+    {"fw_cfg", "[name=]NAME,file=PATH|string=TEXT", option_fw_cfg, "a file for firmware and guest"},
+    {"uuid", "UUID", option_uuid, "the machine's UUID"},
+    {"debugcon", "CHARDEV", opt_debugcon, "debug console at port 0xe9"},
     {"nodefaults", NULL, opt_nodefaults, "no serial port or monitor but those asked for"},
     {"nographic", NULL, opt_nographic, "serial port and monitor share the terminal; Ctrl-A h for help"},
     {"display", "none", opt_none, "no window: the screen is seen by screendump"},
@@ -669,11 +688,11 @@ static const Option *option_find(const char *arg, GError **error)
 /* Combinations that cannot be meant. */
 static bool cmdline_check(const Cmdline *c, GError **error)
 {
-    if (c->append && !c->kernel) {
+    if (c->boot.append && !c->boot.kernel) {
         error_set(error, "-append: only with -kernel");
         return false;
     }
-    if (c->initrd && !c->kernel) {
+    if (c->boot.initrd && !c->boot.kernel) {
         error_set(error, "-initrd: only with -kernel");
         return false;
     }
@@ -712,10 +731,12 @@ Cmdline *cmdline_new(void)
 {
     Cmdline *c = g_new0(Cmdline, 1);
     GPtrArray **lists[] = {&c->objects,  &c->devices, &c->drives,  &c->chardevs, &c->serials,
-                           &c->monitors, &c->mons,    &c->netdevs, &c->nics};
+                           &c->monitors, &c->mons,    &c->netdevs, &c->nics,    &c->debugcons};
 
     c->machine = json_object_new_object();
     c->accels = g_string_new(NULL);
+    c->boot = (BootConfig){.splash_ms = -1, .reboot_ms = -1};
+    c->data_dirs = g_ptr_array_new_with_free_func(g_free);
     c->accel_config = (AccelConfig){.jit = true};
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
         *lists[i] = g_ptr_array_new_with_free_func(cmdline_item_free);
@@ -726,8 +747,8 @@ Cmdline *cmdline_new(void)
 void cmdline_free(Cmdline *c)
 {
     GPtrArray *lists[] = {c->objects,  c->devices, c->drives,  c->chardevs, c->serials,
-                          c->monitors, c->mons,    c->netdevs, c->nics};
-    char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log, c->kernel, c->initrd, c->append};
+                          c->monitors, c->mons,    c->netdevs, c->nics,    c->debugcons};
+    char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log};
 
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
         g_ptr_array_free(lists[i], TRUE);
@@ -735,6 +756,8 @@ void cmdline_free(Cmdline *c)
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_free(texts[i]);
     }
+    boot_config_clear(&c->boot);
+    g_ptr_array_free(c->data_dirs, TRUE);
     json_object_put(c->machine);
     g_string_free(c->accels, TRUE);
     g_free(c);

@@ -23,7 +23,9 @@ typedef struct Cmdline {
     GString *accels;             /* ':' list; empty: the default */
     AccelConfig accel_config;
     char *cpu, *name, *pidfile, *qtest, *qtest_log;
-    char *kernel, *initrd, *append;
+    BootConfig boot;
+    uint8_t uuid[16];
+    GPtrArray *data_dirs; /* of char *: -L */
     char *incoming; /* URI, or "defer" */
     bool only_migratable;
     uint64_t ram_size; /* bytes; 0: not given */
@@ -31,6 +33,7 @@ typedef struct Cmdline {
     bool nodefaults, nographic, vga, paused, no_reboot, no_shutdown, daemonize;
     GPtrArray *objects, *devices, *drives, *chardevs; /* of CmdlineItem *, in order */
     GPtrArray *netdevs, *nics;
+    GPtrArray *debugcons;
     GPtrArray *serials, *monitors, *mons;             /* monitors: -monitor and -qmp */
 } Cmdline;
 
@@ -41,6 +44,11 @@ bool cmdline_parse(Cmdline *c, int argc, char **argv, GError **error);
 
 /* An error about an item, beginning with the option as typed unless it names one already. */
 void cmdline_prefix_error(const CmdlineItem *item, GError **error);
+
+/* --- boot-options.c: entries of the option table --- */
+bool option_boot(Cmdline *c, const char *option, const char *arg, GError **error);
+bool option_fw_cfg(Cmdline *c, const char *option, const char *arg, GError **error);
+bool option_uuid(Cmdline *c, const char *option, const char *arg, GError **error);
 
 /* --- help.c --- */
 void help_print_machines(void);

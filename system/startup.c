@@ -82,16 +82,16 @@ static bool system_check_cpus(System *s, GError **error)
         error_set(error, "-cpu %s: machine %s has no CPUs", s->cmdline->cpu, model->model.name);
         return false;
     }
-    if (s->cmdline->kernel && !model->default_cpu) {
-        error_set(error, "-kernel %s: machine %s has no CPUs", s->cmdline->kernel, model->model.name);
+    if (s->cmdline->boot.kernel && !model->default_cpu) {
+        error_set(error, "-kernel %s: machine %s has no CPUs", s->cmdline->boot.kernel, model->model.name);
         return false;
     }
-    if (s->cmdline->kernel && access(s->cmdline->kernel, R_OK) != 0) {
-        error_set_errno(error, errno, "-kernel: cannot read '%s'", s->cmdline->kernel);
+    if (s->cmdline->boot.kernel && access(s->cmdline->boot.kernel, R_OK) != 0) {
+        error_set_errno(error, errno, "-kernel: cannot read '%s'", s->cmdline->boot.kernel);
         return false;
     }
-    if (s->cmdline->initrd && access(s->cmdline->initrd, R_OK) != 0) {
-        error_set_errno(error, errno, "-initrd: cannot read '%s'", s->cmdline->initrd);
+    if (s->cmdline->boot.initrd && access(s->cmdline->boot.initrd, R_OK) != 0) {
+        error_set_errno(error, errno, "-initrd: cannot read '%s'", s->cmdline->boot.initrd);
         return false;
     }
     return true;
@@ -106,8 +106,12 @@ static void system_configure_machine(System *s)
     m->name = c->name;
     m->cpu_model = g_strdup(c->cpu ? c->cpu : model->default_cpu);
     m->smp_cpus = c->smp_cpus ? c->smp_cpus : 1;
-    m->boot = (BootConfig){g_strdup(c->kernel), g_strdup(c->initrd), g_strdup(c->append), NULL};
+    boot_config_clear(&m->boot);
+    m->boot = boot_config_copy(&c->boot);
+    m->data_dirs = c->data_dirs;
+    memcpy(m->uuid, c->uuid, sizeof(m->uuid));
     m->nodefaults = c->nodefaults;
+    m->nographic = c->nographic;
     m->incoming = c->incoming != NULL;
     m->no_reboot = c->no_reboot;
     m->no_shutdown = c->no_shutdown;
@@ -351,6 +355,35 @@ static bool system_add_serials(System *s, GError **error)
     return system_add_serial(s, 0, !c->nographic ? "null" : c->monitors->len ? "stdio" : "mon:stdio", error);
 }
 
+/* -debugcon CHARDEV: an isa-debugcon on it. */
+static bool system_add_debugcons(System *s, GError **error)
+{
+    for (guint i = 0; i < s->cmdline->debugcons->len; i++) {
+        const CmdlineItem *item = g_ptr_array_index(s->cmdline->debugcons, i);
+        g_autofree char *label = g_strdup_printf("debugcon%u", i);
+        struct json_object *opts;
+        Chardev *chr;
+        bool ok;
+
+        if (!system_chardev(s, label, item->option, item->text, &chr, error)) {
+            return false;
+        }
+        if (!chr) {
+            continue;
+        }
+        opts = json_object_new_object();
+        json_object_object_add(opts, "driver", json_object_new_string("isa-debugcon"));
+        json_object_object_add(opts, "chardev", json_object_new_string(chardev_id(chr)));
+        ok = machine_device_add(s->machine, opts, error);
+        json_object_put(opts);
+        if (!ok) {
+            cmdline_prefix_error(item, error);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool system_open_monitor(System *s, const char *option, const char *label, const char *text, bool qmp,
                                 GError **error)
 {
@@ -466,7 +499,8 @@ static bool system_build(System *s, GError **error)
     return system_add_objects(s, false, error) && system_set_ram(s, error) && system_new_accel(s, error) &&
            system_add_drives(s, error) && system_add_chardevs(s, error) && system_add_netdevs(s, error) &&
            machine_start(s->machine, error) &&
-           system_add_serials(s, error) && system_add_vga(s, error) && system_add_nics(s, error) && system_add_devices(s, error) &&
+           system_add_serials(s, error) && system_add_vga(s, error) && system_add_nics(s, error) &&
+           system_add_debugcons(s, error) && system_add_devices(s, error) &&
            system_add_objects(s, true, error) && system_add_monitors(s, error) && system_add_qtest(s, error);
 }
 

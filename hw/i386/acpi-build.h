@@ -40,4 +40,11 @@ extern const AcpiComPort acpi_com_ports[4];
  */
 GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_SIZE]);
 
+/*
+ * Commands for firmware that places the tables of acpi_build_tables() with base 0 itself: it allocates the files
+ * `tables_file` and `rsdp_file`, adds their addresses to the pointers in them, and corrects the checksums.  The
+ * caller unrefs the array.
+ */
+GByteArray *acpi_build_loader(const GByteArray *tables, const char *tables_file, const char *rsdp_file);
+
 #endif

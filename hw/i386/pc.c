@@ -20,13 +20,18 @@
 #include "hw/isa/i8042.h"
 #include "hw/isa/ich9-lpc.h"
 #include "hw/isa/isa.h"
+#include "hw/nvram/fw-cfg.h"
+#include "hw/pci-host/pam.h"
 #include "hw/pci-host/q35.h"
 #include "hw/rtc/mc146818.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
 #include "linux-boot.h"
+#include "pc-firmware.h"
 
-#define PC_RAM_LOW_MAX   0x80000000ull
+/* RAM below 4 GiB ends where PCI memory begins, or earlier when there is RAM above anyway. */
+#define PC_RAM_LOW_MAX   0xb0000000ull
+#define PC_RAM_LOW_SPLIT 0x80000000ull
 #define PC_RAM_HIGH_BASE 0x100000000ull
 #define PC_RAM_MIN       0x200000ull
 #define PC_BASE_MEM_END  0x9fc00ull
@@ -64,7 +69,12 @@ typedef struct PcMachine {
     ChipsetPorts *ports;
     Ich9Pm *pm;
     Q35Host *host;
+    Q35Mch *mch;
     Ich9Lpc *lpc;
+    Pam *pam;
+    PcRom *rom;
+    bool firmware; /* CPUs begin in it */
+    FwCfg *fw_cfg;
     Apic **apics;
     ApicBus apic_bus;
     IrqLine **isa_irqs;               /* 16 ISA interrupts, as devices drive them */
@@ -75,7 +85,7 @@ typedef struct PcMachine {
     AcpiDmar dmar;
     bool was_reset; /* the guest may have seen what there is */
     LinuxBoot *boot;
-    LinuxBootInfo boot_info;
+    LinuxBootInfo boot_info, firmware_memory; /* as a kernel, and as firmware is told */
 } PcMachine;
 
 /* --- interrupts --- */
@@ -217,7 +227,7 @@ static bool pc_build_memory(PcMachine *pc, GError **error)
     if (!machine_ram_setup(m, error)) {
         return false;
     }
-    pc->ram_low = MIN(m->ram_size, PC_RAM_LOW_MAX);
+    pc->ram_low = m->ram_size < PC_RAM_LOW_MAX ? m->ram_size : PC_RAM_LOW_SPLIT;
     pc->ram_high = m->ram_size - pc->ram_low;
     pc->ram_alias[0] = pc_alias_ram(pc, "ram-base", 0, PC_HOLE_START, 0);
     pc->ram_alias[1] = pc_alias_ram(pc, "ram-below-4g", PC_HOLE_END, pc->ram_low - PC_HOLE_END, PC_HOLE_END);
@@ -226,6 +236,7 @@ static bool pc_build_memory(PcMachine *pc, GError **error)
     }
     pc->pci_memory = mem_region_new_container(m->topo, "pci", UINT64_MAX);
     mem_region_add_overlap(m->system_memory, 0, pc->pci_memory, -1);
+    pc->pam = pam_new(m->topo, m->system_memory, pc->pci_memory, m->ram);
     return true;
 }
 
@@ -459,6 +470,8 @@ static bool pc_build_pci(PcMachine *pc, GError **error)
     if (!mch) {
         return false;
     }
+    mch->pam = pc->pam;
+    pc->mch = mch;
     q35_mch_connect(mch, host, pc->smram, pc->ram_low);
     Ich9Lpc *lpc = (Ich9Lpc *)pci_create(m->pci_bus, PCI_DEVFN(0x1f, 0), &ich9_lpc_model, NULL, error, NULL);
     if (!lpc) {
@@ -471,10 +484,10 @@ static bool pc_build_pci(PcMachine *pc, GError **error)
 
 /* --- boot --- */
 
-static void pc_add_e820(PcMachine *pc, uint64_t addr, uint64_t end, E820Type type)
+static void pc_add_e820(LinuxBootInfo *info, uint64_t addr, uint64_t end, E820Type type)
 {
     if (end > addr) {
-        pc->boot_info.e820[pc->boot_info.e820_count++] = (E820Entry){addr, end - addr, type};
+        info->e820[info->e820_count++] = (E820Entry){addr, end - addr, type};
     }
 }
 
@@ -485,39 +498,66 @@ static uint64_t pc_acpi_base(const PcMachine *pc)
 
 static void pc_describe_memory(PcMachine *pc)
 {
+    LinuxBootInfo *info = &pc->boot_info;
     uint64_t acpi = pc_acpi_base(pc);
     pc->boot_info.ram_low = acpi;
     pc->boot_info.rsdp = PC_RSDP_ADDR;
-    pc_add_e820(pc, 0, PC_BASE_MEM_END, E820_RAM);
-    pc_add_e820(pc, PC_BASE_MEM_END, PC_HOLE_START, E820_RESERVED);
-    pc_add_e820(pc, PC_RSDP_ADDR, 0x100000, E820_RESERVED);
-    pc_add_e820(pc, 0x100000, acpi, E820_RAM);
-    pc_add_e820(pc, acpi, pc->ram_low, E820_ACPI);
-    pc_add_e820(pc, Q35_ECAM_BASE, Q35_ECAM_BASE + Q35_ECAM_SIZE, E820_RESERVED);
-    pc_add_e820(pc, PC_RAM_HIGH_BASE, PC_RAM_HIGH_BASE + pc->ram_high, E820_RAM);
+    pc_add_e820(info, 0, PC_BASE_MEM_END, E820_RAM);
+    pc_add_e820(info, PC_BASE_MEM_END, PC_HOLE_START, E820_RESERVED);
+    pc_add_e820(info, PC_RSDP_ADDR, 0x100000, E820_RESERVED);
+    pc_add_e820(info, 0x100000, acpi, E820_RAM);
+    pc_add_e820(info, acpi, pc->ram_low, E820_ACPI);
+    pc_add_e820(info, Q35_ECAM_BASE, Q35_ECAM_BASE + Q35_ECAM_SIZE, E820_RESERVED);
+    pc_add_e820(info, PC_RAM_HIGH_BASE, PC_RAM_HIGH_BASE + pc->ram_high, E820_RAM);
+    /* Firmware is told of RAM only: it takes what it needs of it. */
+    pc_add_e820(&pc->firmware_memory, 0, pc->ram_low, E820_RAM);
+    pc_add_e820(&pc->firmware_memory, PC_RAM_HIGH_BASE, PC_RAM_HIGH_BASE + pc->ram_high, E820_RAM);
+}
+
+/* A kernel without -bios needs no firmware, nor does a machine that runs no instructions. */
+static bool pc_build_rom(PcMachine *pc, GError **error)
+{
+    Machine *m = &pc->m;
+    bool runs = m->accel && strcmp(m->accel->ops->name, "qtest");
+    pc->firmware = m->boot.bios || (!m->boot.kernel && runs);
+    pc->rom = pc_rom_new(m, pc->pci_memory, pc->firmware, error);
+    return pc->rom;
+}
+
+static bool pc_build_fw_cfg(PcMachine *pc, GError **error)
+{
+    FwCfg *fw_cfg = pc_new(pc, &fw_cfg_model, NULL, error);
+    if (!fw_cfg) {
+        return false;
+    }
+    fw_cfg->io = pc->m.system_io;
+    fw_cfg->memory = pc->m.memory;
+    if (!pc_start_device(fw_cfg, error)) {
+        return false;
+    }
+    pc->fw_cfg = fw_cfg;
+    return true;
 }
 
 static bool pc_prepare_boot(PcMachine *pc, GError **error)
 {
     Machine *m = &pc->m;
-    if (m->boot.bios) {
-        error_set(error, "-bios: q35 runs no firmware (%s); boot a Linux kernel with -kernel", m->boot.bios);
+    if (!pc_build_rom(pc, error) || !pc_build_fw_cfg(pc, error)) {
         return false;
     }
     pc_describe_memory(pc);
-    if (m->boot.kernel) {
+    if (m->boot.kernel && !pc->firmware) {
         pc->boot = linux_boot_new(&m->boot, &pc->boot_info, error);
         return pc->boot;
     }
     return true;
 }
 
-static void pc_write_acpi(PcMachine *pc)
+static void pc_describe_acpi(const PcMachine *pc, AcpiConfig *config)
 {
-    uint8_t rsdp[ACPI_RSDP_SIZE];
     uint64_t ram_end = PC_RAM_HIGH_BASE + pc->ram_high;
     uint64_t pci64 = (ram_end + PC_PCI64_ALIGN - 1) / PC_PCI64_ALIGN * PC_PCI64_ALIGN;
-    AcpiConfig config = {
+    *config = (AcpiConfig){
         .base = pc_acpi_base(pc),
         .cpus = pc->apic_bus.count,
         .hpet = pc->hpet != NULL,
@@ -528,11 +568,16 @@ static void pc_write_acpi(PcMachine *pc)
         .dmar = pc->dmar,
     };
     for (unsigned i = 0; i < 4; i++) {
-        config.com_ports |= (unsigned)(pc->serial[i] != NULL) << i;
+        config->com_ports |= (unsigned)(pc->serial[i] != NULL) << i;
     }
-    GByteArray *tables = acpi_build_tables(&config, rsdp);
+}
+
+static void pc_write_acpi(PcMachine *pc, const AcpiConfig *config)
+{
+    uint8_t rsdp[ACPI_RSDP_SIZE];
+    GByteArray *tables = acpi_build_tables(config, rsdp);
     g_assert(tables->len <= PC_ACPI_SIZE);
-    as_write(pc->m.memory, config.base, tables->data, tables->len, MEM_ATTRS_CPU);
+    as_write(pc->m.memory, config->base, tables->data, tables->len, MEM_ATTRS_CPU);
     as_write(pc->m.memory, PC_RSDP_ADDR, rsdp, sizeof(rsdp), MEM_ATTRS_CPU);
     g_byte_array_unref(tables);
 }
@@ -548,24 +593,33 @@ static void pc_halt_boot_cpu(PcMachine *pc)
     }
 }
 
+/* Instead of firmware: a kernel in memory and the boot CPU at its entry. */
+static bool pc_boot_kernel(PcMachine *pc, const AcpiConfig *acpi, GError **error)
+{
+    q35_mch_open_shadow(pc->mch);
+    pc_write_acpi(pc, acpi);
+    apic_setup_virtual_wire(pc->apics[0]);
+    return linux_boot_load(pc->boot, pc->m.memory, error) &&
+           linux_boot_set_cpu(pc->boot, pc->apics[0]->vcpu, error);
+}
+
 static void pc_reset(Machine *m)
 {
     PcMachine *pc = (PcMachine *)m;
     GError *error = NULL;
+    AcpiConfig acpi;
     pc->was_reset = true;
+    pc_describe_acpi(pc, &acpi);
     for (unsigned i = 0; m->accel && i < pc->apic_bus.count; i++) {
         m->accel->ops->vcpu_reset(pc->apics[i]->vcpu);
     }
-    if (!m->accel || !pc->boot) {
-        if (m->accel) {
-            pc_halt_boot_cpu(pc);
-        }
-        return;
+    bool ok = pc_firmware_describe(pc->fw_cfg, &acpi, &pc->firmware_memory, &error);
+    if (ok && m->accel && pc->boot) {
+        ok = pc_boot_kernel(pc, &acpi, &error);
+    } else if (m->accel && !pc->firmware) {
+        pc_halt_boot_cpu(pc);
     }
-    pc_write_acpi(pc);
-    apic_setup_virtual_wire(pc->apics[0]);
-    if (!linux_boot_load(pc->boot, m->memory, &error) ||
-        !linux_boot_set_cpu(pc->boot, pc->apics[0]->vcpu, &error)) {
+    if (!ok) {
         g_printerr("%s\n", error->message);
         g_clear_error(&error);
         machine_vm_stop(m, RUN_STATE_INTERNAL_ERROR);
@@ -597,6 +651,8 @@ static void pc_stop(Machine *m)
         m->pci_bus = NULL;
     }
     g_clear_pointer(&pc->smram, smram_free);
+    g_clear_pointer(&pc->pam, pam_free);
+    g_clear_pointer(&pc->rom, pc_rom_free);
     pc_drop_region(m->system_memory, &pc->pci_memory);
     if (pc->apic_region) {
         mem_region_del(m->system_memory, pc->apic_region);

@@ -2,10 +2,12 @@
 /*
  * The Q35 host bridge (Intel 3 series express chip set data sheet, chapter 5:
  * device 0): configuration mechanism 1 at CF8h and CFCh, the memory-mapped
- * window of PCIEXBAR, system management RAM (5.1.30, 9.10), and the hub's own
+ * window of PCIEXBAR, the attribute map of low memory (5.1.22), system management RAM (5.1.30, 9.10), and the hub's own
  * function.  PCIEXBAR is preset as firmware would.  D_CLS is stored, no more.
  */
 #include "hw/pci-host/q35.h"
+
+#include <string.h>
 
 #define CONFIG_ADDRESS_ENABLE 0x80000000u
 #define PORT_CONFIG_ADDRESS   0xcf8
@@ -20,6 +22,8 @@
 #define MCH_EXT_TSEG       0x50 /* of QEMU's hub, for OVMF: size in MiB of a TSEG with TSEG_SZ 3, once FFFFh is written */
 #define EXT_TSEG_QUERY     0xffff
 #define EXT_TSEG_MIB       16
+#define MCH_PAM0           0x90
+#define PAM_WRITABLE       0x33
 #define MCH_SMRAM          0x9d
 #define SMRAM_D_OPEN       0x40
 #define SMRAM_D_CLS        0x20
@@ -221,6 +225,15 @@ static void mch_config_written(PciDevice *dev, uint16_t offset, unsigned size)
     if (s->smram) {
         mch_update_smram(s);
     }
+    if (s->pam) {
+        pam_set(s->pam, dev->config + MCH_PAM0);
+    }
+}
+
+void q35_mch_open_shadow(Q35Mch *mch)
+{
+    memset(mch->pci.config + MCH_PAM0, PAM_WRITABLE, PAM_REG_COUNT);
+    mch_config_written(&mch->pci, MCH_PAM0, PAM_REG_COUNT);
 }
 
 void q35_mch_connect(Q35Mch *mch, Q35Host *host, Smram *smram, uint64_t low_ram)
@@ -235,6 +248,7 @@ static void mch_reset(PciDevice *dev)
 {
     pci_set64(dev->config + MCH_PCIEXBAR, Q35_ECAM_BASE | PCIEXBAR_EN);
     pci_set16(dev->config + MCH_EXT_TSEG, 0);
+    memset(dev->config + MCH_PAM0, 0, PAM_REG_COUNT);
     dev->config[MCH_SMRAM] = SMRAM_C_BASE_SEG;
     dev->config[MCH_ESMRAMC] = ESMRAMC_CACHE;
     mch_config_written(dev, MCH_PCIEXBAR, 8);
@@ -244,6 +258,7 @@ static bool mch_start(PciDevice *dev, GError **error)
 {
     pci_set64(dev->wmask + MCH_PCIEXBAR, PCIEXBAR_WRITABLE);
     pci_set16(dev->wmask + MCH_EXT_TSEG, UINT16_MAX);
+    memset(dev->wmask + MCH_PAM0, PAM_WRITABLE, PAM_REG_COUNT);
     return true;
 }
 

@@ -208,6 +208,10 @@ static void dma_space_cleanup(PciDevice *dev)
 
 /* --- from the model's table --- */
 
+/* What functions without ids of their own have: SeaBIOS knows the machine by those of the host bridge. */
+#define PCI_SUBSYSTEM_VENDOR_QEMU 0x1af4
+#define PCI_SUBSYSTEM_QEMU        0x1100
+
 static void config_init(PciDevice *dev)
 {
     const PciModel *model = pci_model(dev);
@@ -230,8 +234,9 @@ static void config_init(PciDevice *dev)
     dev->config[PCI_HEADER_TYPE] = model->header_type | (dev->multifunction ? PCI_HEADER_TYPE_MULTI : 0);
     dev->config[PCI_INTERRUPT_PIN] = model->interrupt_pin;
     if (!bridge) {
-        pci_set16(dev->config + PCI_SUBSYSTEM_VENDOR_ID, ids->subsystem_vendor);
-        pci_set16(dev->config + PCI_SUBSYSTEM_ID, ids->subsystem);
+        bool own = ids->subsystem_vendor || ids->subsystem;
+        pci_set16(dev->config + PCI_SUBSYSTEM_VENDOR_ID, own ? ids->subsystem_vendor : PCI_SUBSYSTEM_VENDOR_QEMU);
+        pci_set16(dev->config + PCI_SUBSYSTEM_ID, own ? ids->subsystem : PCI_SUBSYSTEM_QEMU);
     }
     pci_set16(dev->wmask + PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |
                                             PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE);
@@ -304,7 +309,7 @@ static char *rom_path(PciDevice *dev)
     if (!name || !*name || !dev->rombar) {
         return NULL;
     }
-    path = data_file_find(name);
+    path = data_file_find_in(dev->dev.obj.machine->data_dirs, name);
     if (!path && !dev->romfile) {
         g_printerr("%s: no option ROM: '%s' is not installed (Debian: seabios, ipxe-qemu)\n", dev->dev.obj.model->name, name);
     }

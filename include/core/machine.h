@@ -46,10 +46,26 @@ typedef struct MachineModel {
     void (*stop)(Machine *m);          /* all devices are gone; undoes the rest of start */
 } MachineModel;
 
-/* What -kernel, -initrd, -append, -bios gave. */
+/* A file for firmware or guest: -fw_cfg. */
+typedef struct BootFile {
+    char *name;
+    GBytes *data;
+} BootFile;
+
+/* What -kernel, -initrd, -append, -bios, -boot, -fw_cfg gave. */
 typedef struct BootConfig {
     char *kernel, *initrd, *append, *bios;
+    char *order, *once;            /* letters; NULL: the default.  once: until the first reset */
+    bool menu, strict;
+    int32_t splash_ms, reboot_ms;  /* -1: firmware's own */
+    GPtrArray *files;              /* of BootFile *, in order; NULL: none */
 } BootConfig;
+#define BOOT_FILE_NAME_MAX 55
+/* Frees what config points to. */
+void boot_config_clear(BootConfig *config);
+BootConfig boot_config_copy(const BootConfig *config);
+/* A list for BootConfig.files, which takes ownership of what is added. */
+GPtrArray *boot_files_new(void);
 
 /* Notified of events a monitor shows; data may be NULL and is borrowed. */
 typedef void MachineEventFn(void *opaque, const char *name, struct json_object *data);
@@ -75,8 +91,11 @@ struct Machine {
     Object *ram_backend;       /* memory-backend-* of -machine memory-backend=, or created from -m */
     MemRegion *ram;            /* its region */
     BootConfig boot;
+    GPtrArray *data_dirs;      /* of char *: -L; NULL: none; borrowed */
+    uint8_t uuid[16];          /* -uuid, as it is written; zero: none */
     PciBus *pci_bus;           /* root bus -device goes to by default; NULL: none */
     bool nodefaults, no_reboot, no_shutdown;
+    bool nographic;            /* -nographic: firmware uses the serial port */
     bool incoming;             /* the guest comes from elsewhere: its disks still belong to the source */
     struct Migration *migration; /* NULL: none was ever asked for */
     RunState run_state;

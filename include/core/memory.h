@@ -109,6 +109,8 @@ void mem_region_set_enabled(MemRegion *region, bool enabled);
 void mem_region_set_address(MemRegion *region, HwAddr offset);
 void mem_region_set_alias_offset(MemRegion *region, uint64_t offset);
 void mem_region_set_size(MemRegion *region, uint64_t size);
+/* Through this alias what it shows cannot be written. */
+void mem_region_set_readonly(MemRegion *region, bool readonly);
 
 const char *mem_region_name(const MemRegion *region);
 uint64_t mem_region_size(const MemRegion *region);

@@ -5,6 +5,7 @@
 
 #include "hw/i386/smram.h"
 #include "hw/isa/chipset-ports.h"
+#include "hw/pci-host/pam.h"
 #include "hw/pci/pci.h"
 
 #define Q35_ECAM_BASE 0xb0000000ull
@@ -25,6 +26,7 @@ typedef struct Q35Host {
 /* The hub's own function, 8086:29c0 at 00:00.0. */
 typedef struct Q35Mch {
     PciDevice pci;
+    Pam *pam; /* wiring, set before q35_mch_connect(); borrowed; NULL: none */
     /* set by the board after creation */
     Q35Host *host;
     Smram *smram;      /* NULL: no system management mode */
@@ -36,5 +38,8 @@ extern const PciModel q35_mch_model;
 
 /* Moves the ECAM window and SMRAM to where the hub's registers say. */
 void q35_mch_connect(Q35Mch *mch, Q35Host *host, Smram *smram, uint64_t low_ram);
+
+/* RAM at C0000h to FFFFFh, as firmware leaves it. */
+void q35_mch_open_shadow(Q35Mch *mch);
 
 #endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The order of boot devices for firmware: paths in the form of Open Firmware device names (IEEE 1275, PCI bus binding
+ * 2.2.1), one a line.  SeaBIOS compares bus and unit address and takes any name.
+ */
+#include <string.h>
+
+#include "hw/pci/pci.h"
+#include "pc-firmware.h"
+
+#define BOOT_ROOT "/pci@i0cf8"
+
+/* Names of the classes that boot. */
+static const struct {
+    uint16_t class_code;
+    const char *name;
+} boot_class_names[] = {
+    {0x0100, "scsi"}, {0x0101, "ide"}, {0x0200, "ethernet"}, {0x0300, "display"}, {0x0604, "pci-bridge"},
+};
+
+static void boot_path_node(GString *path, const PciDevice *dev)
+{
+    uint16_t class_code = pci_get16(dev->config + PCI_CLASS_DEVICE);
+    const char *name = NULL;
+    for (size_t i = 0; i < G_N_ELEMENTS(boot_class_names); i++) {
+        if (boot_class_names[i].class_code == class_code) {
+            name = boot_class_names[i].name;
+        }
+    }
+    if (name) {
+        g_string_append_printf(path, "/%s", name);
+    } else {
+        g_string_append_printf(path, "/pci%x,%x", pci_get16(dev->config + PCI_VENDOR_ID),
+                               pci_get16(dev->config + PCI_DEVICE_ID));
+    }
+    g_string_append_printf(path, "@%x", PCI_SLOT(dev->devfn));
+    if (PCI_FUNC(dev->devfn)) {
+        g_string_append_printf(path, ",%x", PCI_FUNC(dev->devfn));
+    }
+}
+
+static void boot_path(GString *path, const PciDevice *dev)
+{
+    if (dev->bus->parent) {
+        boot_path(path, dev->bus->parent);
+    } else {
+        g_string_append(path, BOOT_ROOT);
+    }
+    boot_path_node(path, dev);
+}
+
+static void boot_collect(Device *dev, void *opaque)
+{
+    if (dev->obj.model->kind == MODEL_PCI && ((PciDevice *)dev)->bootindex >= 0) {
+        g_ptr_array_add(opaque, dev);
+    }
+}
+
+static int boot_compare(gconstpointer a, gconstpointer b)
+{
+    const PciDevice *x = *(const PciDevice *const *)a, *y = *(const PciDevice *const *)b;
+    return x->bootindex - y->bootindex;
+}
+
+char *pc_boot_order(Machine *m)
+{
+    g_autoptr(GPtrArray) devices = g_ptr_array_new();
+    GString *text = g_string_new(NULL);
+    machine_each_device(m, boot_collect, devices);
+    g_ptr_array_sort(devices, boot_compare);
+    for (guint i = 0; i < devices->len; i++) {
+        boot_path(text, devices->pdata[i]);
+        g_string_append_c(text, '\n');
+    }
+    if (m->boot.strict) {
+        g_string_append(text, "HALT\n");
+    }
+    return g_string_free(text, FALSE);
+}

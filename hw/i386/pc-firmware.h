@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a PC's firmware is and what it is told.  Context: main loop. */
+#ifndef HW_I386_PC_FIRMWARE_H
+#define HW_I386_PC_FIRMWARE_H
+
+#include "acpi-build.h"
+#include "hw/nvram/fw-cfg.h"
+#include "linux-boot.h"
+
+typedef struct PcRom PcRom;
+
+/*
+ * Memory for option ROMs below 1 MiB of `pci_memory`; with `firmware` also m->boot.bios, or the firmware that is
+ * installed, at the end of the first 4 GiB, and its last 128 KiB below 1 MiB.  NULL with *error when it cannot be read.
+ */
+PcRom *pc_rom_new(Machine *m, MemRegion *pci_memory, bool firmware, GError **error);
+void pc_rom_free(PcRom *rom);
+
+/* Fills the items and files of fw_cfg from the machine as it is now; acpi->base is not used. */
+bool pc_firmware_describe(FwCfg *fw_cfg, const AcpiConfig *acpi, const LinuxBootInfo *memory, GError **error);
+
+/* The file "bootorder": paths of functions with a bootindex, by it, each ending with a newline.  g_free. */
+char *pc_boot_order(Machine *m);
+
+#endif
