@@ -21,20 +21,80 @@ static Int128 int128_max(Int128 a, Int128 b)
     return a > b ? a : b;
 }
 
-/* Fills what nobody above covers yet of `window`; ranges stay sorted. */
-static void render_leaf(GArray *ranges, MemRegion *r, Int128 base, Window window, bool readonly)
+/*
+ * Sorted ranges with a gap where the last one was put: regions mostly come by ascending or descending
+ * address, so that rendering thousands of them moves each once or twice.
+ */
+typedef struct RangeList {
+    FlatRange *ranges; /* `before` of them, a gap, then `after` up to the end */
+    guint before, after, room;
+} RangeList;
+
+static FlatRange *list_at(const RangeList *l, guint i)
+{
+    return &l->ranges[i < l->before ? i : l->room - l->after + (i - l->before)];
+}
+
+static void list_grow(RangeList *l)
+{
+    guint room = l->room ? 2 * l->room : 64;
+
+    l->ranges = g_renew(FlatRange, l->ranges, room);
+    memmove(l->ranges + room - l->after, l->ranges + l->room - l->after, l->after * sizeof(FlatRange));
+    l->room = room;
+}
+
+static void list_insert(RangeList *l, guint i, const FlatRange *range)
+{
+    guint gap_end;
+
+    if (l->before + l->after == l->room) {
+        list_grow(l);
+    }
+    gap_end = l->room - l->after;
+    if (i < l->before) {
+        guint n = l->before - i;
+
+        memmove(l->ranges + gap_end - n, l->ranges + i, n * sizeof(FlatRange));
+        l->after += n;
+    } else {
+        guint n = i - l->before;
+
+        memmove(l->ranges + l->before, l->ranges + gap_end, n * sizeof(FlatRange));
+        l->after -= n;
+    }
+    l->before = i;
+    l->ranges[l->before++] = *range;
+}
+
+/* The first that does not end before `at`. */
+static guint list_find(const RangeList *l, Int128 at)
+{
+    guint low = 0, high = l->before + l->after;
+
+    while (low < high) {
+        guint middle = low + (high - low) / 2;
+
+        if ((Int128)list_at(l, middle)->last < at) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* Fills what nobody above covers yet of `window`. */
+static void render_leaf(RangeList *list, MemRegion *r, Int128 base, Window window, bool readonly)
 {
     Int128 at = window.start;
-    guint i = 0;
+    guint i = list_find(list, at);
 
-    while (i < ranges->len && (Int128)g_array_index(ranges, FlatRange, i).last < at) {
-        i++;
-    }
     while (at < window.end) {
         Int128 end = window.end;
 
-        if (i < ranges->len) {
-            const FlatRange *next = &g_array_index(ranges, FlatRange, i);
+        if (i < list->before + list->after) {
+            const FlatRange *next = list_at(list, i);
 
             if ((Int128)next->first <= at) {
                 at = (Int128)next->last + 1;
@@ -43,16 +103,14 @@ static void render_leaf(GArray *ranges, MemRegion *r, Int128 base, Window window
             }
             end = int128_min(end, next->first);
         }
-        FlatRange range = {(HwAddr)at, (HwAddr)(end - 1), r, (uint64_t)(at - base), readonly};
-
-        g_array_insert_val(ranges, i, range);
+        list_insert(list, i, &(FlatRange){(HwAddr)at, (HwAddr)(end - 1), r, (uint64_t)(at - base), readonly});
         i++;
         at = end;
     }
 }
 
 /* `base` is the address of the parent's byte 0; it may be negative below an alias. */
-static void render_region(GArray *ranges, MemRegion *r, Int128 base, Window window, bool readonly)
+static void render_region(RangeList *list, MemRegion *r, Int128 base, Window window, bool readonly)
 {
     if (!r->enabled) {
         return;
@@ -66,15 +124,15 @@ static void render_region(GArray *ranges, MemRegion *r, Int128 base, Window wind
     }
     if (r->target) {
         /* The target's own address is that in its own parent. */
-        render_region(ranges, r->target, base - (Int128)r->target_offset - (Int128)r->target->addr, window,
+        render_region(list, r->target, base - (Int128)r->target_offset - (Int128)r->target->addr, window,
                       readonly);
         return;
     }
     for (guint i = 0; i < r->children->len; i++) {
-        render_region(ranges, r->children->pdata[i], base, window, readonly);
+        render_region(list, r->children->pdata[i], base, window, readonly);
     }
     if (r->kind != MEM_CONTAINER) {
-        render_leaf(ranges, r, base, window, readonly);
+        render_leaf(list, r, base, window, readonly);
     }
 }
 
@@ -87,13 +145,13 @@ static bool ranges_adjoin(const FlatRange *a, const FlatRange *b)
 
 FlatView *mem_view_render(MemRegion *root)
 {
-    GArray *ranges = g_array_new(FALSE, FALSE, sizeof(FlatRange));
+    RangeList list = {0};
     FlatView *view;
 
-    render_region(ranges, root, -(Int128)root->addr, (Window){0, (Int128)1 << 64}, false);
-    view = g_malloc0(sizeof(*view) + ranges->len * sizeof(FlatRange));
-    for (guint i = 0; i < ranges->len; i++) {
-        const FlatRange *range = &g_array_index(ranges, FlatRange, i);
+    render_region(&list, root, -(Int128)root->addr, (Window){0, (Int128)1 << 64}, false);
+    view = g_malloc0(sizeof(*view) + (list.before + list.after) * sizeof(FlatRange));
+    for (guint i = 0; i < list.before + list.after; i++) {
+        const FlatRange *range = list_at(&list, i);
 
         if (view->n && ranges_adjoin(&view->ranges[view->n - 1], range)) {
             view->ranges[view->n - 1].last = range->last;
@@ -102,7 +160,7 @@ FlatView *mem_view_render(MemRegion *root)
             mem_region_ref(range->region);
         }
     }
-    g_array_free(ranges, TRUE);
+    g_free(list.ranges);
     return view;
 }
 
