@@ -134,6 +134,9 @@ static void waiter_clear(LoopWaiter *waiter)
 {
     uint64_t count;
 
+    if (!__atomic_load_n(&waiter->woken, __ATOMIC_SEQ_CST)) {
+        return;
+    }
     /* First the fd, then the flag: a wake between the two writes again. */
     while (read(waiter->fd, &count, sizeof(count)) < 0 && errno == EINTR) {
     }

@@ -4,10 +4,14 @@
 
 #include <glib.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <time.h>
 
-/* A look that took longer was one in which another thread had the processor. */
-#define LOOK_MAX_NS 20000
+/* A look longer than a few times the shortest one was one in which another thread had the processor.  The
+ * shortest is taken for this until it is known. */
+#define LOOK_FIRST_NS 3000
+#define LOOK_SHARED   3
+#define PENALTY_MAX   1023
 #define WINDOW_MIN_NS 1000
 
 static int64_t monotonic_ns(void)
@@ -35,21 +39,41 @@ void poll_window_learn(PollWindow *w, int64_t waited_ns)
     }
 }
 
+/* Whether a look of that length was shared with another thread. */
+static bool look_shared(PollWindow *w, int64_t ns)
+{
+    bool shared = ns > LOOK_SHARED * (w->look_ns ? w->look_ns : LOOK_FIRST_NS);
+
+    if (shared) {
+        /* The other one may be who is waited for: a sleeper lets it have the processor for less. */
+        w->penalty = MIN(2 * w->penalty + 1, PENALTY_MAX);
+        w->skip = w->penalty;
+    } else if (!w->look_ns || ns < w->look_ns) {
+        w->look_ns = ns;
+    }
+    return shared;
+}
+
 int poll_window_look(PollWindow *w, struct pollfd *fds, unsigned count, int64_t max_ns)
 {
-    int64_t start = monotonic_ns(), waited = 0, last, look = MIN(w->ns, max_ns);
+    int64_t start, waited = 0, last, look = MIN(w->ns, max_ns);
     int n = 0;
 
+    if (w->skip) {
+        w->skip--;
+        return 0;
+    }
+    start = look > 0 ? monotonic_ns() : 0;
     while (!n && waited < look) {
         last = waited;
         sched_yield();
         n = poll_ns(fds, count, 0);
         waited = monotonic_ns() - start;
-        if (waited - last > LOOK_MAX_NS) {
-            w->ns = 0; /* the processor is wanted: a sleeper is put back on it sooner than one that shares it */
-            break;
+        if (look_shared(w, waited - last)) {
+            return n;
         }
     }
+    w->penalty = n > 0 ? w->penalty / 2 : w->penalty;
     return n;
 }
 

@@ -12,11 +12,15 @@
 typedef struct PollWindow {
     int64_t max_ns; /* 0: never look */
     int64_t ns;     /* the present length */
+    /* the window's own; begin as 0 */
+    int64_t look_ns;        /* how long one look takes when nobody else wants the processor */
+    unsigned skip, penalty; /* waits that will not look, and would not after the next look that was shared */
 } PollWindow;
 
 /*
  * poll(), with a timeout in nanoseconds (-1: none), that looks for as long as the window says before it sleeps, and
- * learns from how long that took.  A thread that finds its processor wanted by others stops looking at once.
+ * learns from how long that took.  A thread that finds its processor wanted by others stops looking at once, and if that
+ * happens again and again, looks ever more rarely.
  */
 int poll_window_wait(PollWindow *window, struct pollfd *fds, unsigned count, int64_t timeout_ns);
 
