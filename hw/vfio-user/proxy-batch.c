@@ -12,6 +12,35 @@
 /* Of what the socket does not take at once, so much may wait: each message may hold an fd. */
 #define BATCH_QUEUE 8192
 
+/* --- waking --- */
+
+void proxy_batch_wake(Proxy *p, const ProxyBatch *b)
+{
+    if (b->asleep) {
+        p->wake |= 1u << b->sleeper;
+    }
+}
+
+void proxy_wake_reader(Proxy *p)
+{
+    if (p->waiters.length && !p->reading) {
+        proxy_batch_wake(p, p->waiters.head->data);
+    }
+}
+
+void proxy_unlock(Proxy *p)
+{
+    uint32_t wake = p->wake;
+
+    p->wake = 0;
+    g_mutex_unlock(&p->lock);
+    for (unsigned i = 0; wake; i++, wake >>= 1) {
+        if (wake & 1) {
+            g_cond_broadcast(&p->sleepers[i]);
+        }
+    }
+}
+
 /* --- ends --- */
 
 void proxy_batch_answered(Proxy *p, ProxyBatch *b, int error)
@@ -21,8 +50,8 @@ void proxy_batch_answered(Proxy *p, ProxyBatch *b, int error)
     }
     b->outstanding--;
     b->deadline = g_get_monotonic_time() + b->patience_us;
-    if (!b->outstanding && b->asleep) {
-        g_cond_signal(&b->cond);
+    if (!b->outstanding) {
+        proxy_batch_wake(p, b);
     }
     if (!b->outstanding && b->done) {
         g_queue_unlink(&p->left, &b->link);
@@ -145,8 +174,8 @@ static void batch_cancel(ThreadWait *wait)
 
     g_mutex_lock(&w->proxy->lock);
     w->batch->cancelled = true;
-    g_cond_signal(&w->batch->cond);
-    g_mutex_unlock(&w->proxy->lock);
+    proxy_batch_wake(w->proxy, w->batch);
+    proxy_unlock(w->proxy);
 }
 
 static bool batch_goes_on(const ProxyBatch *b, unsigned until)
@@ -161,8 +190,9 @@ static void batch_wait_locked(Proxy *p, ProxyBatch *b, unsigned until)
     proxy_arm(&p->main);
     while (batch_goes_on(b, until)) {
         if (p->reading) {
+            b->sleeper = p->next_sleeper++ % PROXY_SLEEPERS;
             b->asleep = true;
-            g_cond_wait_until(&b->cond, &p->lock, b->deadline);
+            g_cond_wait_until(&p->sleepers[b->sleeper], &p->lock, b->deadline);
             b->asleep = false;
             continue;
         }
@@ -173,9 +203,7 @@ static void batch_wait_locked(Proxy *p, ProxyBatch *b, unsigned until)
         p->reading = false;
     }
     g_queue_remove(&p->waiters, b);
-    if (p->waiters.length && !p->reading) {
-        g_cond_signal(&((ProxyBatch *)p->waiters.head->data)->cond);
-    }
+    proxy_wake_reader(p);
 }
 
 /* brief: what is not answered soon stays outstanding. */
@@ -197,7 +225,7 @@ static void batch_wait(Proxy *p, ProxyBatch *b, unsigned until, bool brief)
     b->cancelled = false;
     p->callers -= b->reply != NULL;
     proxy_arm(&p->main);
-    g_mutex_unlock(&p->lock);
+    proxy_unlock(p);
     thread_wait_end(&wait.wait);
     proxy_run_finished(p);
 }
@@ -213,13 +241,7 @@ static int batch_result(ProxyBatch *b)
 void proxy_batch_init(ProxyBatch *b)
 {
     memset(b, 0, sizeof(*b));
-    g_cond_init(&b->cond);
     b->link.data = b;
-}
-
-void proxy_batch_clear(ProxyBatch *b)
-{
-    g_cond_clear(&b->cond);
 }
 
 /* Many unanswered requests with fds would use up this process's, so the server is given time while it makes
@@ -280,7 +302,6 @@ int proxy_call(Proxy *p, const ProxyRequest *req, WireMessage *reply)
     b.command = req->command;
     batch_send(p, &b, req);
     error = proxy_batch_wait(p, &b);
-    proxy_batch_clear(&b);
     if (reply && !error) {
         *reply = m;
     } else {

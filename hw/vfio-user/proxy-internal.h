@@ -13,6 +13,8 @@
  * longer. */
 #define PROXY_SLICE_MS 10
 
+#define PROXY_SLEEPERS 32
+
 struct ProxyLink {
     Proxy *proxy;
     WireStream *stream; /* NULL: there is no such socket */
@@ -26,6 +28,7 @@ struct Proxy {
     ProxyCounters *counters;
     unsigned timeout_ms;
     bool send_queued, carries_fds;
+    unsigned receive_flags; /* WIRE_STREAM_NO_FDS once no fds are expected; atomic */
     WireCaps caps;
     ProxyLink main, twin;
     GMutex send_lock; /* sending and flushing; taken before `lock` */
@@ -39,6 +42,11 @@ struct Proxy {
     GQueue left;      /* batches nobody waits for */
     GQueue finished;  /* of those, what has ended and was not told yet */
     uint16_t next_id;
+    /* Where waiting threads sleep; several may share one.  They are woken after the lock is given up, or they would only
+     * wake to wait for it, and then their batches may be gone: so these are the proxy's. */
+    GCond sleepers[PROXY_SLEEPERS];
+    unsigned next_sleeper;
+    uint32_t wake; /* bit mask of `sleepers` that proxy_unlock() wakes */
     bool reading; /* a thread has the main socket's reading side */
     bool broken, closing, quit;
     char *reason;      /* why it is broken */
@@ -78,6 +86,12 @@ void proxy_arm(ProxyLink *link);
 void proxy_read_turn(Proxy *p, ProxyBatch *b);
 
 /* hw/vfio-user/proxy-batch.c */
+/* With the lock: the batch's thread shall look up, if it sleeps, after proxy_unlock(). */
+void proxy_batch_wake(Proxy *p, const ProxyBatch *b);
+/* One who waits shall read the socket, which nobody does now.  With the lock. */
+void proxy_wake_reader(Proxy *p);
+/* Gives up the lock and wakes who is due. */
+void proxy_unlock(Proxy *p);
 /* One request less is outstanding.  With the lock. */
 void proxy_batch_answered(Proxy *p, ProxyBatch *b, int error);
 /* Nobody waits for the rest any more; their ids stay taken until the replies come.  With the lock. */

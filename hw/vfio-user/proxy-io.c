@@ -42,7 +42,7 @@ void proxy_fail(Proxy *p, const char *fmt, ...)
     if (p->twin.stream) {
         wire_stream_shutdown(p->twin.stream);
     }
-    g_mutex_unlock(&p->lock);
+    proxy_unlock(p);
     TRACE(&vfio_user_trace[VFIO_USER_TRACE_LOST], "%s: %s", p->name, p->reason);
     if (tell) {
         p->client.lost(p->client.opaque, p->reason);
@@ -99,7 +99,7 @@ static void take_reply(Proxy *p, WireMessage *m)
         proxy_batch_answered(p, b, error);
         finished = p->finished.length;
     }
-    g_mutex_unlock(&p->lock);
+    proxy_unlock(p);
     if (finished) {
         proxy_run_finished(p);
     }
@@ -134,7 +134,8 @@ static bool read_one(ProxyLink *link, unsigned flags, bool *failed)
 {
     Proxy *p = link->proxy;
     WireMessage m;
-    int err = wire_stream_receive(link->stream, &m, flags);
+    int err =
+        wire_stream_receive(link->stream, &m, flags | __atomic_load_n(&p->receive_flags, __ATOMIC_RELAXED));
 
     *failed = false;
     switch (err) {
@@ -172,13 +173,13 @@ static bool batch_finished(Proxy *p, const ProxyBatch *b)
  * Reads the next message when it comes, but looks up after PROXY_SLICE_MS: a receive costs less than a poll()
  * and a receive, and its time-out less than poll()'s.
  */
-static bool read_waiting(Proxy *p, bool *failed)
+static bool read_waiting(Proxy *p, bool look, bool *failed)
 {
     struct pollfd fd = {wire_stream_fd(p->main.stream), POLLIN, 0};
     gint64 begin;
     bool read;
 
-    if (!p->window.max_ns) {
+    if (!look || !p->window.max_ns) {
         return read_one(&p->main, WIRE_STREAM_TIMED, failed);
     }
     begin = g_get_monotonic_time();
@@ -198,7 +199,7 @@ void proxy_read_turn(Proxy *p, ProxyBatch *b)
         return;
     }
     while (!failed && !batch_finished(p, b)) {
-        read_waiting(p, &failed);
+        read_waiting(p, b->reply, &failed);
     }
     /* A message that was read ahead shows in no poll(): it is taken before the socket is left. */
     while (!failed && wire_stream_has_message(p->main.stream) && read_one(&p->main, 0, &failed)) {
@@ -223,12 +224,10 @@ static void io_main(Proxy *p)
     g_mutex_lock(&p->lock);
     if (read) {
         p->reading = false;
-        if (p->waiters.length) {
-            g_cond_signal(&((ProxyBatch *)p->waiters.head->data)->cond);
-        }
+        proxy_wake_reader(p);
     }
     proxy_arm(&p->main);
-    g_mutex_unlock(&p->lock);
+    proxy_unlock(p);
 }
 
 static void io_twin(Proxy *p)

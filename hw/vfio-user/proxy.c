@@ -57,6 +57,9 @@ Proxy *proxy_new(const ProxyConfig *config, GError **error)
     p->epoll_fd = p->wake_fd = -1;
     g_mutex_init(&p->send_lock);
     g_mutex_init(&p->lock);
+    for (unsigned i = 0; i < PROXY_SLEEPERS; i++) {
+        g_cond_init(&p->sleepers[i]);
+    }
     wire_caps_init(&p->caps);
     socket_set_slices(fd);
     p->carries_fds = socket_carries_fds(fd);
@@ -89,6 +92,9 @@ void proxy_free(Proxy *p)
     g_hash_table_destroy(p->in_flight);
     g_mutex_clear(&p->send_lock);
     g_mutex_clear(&p->lock);
+    for (unsigned i = 0; i < PROXY_SLEEPERS; i++) {
+        g_cond_clear(&p->sleepers[i]);
+    }
     g_free(p->writes);
     g_free(p->reason);
     g_free(p->name);
@@ -104,4 +110,9 @@ bool proxy_broken(Proxy *p)
 const WireCaps *proxy_caps(const Proxy *p)
 {
     return &p->caps;
+}
+
+void proxy_set_started(Proxy *p)
+{
+    __atomic_store_n(&p->receive_flags, WIRE_STREAM_NO_FDS, __ATOMIC_RELAXED);
 }

@@ -61,7 +61,6 @@ typedef struct ProxyRequest {
 typedef struct ProxyBatch ProxyBatch;
 typedef void ProxyBatchFn(ProxyBatch *b, int error);
 struct ProxyBatch {
-    GCond cond;
     unsigned outstanding;
     int error;          /* first */
     gint64 patience_us; /* how long the server may take from one answer to the next */
@@ -69,6 +68,7 @@ struct ProxyBatch {
     WireMessage *reply; /* where the (only) reply goes, or NULL */
     uint16_t command;
     bool asleep, cancelled, late;
+    unsigned sleeper; /* where its thread is asleep */
     ProxyBatchFn *done; /* nobody waits: called at the end */
     GList link;
 };
@@ -85,6 +85,8 @@ bool proxy_broken(Proxy *p);
 /* What the server announced; max_msg_fds is 0 where the socket cannot carry fds. */
 const WireCaps *proxy_caps(const Proxy *p);
 
+/* No reply of the future brings fds the caller wants: receiving them costs something. */
+void proxy_set_started(Proxy *p);
 /* Sends and waits.  On 0 *reply (may be NULL) is the caller's. */
 int proxy_call(Proxy *p, const ProxyRequest *req, WireMessage *reply);
 
@@ -96,8 +98,6 @@ void proxy_reply(ProxyLink *link, const WireHeader *request, int error, const st
                  unsigned iov_count);
 
 void proxy_batch_init(ProxyBatch *b);
-/* Not while anything is outstanding. */
-void proxy_batch_clear(ProxyBatch *b);
 /* One request of the batch; its error counts for the batch.  May wait, briefly, when very many are
  * outstanding. */
 void proxy_batch_add(Proxy *p, ProxyBatch *b, const ProxyRequest *req);

@@ -47,7 +47,6 @@ void vfio_user_batch_free(VfioUserBatch *b)
 {
     VfioUserPci *dev = b->dev;
 
-    proxy_batch_clear(&b->batch);
     g_free(b);
     vfio_pci_leave(&dev->base);
 }

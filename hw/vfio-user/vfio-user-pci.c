@@ -160,6 +160,7 @@ static bool vfio_user_start(PciDevice *pci, GError **error)
         user_release(dev);
         return false;
     }
+    proxy_set_started(dev->proxy);
     dev->base.vdev.name = pci->dev.obj.id;
     __atomic_store_n(&dev->connected, true, __ATOMIC_SEQ_CST);
     return true;

@@ -19,12 +19,15 @@
 #define RAM_SIZE (64u << 20)
 #define BAR0(n)  (0xe0000000u + 0x100000u * (n))
 #define BAR4(n)  (0xe1000000u + 0x100000u * (n))
-#define ROUNDS   20000
+#define ROUNDS   2000
+#define REPEATS  20
+#define STORMS   5
 #define WRITES   20000
 #define SECTIONS 10000
 
 #define REQUEST_SIZE 32
 #define REPLY_SIZE   36
+#define POSTED_SIZE  36
 
 extern const PciModel vfio_user_pci_model;
 static const MachineModel bare_model = {
@@ -111,7 +114,7 @@ static void report(const char *name, double bare, double client)
     fflush(stdout);
 }
 
-/* Microseconds a round of fn(opaque, thread) in `threads` threads, each ROUNDS / threads times. */
+/* One round of what is measured, by thread number `thread`. */
 typedef void RoundFn(void *opaque, unsigned thread);
 
 typedef struct Runner {
@@ -130,6 +133,7 @@ static gpointer runner_thread(gpointer opaque)
     return NULL;
 }
 
+/* Microseconds a round, with ROUNDS of them shared out among the threads. */
 static double run(RoundFn *fn, void *opaque, unsigned threads)
 {
     Runner runners[DEVICES];
@@ -146,6 +150,21 @@ static double run(RoundFn *fn, void *opaque, unsigned threads)
     return (double)(g_get_monotonic_time() - begin) / ROUNDS;
 }
 
+/* Each in turn, REPEATS times; what a busy machine adds is not in the shortest. */
+static void compare(Bench *b, const char *name, RoundFn *bare, void *bare_opaque, RoundFn *client,
+                    void *client_opaque, unsigned threads)
+{
+    double best[2] = {G_MAXDOUBLE, G_MAXDOUBLE};
+    unsigned depth = loop_release(b->m->main_loop);
+
+    for (unsigned i = 0; i < REPEATS; i++) {
+        best[0] = MIN(best[0], run(bare, bare_opaque, threads));
+        best[1] = MIN(best[1], run(client, client_opaque, threads));
+    }
+    loop_reacquire(b->m->main_loop, depth);
+    report(name, best[0], best[1]);
+}
+
 /* --- bare sockets --- */
 
 typedef struct Pairs {
@@ -153,13 +172,20 @@ typedef struct Pairs {
     GThread *echoes[DEVICES];
 } Pairs;
 
+/* Answers every request of REQUEST_SIZE; posted writes are of another size, and come before one. */
 static gpointer echo_thread(gpointer opaque)
 {
     int fd = GPOINTER_TO_INT(opaque);
-    char buf[REPLY_SIZE] = {0};
+    char buf[REPLY_SIZE + REQUEST_SIZE + POSTED_SIZE] = {0};
+    ssize_t got, have = 0;
 
-    while (recv(fd, buf, REQUEST_SIZE, MSG_WAITALL) == REQUEST_SIZE &&
-           send(fd, buf, REPLY_SIZE, MSG_NOSIGNAL) == REPLY_SIZE) {
+    while ((got = recv(fd, buf, sizeof(buf), 0)) > 0) {
+        have += got;
+        have -= have >= POSTED_SIZE && have != REQUEST_SIZE ? POSTED_SIZE : 0;
+        if (have == REQUEST_SIZE) {
+            have = 0;
+            send(fd, buf, REPLY_SIZE, MSG_NOSIGNAL);
+        }
     }
     return NULL;
 }
@@ -182,7 +208,7 @@ static void pairs_stop(Pairs *p)
     }
 }
 
-static void bare_round(void *opaque, unsigned thread)
+static void bare_read(void *opaque, unsigned thread)
 {
     Pairs *p = opaque;
     char buf[REPLY_SIZE] = {0};
@@ -191,41 +217,48 @@ static void bare_round(void *opaque, unsigned thread)
     g_assert(recv(p->fds[thread][0], buf, REPLY_SIZE, MSG_WAITALL) == REPLY_SIZE);
 }
 
+static void bare_write_read(void *opaque, unsigned thread)
+{
+    Pairs *p = opaque;
+    char buf[POSTED_SIZE] = {0};
+
+    g_assert(send(p->fds[thread][0], buf, POSTED_SIZE, 0) == POSTED_SIZE);
+    bare_read(opaque, thread);
+}
+
 /* --- registers --- */
 
-static void read_one(void *opaque, unsigned thread)
+static void client_read(void *opaque, unsigned thread)
 {
     uint64_t val;
 
     as_load(((Bench *)opaque)->m->memory, BAR0(0) + 0x10, 4, &val, MEM_ATTRS_CPU);
 }
 
-static void read_own(void *opaque, unsigned thread)
+static void client_read_own(void *opaque, unsigned thread)
 {
     uint64_t val;
 
     as_load(((Bench *)opaque)->m->memory, BAR0(thread) + 0x10, 4, &val, MEM_ATTRS_CPU);
 }
 
-static void write_read(void *opaque, unsigned thread)
+static void client_write_read(void *opaque, unsigned thread)
 {
     as_store(((Bench *)opaque)->m->memory, BAR0(0) + 0x10, 4, 1, MEM_ATTRS_CPU);
-    read_one(opaque, thread);
+    client_read(opaque, thread);
 }
 
-static double unlocked(Bench *b, RoundFn *fn, unsigned threads)
+/* What is measured is the client, against a server that does as little as the bare one. */
+static void go_bare(Bench *b, unsigned n)
 {
-    unsigned depth = loop_release(b->m->main_loop);
-    double us = run(fn, b, threads);
-
-    loop_reacquire(b->m->main_loop, depth);
-    return us;
+    client_read_own(b, n); /* all before it is answered by then */
+    contract_server_go_bare(b->servers[n]);
+    client_read_own(b, n);
 }
 
 static void bench_registers(Bench *b, const char *poll_us, const char *suffix)
 {
     Pairs pairs;
-    double one, four;
     g_autofree char *names[] = {g_strconcat("read", suffix, NULL),
                                 g_strconcat("posted write and read", suffix, NULL),
                                 g_strconcat("read, 4 threads on one device", suffix, NULL),
@@ -233,15 +266,15 @@ static void bench_registers(Bench *b, const char *poll_us, const char *suffix)
 
     for (unsigned n = 0; n < DEVICES; n++) {
         contract_device_init(&b->devices[n]);
+        b->devices[n].twin = true;
         plug(b, n, poll_us);
+        go_bare(b, n);
     }
     pairs_start(&pairs);
-    one = run(bare_round, &pairs, 1);
-    report(names[0], one, unlocked(b, read_one, 1));
-    report(names[1], one, unlocked(b, write_read, 1));
-    four = run(bare_round, &pairs, DEVICES);
-    report(names[2], four, unlocked(b, read_one, DEVICES));
-    report(names[3], four, unlocked(b, read_own, DEVICES));
+    compare(b, names[0], bare_read, &pairs, client_read, b, 1);
+    compare(b, names[1], bare_write_read, &pairs, client_write_read, b, 1);
+    compare(b, names[2], bare_read, &pairs, client_read, b, DEVICES);
+    compare(b, names[3], bare_read, &pairs, client_read_own, b, DEVICES);
     pairs_stop(&pairs);
     for (unsigned n = 0; n < DEVICES; n++) {
         unplug(b, n);
@@ -292,32 +325,31 @@ static void bell_store(void *opaque, unsigned thread)
     eventfd_read(bell->back, &count);
 }
 
-static double bell_run(Bench *b, RoundFn *fn, int vector, int there)
+static void bell_compare(Bench *b, const char *name, RoundFn *client, int vector, int there)
 {
+    Bell bare = {b, eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC), -1};
     Bell bell = {b, there, eventfd(0, EFD_CLOEXEC), vector};
-    GThread *thread = g_thread_new("device", bell_thread, &bell);
-    unsigned depth;
-    double us;
+    GThread *threads[] = {g_thread_new("bare", bell_thread, &bare),
+                          g_thread_new("device", bell_thread, &bell)};
 
-    depth = loop_release(b->m->main_loop);
-    us = run(fn, &bell, 1);
-    loop_reacquire(b->m->main_loop, depth);
+    compare(b, name, bell_bare, &bare, client, &bell, 1);
+    eventfd_write(bare.there, BELL_QUIT);
     eventfd_write(there, BELL_QUIT);
-    g_thread_join(thread);
+    g_thread_join(threads[0]);
+    g_thread_join(threads[1]);
+    close(bare.there);
+    close(bare.back);
     close(bell.back);
-    return us;
 }
 
 static void bench_doorbell(Bench *b)
 {
     int there = eventfd(0, EFD_CLOEXEC);
-    double bare;
 
     contract_device_init(&b->devices[0]);
     b->devices[0].doorbell = there;
     plug(b, 0, "20");
-    bare = bell_run(b, bell_bare, -1, there);
-    report("doorbell", bare, bell_run(b, bell_store, -1, there));
+    bell_compare(b, "doorbell", bell_store, -1, there);
     unplug(b, 0);
     close(there);
 }
@@ -337,16 +369,14 @@ static void bench_interrupt(Bench *b)
 {
     int there = eventfd(0, EFD_CLOEXEC);
     uint32_t unmasked = 0;
-    double bare;
 
     contract_device_init(&b->devices[0]);
     plug(b, 0, "20");
     as_write(b->m->memory, BAR4(0) + 12, &unmasked, 4, MEM_ATTRS_CPU);
     pci_config_write(b->pci[0], 0x42, PCI_MSIX_FLAGS_ENABLE, 2);
     pci_config_read(b->pci[0], PCI_STATUS, 2);
-    bare = bell_run(b, bell_bare, -1, there);
     b->cpu = loop_waiter_new(b->m->main_loop, 0);
-    report("interrupt", bare, bell_run(b, bell_interrupt, 0, there));
+    bell_compare(b, "interrupt", bell_interrupt, 0, there);
     loop_waiter_free(b->cpu);
     unplug(b, 0);
     close(there);
@@ -397,14 +427,11 @@ static double storm_bare(void)
     return (double)begin;
 }
 
-static void bench_storm(Bench *b)
+static double storm_client(Bench *b, MemRegion **pieces)
 {
-    MemRegion **pieces = g_new(MemRegion *, SECTIONS);
     g_autoptr(GError) error = NULL;
     gint64 begin;
 
-    contract_device_init(&b->devices[0]);
-    plug(b, 0, "20");
     mem_begin(b->m->topo);
     for (unsigned i = 0; i < SECTIONS; i++) {
         pieces[i] = mem_region_new_alias(b->m->topo, "piece", b->ram_region, i * 0x1000, 0x1000);
@@ -414,34 +441,90 @@ static void bench_storm(Bench *b)
     mem_commit(b->m->topo, &error);
     begin = g_get_monotonic_time() - begin;
     g_assert_no_error(error);
-    g_assert(b->devices[0].map_count == SECTIONS);
-    report("remap of 10000 sections", storm_bare(), (double)begin);
     mem_begin(b->m->topo);
     for (unsigned i = 0; i < SECTIONS; i++) {
         mem_region_del(b->m->system_memory, pieces[i]);
         mem_region_unref(pieces[i]);
     }
     mem_commit(b->m->topo, NULL);
-    unplug(b, 0);
-    g_free(pieces);
+    return (double)begin;
 }
 
-/* --- bandwidth of posted writes: time of each, up to the read that says all are done --- */
+static void bench_storm(Bench *b)
+{
+    g_autofree MemRegion **pieces = g_new(MemRegion *, SECTIONS);
+    double best[2] = {G_MAXDOUBLE, G_MAXDOUBLE};
 
-static double posted(Bench *b, bool multi)
+    contract_device_init(&b->devices[0]);
+    b->devices[0].twin = true;
+    plug(b, 0, "20");
+    go_bare(b, 0);
+    for (unsigned i = 0; i < STORMS; i++) {
+        best[0] = MIN(best[0], storm_bare());
+        best[1] = MIN(best[1], storm_client(b, pieces));
+    }
+    report("remap of 10000 sections", best[0], best[1]);
+    unplug(b, 0);
+}
+
+/* --- bandwidth of posted writes, up to the read that says all are done --- */
+
+static void bare_posted(void *opaque, unsigned thread)
+{
+    Pairs *p = opaque;
+    char buf[POSTED_SIZE] = {0};
+
+    for (unsigned i = 0; i < WRITES; i++) {
+        g_assert(send(p->fds[thread][0], buf, POSTED_SIZE, 0) == POSTED_SIZE);
+    }
+    shutdown(p->fds[thread][0], SHUT_WR);
+    g_assert(recv(p->fds[thread][0], buf, 1, 0) == 1);
+}
+
+static gpointer sink_thread(gpointer opaque)
+{
+    int fd = GPOINTER_TO_INT(opaque);
+    char buf[16384];
+
+    while (recv(fd, buf, sizeof(buf), 0) > 0) {
+    }
+    send(fd, buf, 1, MSG_NOSIGNAL);
+    return NULL;
+}
+
+static double posted_bare(void)
+{
+    Pairs p;
+    GThread *sink;
+    gint64 begin;
+
+    g_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p.fds[0]));
+    sink = g_thread_new("sink", sink_thread, GINT_TO_POINTER(p.fds[0][1]));
+    begin = g_get_monotonic_time();
+    bare_posted(&p, 0);
+    begin = g_get_monotonic_time() - begin;
+    g_thread_join(sink);
+    close(p.fds[0][0]);
+    close(p.fds[0][1]);
+    return (double)begin / WRITES;
+}
+
+static double posted_client(Bench *b, bool multi)
 {
     gint64 begin;
     unsigned depth;
 
     contract_device_init(&b->devices[0]);
     b->devices[0].write_multiple = multi;
+    b->devices[0].twin = true;
     plug(b, 0, "20");
+    go_bare(b, 0);
     depth = loop_release(b->m->main_loop);
     begin = g_get_monotonic_time();
     for (unsigned i = 0; i < WRITES; i++) {
         as_store(b->m->memory, BAR0(0) + 8 * (i % 64), 4, i, MEM_ATTRS_CPU);
     }
-    read_one(b, 0);
+    client_read(b, 0);
     begin = g_get_monotonic_time() - begin;
     loop_reacquire(b->m->main_loop, depth);
     unplug(b, 0);
@@ -450,22 +533,44 @@ static double posted(Bench *b, bool multi)
 
 static void bench_posted(Bench *b)
 {
-    double alone = posted(b, false);
+    double best[3] = {G_MAXDOUBLE, G_MAXDOUBLE, G_MAXDOUBLE};
 
-    report("posted write, gathered against not", alone, posted(b, true));
+    for (unsigned i = 0; i < STORMS; i++) {
+        best[0] = MIN(best[0], posted_bare());
+        best[1] = MIN(best[1], posted_client(b, false));
+        best[2] = MIN(best[2], posted_client(b, true));
+    }
+    report("posted write, each a message", best[0], best[1]);
+    report("posted write, gathered", best[0], best[2]);
 }
 
-int main(void)
+static void bench_plain(Bench *b)
+{
+    bench_registers(b, "0", "");
+}
+
+static void bench_polling(Bench *b)
+{
+    bench_registers(b, "50", ", polling");
+}
+
+static const struct {
+    const char *name;
+    void (*run)(Bench *b);
+} benches[] = {{"registers", bench_plain},     {"polling", bench_polling}, {"doorbell", bench_doorbell},
+               {"interrupt", bench_interrupt}, {"storm", bench_storm},     {"posted", bench_posted}};
+
+/* The names of those to run; none: all. */
+int main(int argc, char **argv)
 {
     Bench b = {0};
 
     machine_up(&b);
-    bench_registers(&b, "0", "");
-    bench_registers(&b, "50", ", polling");
-    bench_doorbell(&b);
-    bench_interrupt(&b);
-    bench_storm(&b);
-    bench_posted(&b);
+    for (unsigned i = 0; i < G_N_ELEMENTS(benches); i++) {
+        if (argc < 2 || g_strv_contains((const char *const *)argv + 1, benches[i].name)) {
+            benches[i].run(&b);
+        }
+    }
     machine_down(&b);
     return 0;
 }

@@ -26,6 +26,7 @@ typedef struct ContractDevice {
     uint64_t maps[CONTRACT_MAX_MAPS][2]; /* address, size */
     uint64_t refused_map;                /* a map that holds this address fails with ENOSPC */
     bool write_multiple;                 /* over a socket: takes REGION_WRITE_MULTI */
+    bool twin;                           /* over a socket: offers a twin socket, and never uses it */
     int doorbell;                        /* over a socket: eventfd for BAR 0, borrowed; -1: none */
     unsigned hold_maps;                  /* over a socket: no map is answered before that many came */
     uint8_t order[256];                  /* low bytes of writes to BAR 0 offset 0x20 */
@@ -51,6 +52,9 @@ void contract_set_intx(ContractDevice *d, bool level);
 /* contract-server.c: serves the device on a UNIX socket to one client at a time, in a thread. */
 typedef struct ContractServer ContractServer;
 ContractServer *contract_server_new(ContractDevice *d, const char *path);
+/* From the next message on reads of 4 bytes, writes and maps are answered, with hardly more than the system calls, and nothing
+ * else may come: for benchmarks of the client. */
+void contract_server_go_bare(ContractServer *s);
 /* Breaks the connection. */
 void contract_server_hang_up(ContractServer *s);
 void contract_server_free(ContractServer *s);

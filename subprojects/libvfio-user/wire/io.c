@@ -224,6 +224,7 @@ static int stream_recv(WireStream *s, void *buf, size_t size, unsigned flags, si
         char bytes[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
     } control;
     struct iovec iov = { buf, size };
+    int how = flags & (WIRE_STREAM_WAIT | WIRE_STREAM_TIMED) ? 0 : MSG_DONTWAIT;
     ssize_t n;
 
     *got = 0;
@@ -238,8 +239,11 @@ static int stream_recv(WireStream *s, void *buf, size_t size, unsigned flags, si
         if (s->is_pair) {
             n = pair_read(s, buf, size, flags);
             msg.msg_controllen = 0;
+        } else if (flags & WIRE_STREAM_NO_FDS) {
+            n = recv(s->fd, buf, size, how);
+            msg.msg_controllen = 0;
         } else {
-            n = recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | (flags & (WIRE_STREAM_WAIT | WIRE_STREAM_TIMED) ? 0 : MSG_DONTWAIT));
+            n = recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | how);
         }
         if (n > 0) {
             *got = (size_t)n;

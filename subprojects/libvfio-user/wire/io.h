@@ -43,6 +43,7 @@ void wire_message_clear(WireMessage *m);
 
 #define WIRE_STREAM_WAIT 1u     /* wire_stream_receive(), _send(), _flush(): block */
 #define WIRE_STREAM_TIMED 4u    /* wire_stream_receive(): block for as long as the socket's SO_RCVTIMEO allows */
+#define WIRE_STREAM_NO_FDS 8u   /* wire_stream_receive(): cheaper; fds that come with a message are dropped */
 #define WIRE_STREAM_QUEUE 2u    /* wire_stream_send(): leave it to the next wire_stream_flush() */
 
 /* Takes over fd.  max_message: largest message to accept, header included.  NULL: no memory (fd is still the caller's). */
