@@ -737,7 +737,7 @@ Cmdline *cmdline_new(void)
     c->accels = g_string_new(NULL);
     c->boot = (BootConfig){.splash_ms = -1, .reboot_ms = -1};
     c->data_dirs = g_ptr_array_new_with_free_func(g_free);
-    c->accel_config = (AccelConfig){.jit = true};
+    c->accel_config = (AccelConfig){.jit = true, .irqchip = ACCEL_IRQCHIP_ON};
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
         *lists[i] = g_ptr_array_new_with_free_func(cmdline_item_free);
     }

@@ -108,6 +108,7 @@ static bool kvm_start_ring(KvmAccel *kvm, GError **error)
 
 static void kvm_close(KvmAccel *kvm)
 {
+    kvm_irqchip_stop(kvm);
     if (kvm->msrs) {
         g_array_free(g_steal_pointer(&kvm->msrs), TRUE);
     }
@@ -126,12 +127,8 @@ static bool kvm_start(Accel *accel, GError **error)
     KvmAccel *kvm = (KvmAccel *)accel;
     int khz;
 
-    if (accel->config.irqchip != ACCEL_IRQCHIP_OFF) {
-        error_set(error, "kernel-irqchip=on|split is not there yet; take kernel-irqchip=off");
-        return false;
-    }
     kvm->fd = kvm->vm = -1;
-    if (!kvm_open(kvm, error) || !kvm_create_vm(kvm, error) || !kvm_start_ring(kvm, error) ||
+    if (!kvm_open(kvm, error) || !kvm_create_vm(kvm, error) || !kvm_irqchip_start(kvm, error) || !kvm_start_ring(kvm, error) ||
         !kvm_cpuid_load(kvm, error) || !kvm_msr_load_list(kvm, error) || !kvm_memory_start(kvm, error)) {
         kvm_close(kvm);
         return false;
@@ -204,4 +201,5 @@ const AccelOps accel_kvm_ops = {
     .insn_count = kvm_insn_count,
     .set_a20 = kvm_set_a20,
     .log_writes = kvm_log_writes,
+    .irqchip = &kvm_irqchip_ops,
 };

@@ -6,6 +6,7 @@
 #include <linux/kvm.h>
 
 #include "../vcpu-thread.h"
+#include "accel/irqchip.h"
 
 #define KVM_PAGE_SIZE 4096u
 #define KVM_MSR_LIMIT 512u /* that one KVM_GET_MSRS may ask for */
@@ -16,6 +17,8 @@ typedef struct KvmSlot {
     uint64_t region_offset, addr, size;
     bool readonly;
 } KvmSlot;
+
+typedef struct KvmRoutes KvmRoutes;
 
 typedef struct KvmAccel {
     Accel accel;
@@ -39,6 +42,8 @@ typedef struct KvmAccel {
     pthread_cond_t gate_cond;
     atomic_bool gate_closed;
     unsigned ioeventfds; /* the kernel signals */
+    bool wide_ids;       /* destinations of messages have 32 bits */
+    KvmRoutes *routes;   /* of the kernel's interrupt controllers; NULL: it has none */
 } KvmAccel;
 
 typedef struct KvmVcpu {
@@ -89,6 +94,12 @@ void kvm_ring_collect(KvmVcpu *v);
 void kvm_gate_enter(KvmVcpu *v);
 void kvm_gate_leave(KvmVcpu *v);
 
+/* --- kvm-irqchip.c --- */
+extern const AccelIrqchipOps kvm_irqchip_ops;
+/* Makes what kernel-irqchip asks for; before any vCPU. */
+bool kvm_irqchip_start(KvmAccel *kvm, GError **error);
+void kvm_irqchip_stop(KvmAccel *kvm);
+
 /* --- kvm-cpuid.c --- */
 bool kvm_cpuid_load(KvmAccel *kvm, GError **error);
 /* Gives the vCPU its model's CPUID; the first vCPU says what the host does not have. */
@@ -110,6 +121,7 @@ bool kvm_set_state(Vcpu *vcpu, const X86CpuState *state);
 /* Power-on reset, or INIT.  An AP waits for SIPI after either. */
 void kvm_state_reset(KvmVcpu *v, bool init);
 void kvm_state_sipi(KvmVcpu *v, uint8_t vector);
+bool kvm_state_set_apic_base(KvmVcpu *v, uint64_t base);
 char *kvm_dump(Vcpu *vcpu);
 
 /* --- kvm-vcpu.c --- */

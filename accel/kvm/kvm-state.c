@@ -125,6 +125,20 @@ static bool sregs_set(const KvmVcpu *v, const X86CpuState *state)
     return !sregs_write(v, &s);
 }
 
+bool kvm_state_set_apic_base(KvmVcpu *v, uint64_t base)
+{
+    struct kvm_sregs2 s;
+
+    if (sregs_read(v, &s)) {
+        return false;
+    }
+    if (s.apic_base == base) {
+        return true;
+    }
+    s.apic_base = base;
+    return !sregs_write(v, &s);
+}
+
 /* --- general registers --- */
 
 static bool regs_get(const KvmVcpu *v, X86CpuState *state)

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "accel/irqchip.h"
 #include "acpi-build.h"
 #include "hw/acpi/ich9-pm.h"
 #include "hw/char/serial.h"
@@ -298,6 +299,7 @@ static bool pc_build_interrupts(PcMachine *pc, GError **error)
     pc->pic_output = irq_new_array(pc_pic_output, pc, 1);
     pc->isa_irqs = irq_new_array(pc_isa_irq, pc, ISA_IRQ_COUNT);
     pc->hpet_irqs = irq_new_array(pc_hpet_irq, pc, PC_GSI_COUNT);
+    pc->apic_bus.accel = accel_with_lapic(m);
     pc->apic_region = apic_bus_new_region(&pc->apic_bus, m);
     mem_region_add(m->system_memory, APIC_DEFAULT_BASE, pc->apic_region);
     pc->isa = isa_bus_new(m, m->system_io, error);
@@ -741,7 +743,7 @@ bool pc_iommu_find_board(Machine *m, PcIommu *iommu, GError **error)
         return false;
     }
     iommu->apic_bus = &pc->apic_bus;
-    iommu->can_remap = !m->accel || strcmp(m->accel->ops->name, "kvm");
+    iommu->can_remap = !accel_with_ioapic(m);
     return true;
 }
 

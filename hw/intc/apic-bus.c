@@ -7,6 +7,7 @@
  */
 #include <inttypes.h>
 
+#include "accel/irqchip.h"
 #include "apic-internal.h"
 
 enum { ICR_DEST_FIELD, ICR_DEST_SELF, ICR_DEST_ALL, ICR_DEST_OTHERS };
@@ -30,8 +31,35 @@ static Apic *apic_bus_arbitrate(ApicBus *bus, const ApicMessage *msg)
     return best;
 }
 
+/* A message as the write that carries it (SDM volume 3, 11.11). */
+static void apic_bus_encode(const ApicMessage *msg, uint64_t *address, uint32_t *data)
+{
+    *address = APIC_DEFAULT_BASE | (uint64_t)(msg->dest & 0xff) << 12 | (msg->logical ? 4 : 0) |
+               (msg->x2apic ? (uint64_t)(msg->dest & 0xffffff00) << 32 : 0);
+    *data = msg->vector | (uint32_t)msg->mode << 8 | (msg->level ? APIC_ICR_LEVEL | APIC_ICR_ASSERT : 0);
+}
+
+void apic_bus_set_pin(ApicBus *bus, unsigned pin, const ApicMessage *msg)
+{
+    uint64_t address;
+    uint32_t data;
+
+    if (msg->level && bus->accel && bus->accel->irqchip == ACCEL_IRQCHIP_SPLIT) {
+        apic_bus_encode(msg, &address, &data);
+        bus->accel->ops->irqchip->set_ioapic_message(bus->accel, pin, address, data);
+    }
+}
+
 void apic_bus_send(ApicBus *bus, const ApicMessage *msg)
 {
+    if (bus->accel) {
+        uint64_t address;
+        uint32_t data;
+
+        apic_bus_encode(msg, &address, &data);
+        bus->accel->ops->irqchip->send_msi(bus->accel, address, data);
+        return;
+    }
     if (msg->mode == APIC_LOWEST) {
         Apic *apic = apic_bus_arbitrate(bus, msg);
         if (apic) {
@@ -48,6 +76,10 @@ void apic_bus_send(ApicBus *bus, const ApicMessage *msg)
 
 void apic_bus_msi(ApicBus *bus, uint64_t address, uint32_t data)
 {
+    if (bus->accel) {
+        bus->accel->ops->irqchip->send_msi(bus->accel, address, data);
+        return;
+    }
     const ApicMessage msg = {
         .dest = (address >> 12) & 0xff,
         .logical = address & 4,
@@ -101,7 +133,7 @@ void apic_write_icr(Apic *s, uint32_t hi, uint32_t lo, bool x2apic)
 /* The APIC a CPU's access to the register page reaches; NULL: the access is a message or goes nowhere. */
 static Apic *apic_bus_accessor(ApicBus *bus, HwAddr addr, MemAttrs attrs)
 {
-    if (!attrs.unspecified || addr >= 0x1000 || attrs.requester_id >= bus->count) {
+    if (!attrs.unspecified || addr >= 0x1000 || attrs.requester_id >= bus->count || bus->accel) {
         return NULL;
     }
     Apic *s = bus->apics[attrs.requester_id];

@@ -376,7 +376,11 @@ void apic_set_extint(Apic *s, int level)
 {
     g_mutex_lock(&s->lock);
     s->extint_line = level;
-    apic_update(s);
+    if (s->bus->accel) {
+        apic_signal(s, X86_IRQ_HARD, level);
+    } else {
+        apic_update(s);
+    }
     g_mutex_unlock(&s->lock);
 }
 
@@ -388,6 +392,7 @@ void apic_setup_virtual_wire(Apic *s)
     s->lvt[APIC_LVT_LINT1] = APIC_NMI << APIC_LVT_MODE_SHIFT;
     apic_update(s);
     g_mutex_unlock(&s->lock);
+    apic_accel_put(s);
 }
 
 /* --- what the CPU asks; on its thread --- */
@@ -396,13 +401,16 @@ static int apic_cpu_intr_ack(void *opaque)
 {
     Apic *s = opaque;
     g_mutex_lock(&s->lock);
-    int vector = apic_deliverable(s);
-    bool extint = vector < 0 && apic_extint(s);
+    /* An accelerator's local APIC delivers its own; it asks for the 8259's only. */
+    int vector = s->bus->accel ? -1 : apic_deliverable(s);
+    bool extint = s->bus->accel ? s->extint_line : vector < 0 && apic_extint(s);
     if (vector >= 0) {
         bitmap_assign(s->irr, (unsigned)vector, false);
         bitmap_assign(s->isr, (unsigned)vector, true);
     }
-    apic_update(s);
+    if (!s->bus->accel) {
+        apic_update(s);
+    }
     g_mutex_unlock(&s->lock);
     return extint && s->bus->ops->extint_ack ? s->bus->ops->extint_ack(s->bus->opaque) : vector;
 }
@@ -512,7 +520,16 @@ static void apic_cpu_set_tsc_deadline(void *opaque, uint64_t tsc)
     g_mutex_unlock(&s->lock);
 }
 
+static void apic_cpu_eoi(void *opaque, uint8_t vector)
+{
+    Apic *s = opaque;
+    if (s->bus->ops->eoi) {
+        s->bus->ops->eoi(s->bus->opaque, vector);
+    }
+}
+
 const VcpuApicOps apic_vcpu_ops = {
+    .eoi = apic_cpu_eoi,
     .intr_ack = apic_cpu_intr_ack,
     .get_cr8 = apic_cpu_get_cr8,
     .set_cr8 = apic_cpu_set_cr8,
@@ -542,6 +559,7 @@ static void apic_reset(Device *dev)
     s->id = s->index;
     apic_reset_registers(s);
     g_mutex_unlock(&s->lock);
+    apic_accel_put(s);
 }
 
 static void apic_stop(Device *dev)
@@ -554,6 +572,11 @@ static void apic_stop(Device *dev)
 static bool apic_post_load(void *instance, uint32_t version, GError **error)
 {
     Apic *s = instance;
+    if (s->bus->accel) {
+        apic_accel_put(s);
+        apic_signal(s, X86_IRQ_HARD, s->extint_line);
+        return true;
+    }
     if (s->timer_next >= 0) {
         timer_set(s->timer, s->timer_next);
     } else {
@@ -576,8 +599,13 @@ static const StateField apic_fields[] = {
     STATE_FIELD_UINT(Apic, tsc_deadline),  STATE_FIELD_BOOL(Apic, extint_line),
     STATE_FIELD_BOOL(Apic, intr_out),      STATE_END,
 };
+static void apic_pre_save(void *instance)
+{
+    apic_accel_fetch(instance);
+}
+
 static const StateTable apic_state = {
-    .name = "apic", .version = 1, .fields = apic_fields, .post_load = apic_post_load};
+    .name = "apic", .version = 1, .fields = apic_fields, .pre_save = apic_pre_save, .post_load = apic_post_load};
 
 const DeviceModel apic_model = {
     .model = {.name = "apic",

@@ -6,6 +6,8 @@
  */
 #include "hw/intc/i8259.h"
 
+#include "accel/irqchip.h"
+
 #define PIC_CASCADE_INPUT 2
 
 #define ICW1_SELECT 0x10
@@ -64,6 +66,9 @@ static int pic_request(const PicChip *c, bool master)
 
 static void pic_update(PicPair *p)
 {
+    if (accel_with_ioapic(p->dev.obj.machine)) {
+        return; /* its own one interrupts */
+    }
     PicChip *master = &p->chip[0];
     uint8_t cascade = 1u << PIC_CASCADE_INPUT;
     if (pic_request(&p->chip[1], false) >= 0) {
@@ -88,8 +93,12 @@ static void pic_set_line(PicChip *c, unsigned n, int level)
 
 void i8259_set_irq(PicPair *pic, unsigned irq, int level)
 {
+    Accel *accel = accel_with_ioapic(pic->dev.obj.machine);
     if (irq >= 16 || irq == PIC_CASCADE_INPUT) {
         return;
+    }
+    if (accel) {
+        accel->ops->irqchip->set_pic_input(accel, irq, level);
     }
     pic_set_line(&pic->chip[irq >> 3], irq & 7, level);
     pic_update(pic);
@@ -302,6 +311,72 @@ static const struct {
     uint16_t port;
 } pic_ports[3] = {{"pic-master", 0x20}, {"pic-slave", 0xa0}, {"elcr", 0x4d0}};
 
+/* --- an accelerator's pair: the fields are a copy of its registers --- */
+
+static void pic_fetch(PicPair *p)
+{
+    Accel *accel = accel_with_ioapic(p->dev.obj.machine);
+    for (unsigned i = 0; accel && i < 2; i++) {
+        PicChip *c = &p->chip[i];
+        AccelPic image;
+        if (!accel->ops->irqchip->get_pic(accel, i, &image)) {
+            return;
+        }
+        c->irr = image.irr;
+        c->isr = image.isr;
+        c->imr = image.imr;
+        c->elcr = image.elcr;
+        c->icw2 = image.icw2;
+        c->lowest = image.lowest;
+        c->init_step = image.init_step;
+        c->icw4_needed = image.icw4_needed;
+        c->auto_eoi = image.auto_eoi;
+        c->rotate_auto_eoi = image.rotate_auto_eoi;
+        c->special_nested = image.special_nested;
+        c->special_mask = image.special_mask;
+        c->read_isr = image.read_isr;
+        c->poll = image.poll;
+    }
+}
+
+static void pic_put(PicPair *p)
+{
+    Accel *accel = accel_with_ioapic(p->dev.obj.machine);
+    for (unsigned i = 0; accel && i < 2; i++) {
+        const PicChip *c = &p->chip[i];
+        const AccelPic image = {.irr = c->irr,
+                                .isr = c->isr,
+                                .imr = c->imr,
+                                .lines = c->lines,
+                                .elcr = c->elcr,
+                                .elcr_mask = c->elcr_mask,
+                                .icw2 = c->icw2,
+                                .lowest = c->lowest,
+                                .init_step = c->init_step,
+                                .icw4_needed = c->icw4_needed,
+                                .auto_eoi = c->auto_eoi,
+                                .rotate_auto_eoi = c->rotate_auto_eoi,
+                                .special_nested = c->special_nested,
+                                .special_mask = c->special_mask,
+                                .read_isr = c->read_isr,
+                                .poll = c->poll};
+        if (!accel->ops->irqchip->set_pic(accel, i, &image)) {
+            g_printerr("i8259: the accelerator does not take its registers\n");
+        }
+    }
+}
+
+static void pic_pre_save(void *instance)
+{
+    pic_fetch(instance);
+}
+
+static bool pic_post_load(void *instance, uint32_t version, GError **error)
+{
+    pic_put(instance);
+    return true;
+}
+
 static void pic_reset(Device *dev)
 {
     static const uint8_t elcr_mask[2] = {0xf8,
@@ -311,13 +386,14 @@ static void pic_reset(Device *dev)
         uint8_t lines = p->chip[i].lines;
         p->chip[i] = (PicChip){.lowest = 7, .imr = 0xff, .elcr_mask = elcr_mask[i], .lines = lines};
     }
+    pic_put(p);
     pic_update(p);
 }
 
 static bool pic_start(Device *dev, GError **error)
 {
     PicPair *p = (PicPair *)dev;
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; !accel_with_ioapic(dev->obj.machine) && i < 3; i++) {
         p->regions[i] =
             mem_region_new_io(dev->obj.machine->topo, pic_ports[i].name, 2, &pic_ops[i], p, dev->home);
         mem_region_add(p->io, pic_ports[i].port, p->regions[i]);
@@ -330,7 +406,7 @@ static bool pic_start(Device *dev, GError **error)
 static void pic_stop(Device *dev)
 {
     PicPair *p = (PicPair *)dev;
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 3 && p->regions[i]; i++) {
         mem_region_del(p->io, p->regions[i]);
         mem_region_retire(p->regions[i]);
         mem_region_unref(p->regions[i]);
@@ -373,7 +449,8 @@ static const StateTable pic_chip_state = {
     .name = "i8259-chip", .version = 1, .fields = pic_chip_fields, .post_load = pic_chip_post_load};
 
 static const StateField pic_fields[] = {STATE_FIELD_STRUCTS(PicPair, chip, &pic_chip_state), STATE_END};
-static const StateTable pic_state = {.name = "i8259", .version = 1, .fields = pic_fields};
+static const StateTable pic_state = {
+    .name = "i8259", .version = 1, .fields = pic_fields, .pre_save = pic_pre_save, .post_load = pic_post_load};
 
 const DeviceModel i8259_model = {
     .model = {.name = "isa-i8259",

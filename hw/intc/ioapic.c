@@ -5,6 +5,7 @@
  */
 #include <inttypes.h>
 
+#include "accel/irqchip.h"
 #include "hw/intc/ioapic.h"
 
 /* Memory-mapped registers. */
@@ -29,17 +30,25 @@
 #define RTE_WRITABLE   0xffff00000001afffull /* with the extended destination id, an IOMMU's format and index */
 #define RTE_DEST(e)    ((uint32_t)((e) >> 56))
 
-static void ioapic_send(IoApic *s, unsigned pin)
+/* False: an IOMMU holds it back. */
+static bool ioapic_message(const IoApic *s, unsigned pin, ApicMessage *msg)
 {
     uint64_t entry = s->ioredtbl[pin];
-    ApicMessage msg = {
+    *msg = (ApicMessage){
         .dest = RTE_DEST(entry),
         .logical = entry & RTE_DESTMOD,
         .level = entry & RTE_LEVEL,
         .mode = (ApicDelivery)RTE_DELMOD(entry),
         .vector = (uint8_t)(entry & RTE_VECTOR),
     };
-    if (!s->remap || s->remap(s->remap_opaque, entry, &msg)) {
+    return !s->remap || s->remap(s->remap_opaque, entry, msg);
+}
+
+static void ioapic_send(IoApic *s, unsigned pin)
+{
+    ApicMessage msg;
+    if (ioapic_message(s, pin, &msg)) {
+        apic_bus_set_pin(s->bus, pin, &msg);
         apic_bus_send(s->bus, &msg);
     }
 }
@@ -60,6 +69,11 @@ void ioapic_set_irq(IoApic *s, unsigned pin, int level)
         return;
     }
     uint32_t bit = 1u << pin;
+    if (accel_with_ioapic(s->dev.obj.machine)) {
+        s->levels = level ? s->levels | bit : s->levels & ~bit;
+        s->bus->accel->ops->irqchip->set_ioapic_input(s->bus->accel, pin, level);
+        return;
+    }
     bool rising = level && !(s->levels & bit);
     s->levels = level ? s->levels | bit : s->levels & ~bit;
     if (s->ioredtbl[pin] & RTE_LEVEL) {
@@ -156,6 +170,54 @@ static MemResult ioapic_write(void *opaque, HwAddr addr, unsigned size, uint64_t
 
 static const MemOps ioapic_ops = {.read = ioapic_read, .write = ioapic_write, .min_size = 4, .max_size = 4};
 
+/* --- an accelerator's IO-APIC: the fields are a copy of its registers --- */
+
+static void ioapic_fetch(IoApic *s)
+{
+    AccelIoApic image;
+    if (!accel_with_ioapic(s->dev.obj.machine) || !s->bus->accel->ops->irqchip->get_ioapic(s->bus->accel, &image)) {
+        return;
+    }
+    s->ioregsel = (uint8_t)image.ioregsel;
+    s->ioapicid = image.id << 24;
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        s->ioredtbl[i] = image.ioredtbl[i];
+    }
+}
+
+static void ioapic_put(IoApic *s)
+{
+    AccelIoApic image = {.ioregsel = s->ioregsel, .id = s->ioapicid >> 24};
+    if (!accel_with_ioapic(s->dev.obj.machine)) {
+        return;
+    }
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        image.ioredtbl[i] = s->ioredtbl[i];
+        image.levels |= s->ioredtbl[i] & RTE_LEVEL ? s->levels & 1u << i : 0;
+    }
+    if (!s->bus->accel->ops->irqchip->set_ioapic(s->bus->accel, &image)) {
+        g_printerr("ioapic: the accelerator does not take its registers\n");
+    }
+}
+
+static void ioapic_pre_save(void *instance)
+{
+    ioapic_fetch(instance);
+}
+
+static bool ioapic_post_load(void *instance, uint32_t version, GError **error)
+{
+    IoApic *s = instance;
+    ioapic_put(s);
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        ApicMessage msg;
+        if ((s->ioredtbl[i] & RTE_REMOTE_IRR) && ioapic_message(s, i, &msg)) {
+            apic_bus_set_pin(s->bus, i, &msg); /* its completion is awaited */
+        }
+    }
+    return true;
+}
+
 static void ioapic_reset(Device *dev)
 {
     IoApic *s = (IoApic *)dev;
@@ -164,13 +226,16 @@ static void ioapic_reset(Device *dev)
     for (unsigned i = 0; i < IOAPIC_PINS; i++) {
         s->ioredtbl[i] = RTE_MASKED;
     }
+    ioapic_put(s);
 }
 
 static bool ioapic_start(Device *dev, GError **error)
 {
     IoApic *s = (IoApic *)dev;
-    s->region = mem_region_new_io(dev->obj.machine->topo, "ioapic", 0x1000, &ioapic_ops, s, dev->home);
-    mem_region_add(s->memory, IOAPIC_BASE, s->region);
+    if (!accel_with_ioapic(dev->obj.machine)) {
+        s->region = mem_region_new_io(dev->obj.machine->topo, "ioapic", 0x1000, &ioapic_ops, s, dev->home);
+        mem_region_add(s->memory, IOAPIC_BASE, s->region);
+    }
     s->inputs = irq_new_array(ioapic_input, s, IOAPIC_PINS);
     device_add_irq_inputs(dev, NULL, s->inputs, IOAPIC_PINS);
     return true;
@@ -179,9 +244,11 @@ static bool ioapic_start(Device *dev, GError **error)
 static void ioapic_stop(Device *dev)
 {
     IoApic *s = (IoApic *)dev;
-    mem_region_del(s->memory, s->region);
-    mem_region_retire(s->region);
-    mem_region_unref(s->region);
+    if (s->region) {
+        mem_region_del(s->memory, s->region);
+        mem_region_retire(s->region);
+        mem_region_unref(s->region);
+    }
     irq_free_array(s->inputs, IOAPIC_PINS);
 }
 
@@ -192,7 +259,8 @@ static const StateField ioapic_fields[] = {
     STATE_FIELD_ARRAY(IoApic, ioredtbl),
     STATE_END,
 };
-static const StateTable ioapic_state = {.name = "ioapic", .version = 1, .fields = ioapic_fields};
+static const StateTable ioapic_state = {
+    .name = "ioapic", .version = 1, .fields = ioapic_fields, .pre_save = ioapic_pre_save, .post_load = ioapic_post_load};
 
 const DeviceModel ioapic_model = {
     .model = {.name = "ioapic",

@@ -28,6 +28,7 @@ typedef struct AccelConfig {
 } AccelConfig;
 
 typedef struct AccelOps AccelOps;
+typedef struct AccelIrqchipOps AccelIrqchipOps; /* accel/irqchip.h */
 typedef struct Vcpu Vcpu;
 
 /* How a board wires a CPU to its local APIC; all on the vCPU's thread. */
@@ -80,6 +81,7 @@ struct AccelOps {
      * is repeated before each look at the bitmaps.  vCPUs paused.  NULL: cannot migrate a running guest.
      */
     void (*log_writes)(Accel *accel, bool on);
+    const AccelIrqchipOps *irqchip; /* NULL: has no interrupt controllers */
 };
 
 struct Accel {

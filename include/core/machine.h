@@ -84,6 +84,7 @@ struct Machine {
     MemRegion *smm_root;       /* root container of `smm_memory`; NULL: none */
     AddressSpace *smm_memory;  /* what CPUs in system management mode see instead of `memory`; NULL: the same */
     Accel *accel;              /* NULL for machines without CPUs */
+    const struct IrqfdOps *irqfd; /* of the accelerator (core/irqfd.h); NULL: eventfds cannot interrupt the guest */
     const char *name;          /* -name, or NULL; borrowed from who created the machine */
     char *cpu_model;           /* -cpu */
     unsigned smp_cpus;

@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("QEMU_BINARY", ROOT / "build/system/qemu-system-x86_64"))
 KERNEL = BINARY.resolve().parents[1] / "tests/kvm/kernel-kvm.bin"
-IRQCHIPS = ["off"]
+IRQCHIPS = ["on", "split", "off"]
 needs_kvm = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here")
 TESTS = ["port", "string", "mmio64", "mmio_string", "nothing_there", "pic", "ioapic", "apic_timer", "self", "priority_high",
          "priority_read", "priority_low", "second_cpu"]

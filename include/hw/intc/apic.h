@@ -28,6 +28,7 @@ typedef struct ApicBusOps {
 } ApicBusOps;
 
 struct ApicBus {
+    Accel *accel; /* whose local APICs these are; NULL: the models' own */
     Apic **apics; /* by CPU index, which is the initial APIC id */
     unsigned count;
     const ApicBusOps *ops;
@@ -85,6 +86,8 @@ extern const VcpuApicOps apic_vcpu_ops;
 MemRegion *apic_bus_new_region(ApicBus *bus, Machine *machine);
 /* Sends a message to the APICs it addresses.  Any thread, no APIC's mutex held. */
 void apic_bus_send(ApicBus *bus, const ApicMessage *msg);
+/* What pin `pin` of the IO-APIC sends from now on, for accelerators that have the local APICs only. */
+void apic_bus_set_pin(ApicBus *bus, unsigned pin, const ApicMessage *msg);
 /* A write of `data` to `address` in the MSI window, decoded and sent.  Any thread. */
 void apic_bus_msi(ApicBus *bus, uint64_t address, uint32_t data);
 
@@ -98,6 +101,10 @@ unsigned apic_priority(Apic *apic);
 void apic_set_extint(Apic *apic, int level);
 /* As firmware leaves the boot CPU: enabled, LINT0 ExtINT, LINT1 NMI.  vCPU stopped. */
 void apic_setup_virtual_wire(Apic *apic);
+
+/* Local APICs of an accelerator: the model's fields are a copy, fetched before and put after it is used.  vCPU paused. */
+void apic_accel_fetch(Apic *apic);
+void apic_accel_put(Apic *apic);
 
 /* Registers by index (offset >> 4); for the bus region and x2APIC MSRs.  False: reserved register. */
 bool apic_reg_read(Apic *apic, unsigned reg, uint32_t *val);

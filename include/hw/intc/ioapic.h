@@ -19,7 +19,7 @@ typedef struct IoApic {
     ApicBus *bus;      /* wiring; borrowed */
     IoApicRemapFn *remap; /* NULL: messages go as they are */
     void *remap_opaque;
-    MemRegion *region;
+    MemRegion *region; /* NULL: the registers are an accelerator's */
     IrqLine **inputs;
     uint8_t ioregsel;
     uint32_t ioapicid;
