@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""KVM for real: a peer emulator's guest has kvm-amd, and in it our program runs a Linux guest with a remote disk.
+
+The peer (qemu-system-x86_64 of the distribution, software CPU with AMD's virtualization) boots a stock kernel with an
+initramfs that holds our program. There one process of ours serves an NVMe disk, and another one boots the same kernel with
+`-accel kvm -cpu host`, whose driver reads and writes the disk.
+"""
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+import guest  # noqa: E402
+from test_vfio_pci import directories, libraries  # noqa: E402
+
+BINARY = pathlib.Path(os.environ.get("QEMU_BINARY", ROOT / "build/system/qemu-system-x86_64"))
+PEER = shutil.which("qemu-system-x86_64", path="/usr/bin")
+MODULES = ["irqbypass", "kvm", "kvm-amd"]
+PATTERN = bytes(i * 7 % 256 for i in range(4096))
+
+INIT = guest.PROLOGUE + """
+for m in {modules}; do insmod /modules/$m.ko || echo "no module $m"; done
+cat /proc/uptime
+mkdir -p /tmp
+/qemu -machine x-remote,vfio-user=on -nodefaults -display none -drive id=d0,file=/disk,format=raw,if=none \\
+    -device nvme,id=nvme0,serial=remote,drive=d0 -object x-vfio-user-server,id=vfu0,type=unix,path=/tmp/nvme,device=nvme0 &
+while [ ! -S /tmp/nvme ]; do sleep 0.1; done
+/qemu -accel kvm -accel tcg -cpu host -m 96 -nodefaults -nographic -serial stdio -kernel /vmlinuz -initrd /inner.gz \\
+    -object memory-backend-memfd,id=mem,size=96M,share=on -machine memory-backend=mem -no-reboot -smp 2 \\
+    -append "console=ttyS0 quiet panic=-1 {append}" -device vfio-user-pci,socket=/tmp/nvme </dev/null
+echo "inner guest ended: $?"
+md5sum /disk
+cat /proc/uptime
+poweroff -f
+"""
+
+INNER = guest.PROLOGUE + """
+i=0; while [ ! -b /dev/nvme0n1 ] && [ $i -lt 60 ]; do sleep 0.2; i=$((i + 1)); done
+echo "inner: read $(dd if=/dev/nvme0n1 bs=4096 count=1 2>/dev/null | md5sum | cut -d' ' -f1)"
+yes kvm | head -c 65536 | dd of=/dev/nvme0n1 bs=64k seek=1 conv=fsync 2>/dev/null && echo "inner: written"
+echo "inner: interrupts $(grep 'PCI-MSI.*nvme0q' /proc/interrupts | awk '{ n += $2 + $3 } END { print n }')"
+echo "inner: clock $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
+echo "inner: cpus $(grep -c ^processor /proc/cpuinfo)"
+grep -q hypervisor /proc/cpuinfo && echo "inner: virtual yes"
+poweroff -f
+"""
+EXPECTED = PATTERN + bytes(61440) + (b"kvm\n" * 16384) + bytes(1 << 17)
+
+
+def make_initramfs(path, vmlinuz, modules, append):
+    files = libraries(BINARY)
+    inner = guest.initramfs(path.with_name("inner.gz"), INNER)
+    files["vmlinuz"] = (0o100644, vmlinuz.read_bytes())
+    files["inner.gz"] = (0o100644, inner.read_bytes())
+    files["qemu"] = (0o100755, BINARY.read_bytes())
+    files["disk"] = (0o100644, PATTERN + bytes(len(EXPECTED) - len(PATTERN)))
+    for module in modules:
+        files[f"modules/{module.name}"] = (0o100644, module.read_bytes())
+    return guest.initramfs(path, INIT.format(modules=" ".join(MODULES), append=append), {**directories(files), **files})
+
+
+@pytest.fixture(name="output", scope="module")
+def output_fixture(tmp_path_factory):
+    """What the peer's guest printed: one boot for all cases."""
+    if not PEER:
+        pytest.skip("no qemu-system-x86_64 of the distribution to run the guest's guest in")
+    tmp = tmp_path_factory.mktemp("kvm")
+    vmlinuz, modules = guest.kernel_with_modules(MODULES)
+    initrd = make_initramfs(tmp / "initrd.gz", vmlinuz, modules, "")
+    command = [PEER, "-accel", "tcg", "-cpu", "max", "-M", "q35", "-m", "768", "-nodefaults", "-nographic", "-smp", "2",
+               "-serial", "stdio", "-no-reboot", "-kernel", str(vmlinuz), "-initrd", str(initrd),
+               "-append", "console=ttyS0 quiet panic=-1"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900,
+                          check=False)
+    text = done.stdout.decode(errors="replace")
+    print(text)
+    return text
+
+
+def test_linux_guest(output):
+    """A stock kernel on `-cpu host`, its disk in another process: a block read, blocks written, by MSI-X."""
+    said = dict(re.findall(r"inner: (\w+) ?(\S*)", output))
+    assert "inner guest ended: 0" in output, output[-6000:]
+    assert said["read"] == hashlib.md5(PATTERN).hexdigest()
+    assert "written" in said
+    assert int(said["interrupts"]) >= 5
+    assert said["cpus"] == "2"
+    assert "virtual" in said
+    assert hashlib.md5(EXPECTED).hexdigest() + "  /disk" in output
+
+
+def test_real_kvm_is_not_passed_over(output):
+    """In a list with another accelerator."""
+    assert "passed over" not in output
