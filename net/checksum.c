@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The Internet checksum (RFC 1071) and the pseudo headers of TCP and UDP (RFC 9293 section 3.1, RFC 8200
  * section 8.1). */
+#include <string.h>
+
 #include "net/net.h"
 
 #define IPV4_ADDRESSES     12 /* offset of the source address; the destination follows */
@@ -10,18 +12,30 @@
 
 uint32_t net_checksum_add(uint32_t sum, const uint8_t *data, size_t len)
 {
-    uint64_t wide = sum;
+    uint64_t wide = 0;
+    uint32_t word;
+    uint16_t half = 0;
+    size_t at = 0;
 
-    for (size_t i = 0; i + 1 < len; i += 2) {
-        wide += (uint32_t)data[i] << 8 | data[i + 1];
+    /* The sum of words in the host's order is that in the network's order, its bytes exchanged (RFC 1071, 2). */
+    for (; at + sizeof(word) <= len; at += sizeof(word)) {
+        memcpy(&word, data + at, sizeof(word));
+        wide += word;
     }
-    if (len & 1) {
-        wide += (uint32_t)data[len - 1] << 8;
+    if (len - at >= 2) {
+        memcpy(&half, data + at, 2);
+        wide += half;
+        at += 2;
+    }
+    if (at < len) {
+        half = 0;
+        memcpy(&half, data + at, 1);
+        wide += half;
     }
     while (wide >> 16) {
         wide = (wide & 0xffff) + (wide >> 16);
     }
-    return (uint32_t)wide;
+    return sum + GUINT16_FROM_BE((uint16_t)wide);
 }
 
 uint16_t net_checksum_finish(uint32_t sum)

@@ -4,6 +4,7 @@
  * A frame for which there is no descriptor yet waits in the back end, as long as it has room.
  */
 #include <string.h>
+#include <zlib.h>
 
 #include "e1000.h"
 
@@ -147,23 +148,6 @@ static void rx_checksums(E1000 *e, RxFrame *f, const uint8_t *frame, size_t len,
     }
 }
 
-/* The frame check sequence of IEEE 802.3, 3.2.9. */
-static uint32_t rx_fcs(const uint8_t *data, size_t len)
-{
-    static const uint32_t nibble[16] = {
-        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
-    };
-    uint32_t crc = UINT32_MAX;
-
-    for (size_t i = 0; i < len; i++) {
-        crc ^= data[i];
-        crc = crc >> 4 ^ nibble[crc & 15];
-        crc = crc >> 4 ^ nibble[crc & 15];
-    }
-    return ~crc;
-}
-
 /* --- descriptors --- */
 
 static uint32_t rx_ring_len(E1000 *e)
@@ -268,7 +252,10 @@ static size_t rx_prepare(E1000 *e, RxFrame *f, const uint8_t *frame, size_t len,
     memcpy(f->data, frame, len);
     memset(f->data + len, 0, padded - len);
     rx_checksums(e, f, f->data, padded, ETH_HEADER_LEN + (vlan ? ETH_VLAN_LEN : 0));
-    pci_set32(f->data + padded, rx_fcs(f->data, padded));
+    if (!(rctl & RCTL_SECRC)) {
+        /* The frame check sequence of IEEE 802.3, 3.2.9. */
+        pci_set32(f->data + padded, (uint32_t)crc32_z(0, f->data, padded));
+    }
     if (vlan && *e1000_reg(e, E1000_CTRL) & CTRL_VME) {
         f->status |= RXD_VP;
         f->special = be16(f->data + ETH_HEADER_LEN);

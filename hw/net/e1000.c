@@ -111,7 +111,7 @@ static void e1000_rung(PciDevice *dev)
         e1000_doorbell_fetch(e, n);
     }
     e1000_rx_changed(e, 0);
-    e1000_tx_changed(e, 0);
+    e1000_transmit(e);
 }
 
 static uint32_t e1000_rdt_read(E1000 *e)

@@ -17,13 +17,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/trace.h"
 #include "hw/nvme/nvme.h"
+#include "remote.h"
 
 #define RAM_SIZE   (16u << 20)
 #define DISK_SIZE  (64u << 20)
@@ -65,16 +64,11 @@ struct Link {
     int stop;
     /* split */
     pid_t pid;
-    int sock, bell_event, bell_memory;
+    Remote remote;
+    int bell_event;
     uint32_t *bells;
-    uint16_t id;
 };
 
-static void die(const char *what)
-{
-    fprintf(stderr, "bench-split: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
 
 static double now(void)
 {
@@ -85,7 +79,7 @@ static void link_memory(Link *l)
 {
     l->memory = memfd_create("bench", MFD_CLOEXEC);
     if (l->memory < 0 || ftruncate(l->memory, RAM_SIZE) < 0) {
-        die("memory");
+        remote_die("memory");
     }
     l->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, l->memory, 0);
 }
@@ -175,89 +169,21 @@ static void local_close(Link *l)
     close(l->memory);
 }
 
-/* --- split: messages of vfio-user, laid out by hand --- */
-
-typedef struct Header {
-    uint16_t id, command;
-    uint32_t size, flags, error;
-} Header;
-
-static void send_all(Link *l, unsigned command, uint32_t flags, const void *body, size_t len, int fd)
-{
-    Header h = {l->id++, (uint16_t)command, (uint32_t)(sizeof(h) + len), flags, 0};
-    struct iovec iov[2] = {{&h, sizeof(h)}, {(void *)body, len}};
-    char control[CMSG_SPACE(sizeof(int))] = {0};
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
-
-    if (fd >= 0) {
-        msg.msg_control = control;
-        msg.msg_controllen = sizeof(control);
-        *CMSG_FIRSTHDR(&msg) = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
-        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), &fd, sizeof(fd));
-    }
-    if (sendmsg(l->sock, &msg, MSG_NOSIGNAL) != (ssize_t)h.size) {
-        die("send");
-    }
-}
-
-/* The body of a reply; fds has room for 4. */
-static void receive(Link *l, void *body, size_t len, int *fds)
-{
-    Header h;
-    struct iovec iov = {&h, sizeof(h)};
-    char control[CMSG_SPACE(4 * sizeof(int))];
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-    char rest[256];
-
-    if (recvmsg(l->sock, &msg, MSG_WAITALL) != sizeof(h) || h.flags & 0x20) {
-        errno = (int)h.error;
-        die("reply");
-    }
-    if (fds && CMSG_FIRSTHDR(&msg)) {
-        memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&msg)), MIN(CMSG_FIRSTHDR(&msg)->cmsg_len - CMSG_LEN(0), 4 * sizeof(int)));
-    }
-    for (size_t left = h.size - sizeof(h), take; left; left -= take) {
-        take = len ? MIN(len, left) : MIN(sizeof(rest), left);
-        if (recv(l->sock, len ? body : rest, take, MSG_WAITALL) != (ssize_t)take) {
-            die("reply");
-        }
-        len = 0;
-    }
-}
-
-typedef struct Access {
-    uint64_t offset;
-    uint32_t region, count;
-    uint64_t data;
-} Access;
+/* --- split --- */
 
 static uint64_t split_get(Link *l, uint32_t offset, unsigned size)
 {
-    Access a = {offset, 0, size, 0};
-
-    send_all(l, 9, 0, &a, 16, -1);
-    receive(l, &a, 16 + size, NULL);
-    return a.data;
-}
-
-static void split_write(Link *l, unsigned region, uint32_t offset, unsigned size, uint64_t val, bool posted)
-{
-    Access a = {offset, region, size, val};
-
-    send_all(l, 10, posted ? 0x10 : 0, &a, 16 + size, -1);
-    if (!posted) {
-        receive(l, &a, 16, NULL);
-    }
+    return remote_get(&l->remote, 0, offset, size);
 }
 
 static void split_set(Link *l, uint32_t offset, unsigned size, uint64_t val)
 {
-    split_write(l, 0, offset, size, val, false);
+    remote_set(&l->remote, 0, offset, size, val, false);
 }
 
 static void message_bell(Link *l, unsigned index, uint32_t val)
 {
-    split_write(l, 0, NVME_REG_DOORBELLS + 4 * index, 4, val, true);
+    remote_set(&l->remote, 0, NVME_REG_DOORBELLS + 4 * index, 4, val, true);
 }
 
 static void eventfd_bell(Link *l, unsigned index, uint32_t val)
@@ -266,55 +192,19 @@ static void eventfd_bell(Link *l, unsigned index, uint32_t val)
 
     __atomic_store_n(&l->bells[index], val, __ATOMIC_RELEASE);
     if (write(l->bell_event, &one, sizeof(one)) != sizeof(one)) {
-        die("eventfd");
-    }
-}
-
-/* The newest entry of the doorbells comes first; all share an eventfd and a file. */
-static void split_get_bells(Link *l)
-{
-    const uint32_t ask[4] = {65536, 0, 0, 0};
-    struct {
-        uint32_t argsz, flags, index, count;
-        uint64_t offset, size;
-        uint32_t fd, type, entry_flags, shadow;
-    } answer;
-    int fds[4] = {-1, -1, -1, -1};
-
-    send_all(l, 6, 0, ask, sizeof(ask), -1);
-    receive(l, &answer, sizeof(answer), fds);
-    l->bell_event = fds[answer.fd & 3];
-    l->bell_memory = fds[answer.shadow & 3];
-    l->bells = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, l->bell_memory, 0);
-    if (l->bells == MAP_FAILED) {
-        die("doorbells");
+        remote_die("eventfd");
     }
 }
 
 static void split_connect(Link *l, const char *path)
 {
-    static const char hello[] = "\0\0\1\0{\"capabilities\":{\"max_msg_fds\":4}}";
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    struct {
-        uint32_t argsz, flags;
-        uint64_t offset, address, size;
-    } map = {32, 3, 0, 0, RAM_SIZE};
-
-    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
-    l->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    for (int i = 0; connect(l->sock, (struct sockaddr *)&addr, sizeof(addr)) < 0; i++) {
-        if (i == START_MS * 20) {
-            die(path);
-        }
-        g_usleep(50);
-    }
-    send_all(l, 1, 0, hello, sizeof(hello), -1);
-    receive(l, NULL, 0, NULL);
     link_memory(l);
-    send_all(l, 2, 0, &map, sizeof(map), l->memory);
-    receive(l, NULL, 0, NULL);
-    split_get_bells(l);
-    split_write(l, 7, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, false);
+    remote_connect(&l->remote, path, l->memory, RAM_SIZE);
+    remote_get_bells(&l->remote, 0);
+    /* All share an eventfd and a file. */
+    l->bell_event = l->remote.bells[0].event;
+    l->bells = l->remote.values;
+    remote_set(&l->remote, REMOTE_CONFIG, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, false);
 }
 
 static double split_start(Link *l, const char *server, const char *drive, const char *more, const char *path)
@@ -328,7 +218,7 @@ static double split_start(Link *l, const char *server, const char *drive, const 
     if (l->pid == 0) {
         execlp(server, server, "-machine", "x-remote,vfio-user=on", "-nodefaults", "-display", "none", "-drive", drive_opt,
                "-device", "nvme,id=nvme0,serial=bench,drive=d0", "-object", object, NULL);
-        die(server);
+        remote_die(server);
     }
     while (access(path, F_OK) < 0 && now() - begin < START_MS / 1000.0) {
         g_usleep(50);
@@ -520,7 +410,7 @@ static void bench_all(const char *server, const char *drive, const char *more, c
     local_open(&local, drive);
     bench_rows(&local, &split, seconds, out, json);
     local_close(&local);
-    close(split.sock); /* its last client leaves: it ends */
+    close(split.remote.sock); /* its last client leaves: it ends */
     waitpid(split.pid, NULL, 0);
     if (json) {
         printf("%s\n", json_object_to_json_string_ext(out, JSON_C_TO_STRING_PLAIN));
@@ -551,7 +441,7 @@ int main(int argc, char **argv)
     }
     fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0 || posix_fallocate(fd, 0, DISK_SIZE)) {
-        die(image);
+        remote_die(image);
     }
     close(fd);
     bench_all(server, drive ? drive : file, more, dir, seconds, json);
