@@ -13,6 +13,16 @@ struct BlockHold {
     LoopBh *retry;
 };
 
+/* In the order of BlockErrorAction. */
+const char *const block_rerror_words[] = {"auto", "report", "ignore", "stop", NULL};
+const char *const block_werror_words[] = {"auto", "report", "ignore", "stop", "enospc", NULL};
+
+void block_set_error_actions(BlockBackend *blk, int rerror, int werror)
+{
+    blk->user_read_error = (BlockErrorAction)rerror;
+    blk->user_write_error = (BlockErrorAction)werror;
+}
+
 static bool is_read(const BlockReq *req)
 {
     return req->kind == BLOCK_OP_READ;
@@ -21,8 +31,11 @@ static bool is_read(const BlockReq *req)
 static BlockErrorAction action_for(const BlockReq *req)
 {
     BlockBackend *blk = req->blk;
-    BlockErrorAction action = is_read(req) ? blk->on_read_error : blk->on_write_error;
+    BlockErrorAction action = is_read(req) ? blk->user_read_error : blk->user_write_error;
 
+    if (action == BLOCK_ERROR_AUTO) {
+        action = is_read(req) ? blk->on_read_error : blk->on_write_error;
+    }
     if (action == BLOCK_ERROR_AUTO) {
         /* Without CPUs there is nobody whose running could be stopped. */
         action = blk->obj.machine->accel && !is_read(req) ? BLOCK_ERROR_ENOSPC : BLOCK_ERROR_REPORT;
@@ -127,6 +140,7 @@ void block_error_detach(BlockBackend *blk)
 {
     BlockHold *h = g_steal_pointer(&blk->hold);
 
+    block_set_error_actions(blk, BLOCK_ERROR_AUTO, BLOCK_ERROR_AUTO);
     if (h) {
         machine_remove_run_state_handler(blk->obj.machine, run_state_changed, h);
         loop_bh_free(h->retry);

@@ -126,6 +126,7 @@ struct BlockBackend {
     bool inactive; /* belongs to another process for now: requests are refused */
     BlockStats stats;
     BlockErrorAction on_read_error, on_write_error;
+    BlockErrorAction user_read_error, user_write_error; /* of the user; AUTO: the ones above */
     BlockHold *hold;         /* requests that failed and wait for the machine to go on; NULL while unattached */
     BlockThrottle *throttle; /* NULL: no limits */
     BlockResizedFn *resized;

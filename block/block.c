@@ -583,6 +583,11 @@ bool block_resize(BlockBackend *blk, uint64_t size, GError **error)
     return ok;
 }
 
+bool block_shared(const BlockBackend *blk)
+{
+    return !blk->locks;
+}
+
 const char *block_driver(const BlockBackend *blk)
 {
     return blk->driver;

@@ -361,6 +361,7 @@ static int64_t transfer_msg_out(Lsi *s, uint64_t addr, uint32_t len)
     if (s->connected && s->msg_out_len == LSI_MSG_LEN) {
         s->msg_out_len = 0; /* a message that never ends */
     }
+    s->move.active = n < len; /* a target does not leave within a move */
     bus_next(s);
     return n;
 }
@@ -398,6 +399,7 @@ static int64_t transfer_command(Lsi *s, uint64_t addr, uint32_t len)
     if (!lsi_mem_read(s, addr, cdb, n)) {
         return -1;
     }
+    s->move.active = n < len;
     command_begin(s, cdb);
     bus_next(s);
     return n;
@@ -430,7 +432,7 @@ static int64_t transfer_data(Lsi *s, uint64_t addr, uint32_t len)
     r->pos += n;
     if (r->pos == r->req->len) {
         r->state = LSI_REQ_BUSY;
-        s->move.active = n < len; /* a target does not leave within a move */
+        s->move.active = n < len;
         s->starting = true;
         scsi_req_continue(r->req);
         s->starting = false;

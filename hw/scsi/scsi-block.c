@@ -456,6 +456,12 @@ static void flush_done(void *opaque, int result)
     }
 }
 
+void scsi_req_flush(ScsiReq *req)
+{
+    req->in_io = true;
+    block_flush(scsi_disk_of(req)->blk, flush_done, req);
+}
+
 void scsi_cmd_flush(ScsiReq *req)
 {
     scsi_cdb_range(req->cdb, &req->lba, &req->blocks);
@@ -463,8 +469,7 @@ void scsi_cmd_flush(ScsiReq *req)
         scsi_req_fail(req, SCSI_SENSE_LBA_RANGE, req->lba);
         return;
     }
-    req->in_io = true;
-    block_flush(scsi_disk_of(req)->blk, flush_done, req);
+    scsi_req_flush(req);
 }
 
 void scsi_cmd_seek(ScsiReq *req)

@@ -56,7 +56,7 @@ static void cmd_start_stop(ScsiReq *req)
     }
     d->stopped = !start && !d->cd;
     if (d->stopped && d->blk) {
-        scsi_cmd_flush(req);
+        scsi_req_flush(req);
     } else {
         scsi_req_good(req);
     }
@@ -233,6 +233,11 @@ static bool disk_check(ScsiDisk *d, GError **error)
         error_set(error, "%s.channel: this bus has one channel (%u, allowed 0)", model, d->unit.channel);
         return false;
     }
+    if (d->share_rw && d->blk && !block_shared(d->blk)) {
+        error_set(error, "%s.share-rw=on: drive '%s' has its file to itself; give the drive locking=off", model,
+                  block_id(d->blk));
+        return false;
+    }
     if (d->blk && block_size(d->blk) < lbs) {
         error_set(error, "%s.drive=%s: is smaller than one block of %u bytes", model, block_id(d->blk), lbs);
         return false;
@@ -261,6 +266,7 @@ static bool disk_start(Device *dev, GError **error)
         return false;
     }
     if (d->blk) {
+        block_set_error_actions(d->blk, d->rerror, d->werror);
         block_set_resized(d->blk, disk_resized, d);
     }
     return true;
@@ -306,6 +312,8 @@ static void disk_stop(Device *dev)
     PROP_STR("ver", ScsiDisk, ver, "2.5+", "4 characters of INQUIRY: the revision"),                            \
     PROP_STR("device_id", ScsiDisk, device_id, NULL, "text of page 83h; default: the serial, or the drive's id"), \
     PROP_U64("wwn", ScsiDisk, wwn, 0, 0, UINT64_MAX, "NAA identifier in page 83h; 0: none"),                    \
+    BLOCK_ERROR_PROPS(ScsiDisk, rerror, werror),                                                                \
+    PROP_BOOL("share-rw", ScsiDisk, share_rw, false, "others may write to the drive's file too"),               \
     {.name = "bootindex", .type = &prop_int32, .offset = offsetof(ScsiDisk, bootindex), .def = UINT64_MAX,      \
      .doc = "Place in the boot order; -1: none"}
 

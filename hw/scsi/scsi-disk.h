@@ -51,6 +51,8 @@ typedef void ScsiCommandFn(ScsiReq *req);
 ScsiCommandFn scsi_cmd_read, scsi_cmd_write, scsi_cmd_verify, scsi_cmd_write_same, scsi_cmd_unmap, scsi_cmd_flush;
 ScsiCommandFn scsi_cmd_seek;
 ScsiCommandFn scsi_read_more, scsi_write_more, scsi_verify_more, scsi_write_same_more, scsi_unmap_more;
+/* Ends when what was written before is on stable storage. */
+void scsi_req_flush(ScsiReq *req);
 /* First block and count of a READ, WRITE or VERIFY of any length. */
 void scsi_cdb_range(const uint8_t *cdb, uint64_t *lba, uint64_t *blocks);
 /* A request for `status` < 0 fails with the sense data of that errno. */

@@ -249,7 +249,7 @@ void scsi_mode_select_more(ScsiReq *req)
     }
     pages_each(d, req->buf + header, req->len - header, true);
     if (d->blk && !d->write_cache) {
-        scsi_cmd_flush(req); /* what is in the cache must not stay there */
+        scsi_req_flush(req); /* what is in the cache must not stay there */
     } else {
         scsi_req_good(req);
     }

@@ -47,6 +47,7 @@ typedef struct VirtioBlk {
     char *serial;
     uint32_t num_queues, queue_size, logical_block_size, physical_block_size;
     bool config_wce, discard, write_zeroes;
+    int rerror, werror; /* words */
 } VirtioBlk;
 
 typedef struct BlkMap {
@@ -400,6 +401,7 @@ static bool blk_start(PciDevice *dev, GError **error)
     if (!blk_check(b, error) || !block_attach(b->blk, &dev->dev, dev->dev.home, error)) {
         return false;
     }
+    block_set_error_actions(b->blk, b->rerror, b->werror);
     for (unsigned i = 0; i < b->num_queues; i++) {
         sizes[i] = (uint16_t)b->queue_size;
     }
@@ -431,6 +433,7 @@ static const Prop blk_props[] = {
     PROP_U32("logical_block_size", VirtioBlk, logical_block_size, 512, 512, 32768, "bytes of a block"),
     PROP_U32("physical_block_size", VirtioBlk, physical_block_size, 512, 512, 32768,
              "bytes that are best written at once"),
+    BLOCK_ERROR_PROPS(VirtioBlk, rerror, werror),
     PROP_BOOL("config-wce", VirtioBlk, config_wce, true, "let the driver choose the cache mode"),
     PROP_BOOL("discard", VirtioBlk, discard, true, "offer DISCARD"),
     PROP_BOOL("write-zeroes", VirtioBlk, write_zeroes, true, "offer WRITE_ZEROES"),

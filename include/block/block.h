@@ -44,6 +44,19 @@ bool block_attach(BlockBackend *blk, Device *user, EventLoop *loop, GError **err
 /* Drains first. */
 void block_detach(BlockBackend *blk);
 
+/*
+ * What the user wants done about failed requests, as indices into the words below; 0 (auto): what the drive says.  Until
+ * it detaches.
+ */
+void block_set_error_actions(BlockBackend *blk, int rerror, int werror);
+extern const char *const block_rerror_words[], *const block_werror_words[]; /* of PROP_ENUM, NULL-terminated */
+#define BLOCK_ERROR_PROPS(S, r, w)                                                                             \
+    PROP_ENUM("rerror", S, r, 0, block_rerror_words, "a failed read: report, ignore, stop; auto: as the drive says"), \
+    PROP_ENUM("werror", S, w, 0, block_werror_words,                                                           \
+              "a failed write: report, ignore, stop, enospc; auto: as the drive says")
+/* Other processes may have the same file open for writing (locking=off). */
+bool block_shared(const BlockBackend *blk);
+
 /* The size has changed: in the user's loop.  NULL: nobody is told. */
 typedef void BlockResizedFn(void *opaque);
 void block_set_resized(BlockBackend *blk, BlockResizedFn *fn, void *opaque);

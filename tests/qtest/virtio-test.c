@@ -179,6 +179,57 @@ static void test_blk_errors(void **state)
     blk_stop(&b);
 }
 
+/* What rerror= and werror= of the device say, before the drive is asked. */
+static void test_blk_error_actions(void **state)
+{
+    static const struct {
+        const char *error, *props;
+        uint8_t status[2]; /* of a read, of a write; 0xee: the machine stops, and it ends well when it goes on */
+    } cases[] = {
+        {"EIO", ",rerror=report,werror=report", {1, 1}}, {"EIO", ",rerror=ignore,werror=ignore", {0, 0}},
+        {"EIO", ",rerror=stop,werror=stop", {0xee, 0xee}}, {"EIO", ",werror=enospc", {1, 1}},
+        {"ENOSPC", ",rerror=report,werror=enospc", {1, 0xee}},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        QtestDisk *disk = qtest_disk_new(cases[i].error);
+        g_autofree char *drive = disk ? qtest_disk_drive(disk, "d0") : NULL;
+        g_autofree char *device = g_strdup_printf("virtio-blk-pci,drive=d0%s", cases[i].props);
+        QtestState *where;
+        Blk b = {0};
+
+        if (!disk) {
+            skip(); /* no nbdkit here */
+        }
+        b.qts = qtest_start_device(drive, device, "");
+        where = qtest_is_split(b.qts) ? qtest_server(b.qts) : b.qts;
+        qvirtio_find(&b.v, b.qts, 0x1001);
+        blk_driver(&b, QVIRTIO_F_VERSION_1);
+        for (uint32_t type = 0; type < 2; type++) {
+            const QvirtioBuf bufs[] = {{BUF, 16, false}, {BUF + 0x1000, 512, !type}, {BUF + 32, 1, true}};
+
+            qtest_disk_fail(disk, true);
+            if (cases[i].status[type] != 0xee) {
+                assert_int_equal(blk_run(&b, type, 8, 512, !type), cases[i].status[type]);
+                continue;
+            }
+            qtest_writel(b.qts, BUF, type);
+            qtest_writeb(b.qts, BUF + 32, 0xee);
+            qvirtio_add(&b.q, bufs, G_N_ELEMENTS(bufs), false);
+            qvirtio_kick(&b.q);
+            json_object_put(qtest_qmp_event(where, "STOP"));
+            assert_int_equal(qtest_readb(b.qts, BUF + 32), 0xee);
+            qtest_disk_fail(disk, false);
+            qtest_qmp_ok(where, "{'execute': 'cont'}");
+            qvirtio_wait(&b.q);
+            assert_int_equal(qtest_readb(b.qts, BUF + 32), 0);
+        }
+        qvirtio_free(&b.v);
+        qtest_end(b.qts);
+        qtest_disk_free(disk);
+    }
+}
+
 static bool line_high(QtestState *qts)
 {
     bool high = false;
@@ -555,7 +606,7 @@ int main(void)
         cmocka_unit_test(test_rng),      cmocka_unit_test(test_blk_data),   cmocka_unit_test(test_blk_errors),
         cmocka_unit_test(test_features), cmocka_unit_test(test_interrupts), cmocka_unit_test(test_event_idx),
         cmocka_unit_test(test_legacy),   cmocka_unit_test(test_cfg_window), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_net),      cmocka_unit_test(test_doorbells),
+        cmocka_unit_test(test_net),      cmocka_unit_test(test_doorbells),  cmocka_unit_test(test_blk_error_actions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

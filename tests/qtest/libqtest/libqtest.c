@@ -177,7 +177,8 @@ QtestState *qtest_start(const char *args)
     return s;
 }
 
-QtestState *qtest_start_device(const char *backend_args, const char *device, const char *client_args)
+QtestState *qtest_start_controller(const char *backend_args, const char *device, const char *downstream_args,
+                                   const char *client_args)
 {
     const char *transport = g_getenv("QTEST_TRANSPORT");
     static const char client[] =
@@ -187,13 +188,15 @@ QtestState *qtest_start_device(const char *backend_args, const char *device, con
     QtestState *server, *s;
 
     if (!transport || strcmp(transport, "local") == 0) {
-        args = g_strdup_printf("%s %s -device '%s,id=dev0' %s", client, backend_args, device, client_args);
+        args = g_strdup_printf("%s %s -device '%s,id=dev0' %s %s", client, backend_args, device, downstream_args,
+                               client_args);
         return qtest_start(args);
     }
     if (strcmp(transport, "unix") != 0) {
         qtest_die(NULL, "QTEST_TRANSPORT=%s: allowed are local, unix", transport);
     }
-    args = g_strdup_printf("-machine x-remote,vfio-user=on %s -device '%s,id=dev0'", backend_args, device);
+    args = g_strdup_printf("-machine x-remote,vfio-user=on %s -device '%s,id=dev0' %s", backend_args, device,
+                           downstream_args);
     server = qtest_start(args);
     sock = g_build_filename(server->dir, "vfu.sock", NULL);
     qtest_qmp_ok(server,
@@ -205,6 +208,11 @@ QtestState *qtest_start_device(const char *backend_args, const char *device, con
     s = qtest_start(args);
     s->server = server;
     return s;
+}
+
+QtestState *qtest_start_device(const char *backend_args, const char *device, const char *client_args)
+{
+    return qtest_start_controller(backend_args, device, "", client_args);
 }
 
 bool qtest_is_split(QtestState *s)

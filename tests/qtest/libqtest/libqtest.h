@@ -25,6 +25,9 @@ QtestState *qtest_start(const char *args);
  * client_args always go to the q35 process.
  */
 QtestState *qtest_start_device(const char *backend_args, const char *device, const char *client_args);
+/* The same for a device with others on it: downstream_args ("-device ...") name its bus as dev0.0. */
+QtestState *qtest_start_controller(const char *backend_args, const char *device, const char *downstream_args,
+                                   const char *client_args);
 /* True when the device of qtest_start_device() is in another process. */
 bool qtest_is_split(QtestState *s);
 /* The other process (to stop, to ask by QMP), or NULL. */
@@ -96,5 +99,14 @@ char *qtest_qmp_error(QtestState *s, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 char *qtest_hmp(QtestState *s, const char *line);
 /* The next event of that name, seen or still to come (to be put). */
 struct json_object *qtest_qmp_event(QtestState *s, const char *name);
+
+/* --- a disk that fails when it is told to --- */
+typedef struct QtestDisk QtestDisk;
+/* 16 MiB of zeroes, all of whose requests fail with `error` (EIO, ENOSPC) while asked to.  NULL: there is no nbdkit here. */
+QtestDisk *qtest_disk_new(const char *error);
+void qtest_disk_free(QtestDisk *d);
+/* The -drive option for it (g_free). */
+char *qtest_disk_drive(const QtestDisk *d, const char *id);
+void qtest_disk_fail(QtestDisk *d, bool fail);
 
 #endif
