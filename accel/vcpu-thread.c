@@ -40,7 +40,7 @@ static bool vcpu_thread_sleep(VcpuThread *t)
     pthread_mutex_lock(&t->lock);
     atomic_store(&t->sleeping, true);
     atomic_thread_fence(memory_order_seq_cst);
-    while (!t->quit && (t->pause || t->ops->idle(t))) {
+    while (!t->quit && (t->pause || t->held || t->ops->idle(t))) {
         if (t->pause && !finished) {
             pthread_mutex_unlock(&t->lock);
             t->ops->finish(t);
@@ -154,6 +154,7 @@ static void vcpu_pause_request(VcpuThread *t, bool pause, bool end_waits)
 {
     pthread_mutex_lock(&t->lock);
     t->pause = pause;
+    t->held = pause ? t->held : t->hold;
     vcpu_end_waits(t, end_waits);
     loop_waiter_wake(t->waiter);
     pthread_mutex_unlock(&t->lock);

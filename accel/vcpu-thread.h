@@ -38,6 +38,8 @@ struct VcpuThread {
     LoopWaiter *waiter;    /* the thread sleeps here */
     pthread_cond_t paused; /* the others: is_paused or wait was set */
     bool pause, is_paused, quit;
+    bool held;        /* by a debugger, or met one of its points: until resumed */
+    bool hold;        /* a debugger wants it not to run when the others do */
     ThreadWait *wait; /* for another process */
     bool end_waits;   /* none is to last */
     bool joined;          /* the thread has ended, or never began */

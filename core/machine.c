@@ -62,6 +62,7 @@ const char *run_state_name(RunState state)
         [RUN_STATE_INMIGRATE] = "inmigrate",
         [RUN_STATE_FINISH_MIGRATE] = "finish-migrate",
         [RUN_STATE_POSTMIGRATE] = "postmigrate",
+        [RUN_STATE_DEBUG] = "debug",
     };
 
     return names[state];

@@ -506,6 +506,12 @@ static bool opt_trace(Cmdline *c, const char *option, const char *arg, GError **
     return trace_enable(pattern, error);
 }
 
+static bool opt_gdb(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    cmdline_set(&c->gdb, arg ? arg : "tcp::1234");
+    return true;
+}
+
 static bool opt_qtest(Cmdline *c, const char *option, const char *arg, GError **error)
 {
     cmdline_set(&c->qtest, arg);
@@ -609,6 +615,8 @@ static const Option option_table[] = {
     {"parallel", "none", opt_none, "there is no parallel port"},
     {"no-user-config", NULL, opt_nothing, "accepted: no configuration files are read"},
     {"S", NULL, opt_paused, "do not start the guest; `cont` does"},
+    {"gdb", "CHARDEV", opt_gdb, "wait for gdb: tcp:[HOST]:PORT, unix:PATH,server=on,wait=off, chardev:ID"},
+    {"s", NULL, opt_gdb, "the same as -gdb tcp::1234"},
     {"incoming", "URI|defer", opt_incoming, "wait for a guest that moves here: tcp:, unix:, fd:, exec:, file:"},
     {"only-migratable", NULL, opt_only_migratable, "refuse devices that cannot be moved"},
     {"no-reboot", NULL, opt_no_reboot, "end instead of rebooting"},
@@ -748,7 +756,7 @@ void cmdline_free(Cmdline *c)
 {
     GPtrArray *lists[] = {c->objects,  c->devices, c->drives,  c->chardevs, c->serials,
                           c->monitors, c->mons,    c->netdevs, c->nics,    c->debugcons};
-    char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log};
+    char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log, c->gdb};
 
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
         g_ptr_array_free(lists[i], TRUE);

@@ -26,6 +26,7 @@ typedef struct Cmdline {
     BootConfig boot;
     uint8_t uuid[16];
     GPtrArray *data_dirs; /* of char *: -L */
+    char *gdb;      /* where the debugger comes to; NULL: nowhere */
     char *incoming; /* URI, or "defer" */
     bool only_migratable;
     uint64_t ram_size; /* bytes; 0: not given */

@@ -11,6 +11,7 @@
 #include "accel/accel.h"
 #include "block/block.h"
 #include "core/error.h"
+#include "gdbstub/gdbstub.h"
 #include "hw/i386/pc.h"
 #include "hw/pci/pci.h"
 #include "migration/migration.h"
@@ -491,6 +492,15 @@ static bool system_add_qtest(System *s, GError **error)
     return !chr || s->qtest;
 }
 
+static bool system_add_gdb(System *s, GError **error)
+{
+    if (s->cmdline->gdb && !gdbstub_open(s->machine, s->cmdline->gdb, error)) {
+        g_prefix_error(error, "-gdb %s: ", s->cmdline->gdb);
+        return false;
+    }
+    return true;
+}
+
 /* --- all of it --- */
 
 /* Board, devices and what serves them; with the main loop's lock. */
@@ -501,7 +511,8 @@ static bool system_build(System *s, GError **error)
            machine_start(s->machine, error) &&
            system_add_serials(s, error) && system_add_vga(s, error) && system_add_nics(s, error) &&
            system_add_debugcons(s, error) && system_add_devices(s, error) &&
-           system_add_objects(s, true, error) && system_add_monitors(s, error) && system_add_qtest(s, error);
+           system_add_objects(s, true, error) && system_add_monitors(s, error) && system_add_qtest(s, error) &&
+           system_add_gdb(s, error);
 }
 
 /* The guest runs, waits for cont, or for where it comes from. */
@@ -563,12 +574,15 @@ int system_run(System *s)
 void system_stop(System *s)
 {
     Machine *m = s->machine;
+    int code = EXIT_SUCCESS;
 
     if (m) {
         Accel *accel = m->accel;
 
         machine_vm_stop(m, RUN_STATE_SHUTDOWN);
         loop_lock(m->main_loop);
+        machine_shutdown_requested(m, &code);
+        gdbstub_close(m, code);
         migration_free(m);
         qtest_server_free(s->qtest);
         monitor_close_all(m);

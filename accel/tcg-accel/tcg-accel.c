@@ -234,6 +234,19 @@ static void tcg_vcpu_apply_a20(TcgVcpu *v)
     }
 }
 
+static void tcg_debug_stop(TcgVcpu *v)
+{
+    X86DebugPoint why = x86_cpu_debug_stop(v->cpu);
+    Accel *accel = v->thread.vcpu.accel;
+
+    if (accel->debug_stop) {
+        pthread_mutex_lock(&v->thread.lock);
+        v->thread.held = true;
+        pthread_mutex_unlock(&v->thread.lock);
+        accel->debug_stop(accel->debug_opaque, &v->thread.vcpu, &why);
+    }
+}
+
 static void tcg_vcpu_run(VcpuThread *t)
 {
     TcgVcpu *v = (TcgVcpu *)t;
@@ -244,6 +257,9 @@ static void tcg_vcpu_run(VcpuThread *t)
     atomic_fetch_add(&v->passes, 1);
     v->halted = why == X86_EXIT_HALTED;
     v->dead = why == X86_EXIT_TRIPLE;
+    if (why == X86_EXIT_DEBUG) {
+        tcg_debug_stop(v);
+    }
 }
 
 static bool tcg_vcpu_idle(VcpuThread *t)
@@ -560,6 +576,21 @@ static uint64_t tcg_insn_count(Vcpu *vcpu)
     return x86_cpu_insn_count(tcg_vcpu(vcpu)->cpu);
 }
 
+static bool tcg_translate(Vcpu *vcpu, uint64_t linear, uint64_t *gpa)
+{
+    return x86_cpu_debug_translate(tcg_vcpu(vcpu)->cpu, linear, gpa);
+}
+
+static void tcg_set_debug(Vcpu *vcpu, const VcpuDebug *debug)
+{
+    TcgVcpu *v = tcg_vcpu(vcpu);
+
+    x86_cpu_set_debug(v->cpu, debug->points, debug->count, debug->step);
+    pthread_mutex_lock(&v->thread.lock);
+    v->thread.hold = debug->hold;
+    pthread_mutex_unlock(&v->thread.lock);
+}
+
 static void tcg_log_writes(Accel *accel, bool on)
 {
     for (guint i = 0; i < accel->vcpus->len; i++) {
@@ -604,4 +635,6 @@ const AccelOps accel_tcg_ops = {
     .insn_count = tcg_insn_count,
     .set_a20 = tcg_set_a20,
     .log_writes = tcg_log_writes,
+    .translate = tcg_translate,
+    .set_debug = tcg_set_debug,
 };

@@ -44,6 +44,14 @@ typedef struct VcpuApicOps {
     void (*eoi)(void *apic, uint8_t vector); /* a local APIC of the accelerator completed a level-triggered vector */
 } VcpuApicOps;
 
+/* What a debugger wants of a vCPU when it is resumed. */
+typedef struct VcpuDebug {
+    const X86DebugPoint *points; /* copied */
+    size_t count;
+    bool step; /* one instruction */
+    bool hold; /* none */
+} VcpuDebug;
+
 struct AccelOps {
     const char *name;                  /* "tcg", "kvm", "qtest" */
     const char *doc;
@@ -81,8 +89,14 @@ struct AccelOps {
      * is repeated before each look at the bitmaps.  vCPUs paused.  NULL: cannot migrate a running guest.
      */
     void (*log_writes)(Accel *accel, bool on);
+    /* For a debugger, of a stopped vCPU; NULL: cannot.  translate: of the present page tables, without side effects. */
+    bool (*translate)(Vcpu *vcpu, uint64_t linear, uint64_t *gpa);
+    void (*set_debug)(Vcpu *vcpu, const VcpuDebug *debug);
     const AccelIrqchipOps *irqchip; /* NULL: has no interrupt controllers */
 };
+
+/* A vCPU met a debugger's point; it stays where it is until it is resumed.  Its thread. */
+typedef void AccelDebugFn(void *opaque, Vcpu *vcpu, const X86DebugPoint *why);
 
 struct Accel {
     const AccelOps *ops;
@@ -90,6 +104,9 @@ struct Accel {
     AccelConfig config;
     AccelIrqchip irqchip; /* settled by start */
     GPtrArray *vcpus; /* of Vcpu * */
+    /* set by a debugger while vCPUs are stopped */
+    AccelDebugFn *debug_stop;
+    void *debug_opaque;
 };
 
 struct Vcpu {

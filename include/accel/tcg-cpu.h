@@ -90,6 +90,7 @@ typedef enum X86CpuExit {
     X86_EXIT_KICKED,   /* x86_cpu_kick() was called */
     X86_EXIT_HALTED,   /* HLT (or wait-for-SIPI) with nothing pending: sleep until kicked */
     X86_EXIT_TRIPLE,   /* triple fault; bus->triple_fault has been called */
+    X86_EXIT_DEBUG,    /* a debugger's point was met, or its step is done: x86_cpu_debug_stop() */
 } X86CpuExit;
 
 /*
@@ -145,6 +146,24 @@ bool x86_cpu_debug_translate(X86Cpu *cpu, uint64_t linear, uint64_t *gpa);
 
 /* Prints registers in the style of the monitor's `info registers` into a malloc'ed string. */
 char *x86_cpu_dump(X86Cpu *cpu);
+
+/*
+ * Points of a debugger outside the guest, on linear addresses.  EXEC: the instruction at addr is about to begin; the
+ * others: an access overlapped [addr, addr + len), and the instruction is over.
+ */
+typedef enum X86DebugKind { X86_DEBUG_STEP, X86_DEBUG_EXEC, X86_DEBUG_WRITE, X86_DEBUG_READ, X86_DEBUG_ACCESS } X86DebugKind;
+typedef struct X86DebugPoint {
+    X86DebugKind kind;
+    uint64_t addr, len;
+} X86DebugPoint;
+
+/*
+ * Replaces all points, which are copied; step: the next run ends after one instruction, before which no interrupt is
+ * taken unless the CPU is halted.  Costs nothing while there are none.  CPU stopped.
+ */
+void x86_cpu_set_debug(X86Cpu *cpu, const X86DebugPoint *points, size_t count, bool step);
+/* What ended the last run with X86_EXIT_DEBUG; addr of an access: where it began.  CPU stopped. */
+X86DebugPoint x86_cpu_debug_stop(const X86Cpu *cpu);
 
 /* A one-line list for `-cpu help`: index 0.., NULL at the end. */
 const char *x86_cpu_model_name(size_t index);

@@ -22,6 +22,7 @@ typedef enum RunState {
     RUN_STATE_INMIGRATE,      /* waits for the stream of a migration */
     RUN_STATE_FINISH_MIGRATE, /* stopped for the end of one */
     RUN_STATE_POSTMIGRATE,    /* the guest is elsewhere */
+    RUN_STATE_DEBUG,          /* gdb has stopped it */
 } RunState;
 
 typedef enum ShutdownCause {
@@ -99,6 +100,7 @@ struct Machine {
     bool nographic;            /* -nographic: firmware uses the serial port */
     bool incoming;             /* the guest comes from elsewhere: its disks still belong to the source */
     struct Migration *migration; /* NULL: none was ever asked for */
+    struct GdbStub *gdbstub;   /* NULL: none */
     RunState run_state;
     /* private to core/machine.c */
     struct MachinePrivate *priv;

@@ -174,7 +174,7 @@ static Block *block_insert(X86Cpu *cpu, uint64_t linear)
     unsigned h = block_hash(from->phys, from->mode);
 
     memcpy(block, from, size);
-    block->heat = cpu->jit ? cpu->config.jit_heat : 0;
+    block->heat = cpu->jit && !cpu->watches ? cpu->config.jit_heat : 0;
     block->hash_next = cpu->hash[h];
     cpu->hash[h] = block;
     block->page_next = page->blocks;

@@ -66,6 +66,7 @@ void x86_cpu_free(X86Cpu *cpu)
     }
     x86_blocks_flush(cpu);
     x86_jit_free(cpu->jit);
+    free(cpu->points);
     free(cpu->scratch);
     free(cpu);
 }
@@ -302,8 +303,13 @@ static bool service(X86Cpu *cpu, X86CpuExit *why)
         atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_SIPI);
         take_sipi(cpu);
     }
-    if (!cpu->wait_sipi && !cpu->irq_shadow) {
+    if (!cpu->wait_sipi && !cpu->irq_shadow && (!cpu->debug_step || cpu->halted)) {
         service_interrupts(cpu, pending);
+    }
+    if (pending & PENDING_DEBUG) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_DEBUG);
+        *why = X86_EXIT_DEBUG;
+        return false;
     }
     if (pending & PENDING_KICK) {
         atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_KICK);
@@ -319,6 +325,17 @@ static bool is_contributory(int vector)
     return vector == X86_EXC_DE || (vector >= X86_EXC_TS && vector <= X86_EXC_GP);
 }
 
+/* The present op was not executed: takes back what the block counted from there, and RIP. */
+static void back_to_op(X86Cpu *cpu)
+{
+    const Op *op = cpu->op;
+
+    if (cpu->block && op >= cpu->block->ops && op < cpu->block->ops + cpu->block->count) {
+        cpu->insns -= (uint64_t)(cpu->block->count - (op - cpu->block->ops));
+        cpu->rip = cpu->gpr[SLOT_RIP] + op->off;
+    }
+}
+
 /* A fault was raised: delivers it.  False: triple fault. */
 static bool deliver_fault(X86Cpu *cpu)
 {
@@ -327,13 +344,7 @@ static bool deliver_fault(X86Cpu *cpu)
     uint64_t rip;
 
     if (!cpu->in_delivery) {
-        const Op *op = cpu->op;
-
-        /* What the block counted but did not execute. */
-        if (cpu->block && op >= cpu->block->ops && op < cpu->block->ops + cpu->block->count) {
-            cpu->insns -= (uint64_t)(cpu->block->count - (op - cpu->block->ops));
-            cpu->rip = cpu->gpr[SLOT_RIP] + op->off;
-        }
+        back_to_op(cpu);
         cpu->fault_vector = cpu->delivering;
         if (cpu->delivering != X86_EXC_DB) {
             cpu->rflags |= X86_FLAG_RF; /* saved with the flags: the instruction runs again */
@@ -391,15 +402,31 @@ static void step(X86Cpu *cpu)
     }
 }
 
+/* A watchpoint met in the one instruction goes first. */
+static X86CpuExit step_done(X86Cpu *cpu)
+{
+    if (!(atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_DEBUG) & PENDING_DEBUG)) {
+        cpu->stop = (X86DebugPoint){.kind = X86_DEBUG_STEP};
+    }
+    return X86_EXIT_DEBUG;
+}
+
 X86CpuExit x86_cpu_run(X86Cpu *cpu)
 {
     X86CpuExit why = X86_EXIT_KICKED;
 
     if (setjmp(cpu->fault)) {
+        if (cpu->delivering == X86_EXC_STOP) {
+            back_to_op(cpu);
+            return X86_EXIT_DEBUG;
+        }
         if (!deliver_fault(cpu)) {
             cpu->in_delivery = false;
             cpu->bus->triple_fault(cpu->opaque);
             return X86_EXIT_TRIPLE;
+        }
+        if (cpu->debug_step) {
+            return step_done(cpu);
         }
     }
     x86_blocks_reap(cpu);
@@ -425,6 +452,9 @@ X86CpuExit x86_cpu_run(X86Cpu *cpu)
         if (cpu->mode & MODE_TF) {
             step(cpu);
             x86_update_mode(cpu);
+            if (cpu->debug_step) {
+                return step_done(cpu);
+            }
         } else {
             x86_interpret_blocks(cpu, false);
         }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Debug registers (SDM vol. 3, 17.2), alignment checks (6.15, #AC), and which
- * exception an address that is not canonical gives.  None of this costs
+ * exception an address that is not canonical gives; and the points of a debugger
+ * outside the guest.  None of this costs
  * anything while it is not in use: with breakpoints or alignment checks on, an
  * empty TLB sends every access here.
  */
+#include <stdlib.h>
+
 #include "accel/tcg/core/descriptor.h"
 #include "accel/tcg/core/insn.h"
 #include "accel/tcg/core/ops.h"
@@ -74,6 +77,106 @@ void x86_debug_fetch(X86Cpu *cpu)
         cpu->dr[6] = (cpu->dr[6] & ~UINT64_C(15)) | hits;
         x86_raise(cpu, X86_EXC_DB, -1);
     }
+}
+
+/* --- a debugger outside the guest --- */
+
+static bool is_watch(const X86DebugPoint *p)
+{
+    return p->kind == X86_DEBUG_WRITE || p->kind == X86_DEBUG_READ || p->kind == X86_DEBUG_ACCESS;
+}
+
+static bool same_points(const X86Cpu *cpu, const X86DebugPoint *points, size_t count)
+{
+    for (size_t i = 0; i < count && count == cpu->point_count; i++) {
+        const X86DebugPoint *a = &points[i], *b = &cpu->points[i];
+
+        if (a->kind != b->kind || a->addr != b->addr || a->len != b->len) {
+            return false;
+        }
+    }
+    return count == cpu->point_count;
+}
+
+void x86_cpu_set_debug(X86Cpu *cpu, const X86DebugPoint *points, size_t count, bool step)
+{
+    if (!same_points(cpu, points, count)) {
+        free(cpu->points);
+        cpu->points = count ? malloc(count * sizeof(*points)) : NULL;
+        cpu->point_count = cpu->points ? count : 0;
+        cpu->watches = false;
+        for (size_t i = 0; i < cpu->point_count; i++) {
+            cpu->points[i] = points[i];
+            cpu->watches |= is_watch(&points[i]);
+        }
+        x86_blocks_flush(cpu); /* and the TLB */
+    }
+    cpu->debug_step = step;
+    x86_update_mode(cpu);
+}
+
+X86DebugPoint x86_cpu_debug_stop(const X86Cpu *cpu)
+{
+    return cpu->stop;
+}
+
+static bool point_overlaps(const X86DebugPoint *p, uint64_t linear, uint64_t size)
+{
+    return linear - p->addr < p->len || p->addr - linear < size;
+}
+
+bool x86_watch_page(const X86Cpu *cpu, uint64_t linear)
+{
+    for (size_t i = 0; i < cpu->point_count; i++) {
+        if (is_watch(&cpu->points[i]) && point_overlaps(&cpu->points[i], linear & X86_PAGE_MASK, X86_PAGE_SIZE)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void x86_watch_check(X86Cpu *cpu, uint64_t linear, unsigned size, bool write)
+{
+    for (size_t i = 0; i < cpu->point_count; i++) {
+        const X86DebugPoint *p = &cpu->points[i];
+
+        if (!is_watch(p) || p->kind == (write ? X86_DEBUG_READ : X86_DEBUG_WRITE) || !point_overlaps(p, linear, size)) {
+            continue;
+        }
+        cpu->stop = (X86DebugPoint){p->kind, linear > p->addr ? linear : p->addr, size};
+        atomic_fetch_or(&cpu->pending, PENDING_DEBUG);
+        /* What is left of the block is not to run. */
+        if (cpu->block && cpu->block->mode != MODE_DEAD) {
+            x86_code_invalidate_page(cpu, cpu->block->phys & X86_PAGE_MASK);
+        }
+        return;
+    }
+}
+
+/* Blocks are shared by all addresses a page has: the offset in it decides here, the address when the op runs. */
+bool x86_breakpoint_op(const X86Cpu *cpu, uint64_t linear, const Op *op, Op *stop)
+{
+    for (size_t i = 0; i < cpu->point_count; i++) {
+        if (cpu->points[i].kind == X86_DEBUG_EXEC && !((cpu->points[i].addr ^ linear) & ~X86_PAGE_MASK)) {
+            *stop = (Op){.handler = x86_handler(OP_call_breakpoint), .id = OP_call_breakpoint, .off = op->off,
+                         .base = SLOT_ZERO, .index = SLOT_ZERO};
+            return true;
+        }
+    }
+    return false;
+}
+
+void x86_fn_breakpoint(X86Cpu *cpu, const Op *op)
+{
+    uint64_t linear = x86_code_linear(cpu, cpu->gpr[SLOT_RIP] + op->off);
+
+    for (size_t i = 0; i < cpu->point_count && !cpu->debug_step; i++) {
+        if (cpu->points[i].kind == X86_DEBUG_EXEC && cpu->points[i].addr == linear) {
+            cpu->stop = cpu->points[i];
+            x86_raise(cpu, X86_EXC_STOP, -1);
+        }
+    }
+    cpu->insns--; /* it is no instruction of its own */
 }
 
 /* --- addresses that are not canonical --- */

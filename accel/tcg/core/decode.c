@@ -109,8 +109,8 @@ Block *x86_decode_block(X86Cpu *cpu, uint64_t rip)
     d.page = fetch->host + start;
     d.room = X86_PAGE_SIZE - start;
     if (!setjmp(d.stop)) {
-        /* An op may have a check in front of it. */
-        while (!d.ends && block->count < ((cpu->mode & MODE_TF) ? 1 : BLOCK_MAX_OPS - 1) && !block->phys2 &&
+        /* An op may have two checks in front of it. */
+        while (!d.ends && block->count < ((cpu->mode & MODE_TF) ? 1 : BLOCK_MAX_OPS - 2) && !block->phys2 &&
                off < d.room) {
             d.first = block->count == 0;
             d.bytes = d.page + off;
@@ -118,6 +118,9 @@ Block *x86_decode_block(X86Cpu *cpu, uint64_t rip)
             memset(&d.op, 0, sizeof(d.op));
             d.op.off = (uint16_t)off;
             decode_one(&d);
+            if (cpu->point_count && x86_breakpoint_op(cpu, start + off, &d.op, &block->ops[block->count])) {
+                block->count++;
+            }
             if (x86_segcheck_op(cpu, &d.op, &block->ops[block->count])) {
                 block->count++;
             }

@@ -528,6 +528,9 @@ static uint8_t *resolve(X86Cpu *cpu, uint64_t linear, int access, bool user, uin
     if (write) {
         x86_code_invalidate_page(cpu, t.gpa & X86_PAGE_MASK);
     }
+    if (cpu->watches && x86_watch_page(cpu, linear)) {
+        return page->host + (linear & 0xfff);
+    }
     place = tlb_slot(cpu, which, linear);
     writable = page->writable && t.writable && (write || !cpu->log_writes) &&
                x86_code_allows_write(cpu, t.gpa & X86_PAGE_MASK, place);
@@ -644,6 +647,9 @@ uint64_t x86_load_slow(X86Cpu *cpu, uint64_t linear, unsigned size)
     if (accesses_checked(cpu)) {
         x86_access_check(cpu, linear, size, false);
     }
+    if (cpu->watches) {
+        x86_watch_check(cpu, linear, size, false);
+    }
     return val;
 }
 
@@ -654,16 +660,27 @@ void x86_store_slow(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size)
         x86_access_check(cpu, linear, size, true);
     }
     store_any(cpu, linear, val, size, cpu->cpl == 3);
+    if (cpu->watches) {
+        x86_watch_check(cpu, linear, size, true);
+    }
 }
 
 uint64_t x86_load_sys(X86Cpu *cpu, uint64_t linear, unsigned size)
 {
-    return load_any(cpu, linear, size, false);
+    uint64_t val = load_any(cpu, linear, size, false);
+
+    if (cpu->watches) {
+        x86_watch_check(cpu, linear, size, false);
+    }
+    return val;
 }
 
 void x86_store_sys(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size)
 {
     store_any(cpu, linear, val, size, false);
+    if (cpu->watches) {
+        x86_watch_check(cpu, linear, size, true);
+    }
 }
 
 /* What the TLB lets be written needs no walk. */
@@ -700,6 +717,9 @@ void *x86_host_ptr(X86Cpu *cpu, uint64_t linear, unsigned size, int access)
     host = resolve(cpu, linear, access, cpu->cpl == 3, &gpa);
     if (host && accesses_checked(cpu)) {
         x86_access_check(cpu, linear, size, access & ACCESS_WRITE);
+    }
+    if (host && cpu->watches) {
+        x86_watch_check(cpu, linear, size, access & ACCESS_WRITE);
     }
     return host;
 }

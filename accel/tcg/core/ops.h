@@ -31,7 +31,7 @@
     X(alu_slow) X(shift) X(shiftd) X(unary) X(imul3) X(mul) X(xchg) X(cmpxchg) X(cmpxchg8b) X(xadd) X(bt) X(bitscan) \
     X(bswap) X(convert) X(movsx16) X(cmov16) X(push) X(pop) X(pusha) X(popa) X(pushf) X(enter_leave) X(flags_op) \
     X(simd) X(fpu) X(fxsave) X(movseg_from) X(xlat) X(bcd) X(movbe) X(crc32) X(sysinfo) X(adx) \
-    X(random) X(bound) X(segcheck) X(bmi)
+    X(random) X(bound) X(segcheck) X(bmi) X(breakpoint)
 #define X86_END_OPS(X) \
     X(string) X(io) X(popf) X(loop) X(jmp_near) X(call_near) X(ret_near) X(far) X(iret) X(intn) X(syscall) X(hlt) X(sti) \
     X(movseg) X(mov_cr) X(msr) X(system) X(ud) X(cpuid_op)

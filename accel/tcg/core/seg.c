@@ -45,7 +45,7 @@ void x86_update_mode(X86Cpu *cpu)
     cpu->cpl = !(mode & MODE_PROT) ? 0 : mode & MODE_VM86 ? 3 : (cpu->seg[X86_SEG_SS].attr >> 5) & 3;
     x86_update_tlb(cpu);
     /* Whatever needs a look at each instruction takes them one by one. */
-    mode |= (cpu->rflags & X86_FLAG_TF) || cpu->tlb == cpu->tlbs[TLB_EMPTY] ? MODE_TF : 0;
+    mode |= (cpu->rflags & X86_FLAG_TF) || cpu->debug_step || cpu->tlb == cpu->tlbs[TLB_EMPTY] ? MODE_TF : 0;
     mode |= cpu->tlb == cpu->tlbs[TLB_SUPERVISOR_AC] ? MODE_AC : 0;
     cpu->mode = mode | (cpu->cpl == 3 ? MODE_USER : 0);
 }

@@ -168,6 +168,6 @@ void x86_fn_segcheck(X86Cpu *cpu, const Op *op)
 {
     uint64_t offset = cpu->gpr[op->base] + (cpu->gpr[op->index] << op->scale) + (uint64_t)(int64_t)op->disp;
 
-    cpu->insns--; /* it is no instruction of its own */
     x86_seg_check(cpu, op->seg, offset & insn_addr_mask(op), op->imm & 0xffff, op->imm >> 16);
+    cpu->insns--; /* it is no instruction of its own */
 }

@@ -86,6 +86,7 @@ enum {
     X86_EXC_DE = 0, X86_EXC_DB = 1, X86_EXC_NMI = 2, X86_EXC_BP = 3, X86_EXC_OF = 4, X86_EXC_BR = 5, X86_EXC_UD = 6,
     X86_EXC_NM = 7, X86_EXC_DF = 8, X86_EXC_TS = 10, X86_EXC_NP = 11, X86_EXC_SS = 12, X86_EXC_GP = 13,
     X86_EXC_PF = 14, X86_EXC_MF = 16, X86_EXC_AC = 17, X86_EXC_MC = 18, X86_EXC_XM = 19,
+    X86_EXC_STOP = 256, /* not the guest's: a debugger's point is at the present op */
 };
 
 /*
@@ -220,7 +221,7 @@ typedef struct CodePage {
 /* Bits of X86Cpu.pending. */
 enum {
     PENDING_KICK = 1, PENDING_HARD = 2, PENDING_NMI = 4, PENDING_SMI = 8, PENDING_INIT = 16, PENDING_SIPI = 32,
-    PENDING_RESET = 64, PENDING_FLUSH = 128, PENDING_CODE = 256,
+    PENDING_RESET = 64, PENDING_FLUSH = 128, PENDING_CODE = 256, PENDING_DEBUG = 512,
 };
 
 /* Words of X86Cpu.features: registers of CPUID leaves. */
@@ -283,6 +284,12 @@ struct X86Cpu {
     uint64_t insns;
     uint64_t random;          /* state of RDRAND */
     X86Fpu fpu;
+    /* of a debugger */
+    X86DebugPoint *points;    /* x86_cpu_set_debug() */
+    size_t point_count;
+    bool watches;             /* some are on accesses: their pages are not in the TLB, nothing is compiled */
+    bool debug_step;
+    X86DebugPoint stop;
     /* blocks */
     Block *hash[BLOCK_HASH_SIZE];
     CodePage *pages[PAGE_HASH_SIZE];
@@ -376,6 +383,11 @@ void x86_access_check(X86Cpu *cpu, uint64_t linear, unsigned size, bool write);
 void x86_debug_io(X86Cpu *cpu, uint16_t port, unsigned size);
 /* Raises #DB when an instruction breakpoint is at RIP. */
 void x86_debug_fetch(X86Cpu *cpu);
+/* A debugger's watchpoints: the run ends when the present instruction is over. */
+void x86_watch_check(X86Cpu *cpu, uint64_t linear, unsigned size, bool write);
+bool x86_watch_page(const X86Cpu *cpu, uint64_t linear);
+/* Makes the op that stops at a debugger's breakpoint in front of the instruction there; false when none can be. */
+bool x86_breakpoint_op(const X86Cpu *cpu, uint64_t linear, const Op *op, Op *stop);
 /* smm.c */
 void x86_update_a20(X86Cpu *cpu);
 void x86_smm_set(X86Cpu *cpu, bool on); /* tells the bus and forgets what was seen of it; nothing else */

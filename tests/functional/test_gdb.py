@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The gdb stub: Debian's gdb debugs a test kernel on two CPUs and a program of a Linux guest; packets of a hostile peer."""
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+import guest  # noqa: E402
+
+BINARY = pathlib.Path(os.environ.get("QEMU_BINARY", ROOT / "build/system/qemu-system-x86_64"))
+KERNELS = BINARY.resolve().parents[1] / "tests/tcg/kernels"
+needs_gdb = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+
+
+@pytest.fixture(name="machine")
+def machine_fixture(tmp_path):
+    """Starts a machine whose stub listens at tmp_path/gdb; ended after the test."""
+    started = []
+
+    def start(*args):
+        process = subprocess.Popen([BINARY, "-machine", "q35", "-cpu", "max", "-nodefaults", "-display", "none", "-serial",
+                                    f"file:{tmp_path}/serial", "-gdb", f"unix:{tmp_path}/gdb,server=on,wait=off", *args])
+        started.append(process)
+        while not (tmp_path / "gdb").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_kernel(*extra):
+    return ["-smp", "2", "-m", "128", "-kernel", str(KERNELS / "kernel64.bin"), *extra]
+
+
+test_kernel.__test__ = False
+
+
+def gdb(tmp_path, program, *commands):
+    script = tmp_path / "commands"
+    script.write_text("\n".join(["set pagination off", "set confirm off", f"file {program}",
+                                 f"target remote {tmp_path}/gdb", *commands]) + "\n", encoding="ascii")
+    return subprocess.run(["gdb", "-nx", "-batch", "-x", str(script)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False).stdout
+
+
+def words(text, *wanted):
+    """Each pattern is found behind the one before."""
+    at = 0
+    for pattern in wanted:
+        found = re.compile(pattern, re.S).search(text, at)
+        assert found, f"{pattern!r} not in:\n{text[at:]}"
+        at = found.end()
+
+
+@needs_gdb
+@pytest.mark.parametrize("jit", ["on", "off"])
+def test_debugs_a_kernel(machine, tmp_path, jit):
+    machine(*test_kernel("-S", "-accel", f"tcg,jit={jit}"))
+    text = gdb(tmp_path, KERNELS / "kernel64.elf",
+               "break kernel_main", "continue", "stepi", "info registers rip cr0 efer", "set $xmm1.v2_int64[1] = 0x1122334455667788",
+               "p/x $xmm1.v2_int64", "p/x $mxcsr", "p/x $fctrl", "p/x $cs", "info threads", "delete",
+               "watch *(long *)&fault", "continue", "p *(long *)&fault", "delete",
+               "hbreak change_itself", "continue", "x/i $pc", "delete",
+               # Code that is written here is what runs: `xor %ecx,%ecx` becomes `mov $5,%cl; nop` of the same length and more.
+               "p/x *(unsigned char *)change_itself", "set var *(unsigned short *)change_itself = 0x05b1", "stepi", "p/x $ecx & 0xff",
+               "set $ecx = 0", "break *0x8000", "continue", "info threads", "delete",
+               "awatch *(int *)0x7008", "continue", "continue", "delete", "rwatch *(int *)0x7004", "delete",
+               "thread 1", "break timer_tick", "continue", "backtrace 2", "x/2i timer_stub",
+               "monitor info status", "monitor no-such-command", "delete", "detach")
+    words(text, r"Breakpoint 1, \w+ in kernel_main", r"rip +0x\w+ +0x\w+ <kernel_main\+2>", r"cr0 +0x80000033", r"efer +0x500",
+          r"= \{0x0, 0x1122334455667788\}", r"= 0x1f80", r"= 0x37f|= 0x40", r"= 0x20", r"\* 1 +Thread 1 \(CPU#0", r"2 +Thread 2 \(CPU#1 \[halted",
+          r"Hardware watchpoint \d+: \*\(long \*\)&fault", r"Old value = 0\s+New value = 1", r"= 1\n",
+          r"hit Breakpoint \d, \w+ in change_itself", r"=> \w+ <change_itself>:\s+xor +%ecx,%ecx", r"= 0x31", r"= 0x5",
+          r"Thread 2 received signal SIGTRAP", r"\* 2 +Thread 2",
+          r"access \(read/write\) watchpoint", r"[Vv]alue = \w+", r"[Vv]alue = \w+", r"hit Breakpoint \d+, \w+ in timer_tick",
+          r"#0 [^\n]*timer_tick", r"#1 [^\n]*timer_stub", r"<timer_stub>:\s+push +%rax", r"VM status: paused \(debug\)", r"no-such-command",
+          r"Remote target\) detached")
+    # Detached, it runs to its end.
+    while "END" not in (tmp_path / "serial").read_text(encoding="latin-1"):
+        time.sleep(0.05)
+
+
+@needs_gdb
+def test_debugs_a_program_of_linux(machine, tmp_path):
+    program = tmp_path / "program"
+    subprocess.run(["gcc", "-nostdlib", "-static", "-no-pie", "-o", program, ROOT / "tests/functional/gdb-guest.S"], check=True)
+    initrd = guest.initramfs(tmp_path / "initrd.gz", guest.PROLOGUE + "echo test: up\n/program &\nwait\n",
+                             {"program": (0o100755, program.read_bytes())})
+    machine("-smp", "2", "-m", "256", "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 quiet", "-S")
+    text = gdb(tmp_path, program, "hbreak marked", "continue", "p/d $rdi", "p/d $xmm3.v2_int64[1]", "p/d *(long *)&counter", "continue",
+               "p/d $rdi", "delete", "watch *(long *)&total", "continue", "x/i $pc", "p/d *(long *)&total", "stepi",
+               "x/i $pc", "stepi", "x/i $pc", "delete", "set var *(long *)&counter = 1000", "break marked", "continue",
+               "continue", "p/d $rdi", "p/x $cs", "delete", "detach")
+    words(text, r"hit Breakpoint 1, \w+ in marked", r"\$1 = 1\n", r"\$2 = 1\n", r"\$3 = 1\n", r"hit Breakpoint 1", r"\$4 = 2\n",
+          r"Hardware watchpoint 2", r"Old value = 1\s+New value = 3", r"<marked\+\d+>:\s+nop", r"\$5 = 3\n", r"<marked\+\d+>:\s+ret",
+          r"<_start\+\d+>:\s+jmp", r"hit Breakpoint 3", r"hit Breakpoint 3|\$6", r"\$6 = 100[12]\n", r"= 0x33\n", r"detached")
+
+
+@needs_gdb
+def test_interrupt_and_kill(machine, tmp_path):
+    process = machine(*test_kernel())
+    while "END" not in (tmp_path / "serial").read_text(encoding="latin-1"):
+        time.sleep(0.05)
+    text = gdb(tmp_path, KERNELS / "kernel64.elf", "x/i $pc", "info threads", "kill")
+    words(text, r"=> \w+ <kernel_main\+\d+>", r"Thread 2 \(CPU#1")
+    assert process.wait(timeout=60) == 0
+
+
+class Peer:
+    """Speaks the protocol as it likes."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(str(path))
+        self.sock.settimeout(60)
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def packet(self, body):
+        data = body if isinstance(body, bytes) else body.encode()
+        self.send(b"$" + data + b"#%02x" % (sum(data) & 0xff))
+        return self.reply()
+
+    def byte(self):
+        got = self.sock.recv(1)
+        assert got, "the stub hung up"
+        return got
+
+    def reply(self):
+        while (c := self.byte()) != b"$":
+            if c == b"-":
+                return "-"
+        body = b""
+        while (c := self.byte()) != b"#":
+            body += c
+        self.byte()
+        self.byte()
+        self.send(b"+")
+        return body.decode("latin-1")
+
+
+def test_hostile_packets(machine, tmp_path):
+    machine(*test_kernel("-S"))
+    peer = Peer(tmp_path / "gdb")
+    assert peer.packet("?") == "T05thread:1;"
+    peer.send(b"$g#00")
+    assert peer.byte() == b"-"
+    assert len(peer.packet("g")) > 500
+    for body, reply in [("m0,ffffffffffffffff", "E16"), ("m,", "E16"), ("m0", "E16"), ("mzz,1", "E16"), ("m10000000000000000,1", "E16"),
+                        ("p9999", "E16"), ("p", "E16"), ("P0=12", "E16"), ("G00", "E16"), ("M0,ffffffff:00", "E16"), ("X0,5:ab", "E16"),
+                        ("Hg7f", "E03"), ("Hx1", "E03"), ("T7", "E03"), ("Z0,1", "E16"), ("Z9,0,1", "E16"), ("Z2,0,0", "E16"),
+                        ("Z2,ffffffffffffffff,8", "E16"), ("z0,1,1", "E16"), ("vCont;x", "E16"), ("vCont;c:77", "E16"), ("cxyz", "E16"),
+                        ("qXfer:features:read:other.xml:0,10", "E00"), ("qXfer:features:read:target.xml:fffff,10", "E16"),
+                        ("qRcmd,zz", "E16"), ("qNothing", ""), ("vMustReplyEmpty", ""), ("", ""), ("\x01\x02", "")]:
+        assert peer.packet(body) == reply, body
+    peer.send(b"$" + b"m" * 100000 + b"#%02x" % (100000 * ord("m") & 0xff))
+    assert peer.byte() == b"-"
+    for i in range(256):
+        assert peer.packet(f"Z0,{i:x},1") == "OK"
+    assert peer.packet("Z0,1000,1") == "E1c"
+    # Garbage of all kinds, then an orderly packet.
+    state = 12345
+    for _ in range(200):
+        noise = bytearray()
+        for _ in range(50):
+            state = (state * 1103515245 + 12345) & 0x7fffffff
+            noise.append(state >> 16 & 0xff)
+        peer.send(bytes(noise).replace(b"$k#", b"...").replace(b"\x03", b""))
+    peer.sock.close()
+    peer = Peer(tmp_path / "gdb")
+    assert peer.packet("qAttached") == "1"
+    assert peer.packet("QStartNoAckMode") == "OK"
+    peer.send(b"$qC#b4")
+    assert peer.byte() == b"$", "no acknowledgement any more"
+
+
+def test_without_cpus_and_by_the_monitor(tmp_path):
+    done = subprocess.run([BINARY, "-machine", "x-remote,vfio-user=on", "-nodefaults", "-gdb", "tcp::0"], capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 1 and "-gdb" in done.stderr and "no CPUs" in done.stderr
+    with subprocess.Popen([BINARY, "-machine", "q35", "-nodefaults", "-display", "none", "-monitor", "stdio", "-S"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        out, _ = process.communicate(f"gdbserver unix:{tmp_path}/g,server=on,wait=off\ngdbserver none\ngdbserver unix:/no/such/x,server=on\nquit\n")
+    words(out, r"unix:.*/g", r"gdbserver is off", r"error: .*/no/such/x")
