@@ -16,6 +16,7 @@ struct BlockEngine {
     struct io_uring ring;
     int event_fd;
     LoopFd *watch;
+    LoopPoller *poller;
     BlockReqQueue again; /* need another system call; not counted in the ring */
 };
 
@@ -173,17 +174,44 @@ static void uring_event(void *opaque)
     uring_reap(e);
 }
 
+/* While the loop is awake it looks at the ring itself, and the kernel need not signal. */
+static bool uring_look(void *opaque)
+{
+    BlockEngine *e = opaque;
+
+    if (!io_uring_cq_ready(&e->ring)) {
+        return false;
+    }
+    io_uring_cq_eventfd_toggle(&e->ring, false);
+    uring_reap(e);
+    return true;
+}
+
+static void uring_arm(void *opaque)
+{
+    BlockEngine *e = opaque;
+
+    io_uring_cq_eventfd_toggle(&e->ring, true);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* then the ring is looked at once more */
+}
+
+static const LoopPollerOps uring_poller = {.poll = uring_look, .arm = uring_arm};
+
 static void uring_attach(BlockBackend *blk)
 {
     BlockEngine *e = blk->engine;
 
     e->watch = loop_add_fd(blk->loop, e->event_fd, uring_event, NULL, e);
+    e->poller = loop_add_poller(blk->loop, &uring_poller, e);
 }
 
 static void uring_detach(BlockBackend *blk)
 {
     loop_remove_fd(blk->engine->watch);
+    loop_remove_poller(blk->engine->poller);
     blk->engine->watch = NULL;
+    blk->engine->poller = NULL;
+    uring_arm(blk->engine);
 }
 
 const BlockEngineOps block_engine_uring = {

@@ -18,6 +18,12 @@ struct LoopFd {
     bool urgent; /* in urgent_fd instead of the loop's poll set */
 };
 
+struct LoopPoller {
+    EventLoop *loop;
+    const LoopPollerOps *ops;
+    void *opaque;
+};
+
 struct LoopBh {
     EventLoop *loop;
     LoopBhFn *fn;
@@ -39,6 +45,8 @@ struct EventLoop {
     unsigned turns;   /* how often one of them got it; atomic */
 
     GPtrArray *watches; /* of LoopFd *; under the lock */
+    GPtrArray *pollers; /* of LoopPoller *; under the lock */
+    unsigned fast_turns; /* in a row, without asking the fds */
     unsigned iterating; /* nesting of loop_iterate; removed watches are freed at 0 */
     bool removed_some;
     struct LoopPoll *spare; /* arrays of the last iteration, for the next */
@@ -78,5 +86,11 @@ void loop_urgent_forget(LoopFd *watch);
 /* Runs the handlers of the urgent watches that are ready.  With the lock. */
 void loop_urgent_dispatch(EventLoop *loop);
 void loop_urgent_close(EventLoop *loop);
+/* Gives threads that wait for the lock a chance to get it.  Without the lock. */
+void loop_let_waiters_in(EventLoop *loop);
+/* What the loop does while it looks, and before it sleeps. */
+extern const PollWindowOps loop_window_ops;
+/* True when one of the pollers had something to do.  With the lock. */
+bool loop_run_pollers(EventLoop *loop);
 
 #endif

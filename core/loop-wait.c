@@ -24,8 +24,80 @@ struct LoopWaiter {
 
 void loop_set_poll(EventLoop *loop, int64_t max_ns)
 {
-    loop->window = (PollWindow){.max_ns = max_ns};
+    loop->window = (PollWindow){.max_ns = max_ns, .ops = loop->window.ops, .opaque = loop->window.opaque};
 }
+
+/* --- pollers --- */
+
+LoopPoller *loop_add_poller(EventLoop *loop, const LoopPollerOps *ops, void *opaque)
+{
+    LoopPoller *poller = g_new0(LoopPoller, 1);
+
+    *poller = (LoopPoller){loop, ops, opaque};
+    loop_lock(loop);
+    g_ptr_array_add(loop->pollers, poller);
+    loop->window.ops = &loop_window_ops;
+    loop->window.opaque = loop;
+    loop_unlock(loop);
+    loop_wake_others(loop); /* it was not armed */
+    return poller;
+}
+
+void loop_remove_poller(LoopPoller *poller)
+{
+    EventLoop *loop;
+
+    if (!poller) {
+        return;
+    }
+    loop = poller->loop;
+    loop_lock(loop);
+    g_ptr_array_remove(loop->pollers, poller);
+    loop_unlock(loop);
+    g_free(poller);
+}
+
+bool loop_run_pollers(EventLoop *loop)
+{
+    bool some = false;
+
+    for (guint i = 0; i < loop->pollers->len; i++) {
+        const LoopPoller *poller = loop->pollers->pdata[i];
+
+        some |= poller->ops->poll(poller->opaque);
+    }
+    return some;
+}
+
+static bool loop_look(void *opaque)
+{
+    EventLoop *loop = opaque;
+    bool some;
+
+    loop_let_waiters_in(loop);
+    loop_lock(loop);
+    some = loop_run_pollers(loop);
+    loop_unlock(loop);
+    return some;
+}
+
+static bool loop_sleep(void *opaque)
+{
+    EventLoop *loop = opaque;
+    bool some;
+
+    loop_lock(loop);
+    for (guint i = 0; i < loop->pollers->len; i++) {
+        const LoopPoller *poller = loop->pollers->pdata[i];
+
+        poller->ops->arm(poller->opaque);
+    }
+    some = loop_run_pollers(loop);
+    loop_unlock(loop);
+    return some;
+}
+
+const PollWindowOps loop_window_ops = {.look = loop_look, .sleep = loop_sleep};
 
 /* --- the urgent set --- */
 

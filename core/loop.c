@@ -57,6 +57,7 @@ EventLoop *loop_new(const char *name, bool main, ClockSource *clocks)
     loop->name = g_strdup(name);
     loop->context = main ? g_main_context_ref(g_main_context_default()) : g_main_context_new();
     loop->watches = g_ptr_array_new();
+    loop->pollers = g_ptr_array_new();
     pthread_mutex_init(&loop->mutex, NULL);
     pthread_mutex_init(&loop->bh_lock, NULL);
     g_queue_init(&loop->pending);
@@ -89,8 +90,9 @@ void loop_free(EventLoop *loop)
         }
     }
     timer_list_free(loop->timers);
-    g_assert(!loop->watches->len);
+    g_assert(!loop->watches->len && !loop->pollers->len);
     g_ptr_array_free(loop->watches, TRUE);
+    g_ptr_array_free(loop->pollers, TRUE);
     g_main_context_unref(loop->context);
     close(loop->wake_fd);
     loop_urgent_close(loop);
@@ -423,7 +425,7 @@ static void loop_poll_prepare(EventLoop *loop, LoopPoll *p, bool may_block)
  * A mutex goes to who asks first once it is free, which is this thread when it
  * does not sleep.  Without a break a busy loop keeps vCPUs from its devices.
  */
-static void loop_let_waiters_in(EventLoop *loop)
+void loop_let_waiters_in(EventLoop *loop)
 {
     unsigned turn = __atomic_load_n(&loop->turns, __ATOMIC_SEQ_CST);
 
@@ -473,12 +475,37 @@ static void loop_poll_dispatch(EventLoop *loop, LoopPoll *p)
     }
 }
 
+/* Then the fds have their turn, whatever the pollers find. */
+#define LOOP_FAST_TURNS 16
+
+/* A turn for what pollers found and for bottom halves only.  False: they found nothing, or the fds have to be asked. */
+static bool loop_turn_fast(EventLoop *loop)
+{
+    if (!loop->pollers->len || loop->fast_turns == LOOP_FAST_TURNS || !loop_run_pollers(loop)) {
+        loop->fast_turns = 0;
+        return false;
+    }
+    loop->fast_turns++;
+    loop->iterating++;
+    loop_run_bhs(loop);
+    loop->iterating--;
+    loop_sweep_watches(loop);
+    return true;
+}
+
 void loop_iterate(EventLoop *loop, bool may_block)
 {
     LoopPoll *p;
 
     __atomic_store_n(&loop->thread, &thread_mark, __ATOMIC_RELAXED);
     loop_lock(loop);
+    if (loop_turn_fast(loop)) {
+        loop_unlock(loop);
+        if (__atomic_load_n(&loop->waiters, __ATOMIC_SEQ_CST)) {
+            loop_let_waiters_in(loop);
+        }
+        return;
+    }
     while (!g_main_context_acquire(loop->context)) {
         g_thread_yield();
     }

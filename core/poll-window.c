@@ -13,6 +13,8 @@
 #define LOOK_SHARED   3
 #define PENALTY_MAX   1023
 #define WINDOW_MIN_NS 1000
+/* Memory is looked at that often between two looks at the fds, which are system calls. */
+#define LOOKS_AT_MEMORY 32
 
 static int64_t monotonic_ns(void)
 {
@@ -54,7 +56,28 @@ static bool look_shared(PollWindow *w, int64_t ns)
     return shared;
 }
 
-int poll_window_look(PollWindow *w, struct pollfd *fds, unsigned count, int64_t max_ns)
+static bool look_at_memory(const PollWindow *w)
+{
+    for (int i = 0; w->ops && i < LOOKS_AT_MEMORY; i++) {
+        if (w->ops->look(w->opaque)) {
+            return true;
+        }
+        __builtin_ia32_pause();
+    }
+    return false;
+}
+
+/* The fds were not asked. */
+static int nothing_ready(struct pollfd *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        fds[i].revents = 0;
+    }
+    return 0;
+}
+
+/* As poll_window_look(); *memory: an op ended it. */
+static int window_look(PollWindow *w, struct pollfd *fds, unsigned count, int64_t max_ns, bool *memory)
 {
     int64_t start, waited = 0, last, look = MIN(w->ns, max_ns);
     int n = 0;
@@ -66,6 +89,10 @@ int poll_window_look(PollWindow *w, struct pollfd *fds, unsigned count, int64_t 
     start = look > 0 ? monotonic_ns() : 0;
     while (!n && waited < look) {
         last = waited;
+        *memory = look_at_memory(w);
+        if (*memory) {
+            return nothing_ready(fds, count);
+        }
         sched_yield();
         n = poll_ns(fds, count, 0);
         waited = monotonic_ns() - start;
@@ -77,18 +104,34 @@ int poll_window_look(PollWindow *w, struct pollfd *fds, unsigned count, int64_t 
     return n;
 }
 
+int poll_window_look(PollWindow *w, struct pollfd *fds, unsigned count, int64_t max_ns)
+{
+    bool memory;
+
+    return window_look(w, fds, count, max_ns, &memory);
+}
+
+static int window_sleep(PollWindow *w, struct pollfd *fds, unsigned count, int64_t timeout_ns)
+{
+    if (timeout_ns && w->ops && w->ops->sleep(w->opaque)) {
+        timeout_ns = 0;
+    }
+    return poll_ns(fds, count, timeout_ns);
+}
+
 int poll_window_wait(PollWindow *w, struct pollfd *fds, unsigned count, int64_t timeout_ns)
 {
+    bool memory = false;
     int64_t start;
     int n;
 
     if (!w->max_ns || !timeout_ns) {
-        return poll_ns(fds, count, timeout_ns);
+        return window_sleep(w, fds, count, timeout_ns);
     }
     start = monotonic_ns();
-    n = poll_window_look(w, fds, count, timeout_ns < 0 ? INT64_MAX : timeout_ns);
-    if (!n) {
-        n = poll_ns(fds, count, timeout_ns < 0 ? -1 : MAX(timeout_ns - (monotonic_ns() - start), 0));
+    n = window_look(w, fds, count, timeout_ns < 0 ? INT64_MAX : timeout_ns, &memory);
+    if (!n && !memory) {
+        n = window_sleep(w, fds, count, timeout_ns < 0 ? -1 : MAX(timeout_ns - (monotonic_ns() - start), 0));
     }
     poll_window_learn(w, monotonic_ns() - start);
     return n;

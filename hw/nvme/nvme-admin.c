@@ -145,6 +145,7 @@ static const AdminOp admin_ops[] = {
     {NVME_ADM_SET_FEATURES, nvme_set_features},
     {NVME_ADM_GET_FEATURES, nvme_get_features},
     {NVME_ADM_ASYNC_EVENT, async_event_request},
+    {NVME_ADM_DOORBELL_BUFFER, nvme_doorbell_buffer},
 };
 
 uint16_t nvme_admin_execute(NvmeReq *req)

@@ -148,8 +148,21 @@ static void nvme_bh(void *opaque)
     Nvme *n = opaque;
 
     cc_apply(n);
+    nvme_doorbells_poll(n);
     nvme_process_all(n);
 }
+
+static bool nvme_look(void *opaque)
+{
+    return nvme_doorbells_poll(opaque);
+}
+
+static void nvme_arm(void *opaque)
+{
+    nvme_dbbuf_arm(opaque);
+}
+
+static const LoopPollerOps nvme_poller = {.poll = nvme_look, .arm = nvme_arm};
 
 static void nvme_irq_bh(void *opaque)
 {
@@ -287,6 +300,7 @@ static bool nvme_start(PciDevice *dev, GError **error)
     }
     n->bh = loop_bh_new(dev->dev.home, nvme_bh, n);
     n->irq_bh = loop_bh_new(dev->dev.home, nvme_irq_bh, n);
+    n->poller = loop_add_poller(dev->dev.home, &nvme_poller, n);
     n->doorbells = mem_region_new_io(dev->dev.obj.machine->topo, "nvme doorbells", doorbell_len,
                                      &doorbell_ops, n, dev->dev.home);
     mem_region_add_overlap(pci_bar_region(dev, 0), NVME_REG_DOORBELLS, n->doorbells, 1);
@@ -347,6 +361,7 @@ static void nvme_stop(PciDevice *dev)
     mem_region_del(pci_bar_region(dev, 0), n->doorbells);
     mem_region_retire(n->doorbells);
     mem_region_unref(n->doorbells);
+    loop_remove_poller(n->poller);
     loop_bh_free(n->bh);
     loop_bh_free(n->irq_bh);
     free_requests(n);
@@ -450,6 +465,7 @@ static bool nvme_post_load(void *instance, uint32_t version, GError **error)
         return false;
     }
     n->cc_acted = n->cc;
+    n->top_qid = 0;
     n->page_size = 4096u << NVME_CC_MPS(n->cc);
     for (unsigned i = 0; i < NVME_MAX_QUEUES; i++) {
         n->cq[i].users = 0;
@@ -457,6 +473,10 @@ static bool nvme_post_load(void *instance, uint32_t version, GError **error)
         n->cq[i].notify = false;
         n->sq[i].in_flight = 0;
         n->sq[i].deleting = false;
+        n->sq[i].refused = n->cq[i].refused = UINT32_MAX;
+        if (n->sq[i].entries || n->cq[i].entries) {
+            n->top_qid = i;
+        }
     }
     for (unsigned i = 0; i < NVME_MAX_QUEUES; i++) {
         if (n->sq[i].entries) {
@@ -489,11 +509,13 @@ static const StateField nvme_fields[] = {
     STATE_FIELD_ARRAY(Nvme, ns_changed),
     STATE_FIELD_STRUCTS(Nvme, errors, &error_state),
     STATE_FIELD_UINT(Nvme, error_count),
+    {.name = "dbbuf_shadow", .kind = STATE_UINT, .offset = offsetof(Nvme, dbbuf_shadow), .size = 8, .since = 2},
+    {.name = "dbbuf_event", .kind = STATE_UINT, .offset = offsetof(Nvme, dbbuf_event), .size = 8, .since = 2},
     STATE_END,
 };
 
 static const StateTable nvme_state = {.name = "nvme",
-                                      .version = 1,
+                                      .version = 2,
                                       .fields = nvme_fields,
                                       .pre_save = nvme_pre_save,
                                       .post_load = nvme_post_load};

@@ -54,6 +54,7 @@ enum {
     NS_LBAF0 = 128,
 };
 
+#define OACS_DOORBELL_BUFFER   (1u << 8)
 #define ONCS_COMPARE           0x01
 #define ONCS_DSM               0x04
 #define ONCS_WRITE_ZEROES      0x08
@@ -93,6 +94,7 @@ static void identify_controller(const Nvme *n, uint8_t *id)
     pci_set32(id + CTRL_VER, NVME_VERSION_1_4);
     pci_set32(id + CTRL_OAES, OAES_NS_ATTRIBUTE);
     id[CTRL_CNTRLTYPE] = 1; /* I/O controller */
+    pci_set16(id + CTRL_OACS, OACS_DOORBELL_BUFFER);
     id[CTRL_ACL] = 3;
     id[CTRL_AERL] = n->aerl;
     id[CTRL_FRMW] = FRMW_ONE_SLOT_RO;

@@ -10,6 +10,7 @@
 #include "hw/nvme/nvme.h"
 
 #define FETCH_MAX 16 /* entries read from memory at once */
+#define BUFFER_LOOKS 4 /* in a row, in the thread that wrote a register */
 #define SQ_BUDGET 64 /* commands of one queue before the others have their turn */
 
 TraceEvent nvme_trace[] = {
@@ -32,16 +33,21 @@ static void doorbell_note(Nvme *n, unsigned index, uint32_t val)
 
 void nvme_sq_init(Nvme *n, unsigned qid, uint64_t base, uint32_t entries, uint16_t cqid)
 {
-    n->sq[qid] = (NvmeSq){.base = base, .entries = entries, .cqid = cqid};
+    n->sq[qid] = (NvmeSq){.base = base, .entries = entries, .cqid = cqid, .refused = UINT32_MAX};
     n->cq[cqid].users++;
+    n->top_qid = MAX(n->top_qid, qid);
     doorbell_note(n, 2 * qid, 0);
+    nvme_dbbuf_queue_init(n, 2 * qid);
 }
 
 void nvme_cq_init(Nvme *n, unsigned qid, uint64_t base, uint32_t entries, uint16_t vector, bool irq_enabled)
 {
     n->cq[qid] = (NvmeCq){
-        .base = base, .entries = entries, .vector = vector, .phase = true, .irq_enabled = irq_enabled};
+        .base = base, .entries = entries, .vector = vector, .phase = true, .irq_enabled = irq_enabled,
+        .refused = UINT32_MAX};
+    n->top_qid = MAX(n->top_qid, qid);
     doorbell_note(n, 2 * qid + 1, 0);
+    nvme_dbbuf_queue_init(n, 2 * qid + 1);
 }
 
 void nvme_queues_clear(Nvme *n)
@@ -49,6 +55,8 @@ void nvme_queues_clear(Nvme *n)
     memset(n->sq, 0, sizeof(n->sq));
     memset(n->cq, 0, sizeof(n->cq));
     n->notify_count = 0;
+    n->top_qid = 0;
+    n->dbbuf_shadow = n->dbbuf_event = 0;
     n->aer_count = n->event_count = n->event_masked = 0;
 }
 
@@ -409,6 +417,23 @@ static void cq_doorbell(Nvme *n, uint16_t qid, uint32_t head)
     }
 }
 
+/*
+ * The register says: look at the buffer, which may be ahead of it.  This may be a CPU's thread and the loop be asleep:
+ * the driver has to write the register the next time too.
+ */
+static void doorbell_by_buffer(Nvme *n)
+{
+    bool some = nvme_doorbells_poll(n);
+
+    for (unsigned i = 0; some && i < BUFFER_LOOKS; i++) {
+        nvme_dbbuf_arm(n);
+        some = nvme_doorbells_poll(n);
+    }
+    if (some || n->in_dma) {
+        loop_bh_schedule(n->bh);
+    }
+}
+
 void nvme_doorbell_write(Nvme *n, uint32_t offset, uint32_t val)
 {
     uint32_t index = offset / sizeof(uint32_t);
@@ -426,6 +451,10 @@ void nvme_doorbell_write(Nvme *n, uint32_t offset, uint32_t val)
         return;
     }
     doorbell_note(n, index, val);
+    if (qid && n->dbbuf_shadow) {
+        doorbell_by_buffer(n);
+        return;
+    }
     if (is_cq) {
         cq_doorbell(n, (uint16_t)qid, val & 0xffff);
     } else {
@@ -433,35 +462,85 @@ void nvme_doorbell_write(Nvme *n, uint32_t offset, uint32_t val)
     }
 }
 
-/* What the client left for a queue whose tail or head is *now; one that is refused is not found again. */
-static void doorbell_take(Nvme *n, uint16_t qid, const uint32_t *now, bool is_cq)
+/* What was left for a queue whose tail or head is *now.  False: nothing new. */
+static bool doorbell_take(Nvme *n, uint16_t qid, const uint32_t *now, bool is_cq, uint32_t left)
 {
-    uint32_t *value = &n->pci.doorbells.values[2 * qid + is_cq], left = __atomic_load_n(value, __ATOMIC_ACQUIRE);
-    uint32_t val = GUINT32_FROM_LE(left) & 0xffff;
+    uint32_t val = left & 0xffff;
 
     if (val == *now) {
-        return;
+        return false;
     }
     if (is_cq) {
         cq_doorbell(n, qid, val);
     } else {
         sq_doorbell(n, qid, val);
     }
-    if (*now != val) {
+    return true;
+}
+
+/* From the client's shared memory; a value that is refused is not found again. */
+static bool doorbell_take_shared(Nvme *n, uint16_t qid, const uint32_t *now, bool is_cq)
+{
+    uint32_t *value = &n->pci.doorbells.values[2 * qid + is_cq], left = __atomic_load_n(value, __ATOMIC_ACQUIRE);
+    bool some = doorbell_take(n, qid, now, is_cq, GUINT32_FROM_LE(left));
+
+    if (some && *now != (GUINT32_FROM_LE(left) & 0xffff)) {
         __atomic_compare_exchange_n(value, &left, GUINT32_TO_LE(*now), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
     }
+    return some;
+}
+
+static bool doorbells_poll_shared(Nvme *n, unsigned top)
+{
+    bool some = false;
+
+    for (uint16_t qid = 0; qid <= top && nvme_ready(n); qid++) {
+        if (n->cq[qid].entries) {
+            some |= doorbell_take_shared(n, qid, &n->cq[qid].head, true);
+        }
+        if (n->sq[qid].entries) {
+            some |= doorbell_take_shared(n, qid, &n->sq[qid].tail, false);
+        }
+    }
+    return some;
+}
+
+/* Of the driver's doorbell buffer; the admin queue is not in it. */
+static bool doorbells_poll_buffer(Nvme *n)
+{
+    uint32_t values[2 * NVME_MAX_QUEUES];
+    bool some = false;
+
+    if (!nvme_dbbuf_read(n, values)) {
+        return false;
+    }
+    for (uint16_t qid = 1; qid <= n->top_qid && nvme_ready(n); qid++) {
+        if (n->cq[qid].entries && values[2 * qid + 1] != n->cq[qid].refused) {
+            some |= doorbell_take(n, qid, &n->cq[qid].head, true, values[2 * qid + 1]);
+            n->cq[qid].refused = n->cq[qid].head == (values[2 * qid + 1] & 0xffff) ? UINT32_MAX : values[2 * qid + 1];
+        }
+        if (n->sq[qid].entries && values[2 * qid] != n->sq[qid].refused) {
+            some |= doorbell_take(n, qid, &n->sq[qid].tail, false, values[2 * qid]);
+            n->sq[qid].refused = n->sq[qid].tail == (values[2 * qid] & 0xffff) ? UINT32_MAX : values[2 * qid];
+        }
+    }
+    return some;
+}
+
+bool nvme_doorbells_poll(Nvme *n)
+{
+    bool some = false;
+
+    if (!nvme_ready(n) || n->in_dma) {
+        return false;
+    }
+    if (n->pci.doorbells.values) {
+        some = doorbells_poll_shared(n, n->dbbuf_shadow ? 0 : n->top_qid);
+    }
+    return (n->dbbuf_shadow && doorbells_poll_buffer(n)) || some;
 }
 
 void nvme_doorbells_rung(PciDevice *dev)
 {
-    Nvme *n = nvme_of(dev);
-
-    for (uint16_t qid = 0; qid <= n->max_ioqpairs && nvme_ready(n); qid++) {
-        if (n->cq[qid].entries) {
-            doorbell_take(n, qid, &n->cq[qid].head, true);
-        }
-        if (n->sq[qid].entries) {
-            doorbell_take(n, qid, &n->sq[qid].tail, false);
-        }
-    }
+    nvme_doorbells_poll(nvme_of(dev));
 }

@@ -82,6 +82,7 @@ enum { /* admin */
        NVME_ADM_SET_FEATURES = 0x09,
        NVME_ADM_GET_FEATURES = 0x0a,
        NVME_ADM_ASYNC_EVENT = 0x0c,
+       NVME_ADM_DOORBELL_BUFFER = 0x7c,
 };
 
 enum { /* NVM command set */

@@ -51,6 +51,7 @@ typedef struct NvmeSq {
     uint32_t entries, head, tail; /* entries 0: does not exist */
     uint32_t in_flight;           /* fetched, not completed */
     uint16_t cqid;
+    uint32_t refused; /* value of the doorbell buffer that was an error; UINT32_MAX: none */
     bool deleting; /* a Delete I/O Submission Queue waits for in_flight to be 0 */
     uint16_t delete_cid;
 } NvmeSq;
@@ -59,6 +60,7 @@ typedef struct NvmeCq {
     uint64_t base;
     uint32_t entries, head, tail;
     uint32_t in_flight; /* commands that will complete here: room is kept for them */
+    uint32_t refused; /* as above */
     uint16_t vector;
     bool phase, irq_enabled;
     bool notify;    /* in the controller's notify list */
@@ -151,7 +153,10 @@ struct Nvme {
     unsigned notify_count;
     unsigned next_sq; /* round robin of the bottom half */
     LoopBh *bh, *irq_bh;
+    LoopPoller *poller;
     MemRegion *doorbells;
+    uint64_t dbbuf_shadow, dbbuf_event; /* Doorbell Buffer Config's two pages; 0: off */
+    unsigned top_qid;                   /* no I/O queue has a higher number */
 };
 
 extern TraceEvent nvme_trace[];
@@ -189,7 +194,8 @@ void nvme_sq_init(Nvme *n, unsigned qid, uint64_t base, uint32_t entries, uint16
 void nvme_cq_init(Nvme *n, unsigned qid, uint64_t base, uint32_t entries, uint16_t vector, bool irq_enabled);
 void nvme_queues_clear(Nvme *n);
 void nvme_doorbell_write(Nvme *n, uint32_t offset, uint32_t val);
-/* The client of a served controller left doorbell values in shared memory. */
+/* The driver or client left doorbell values in memory.  False: nothing new. */
+bool nvme_doorbells_poll(Nvme *n);
 void nvme_doorbells_rung(PciDevice *dev);
 /* Fetches and carries out what is queued; from the bottom half. */
 void nvme_process_all(Nvme *n);
@@ -205,6 +211,15 @@ void nvme_batch_end(Nvme *n);
 void nvme_notify_flush(Nvme *n);
 /* Level of the INTx pin, when MSI-X is off. */
 void nvme_update_pin(Nvme *n);
+
+/* --- nvme-dbbuf.c: doorbells in the driver's memory (NVMe 1.4, 5.7 and annex B) --- */
+/* Values of the doorbells 2 to 2 * top_qid + 1.  False: the memory is gone, and the buffer is given up. */
+bool nvme_dbbuf_read(Nvme *n, uint32_t *values);
+/* A queue begins anew: its doorbell and the value that is to be told are 0. */
+void nvme_dbbuf_queue_init(Nvme *n, unsigned index);
+/* The driver is to write the registers when it goes on. */
+void nvme_dbbuf_arm(Nvme *n);
+uint16_t nvme_doorbell_buffer(NvmeReq *req);
 
 /* --- nvme-prp.c --- */
 MemResult nvme_dma_read(Nvme *n, uint64_t addr, void *buf, uint64_t len);

@@ -67,6 +67,21 @@ LoopFd *loop_add_urgent_fd(EventLoop *loop, int fd, LoopFdFn *read, void *opaque
 void loop_set_poll(EventLoop *loop, int64_t max_ns);
 
 /*
+ * Memory that others write and tell nobody: looked at while the loop looks for events, and once in each turn.  Both
+ * functions run with the lock, in the loop's thread.
+ */
+typedef struct LoopPollerOps {
+    /* Does what there is to do.  False: there was nothing. */
+    bool (*poll)(void *opaque);
+    /* The loop will sleep: whoever writes has to wake it from now on (an fd, a register).  poll() follows once more. */
+    void (*arm)(void *opaque);
+} LoopPollerOps;
+typedef struct LoopPoller LoopPoller;
+/* With the lock, or any thread.  remove: with the lock; no function runs after it returned. */
+LoopPoller *loop_add_poller(EventLoop *loop, const LoopPollerOps *ops, void *opaque);
+void loop_remove_poller(LoopPoller *poller);
+
+/*
  * Where a thread other than the loop's sleeps until there is something to do (halted CPUs).  Looks for up to
  * max_poll_ns before it sleeps, as loop_set_poll(), unless another waiter of the loop does.
  */

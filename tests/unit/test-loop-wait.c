@@ -236,6 +236,95 @@ static void test_window(void **state)
     assert_int_equal(window.ns, 0);
 }
 
+/* --- pollers --- */
+
+typedef struct Memory {
+    EventLoop *loop;
+    unsigned here, taken, armed, looked;
+    int fd;
+} Memory;
+
+static bool memory_poll(void *opaque)
+{
+    Memory *m = opaque;
+    unsigned here = __atomic_load_n(&m->here, __ATOMIC_SEQ_CST);
+
+    assert_true(loop_locked(m->loop));
+    m->looked++;
+    if (m->taken == here) {
+        return false;
+    }
+    m->taken = here;
+    return true;
+}
+
+static void memory_arm(void *opaque)
+{
+    Memory *m = opaque;
+
+    assert_true(loop_locked(m->loop));
+    __atomic_store_n(&m->armed, 1, __ATOMIC_SEQ_CST);
+}
+
+static const LoopPollerOps memory_poller = {.poll = memory_poll, .arm = memory_arm};
+
+/* Rings only when it has to, as a driver with a doorbell buffer. */
+static gpointer memory_writer(gpointer opaque)
+{
+    Memory *m = opaque;
+
+    for (unsigned i = 1; i <= 20000; i++) {
+        __atomic_store_n(&m->here, i, __ATOMIC_SEQ_CST);
+        if (__atomic_exchange_n(&m->armed, 0, __ATOMIC_SEQ_CST)) {
+            ring(m->fd);
+        }
+        if (i % 16 == 0) {
+            g_usleep(i % 512 ? 1 : 300);
+        }
+    }
+    return NULL;
+}
+
+static void memory_rung(void *opaque)
+{
+    uint64_t count;
+
+    assert_int_equal(read(((Memory *)opaque)->fd, &count, sizeof(count)), sizeof(count));
+}
+
+/* Everything that is written is taken, whether the loop looks, sleeps or is on its way. */
+static void memory_test(World *w, int64_t window_ns)
+{
+    Memory m = {.loop = w->loop, .fd = w->fd[0]};
+    LoopPoller *poller = loop_add_poller(w->loop, &memory_poller, &m);
+    LoopFd *watch = loop_add_fd(w->loop, m.fd, memory_rung, NULL, &m);
+    GThread *writer;
+
+    loop_lock(w->loop);
+    loop_set_poll(w->loop, window_ns);
+    loop_unlock(w->loop);
+    writer = g_thread_new("writer", memory_writer, &m);
+    while (m.taken != 20000) {
+        loop_iterate(w->loop, true);
+    }
+    g_thread_join(writer);
+    loop_remove_fd(watch);
+    loop_remove_poller(poller);
+    m.looked = 0;
+    loop_iterate(w->loop, false);
+    assert_int_equal(m.looked, 0);
+}
+
+static void test_poller_of_a_loop_that_looks(void **state)
+{
+    memory_test(*state, 200000);
+}
+
+static void test_poller_of_a_loop_that_sleeps(void **state)
+{
+    memory_test(*state, 0);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_setup, world_teardown)
@@ -247,6 +336,8 @@ int main(void)
         TEST(test_wake_before_sleep_is_kept),
         TEST(test_handler_removes_itself_and_another),
         TEST(test_window),
+        TEST(test_poller_of_a_loop_that_looks),
+        TEST(test_poller_of_a_loop_that_sleeps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

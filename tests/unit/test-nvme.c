@@ -1009,6 +1009,116 @@ static void test_state(void **state)
     check_rw(f, BUF, f->ram + BUF);
 }
 
+/* --- the doorbell buffer --- */
+
+#define SHADOW 0x18000u
+#define EVENTS 0x19000u
+
+static uint16_t set_doorbell_buffer(Fixture *f, uint64_t shadow, uint64_t events)
+{
+    return admin(f, (NvmeCmd){.opcode = NVME_ADM_DOORBELL_BUFFER, .prp1 = shadow, .prp2 = events});
+}
+
+/* What the driver writes instead of a register. */
+static void ring_in_memory(Fixture *f, const Queue *q, uint32_t val)
+{
+    pci_set32(f->ram + SHADOW + 8 * q->qid, val);
+}
+
+static void start_with_buffer(Fixture *f)
+{
+    enable(f);
+    create_io(f, 0);
+    assert_int_equal(set_doorbell_buffer(f, SHADOW, EVENTS), 0);
+}
+
+static void timer_nothing(void *opaque)
+{
+}
+
+/* The loop really sleeps. */
+static void sleep_a_turn(Fixture *f)
+{
+    Timer *timer = timer_new(f->m->main_loop, CLOCK_KIND_REALTIME, timer_nothing, f);
+
+    timer_set(timer, clock_now(f->m->clocks, CLOCK_KIND_REALTIME) + 1000000);
+    while (timer_pending(timer)) {
+        loop_iterate(f->m->main_loop, true);
+    }
+    timer_free(timer);
+}
+
+static void test_doorbell_buffer(void **state)
+{
+    Fixture *f = *state;
+
+    start_with_buffer(f);
+    assert_int_equal(admin(f, (NvmeCmd){.opcode = NVME_ADM_IDENTIFY, .prp1 = BUF, .cdw10 = 1}), 0);
+    assert_int_equal(pci_get16(f->ram + BUF + 256) >> 8 & 1, 1);
+    for (int i = 0; i < 3 * IO_ENTRIES; i++) {
+        push(f, &f->io1, rw(NVME_IO_READ, 0, 8, BUF, 0));
+        ring_in_memory(f, &f->io1, f->io1.tail);
+        assert_int_equal(wait_cqe(f, &f->io1).status, 0);
+        pci_set32(f->ram + SHADOW + 12, f->io1.head);
+    }
+    sleep_a_turn(f);
+    assert_int_equal(pci_get32(f->ram + EVENTS + 8), f->io1.tail); /* from here on the driver writes the register */
+    push(f, &f->io1, rw(NVME_IO_READ, 0, 8, BUF, 0));
+    ring_in_memory(f, &f->io1, f->io1.tail);
+    reg_set(f, NVME_REG_DOORBELLS + 8, 4, 0); /* whose value does not matter */
+    assert_int_equal(wait_cqe(f, &f->io1).status, 0);
+    /* The register came from a CPU, and the loop may be asleep: the next value has to come there too. */
+    assert_int_equal(pci_get32(f->ram + EVENTS + 8), f->io1.tail);
+}
+
+static void test_doorbell_buffer_errors(void **state)
+{
+    Fixture *f = *state;
+
+    start_with_buffer(f);
+    assert_int_equal(set_doorbell_buffer(f, SHADOW + 8, EVENTS), NVME_SC_INVALID_FIELD | NVME_DNR);
+    assert_int_equal(set_doorbell_buffer(f, SHADOW, 0), NVME_SC_INVALID_FIELD | NVME_DNR);
+    ring_in_memory(f, &f->io1, IO_ENTRIES + 5);
+    for (int i = 0; i < 10; i++) {
+        loop_iterate(f->m->main_loop, false);
+    }
+    assert_int_equal(reg_get(f, NVME_REG_CSTS, 4), NVME_CSTS_RDY);
+    assert_int_equal(f->dev->dev.guest_errors, 1); /* seen once, not in each turn */
+    push(f, &f->io1, rw(NVME_IO_READ, 0, 8, BUF, 0));
+    ring_in_memory(f, &f->io1, f->io1.tail);
+    assert_int_equal(wait_cqe(f, &f->io1).status, 0);
+    ack(f, &f->io1);
+    /* Memory that is not there, or is reached by messages only: the registers count again. */
+    assert_int_equal(set_doorbell_buffer(f, REMOTE, EVENTS), NVME_SC_DATA_TRANSFER);
+    assert_int_equal(set_doorbell_buffer(f, UINT64_C(1) << 40, EVENTS), NVME_SC_DATA_TRANSFER);
+    assert_int_equal(io(f, rw(NVME_IO_READ, 0, 8, BUF, 0)), 0);
+}
+
+static void test_doorbell_buffer_ends_with_reset_and_is_saved(void **state)
+{
+    Fixture *f = *state;
+    g_autoptr(GByteArray) saved = g_byte_array_new();
+    size_t offset = 0;
+    Completion c;
+
+    start_with_buffer(f);
+    device_save(&f->dev->dev, saved);
+    device_reset(&f->dev->dev);
+    assert_true(device_load(&f->dev->dev, saved->data, saved->len, &offset, NULL));
+    push(f, &f->io1, rw(NVME_IO_READ, 0, 8, BUF, 0));
+    ring_in_memory(f, &f->io1, f->io1.tail);
+    assert_int_equal(wait_cqe(f, &f->io1).status, 0);
+    reg_set(f, NVME_REG_CC, 4, 0);
+    enable(f);
+    create_io(f, 0);
+    push(f, &f->io1, rw(NVME_IO_READ, 0, 8, BUF, 0));
+    ring_in_memory(f, &f->io1, f->io1.tail);
+    sleep_a_turn(f);
+    assert_false(poll_cqe(f, &f->io1, &c));
+    ring(f, &f->io1);
+    assert_int_equal(wait_cqe(f, &f->io1).status, 0);
+}
+
 static void test_bad_properties(void **state)
 {
     Fixture *f = *state;
@@ -1056,6 +1166,9 @@ int main(void)
         TEST(test_dma_to_doorbells),
         TEST(test_no_bus_master),
         TEST(test_state),
+        TEST(test_doorbell_buffer),
+        TEST(test_doorbell_buffer_errors),
+        TEST(test_doorbell_buffer_ends_with_reset_and_is_saved),
         TEST(test_bad_properties),
     };
 
