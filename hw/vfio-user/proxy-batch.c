@@ -218,7 +218,7 @@ static void batch_wait(Proxy *p, ProxyBatch *b, unsigned until, bool brief)
         b->deadline = g_get_monotonic_time() + b->patience_us;
         batch_wait_locked(p, b, until);
     }
-    if (b->outstanding > until && !brief) {
+    if (b->outstanding > until && (!brief || b->reply)) {
         proxy_batch_abandon(p, b, b->cancelled ? ECANCELED : ETIMEDOUT);
     }
     b->late = b->outstanding > until;
@@ -291,7 +291,7 @@ void proxy_batch_leave(Proxy *p, ProxyBatch *b, ProxyBatchFn *done)
     }
 }
 
-int proxy_call(Proxy *p, const ProxyRequest *req, WireMessage *reply)
+static int call(Proxy *p, const ProxyRequest *req, WireMessage *reply, bool brief)
 {
     WireMessage m = {0};
     ProxyBatch b;
@@ -301,11 +301,22 @@ int proxy_call(Proxy *p, const ProxyRequest *req, WireMessage *reply)
     b.reply = &m;
     b.command = req->command;
     batch_send(p, &b, req);
-    error = proxy_batch_wait(p, &b);
+    batch_wait(p, &b, 0, brief);
+    error = batch_result(&b);
     if (reply && !error) {
         *reply = m;
     } else {
         wire_message_clear(&m);
     }
     return error;
+}
+
+int proxy_call(Proxy *p, const ProxyRequest *req, WireMessage *reply)
+{
+    return call(p, req, reply, false);
+}
+
+int proxy_call_brief(Proxy *p, const ProxyRequest *req, WireMessage *reply)
+{
+    return call(p, req, reply, true);
 }

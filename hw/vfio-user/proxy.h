@@ -90,6 +90,9 @@ void proxy_set_started(Proxy *p);
 /* Sends and waits.  On 0 *reply (may be NULL) is the caller's. */
 int proxy_call(Proxy *p, const ProxyRequest *req, WireMessage *reply);
 
+/* The same, but gives up with ETIMEDOUT when the server is silent for PROXY_BRIEF_MS. */
+int proxy_call_brief(Proxy *p, const ProxyRequest *req, WireMessage *reply);
+
 /* A write of `len` bytes that nobody waits for; blocks only while too much is queued.  Small ones may share a
  * message. */
 int proxy_post_write(Proxy *p, const WireRegionAccess *access);

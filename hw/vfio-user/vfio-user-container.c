@@ -57,7 +57,8 @@ static int user_dma_map(VfioContainer *c, const VfioDmaMap *map)
     VfioUserPci *dev = of_container(c);
     bool direct =
         map->fd >= 0 && !dev->no_direct_dma && on_page_borders(c, map) && proxy_caps(dev->proxy)->max_msg_fds;
-    WireDmaMap wire = {.flags = (map->writeonly ? 0 : WIRE_DMA_READABLE) | (map->readonly ? 0 : WIRE_DMA_WRITEABLE),
+    WireDmaMap wire = {.flags = (map->writeonly ? 0 : WIRE_DMA_READABLE) |
+                                (map->readonly ? 0 : WIRE_DMA_WRITEABLE),
                        .fd_offset = direct ? map->fd_offset : 0,
                        .address = map->iova,
                        .size = map->size};
@@ -86,6 +87,12 @@ static int user_dma_unmap(VfioContainer *c, uint64_t iova, uint64_t size)
     return 0;
 }
 
+static int user_dma_unmap_dirty(VfioContainer *c, uint64_t iova, uint64_t size, uint64_t page_size,
+                                uint64_t *bitmap)
+{
+    return vfio_user_unmap_dirty(of_container(c), iova, size, page_size, bitmap);
+}
+
 static int user_unmap_all(VfioContainer *c)
 {
     VfioUserPci *dev = of_container(c);
@@ -103,5 +110,6 @@ const VfioContainerOps vfio_user_container_ops = {
     .commit = user_commit,
     .dma_map = user_dma_map,
     .dma_unmap = user_dma_unmap,
+    .dma_unmap_dirty = user_dma_unmap_dirty,
     .unmap_all = user_unmap_all,
 };

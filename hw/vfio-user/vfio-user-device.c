@@ -24,7 +24,7 @@ static int call_request(VfioUserPci *dev, const ProxyRequest *req, WireMessage *
     return err;
 }
 
-static int call(VfioUserPci *dev, uint16_t command, const void *body, size_t len, WireMessage *reply)
+int vfio_user_call(VfioUserPci *dev, uint16_t command, const void *body, size_t len, WireMessage *reply)
 {
     struct iovec iov = {(void *)body, len};
 
@@ -126,7 +126,7 @@ static int user_get_info(VfioDevice *vdev, struct vfio_device_info *info)
     uint8_t body[WIRE_INFO_SIZE];
     WireInfo wire = {0};
     WireMessage reply;
-    int err = call(dev, WIRE_GET_INFO, body, wire_info_encode(body, &wire), &reply);
+    int err = vfio_user_call(dev, WIRE_GET_INFO, body, wire_info_encode(body, &wire), &reply);
 
     if (err) {
         return -err;
@@ -169,7 +169,7 @@ static int ask_region_info(VfioUserPci *dev, unsigned index, uint32_t argsz, Wir
     int err;
 
     *wire = (WireRegionInfo){.argsz = argsz, .index = index};
-    err = call(dev, WIRE_GET_REGION_INFO, body, wire_region_info_encode(body, wire), reply);
+    err = vfio_user_call(dev, WIRE_GET_REGION_INFO, body, wire_region_info_encode(body, wire), reply);
     if (err) {
         return err;
     }
@@ -252,7 +252,7 @@ static int ask_io_fds(VfioUserPci *dev, unsigned index, uint32_t argsz, WireIoFd
     int err;
 
     *wire = (WireIoFds){.argsz = argsz, .index = index};
-    err = call(dev, WIRE_GET_REGION_IO_FDS, body, wire_io_fds_encode(body, wire), reply);
+    err = vfio_user_call(dev, WIRE_GET_REGION_IO_FDS, body, wire_io_fds_encode(body, wire), reply);
     if (!err && (wire_io_fds_decode_reply(wire, reply->body, reply->len, entries) || wire->index != index)) {
         wire_message_clear(reply);
         err = EPROTO;
@@ -317,7 +317,7 @@ static ssize_t read_part(VfioUserPci *dev, WireRegionAccess *access, uint8_t *da
     uint8_t body[WIRE_REGION_ACCESS_SIZE];
     WireRegionAccess got;
     WireMessage reply;
-    int err = call(dev, WIRE_REGION_READ, body, wire_region_access_encode(body, access), &reply);
+    int err = vfio_user_call(dev, WIRE_REGION_READ, body, wire_region_access_encode(body, access), &reply);
 
     if (err) {
         return -err;
@@ -405,7 +405,7 @@ static int user_get_irq_info(VfioDevice *vdev, struct vfio_irq_info *info)
     WireIrqInfo wire = {.index = info->index};
     WireMessage reply;
     int err =
-        call(vfio_user_of_device(vdev), WIRE_GET_IRQ_INFO, body, wire_irq_info_encode(body, &wire), &reply);
+        vfio_user_call(vfio_user_of_device(vdev), WIRE_GET_IRQ_INFO, body, wire_irq_info_encode(body, &wire), &reply);
 
     if (err) {
         return -err;
@@ -489,5 +489,11 @@ const VfioDeviceOps vfio_user_device_ops = {
     .region_read = user_region_read,
     .region_write = user_region_write,
     .region_io_fds = user_region_io_fds,
+    .device_feature = vfio_user_device_feature,
+    .log_start = vfio_user_log_start,
+    .log_stop = vfio_user_log_stop,
+    .log_report = vfio_user_log_report,
     .reset = user_reset,
+    .migration_read = vfio_user_migration_read,
+    .migration_write = vfio_user_migration_write,
 };

@@ -64,6 +64,18 @@ void vfio_user_batch_free(VfioUserBatch *b);
 /* Hands a batch over: to the register access in progress, which waits for it at its end, or to nobody. */
 void vfio_user_batch_later(VfioUserBatch *b);
 
+/* Sends and waits, without the locks of the device's and of the main loop; a positive errno.  reply: may be NULL. */
+int vfio_user_call(VfioUserPci *dev, uint16_t command, const void *body, size_t len, WireMessage *reply);
+
+/* hw/vfio-user/vfio-user-feature.c: entries of the tables */
+int vfio_user_device_feature(VfioDevice *vdev, struct vfio_device_feature *feature, size_t size);
+ssize_t vfio_user_migration_read(VfioDevice *vdev, void *data, size_t size);
+ssize_t vfio_user_migration_write(VfioDevice *vdev, const void *data, size_t size);
+int vfio_user_log_start(VfioDevice *vdev, uint64_t page_size, const VfioDmaRange *ranges, unsigned count);
+int vfio_user_log_stop(VfioDevice *vdev);
+int vfio_user_log_report(VfioDevice *vdev, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
+int vfio_user_unmap_dirty(VfioUserPci *dev, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
+
 /* hw/vfio-user/vfio-user-dma.c: requests of the server. */
 void vfio_user_dma_start(VfioUserPci *dev);
 /* Main loop; the proxy is shut down. */

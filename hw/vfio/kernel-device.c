@@ -312,6 +312,21 @@ static ssize_t kernel_migration_write(VfioDevice *vdev, const void *data, size_t
     return done >= 0 ? done : k->migration_fd < 0 ? -EBADF : -errno;
 }
 
+static int kernel_log_start(VfioDevice *vdev, uint64_t page_size, const VfioDmaRange *ranges, unsigned count)
+{
+    return vfio_kernel_log_start(of_device(vdev), page_size, ranges, count);
+}
+
+static int kernel_log_stop(VfioDevice *vdev)
+{
+    return vfio_kernel_log_stop(of_device(vdev));
+}
+
+static int kernel_log_report(VfioDevice *vdev, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap)
+{
+    return vfio_kernel_log_report(of_device(vdev), iova, size, page_size, bitmap);
+}
+
 const VfioDeviceOps vfio_kernel_device_ops = {
     .get_info = kernel_get_info,
     .get_region_info = kernel_get_region_info,
@@ -320,6 +335,9 @@ const VfioDeviceOps vfio_kernel_device_ops = {
     .region_read = kernel_region_read,
     .region_write = kernel_region_write,
     .device_feature = kernel_device_feature,
+    .log_start = kernel_log_start,
+    .log_stop = kernel_log_stop,
+    .log_report = kernel_log_report,
     .reset = kernel_reset,
     .migration_read = kernel_migration_read,
     .migration_write = kernel_migration_write,

@@ -170,12 +170,27 @@ static int ioas_dirty_report(VfioContainer *base, uint64_t iova, uint64_t size, 
     return err;
 }
 
+/* The kernel has no single request for it, so what a device writes between the two is not seen: nor may it write there, for
+ * the guest takes the memory away. */
+static int ioas_dma_unmap_dirty(VfioContainer *base, uint64_t iova, uint64_t size, uint64_t page_size,
+                                uint64_t *bitmap)
+{
+    int reported = ioas_dirty_report(base, iova, size, page_size, bitmap), err;
+
+    if (reported) {
+        return -EINVAL;
+    }
+    err = ioas_dma_unmap(base, iova, size);
+    return err == -EINVAL ? -EIO : err;
+}
+
 static const VfioContainerOps ioas_ops = {
     .begin = ioas_begin,
     .commit = ioas_commit,
     .dma_map = ioas_dma_map,
     .dma_unmap = ioas_dma_unmap,
     .unmap_all = ioas_unmap_all,
+    .dma_unmap_dirty = ioas_dma_unmap_dirty,
     .dirty_tracking = ioas_dirty_tracking,
     .dirty_report = ioas_dirty_report,
 };

@@ -125,7 +125,8 @@ static int type1_dma_map(VfioContainer *base, const VfioDmaMap *map)
     if (!vfio_kernel_align(c, &iova, &size, &skipped)) {
         return 0;
     }
-    request.flags = (map->writeonly ? 0 : VFIO_DMA_MAP_FLAG_READ) | (map->readonly ? 0 : VFIO_DMA_MAP_FLAG_WRITE);
+    request.flags =
+        (map->writeonly ? 0 : VFIO_DMA_MAP_FLAG_READ) | (map->readonly ? 0 : VFIO_DMA_MAP_FLAG_WRITE);
     request.vaddr = (uintptr_t)map->host + skipped;
     request.iova = iova;
     request.size = size;
@@ -145,6 +146,74 @@ static int type1_dma_unmap(VfioContainer *base, uint64_t iova, uint64_t size)
     request.iova = iova;
     request.size = size;
     return MIN(type1_ioctl(c, VFIO_IOMMU_UNMAP_DMA, &request), 0);
+}
+
+/* The kernel reports pages of its smallest size only. */
+typedef struct Type1Bitmap {
+    uint64_t page, pages, bytes;
+    uint64_t *bits; /* g_free */
+} Type1Bitmap;
+
+static int bitmap_new(const VfioKernelContainer *c, uint64_t iova, uint64_t size, uint64_t page_size,
+                      Type1Bitmap *b)
+{
+    b->page = c->dirty_pages & -c->dirty_pages;
+    b->bits = NULL;
+    if (!c->dirty_pages) {
+        return -ENOTSUP;
+    }
+    if (page_size < b->page || ((iova | size) & (page_size - 1)) || !size) {
+        return -EINVAL;
+    }
+    b->pages = size / b->page;
+    b->bytes = (b->pages + 63) / 64 * 8;
+    if (b->bytes > c->max_dirty_bitmap) {
+        return -E2BIG;
+    }
+    b->bits = g_try_malloc0(b->bytes);
+    return b->bits ? 0 : -ENOMEM;
+}
+
+static struct vfio_bitmap bitmap_request(const Type1Bitmap *b)
+{
+    return (struct vfio_bitmap){.pgsize = b->page, .size = b->bytes, .data = (void *)b->bits};
+}
+
+/* Each of the kernel's pages sets the bit of the caller's page it is in. */
+static void bitmap_fold(const Type1Bitmap *b, uint64_t page_size, uint64_t *bitmap)
+{
+    for (uint64_t n = 0; n < b->pages; n++) {
+        if (b->bits[n / 64] >> (n % 64) & 1) {
+            uint64_t bit = n * b->page / page_size;
+
+            bitmap[bit / 64] |= UINT64_C(1) << (bit % 64);
+        }
+    }
+}
+
+static int type1_dma_unmap_dirty(VfioContainer *base, uint64_t iova, uint64_t size, uint64_t page_size,
+                                 uint64_t *bitmap)
+{
+    VfioKernelContainer *c = vfio_kernel_container_of(base);
+    size_t len = sizeof(struct vfio_iommu_type1_dma_unmap) + sizeof(struct vfio_bitmap);
+    g_autofree struct vfio_iommu_type1_dma_unmap *request = g_malloc0(len);
+    struct vfio_bitmap part;
+    Type1Bitmap b;
+    int err = bitmap_new(c, iova, size, page_size, &b);
+
+    if (err) {
+        return err == -ENOMEM ? -E2BIG : err == -ENOTSUP ? -EINVAL : err;
+    }
+    part = bitmap_request(&b);
+    *request = (struct vfio_iommu_type1_dma_unmap){
+        .argsz = (uint32_t)len, .flags = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, .iova = iova, .size = size};
+    memcpy(request->data, &part, sizeof(part));
+    err = MIN(type1_ioctl(c, VFIO_IOMMU_UNMAP_DMA, request), 0);
+    if (!err) {
+        bitmap_fold(&b, page_size, bitmap);
+    }
+    g_free(b.bits);
+    return err;
 }
 
 /* Without VFIO_UNMAP_ALL all of it has to be said in two halves: 2^64 is not a size. */
@@ -176,49 +245,30 @@ static int type1_dirty_tracking(VfioContainer *base, bool start)
     return c->dirty_pages ? MIN(type1_ioctl(c, VFIO_IOMMU_DIRTY_PAGES, &request), 0) : -ENOTSUP;
 }
 
-/* The kernel reports pages of its smallest size only: each sets the bit of the caller's page it is in. */
 static int type1_dirty_report(VfioContainer *base, uint64_t iova, uint64_t size, uint64_t page_size,
                               uint64_t *bitmap)
 {
     VfioKernelContainer *c = vfio_kernel_container_of(base);
-    uint64_t page = c->dirty_pages & -c->dirty_pages, pages, words;
     size_t len =
         sizeof(struct vfio_iommu_type1_dirty_bitmap) + sizeof(struct vfio_iommu_type1_dirty_bitmap_get);
     struct vfio_iommu_type1_dirty_bitmap_get get = {.iova = iova, .size = size};
     g_autofree struct vfio_iommu_type1_dirty_bitmap *request = g_malloc0(len);
-    g_autofree uint64_t *got = NULL;
-    int err;
+    Type1Bitmap b;
+    int err = bitmap_new(c, iova, size, page_size, &b);
 
-    if (!c->dirty_pages) {
-        return -ENOTSUP;
+    if (err) {
+        return err;
     }
-    if (page_size < page || ((iova | size) & (page_size - 1)) || !size) {
-        return -EINVAL;
-    }
-    pages = size / page;
-    words = (pages + 63) / 64;
-    if (words * 8 > c->max_dirty_bitmap) {
-        return -E2BIG;
-    }
-    got = g_try_new0(uint64_t, words);
-    if (!got) {
-        return -ENOMEM;
-    }
-    get.bitmap.pgsize = page;
-    get.bitmap.size = words * 8;
-    get.bitmap.data = (void *)got;
+    get.bitmap = bitmap_request(&b);
     request->argsz = (uint32_t)len;
     request->flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP;
     memcpy(request->data, &get, sizeof(get));
-    err = type1_ioctl(c, VFIO_IOMMU_DIRTY_PAGES, request);
-    for (uint64_t n = 0; err >= 0 && n < pages; n++) {
-        if (got[n / 64] >> (n % 64) & 1) {
-            uint64_t bit = n * page / page_size;
-
-            bitmap[bit / 64] |= UINT64_C(1) << (bit % 64);
-        }
+    err = MIN(type1_ioctl(c, VFIO_IOMMU_DIRTY_PAGES, request), 0);
+    if (!err) {
+        bitmap_fold(&b, page_size, bitmap);
     }
-    return MIN(err, 0);
+    g_free(b.bits);
+    return err;
 }
 
 const VfioContainerOps vfio_type1_ops = {
@@ -226,6 +276,7 @@ const VfioContainerOps vfio_type1_ops = {
     .commit = type1_commit,
     .dma_map = type1_dma_map,
     .dma_unmap = type1_dma_unmap,
+    .dma_unmap_dirty = type1_dma_unmap_dirty,
     .unmap_all = type1_unmap_all,
     .dirty_tracking = type1_dirty_tracking,
     .dirty_report = type1_dirty_report,

@@ -146,6 +146,11 @@ extern const VfioDeviceOps vfio_kernel_device_ops;
 void vfio_kernel_device_open(VfioKernelDevice *k, const VfioSys *sys, int fd);
 void vfio_kernel_device_close(VfioKernelDevice *k);
 
+/* --- DMA logging (kernel-log.c): log_start and so on of VfioDeviceOps --- */
+int vfio_kernel_log_start(VfioKernelDevice *k, uint64_t page_size, const VfioDmaRange *ranges, unsigned count);
+int vfio_kernel_log_stop(VfioKernelDevice *k);
+int vfio_kernel_log_report(VfioKernelDevice *k, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
+
 /* --- reset by the bus (kernel-reset.c) --- */
 /* Whether vfio_kernel_hot_reset() would be allowed now. */
 bool vfio_kernel_can_hot_reset(VfioPci *dev);

@@ -186,6 +186,51 @@ int contract_unmap(ContractDevice *d, uint64_t address, uint64_t size)
     return err;
 }
 
+int contract_log(ContractDevice *d, uint64_t page_size, uint64_t start, uint64_t end)
+{
+    int err = 0;
+
+    g_mutex_lock(&d->lock);
+    if (!page_size == !d->log_page) {
+        err = -EINVAL; /* on twice, or off twice */
+    } else {
+        d->log_page = page_size;
+        d->log_start = start;
+        d->log_end = end;
+        d->written_count = 0;
+    }
+    g_mutex_unlock(&d->lock);
+    return err;
+}
+
+int contract_report(ContractDevice *d, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap)
+{
+    int err = 0;
+
+    g_mutex_lock(&d->lock);
+    err = d->log_page ? 0 : -EINVAL;
+    for (unsigned i = 0; !err && i < d->written_count; i++) {
+        if (d->written[i] >= iova && d->written[i] - iova < size) {
+            uint64_t bit = (d->written[i] - iova) / page_size;
+
+            bitmap[bit / 64] |= UINT64_C(1) << (bit % 64);
+            d->written[i--] = d->written[--d->written_count];
+        }
+    }
+    g_mutex_unlock(&d->lock);
+    return err;
+}
+
+void contract_write_dma(ContractDevice *d, uint64_t iova)
+{
+    g_mutex_lock(&d->lock);
+    if (d->log_page && iova >= d->log_start && iova < d->log_end &&
+        d->written_count < G_N_ELEMENTS(d->written)) {
+        d->written[d->written_count++] = iova;
+    }
+    g_mutex_unlock(&d->lock);
+}
+
 bool contract_raise(ContractDevice *d, unsigned vector)
 {
     bool assigned;

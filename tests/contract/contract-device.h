@@ -29,6 +29,12 @@ typedef struct ContractDevice {
     bool twin;                           /* over a socket: offers a twin socket, and never uses it */
     int doorbell;                        /* over a socket: eventfd for BAR 0, borrowed; -1: none */
     unsigned hold_maps;                  /* over a socket: no map is answered before that many came */
+    uint32_t state;                      /* of migration */
+    uint8_t data[64];
+    uint32_t data_len;
+    uint64_t log_page, log_start, log_end; /* what it remembers writes of; page 0: nothing */
+    uint64_t written[8];                 /* addresses, not reported yet */
+    unsigned written_count;
     uint8_t order[256];                  /* low bytes of writes to BAR 0 offset 0x20 */
     unsigned order_count;
 } ContractDevice;
@@ -45,7 +51,13 @@ int contract_set_irqs(ContractDevice *d, uint32_t flags, unsigned index, unsigne
 int contract_reset(ContractDevice *d);
 int contract_map(ContractDevice *d, uint64_t address, uint64_t size);
 int contract_unmap(ContractDevice *d, uint64_t address, uint64_t size);
+/* Remembers what is written in [start, end) from now on; page_size 0: no longer. */
+int contract_log(ContractDevice *d, uint64_t page_size, uint64_t start, uint64_t end);
+/* Or-s a bit for each page of [iova, iova+size) that was written, and forgets that. */
+int contract_report(ContractDevice *d, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
 /* What the device does of its own. */
+/* A DMA write. */
+void contract_write_dma(ContractDevice *d, uint64_t iova);
 bool contract_raise(ContractDevice *d, unsigned vector);
 void contract_set_intx(ContractDevice *d, bool level);
 
@@ -63,6 +75,9 @@ void contract_server_free(ContractServer *s);
 struct PciModel;
 extern const struct PciModel contract_memory_model;
 struct VfioPciDevice;
+/* What it maps its memory with. */
+struct VfioContainer;
+struct VfioContainer *contract_memory_container(struct VfioPciDevice *dev);
 /* The far side goes away. */
 void contract_memory_lose(struct VfioPciDevice *dev);
 

@@ -74,6 +74,22 @@ static int memory_reset(VfioDevice *vdev)
     return contract_reset(device(of_device(vdev)));
 }
 
+static int memory_log_start(VfioDevice *vdev, uint64_t page_size, const VfioDmaRange *ranges, unsigned count)
+{
+    return contract_log(device(of_device(vdev)), page_size, ranges[0].iova, ranges[0].iova + ranges[0].size);
+}
+
+static int memory_log_stop(VfioDevice *vdev)
+{
+    return contract_log(device(of_device(vdev)), 0, 0, 0);
+}
+
+static int memory_log_report(VfioDevice *vdev, uint64_t iova, uint64_t size, uint64_t page_size,
+                             uint64_t *bitmap)
+{
+    return contract_report(device(of_device(vdev)), iova, size, page_size, bitmap);
+}
+
 static const VfioDeviceOps memory_device_ops = {
     .get_info = memory_get_info,
     .get_region_info = memory_get_region_info,
@@ -81,6 +97,9 @@ static const VfioDeviceOps memory_device_ops = {
     .set_irqs = memory_set_irqs,
     .region_read = memory_read,
     .region_write = memory_write,
+    .log_start = memory_log_start,
+    .log_stop = memory_log_stop,
+    .log_report = memory_log_report,
     .reset = memory_reset,
 };
 
@@ -117,8 +136,19 @@ static int memory_unmap(VfioContainer *c, uint64_t iova, uint64_t size)
     return 0;
 }
 
-static const VfioContainerOps memory_container_ops = {
-    .begin = memory_begin, .commit = memory_commit, .dma_map = memory_map, .dma_unmap = memory_unmap};
+static int memory_unmap_dirty(VfioContainer *c, uint64_t iova, uint64_t size, uint64_t page_size,
+                              uint64_t *bitmap)
+{
+    int err = contract_report(device(of_container(c)), iova, size, page_size, bitmap);
+
+    return err ? err : contract_unmap(device(of_container(c)), iova, size);
+}
+
+static const VfioContainerOps memory_container_ops = {.begin = memory_begin,
+                                                      .commit = memory_commit,
+                                                      .dma_map = memory_map,
+                                                      .dma_unmap = memory_unmap,
+                                                      .dma_unmap_dirty = memory_unmap_dirty};
 
 static bool memory_start(PciDevice *pci, GError **error)
 {
@@ -147,6 +177,11 @@ static void memory_stop(PciDevice *pci)
 
     vfio_container_stop(&m->container);
     vfio_pci_stop(&m->base);
+}
+
+VfioContainer *contract_memory_container(VfioPciDevice *dev)
+{
+    return &((MemoryPci *)dev)->container;
 }
 
 void contract_memory_lose(VfioPciDevice *dev)

@@ -163,8 +163,97 @@ static void answer_unmap(ContractServer *s, const WireMessage *m, Answer *a)
     WireDmaUnmap u;
 
     a->error = wire_dma_unmap_decode(&u, m->body, m->len);
+    if (!a->error && u.flags & WIRE_UNMAP_DIRTY_BITMAP) {
+        a->data_len = u.bitmap_size;
+        a->data = g_malloc0(u.bitmap_size + 8);
+        a->error = -contract_report(s->device, u.address, u.size, u.pgsize, (uint64_t *)a->data);
+    }
     a->error = a->error ? a->error : -contract_unmap(s->device, u.address, u.size);
     a->len = a->error ? 0 : wire_dma_unmap_encode(a->body, &u);
+}
+
+static void answer_log_start(ContractServer *s, const WireFeature *f, Answer *a)
+{
+    WireLogStart l;
+    WireLogRange r;
+
+    a->error = wire_log_start_decode(&l, f->data, f->data_len);
+    if (!a->error) {
+        wire_log_range_decode(&r, &l, 0);
+        a->error = -contract_log(s->device, l.page_size, r.iova, r.iova + r.length);
+    }
+}
+
+static void answer_log_report(ContractServer *s, const WireFeature *f, Answer *a)
+{
+    WireLogReport r;
+
+    a->error = wire_log_report_decode(&r, f->data, f->data_len);
+    if (!a->error) {
+        a->data_len = wire_bitmap_size(r.length, r.page_size);
+        a->data = g_malloc0(a->data_len);
+        a->error = -contract_report(s->device, r.iova, r.length, r.page_size, (uint64_t *)a->data);
+    }
+}
+
+/* Migration: the state is whatever was set last, its data what was written last. */
+static void answer_state(ContractServer *s, const WireFeature *f, Answer *a)
+{
+    WireMigDeviceState state = {.state = s->device->state};
+
+    if (f->flags & WIRE_FEATURE_SET) {
+        a->error = wire_mig_state_decode(&state, f->data, f->data_len);
+        s->device->state = state.state;
+    }
+    a->len += wire_mig_state_encode(a->body + WIRE_FEATURE_SIZE, &state);
+}
+
+static void answer_feature(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    WireFeature f;
+
+    a->error = wire_feature_decode(&f, m->body, m->len);
+    if (a->error) {
+        return;
+    }
+    memcpy(a->body, m->body, MIN(m->len, sizeof(a->body)));
+    a->len = WIRE_FEATURE_SIZE;
+    switch (f.flags & WIRE_FEATURE_INDEX_MASK) {
+    case WIRE_FEATURE_LOG_START:
+        answer_log_start(s, &f, a);
+        break;
+    case WIRE_FEATURE_LOG_STOP:
+        a->error = -contract_log(s->device, 0, 0, 0);
+        break;
+    case WIRE_FEATURE_LOG_REPORT:
+        answer_log_report(s, &f, a);
+        a->len += WIRE_LOG_REPORT_SIZE;
+        break;
+    case WIRE_FEATURE_MIG_STATE:
+        answer_state(s, &f, a);
+        break;
+    default:
+        a->error = EINVAL;
+    }
+}
+
+static void answer_data(ContractServer *s, const WireMessage *m, Answer *a)
+{
+    ContractDevice *d = s->device;
+    WireMigData data = {0};
+
+    if (m->header.command == WIRE_MIG_DATA_WRITE) {
+        a->error = wire_mig_write_decode(&data, m->body, m->len, sizeof(d->data));
+        d->data_len = a->error ? 0 : data.size;
+        memcpy(d->data, data.data, d->data_len);
+    } else {
+        a->error = wire_mig_read_decode(&data, m->body, m->len, UINT32_MAX);
+        data = (WireMigData){.size = MIN(data.size, d->data_len)};
+        a->data_len = data.size;
+        a->data = g_memdup2(d->data, sizeof(d->data));
+        d->data_len = 0;
+    }
+    a->len = a->error ? 0 : wire_mig_data_encode(a->body, &data);
 }
 
 static void answer_reset(ContractServer *s, const WireMessage *m, Answer *a)
@@ -187,6 +276,9 @@ static void answer(ContractServer *s, WireStream *stream, const WireMessage *m)
         [WIRE_DMA_MAP] = answer_map,
         [WIRE_DMA_UNMAP] = answer_unmap,
         [WIRE_RESET] = answer_reset,
+        [WIRE_DEVICE_FEATURE] = answer_feature,
+        [WIRE_MIG_DATA_READ] = answer_data,
+        [WIRE_MIG_DATA_WRITE] = answer_data,
     };
     Answer a = {.fd = -1};
     WireHeader h = {.id = m->header.id, .command = m->header.command, .flags = WIRE_TYPE_REPLY};

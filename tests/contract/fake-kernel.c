@@ -244,6 +244,15 @@ static int type1_unmap(FakeKernel *k, struct vfio_iommu_type1_dma_unmap *u)
     if (u->flags & VFIO_DMA_UNMAP_FLAG_ALL && (!k->unmap_all || u->size || u->iova)) {
         return -EINVAL;
     }
+    if (u->flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) {
+        struct vfio_bitmap b;
+
+        memcpy(&b, u->data, sizeof(b));
+        if (!k->type1_tracking || b.pgsize != 4096 || b.size < u->size / 4096 / 8) {
+            return -EINVAL;
+        }
+        fake_report(k, u->iova, u->size, 4096, (void *)b.data);
+    }
     k->unmaps++;
     k->unmap_alls += !!(u->flags & VFIO_DMA_UNMAP_FLAG_ALL);
     for (unsigned i = k->dma->map_count; i-- > 0;) {
@@ -426,11 +435,35 @@ static int device_set_irqs(FakeKernel *k, FakeDevice *d, const struct vfio_irq_s
     return contract_set_irqs(d->device, set->flags, set->index, set->start, set->count, fds ? copy : NULL);
 }
 
+static int device_log(ContractDevice *d, struct vfio_device_feature *feature)
+{
+    struct vfio_device_feature_dma_logging_control control;
+    struct vfio_device_feature_dma_logging_range range;
+    struct vfio_device_feature_dma_logging_report report;
+
+    switch (feature->flags) {
+    case VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START:
+        memcpy(&control, feature->data, sizeof(control));
+        memcpy(&range, (const void *)control.ranges, sizeof(range));
+        return contract_log(d, control.page_size, range.iova, range.iova + range.length);
+    case VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP:
+        return contract_log(d, 0, 0, 0);
+    case VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT:
+        memcpy(&report, feature->data, sizeof(report));
+        return contract_report(d, report.iova, report.length, report.page_size, (void *)report.bitmap);
+    default:
+        return -ENOTTY;
+    }
+}
+
 /* Migration: a SET of the state hands out a pipe's end. */
-static int device_feature(FakeKernel *k, struct vfio_device_feature *feature)
+static int device_feature(FakeKernel *k, ContractDevice *d, struct vfio_device_feature *feature)
 {
     struct vfio_device_feature_mig_state *state = (void *)feature->data;
 
+    if ((feature->flags & VFIO_DEVICE_FEATURE_MASK) >= VFIO_DEVICE_FEATURE_DMA_LOGGING_START) {
+        return device_log(d, feature);
+    }
     if ((feature->flags & VFIO_DEVICE_FEATURE_MASK) != VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE ||
         feature->argsz < sizeof(*feature) + sizeof(*state)) {
         return -ENOTTY;
@@ -500,7 +533,7 @@ static int device_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, void 
     case VFIO_DEVICE_RESET:
         return contract_reset(f->device->device);
     case VFIO_DEVICE_FEATURE:
-        return device_feature(k, arg);
+        return device_feature(k, f->device->device, arg);
     default:
         return fake_cdev_ioctl(k, f, request, arg);
     }

@@ -16,6 +16,8 @@
 #include "contract-device.h"
 #include "core/trace.h"
 #include "fake-kernel.h"
+#include "hw/vfio-user/vfio-user.h"
+#include "hw/vfio/kernel.h"
 #include "hw/vfio/vfio-pci-device.h"
 
 #define RAM_SIZE (1u << 20)
@@ -386,6 +388,78 @@ static void test_check_20_remap_storm(void **state)
     assert_int_equal(f->device.map_count, 1);
 }
 
+static VfioContainer *container(Fixture *f)
+{
+    return f->back_end == MEMORY   ? contract_memory_container((VfioPciDevice *)f->pci)
+           : f->back_end == SOCKET ? &((VfioUserPci *)f->pci)->container
+                                   : &vfio_kernel_of(f->m)->containers->base;
+}
+
+/* Who remembers what the device writes: the device, or its IOMMU. */
+static int track(Fixture *f, bool on)
+{
+    VfioDevice *vdev = &((VfioPciDevice *)f->pci)->vdev;
+    VfioContainer *c = container(f);
+
+    if (c->ops->dirty_tracking) {
+        return c->ops->dirty_tracking(c, on);
+    }
+    return on ? vdev->ops->log_start(vdev, 4096, &(VfioDmaRange){0, RAM_SIZE}, 1) : vdev->ops->log_stop(vdev);
+}
+
+/* The device itself remembers what it writes. */
+static void test_dma_logging(void **state)
+{
+    Fixture *f = *state;
+    VfioDevice *vdev = &((VfioPciDevice *)f->pci)->vdev;
+    const VfioDmaRange range = {0x10000, 0x80000};
+    uint64_t bits[RAM_SIZE / 4096 / 64] = {0};
+
+    assert_int_equal(vdev->ops->log_report(vdev, 0, RAM_SIZE, 4096, bits), -EINVAL);
+    assert_int_equal(vdev->ops->log_start(vdev, 4096, &range, 1), 0);
+    assert_int_equal(vdev->ops->log_start(vdev, 4096, &range, 1), -EINVAL);
+    contract_write_dma(&f->device, 0x42123);
+    contract_write_dma(&f->device, 0x8ffff);
+    contract_write_dma(&f->device, 0x90000); /* behind the range */
+    assert_int_equal(vdev->ops->log_report(vdev, 0x10000, 0x70000, 4096, bits), 0);
+    assert_int_equal(bits[0], UINT64_C(1) << 0x32);
+    assert_int_equal(bits[1] | bits[2] | bits[3], 0);
+    memset(bits, 0, sizeof(bits));
+    bits[3] = 1; /* what is there already stays */
+    assert_int_equal(vdev->ops->log_report(vdev, 0, RAM_SIZE, 4096, bits), 0);
+    assert_int_equal(bits[2], UINT64_C(1) << 0xf);
+    assert_int_equal(bits[3], 1);
+    memset(bits, 0, sizeof(bits));
+    assert_int_equal(vdev->ops->log_report(vdev, 0, RAM_SIZE, 4096, bits), 0); /* told once */
+    assert_int_equal(bits[0] | bits[1] | bits[2] | bits[3], 0);
+    assert_int_equal(vdev->ops->log_stop(vdev), 0);
+    assert_int_equal(vdev->ops->log_stop(vdev), -EINVAL);
+}
+
+/* Memory that goes away tells what was written there. */
+static void test_unmap_with_dirty_bitmap(void **state)
+{
+    Fixture *f = *state;
+    VfioContainer *c = container(f);
+    const VfioDmaMap map = {.size = RAM_SIZE, .host = f->ram, .fd = -1};
+    uint64_t bits[RAM_SIZE / 4096 / 64] = {0};
+
+    assert_int_equal(c->ops->dma_unmap_dirty(c, 0, RAM_SIZE, 4096, bits), -EINVAL);
+    assert_int_equal(f->device.map_count, 1);
+    assert_int_equal(track(f, true), 0);
+    f->kernel.dirty_iova = 0x42123;
+    contract_write_dma(&f->device, 0x42123);
+    assert_int_equal(c->ops->dma_unmap_dirty(c, 0, RAM_SIZE, 4096, bits), 0);
+    assert_int_equal(f->device.map_count, 0);
+    assert_int_equal(bits[1], 1 << 2);
+    assert_int_equal(bits[0] | bits[2] | bits[3], 0);
+    assert_int_equal(track(f, false), 0);
+    c->ops->begin(c);
+    assert_int_equal(c->ops->dma_map(c, &map), 0);
+    assert_int_equal(c->ops->commit(c), 0);
+    assert_int_equal(f->device.map_count, 1);
+}
+
 static void test_refused_start(void **state)
 {
     Fixture *f = *state;
@@ -463,6 +537,35 @@ static void test_check_48_62_plug_a_thousand_times(void **state)
     assert_int_equal(open_files(), files);
 }
 
+/* State and data of a device that moves, over the socket. */
+static void test_migration_over_a_socket(void **state)
+{
+    Fixture *f = *state;
+    VfioDevice *vdev = &((VfioPciDevice *)f->pci)->vdev;
+    size_t size = sizeof(struct vfio_device_feature) + sizeof(struct vfio_device_feature_mig_state);
+    g_autofree struct vfio_device_feature *feature = g_malloc0(size);
+    struct vfio_device_feature_mig_state *mig = (void *)feature->data;
+    char data[8];
+
+    feature->flags = VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE;
+    mig->device_state = VFIO_DEVICE_STATE_STOP_COPY;
+    assert_int_equal(vdev->ops->device_feature(vdev, feature, size), 0);
+    feature->flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE;
+    mig->device_state = 0;
+    assert_int_equal(vdev->ops->device_feature(vdev, feature, size), 0);
+    assert_int_equal(mig->device_state, VFIO_DEVICE_STATE_STOP_COPY);
+    assert_int_equal(mig->data_fd, -1);
+    assert_int_equal(vdev->ops->migration_write(vdev, "state", 5), 5);
+    assert_int_equal(vdev->ops->migration_read(vdev, data, 8), 5);
+    assert_memory_equal(data, "state", 5);
+    assert_int_equal(vdev->ops->migration_read(vdev, data, 8), 0);
+    assert_int_equal(vdev->ops->device_feature(vdev, feature, 4), -EINVAL);
+    feature->flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT;
+    assert_int_equal(vdev->ops->device_feature(vdev, feature, size), -ENOTTY); /* log_report() does that */
+    feature->flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION;
+    assert_int_equal(vdev->ops->device_feature(vdev, feature, size), -EINVAL); /* this server's answer */
+}
+
 #define CASE(fn)                                                                                             \
     {#fn " in memory", fn, setup_memory, teardown, NULL},                                                    \
         {#fn " over a group", fn, setup_group, teardown, NULL},                                              \
@@ -478,8 +581,10 @@ int main(void)
         CASE(test_check_27_write_order),   CASE(test_check_24_msix_first_interrupts),
         CASE(test_check_25_msix_mask),     CASE(test_check_22_intx_level),
         CASE(test_check_21_dma_maps),      CASE(test_check_20_remap_storm),
+        CASE(test_dma_logging), CASE(test_unmap_with_dirty_bitmap),
         CASE(test_refused_start), CASE(test_check_39_reset),
         CASE(test_check_32_loss),          CASE(test_check_48_62_plug_a_thousand_times),
+        cmocka_unit_test_setup_teardown(test_migration_over_a_socket, setup_socket, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

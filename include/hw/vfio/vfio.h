@@ -46,6 +46,11 @@ typedef struct VfioRegionIoFd {
     uint64_t datamatch;
 } VfioRegionIoFd;
 
+/* Addresses a device may reach by DMA. */
+typedef struct VfioDmaRange {
+    uint64_t iova, size;
+} VfioDmaRange;
+
 typedef struct VfioDeviceOps {
     int (*get_info)(VfioDevice *dev, struct vfio_device_info *info);
     int (*get_region_info)(VfioDevice *dev, unsigned index, VfioRegionInfo *info);
@@ -61,6 +66,16 @@ typedef struct VfioDeviceOps {
     int (*region_io_fds)(VfioDevice *dev, unsigned index, VfioRegionIoFd **fds, unsigned *count);
     /* VFIO_DEVICE_FEATURE; size is of the whole buffer in and out. */
     int (*device_feature)(VfioDevice *dev, struct vfio_device_feature *feature, size_t size);
+    /*
+     * DMA logging (VFIO_DEVICE_FEATURE_DMA_LOGGING_*): the device itself remembers the pages it writes.  Main loop's lock,
+     * which may be given up meanwhile.  NULL or -ENOTSUP, -ENOTTY: it cannot.
+     */
+    /* From now on, for these addresses, a bit for page_size bytes (a power of two; what it remembers may be coarser). */
+    int (*log_start)(VfioDevice *dev, uint64_t page_size, const VfioDmaRange *ranges, unsigned count);
+    int (*log_stop)(VfioDevice *dev);
+    /* Or-s one bit a page of [iova, iova+size) that was written since the last report into bitmap (u64, bit 0 first);
+     * -E2BIG: ask for less. */
+    int (*log_report)(VfioDevice *dev, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
     int (*reset)(VfioDevice *dev);
     ssize_t (*migration_read)(VfioDevice *dev, void *data, size_t size);
     ssize_t (*migration_write)(VfioDevice *dev, const void *data, size_t size);
@@ -93,6 +108,13 @@ typedef struct VfioContainerOps {
     int (*commit)(VfioContainer *c);
     int (*dma_map)(VfioContainer *c, const VfioDmaMap *map);
     int (*dma_unmap)(VfioContainer *c, uint64_t iova, uint64_t size);
+    /*
+     * The same, and or-s one bit a page of what was written there since the last report into bitmap, as dirty_report()
+     * does, before it returns.  Tracking is on (a back end with the device's own logging: log_start()).  An error:
+     * which pages were written is not known, so take all; the range is unmapped unless it is -EINVAL or -E2BIG: then
+     * use dma_unmap().  NULL: not supported.
+     */
+    int (*dma_unmap_dirty)(VfioContainer *c, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
     /* Every map at once, between begin and commit; NULL or an error: they are unmapped one by one. */
     int (*unmap_all)(VfioContainer *c);
     int (*dirty_tracking)(VfioContainer *c, bool start); /* NULL: not supported */
