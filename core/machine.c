@@ -348,6 +348,7 @@ void boot_config_clear(BootConfig *config)
         g_free(texts[i]);
     }
     g_clear_pointer(&config->files, g_ptr_array_unref);
+    g_clear_pointer(&config->smbios, g_ptr_array_unref);
     *config = (BootConfig){.splash_ms = -1, .reboot_ms = -1};
 }
 
@@ -360,6 +361,7 @@ BootConfig boot_config_copy(const BootConfig *config)
         *texts[i] = g_strdup(*texts[i]);
     }
     copy.files = config->files ? g_ptr_array_ref(config->files) : NULL;
+    copy.smbios = config->smbios ? g_ptr_array_ref(config->smbios) : NULL;
     return copy;
 }
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The options about firmware and what it boots: -boot, -fw_cfg, -uuid. */
+/* The options about firmware and what it boots: -boot, -fw_cfg, -uuid, -smbios. */
 #include <string.h>
 
 #include "cmdline.h"
 #include "core/error.h"
 #include "core/prop.h"
+#include "hw/i386/smbios.h"
 
-#define BOOT_WAIT_MAX 0xffff /* milliseconds */
+#define FW_CFG_GIVEN_MAX 128
+#define BOOT_WAIT_MAX    0xffff /* milliseconds */
 
 /* Drives in the order firmware tries them: floppy, disk, CD-ROM, network; no letter twice. */
 static bool boot_check_order(const char *key, const char *text, GError **error)
@@ -133,6 +135,10 @@ bool option_fw_cfg(Cmdline *c, const char *option, const char *arg, GError **err
     } else {
         data = fw_cfg_contents(name, path, text, error);
     }
+    if (data && c->boot.files && c->boot.files->len == FW_CFG_GIVEN_MAX) {
+        error_set(error, "-fw_cfg %s: too many files (allowed %d)", arg, FW_CFG_GIVEN_MAX);
+        g_clear_pointer(&data, g_bytes_unref);
+    }
     if (data) {
         BootFile *file = g_new0(BootFile, 1);
         *file = (BootFile){g_strdup(name), data};
@@ -157,5 +163,22 @@ bool option_uuid(Cmdline *c, const char *option, const char *arg, GError **error
             n++;
         }
     }
+    return true;
+}
+
+static void smbios_free(gpointer p)
+{
+    json_object_put(p);
+}
+
+bool option_smbios(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    struct json_object *opts = opts_parse(option, arg, NULL, error);
+    if (!opts || !smbios_check(opts, error)) {
+        json_object_put(opts);
+        return false;
+    }
+    c->boot.smbios = c->boot.smbios ? c->boot.smbios : g_ptr_array_new_with_free_func(smbios_free);
+    g_ptr_array_add(c->boot.smbios, opts);
     return true;
 }

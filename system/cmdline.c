@@ -603,6 +603,8 @@ static const Option option_table[] = {
     {"boot", "[order=]DRIVES[,once=DRIVES][,menu=on][,strict=on]...", option_boot,
      "what firmware boots: a floppy, c disk, d CD-ROM, n network; splash-time=MS, reboot-timeout=MS"},
     {"fw_cfg", "[name=]NAME,file=PATH|string=TEXT", option_fw_cfg, "a file for firmware and guest"},
+    {"smbios", "type=N[,KEY=TEXT...]", option_smbios,
+     "fields of SMBIOS structures: 0 BIOS, 1 system, 2 board, 3 chassis, 4 CPU, 11 OEM strings, 17 memory"},
     {"uuid", "UUID", option_uuid, "the machine's UUID"},
     {"debugcon", "CHARDEV", opt_debugcon, "debug console at port 0xe9"},
     {"nodefaults", NULL, opt_nodefaults, "no serial port or monitor but those asked for"},

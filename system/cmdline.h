@@ -49,6 +49,7 @@ void cmdline_prefix_error(const CmdlineItem *item, GError **error);
 /* --- boot-options.c: entries of the option table --- */
 bool option_boot(Cmdline *c, const char *option, const char *arg, GError **error);
 bool option_fw_cfg(Cmdline *c, const char *option, const char *arg, GError **error);
+bool option_smbios(Cmdline *c, const char *option, const char *arg, GError **error);
 bool option_uuid(Cmdline *c, const char *option, const char *arg, GError **error);
 
 /* --- help.c --- */

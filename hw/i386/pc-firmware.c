@@ -11,6 +11,8 @@
 #define FILE_TABLES    "etc/acpi/tables"
 #define FILE_RSDP      "etc/acpi/rsdp"
 #define FILE_LOADER    "etc/table-loader"
+#define FILE_SMBIOS    "etc/smbios/smbios-tables"
+#define FILE_ANCHOR    "etc/smbios/smbios-anchor"
 #define FILE_BOOTORDER "bootorder"
 #define FILE_STATES    "etc/system-states"
 #define FILE_RESERVED  "etc/reserved-memory-end"
@@ -47,6 +49,14 @@ static bool firmware_add_acpi(FwCfg *s, const AcpiConfig *acpi, GError **error)
            fw_cfg_set_file(s, FILE_LOADER, g_byte_array_free_to_bytes(loader), error);
 }
 
+static bool firmware_add_smbios(FwCfg *s, const PcDescription *pc, GError **error)
+{
+    GByteArray *tables = smbios_build_tables(&pc->smbios);
+    GByteArray *anchor = smbios_build_anchor(tables, pc->smbios_version, 0);
+    return fw_cfg_set_file(s, FILE_SMBIOS, g_byte_array_free_to_bytes(tables), error) &&
+           fw_cfg_set_file(s, FILE_ANCHOR, g_byte_array_free_to_bytes(anchor), error);
+}
+
 static bool firmware_set_wait(FwCfg *s, const char *name, int32_t ms, unsigned bytes, GError **error)
 {
     uint32_t val = GUINT32_TO_LE((uint32_t)ms);
@@ -76,8 +86,9 @@ static bool firmware_add_given(FwCfg *s, GError **error)
     return true;
 }
 
-bool pc_firmware_describe(FwCfg *s, const AcpiConfig *acpi, const LinuxBootInfo *memory, GError **error)
+bool pc_firmware_describe(FwCfg *s, const PcDescription *pc, GError **error)
 {
+    const AcpiConfig *acpi = &pc->acpi;
     Machine *m = s->dev.obj.machine;
     uint64_t reserved_end = GUINT64_TO_LE(acpi->pci64_first);
     fw_cfg_set(s, FW_CFG_UUID, g_bytes_new(m->uuid, sizeof(m->uuid)));
@@ -86,8 +97,8 @@ bool pc_firmware_describe(FwCfg *s, const AcpiConfig *acpi, const LinuxBootInfo 
     fw_cfg_set_int(s, FW_CFG_NB_CPUS, acpi->cpus, 2);
     fw_cfg_set_int(s, FW_CFG_MAX_CPUS, acpi->cpus, 2);
     fw_cfg_set_int(s, FW_CFG_IRQ0_OVERRIDE, 1, 4);
-    return firmware_add_acpi(s, acpi, error) && firmware_add_boot(s, error) &&
-           fw_cfg_set_file(s, FILE_E820, firmware_e820(memory), error) &&
+    return firmware_add_acpi(s, acpi, error) && firmware_add_smbios(s, pc, error) && firmware_add_boot(s, error) &&
+           fw_cfg_set_file(s, FILE_E820, firmware_e820(pc->memory), error) &&
            fw_cfg_set_file(s, FILE_STATES, g_bytes_new(firmware_states, sizeof(firmware_states)), error) &&
            fw_cfg_set_file(s, FILE_RESERVED, g_bytes_new(&reserved_end, sizeof(reserved_end)), error) &&
            firmware_add_given(s, error);

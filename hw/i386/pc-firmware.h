@@ -4,6 +4,7 @@
 #define HW_I386_PC_FIRMWARE_H
 
 #include "acpi-build.h"
+#include "hw/i386/smbios.h"
 #include "hw/nvram/fw-cfg.h"
 #include "linux-boot.h"
 
@@ -16,8 +17,16 @@ typedef struct PcRom PcRom;
 PcRom *pc_rom_new(Machine *m, MemRegion *pci_memory, bool firmware, GError **error);
 void pc_rom_free(PcRom *rom);
 
-/* Fills the items and files of fw_cfg from the machine as it is now; acpi->base is not used. */
-bool pc_firmware_describe(FwCfg *fw_cfg, const AcpiConfig *acpi, const LinuxBootInfo *memory, GError **error);
+/* A PC as firmware is told of it. */
+typedef struct PcDescription {
+    AcpiConfig acpi; /* base: for a boot without firmware */
+    SmbiosConfig smbios;
+    SmbiosVersion smbios_version;
+    const LinuxBootInfo *memory;
+} PcDescription;
+
+/* Fills the items and files of fw_cfg. */
+bool pc_firmware_describe(FwCfg *fw_cfg, const PcDescription *pc, GError **error);
 
 /* The file "bootorder": paths of functions with a bootindex, by it, each ending with a newline.  g_free. */
 char *pc_boot_order(Machine *m);

@@ -39,6 +39,11 @@
 #define PC_HOLE_START    0xa0000ull
 #define PC_HOLE_END      0xc0000ull
 #define PC_RSDP_ADDR     0xf0000ull
+#define PC_ANCHOR_ADDR   0xf0100ull
+#define PC_SMBIOS_ADDR   0xf1000ull
+#define PC_SMBIOS_MAX    0xf000ull
+#define PC_PRODUCT       "Standard PC (Q35 + ICH9, 2009)"
+#define PC_VERSION       "pc-q35-7.2"
 #define PC_ACPI_SIZE     0x20000ull /* at the end of low RAM */
 #define PC_PCI32_FIRST   0xc0000000ull
 #define PC_PCI32_LAST    0xfebfffffull
@@ -54,6 +59,7 @@ typedef enum PcIrqSource { PC_SOURCE_LINE, PC_SOURCE_PIRQ, PC_SOURCE_HPET, PC_SO
 typedef struct PcMachine {
     Machine m;
     bool hpet_on; /* property */
+    int smbios_64; /* property: 1: SMBIOS 3.0 */
     int smm;      /* property: OnOffAuto */
 
     uint64_t ram_low, ram_high; /* bytes below and above 4 GiB */
@@ -574,14 +580,46 @@ static void pc_describe_acpi(const PcMachine *pc, AcpiConfig *config)
     }
 }
 
-static void pc_write_acpi(PcMachine *pc, const AcpiConfig *config)
+static void pc_describe(const PcMachine *pc, PcDescription *d)
+{
+    *d = (PcDescription){
+        .smbios = {.product = PC_PRODUCT,
+                   .version = PC_VERSION,
+                   .cpu_version = PC_VERSION,
+                   .cpus = pc->apic_bus.count,
+                   .sockets = 1,
+                   .ram_low = pc->ram_low,
+                   .ram_high = pc->ram_high,
+                   .uuid = pc->m.uuid,
+                   .given = pc->m.boot.smbios},
+        .smbios_version = pc->smbios_64 ? SMBIOS_3_0 : SMBIOS_2_1,
+        .memory = &pc->firmware_memory,
+    };
+    pc_describe_acpi(pc, &d->acpi);
+}
+
+static void pc_write(PcMachine *pc, uint64_t addr, const void *data, size_t len)
+{
+    as_write(pc->m.memory, addr, data, len, MEM_ATTRS_CPU);
+}
+
+/* ACPI and SMBIOS tables where a kernel looks for them. */
+static bool pc_write_tables(PcMachine *pc, const PcDescription *d, GError **error)
 {
     uint8_t rsdp[ACPI_RSDP_SIZE];
-    GByteArray *tables = acpi_build_tables(config, rsdp);
+    g_autoptr(GByteArray) smbios = smbios_build_tables(&d->smbios);
+    g_autoptr(GByteArray) anchor = smbios_build_anchor(smbios, d->smbios_version, PC_SMBIOS_ADDR);
+    g_autoptr(GByteArray) tables = acpi_build_tables(&d->acpi, rsdp);
+    if (smbios->len > PC_SMBIOS_MAX) {
+        error_set(error, "-smbios: too much text (%u bytes of tables, allowed 0..%llu)", smbios->len, PC_SMBIOS_MAX);
+        return false;
+    }
     g_assert(tables->len <= PC_ACPI_SIZE);
-    as_write(pc->m.memory, config->base, tables->data, tables->len, MEM_ATTRS_CPU);
-    as_write(pc->m.memory, PC_RSDP_ADDR, rsdp, sizeof(rsdp), MEM_ATTRS_CPU);
-    g_byte_array_unref(tables);
+    pc_write(pc, d->acpi.base, tables->data, tables->len);
+    pc_write(pc, PC_RSDP_ADDR, rsdp, sizeof(rsdp));
+    pc_write(pc, PC_ANCHOR_ADDR, anchor->data, anchor->len);
+    pc_write(pc, PC_SMBIOS_ADDR, smbios->data, smbios->len);
+    return true;
 }
 
 /* Without a kernel there is nothing at the reset vector: the boot CPU sleeps instead of faulting for ever. */
@@ -596,12 +634,11 @@ static void pc_halt_boot_cpu(PcMachine *pc)
 }
 
 /* Instead of firmware: a kernel in memory and the boot CPU at its entry. */
-static bool pc_boot_kernel(PcMachine *pc, const AcpiConfig *acpi, GError **error)
+static bool pc_boot_kernel(PcMachine *pc, const PcDescription *d, GError **error)
 {
     q35_mch_open_shadow(pc->mch);
-    pc_write_acpi(pc, acpi);
     apic_setup_virtual_wire(pc->apics[0]);
-    return linux_boot_load(pc->boot, pc->m.memory, error) &&
+    return pc_write_tables(pc, d, error) && linux_boot_load(pc->boot, pc->m.memory, error) &&
            linux_boot_set_cpu(pc->boot, pc->apics[0]->vcpu, error);
 }
 
@@ -609,15 +646,15 @@ static void pc_reset(Machine *m)
 {
     PcMachine *pc = (PcMachine *)m;
     GError *error = NULL;
-    AcpiConfig acpi;
+    PcDescription d;
     pc->was_reset = true;
-    pc_describe_acpi(pc, &acpi);
+    pc_describe(pc, &d);
     for (unsigned i = 0; m->accel && i < pc->apic_bus.count; i++) {
         m->accel->ops->vcpu_reset(pc->apics[i]->vcpu);
     }
-    bool ok = pc_firmware_describe(pc->fw_cfg, &acpi, &pc->firmware_memory, &error);
+    bool ok = pc_firmware_describe(pc->fw_cfg, &d, &error);
     if (ok && m->accel && pc->boot) {
-        ok = pc_boot_kernel(pc, &acpi, &error);
+        ok = pc_boot_kernel(pc, &d, &error);
     } else if (m->accel && !pc->firmware) {
         pc_halt_boot_cpu(pc);
     }
@@ -756,7 +793,11 @@ void pc_iommu_attach(Machine *m, const PcIommu *iommu, const AcpiDmar *dmar)
     pc->dmar.ioapic = PC_IOAPIC_REQUESTER;
 }
 
+static const char *const pc_entry_points[] = {"32", "64", NULL};
+
 static const Prop pc_props[] = {
+    PROP_ENUM("smbios-entry-point-type", PcMachine, smbios_64, 0, pc_entry_points,
+              "SMBIOS 2.x (32) or 3.0 (64)"),
     PROP_BOOL("hpet", PcMachine, hpet_on, true, "high precision event timers"),
     {.name = "smm", .type = &prop_on_off_auto, .offset = offsetof(PcMachine, smm), .doc = "system management mode"},
     PROP_END,

@@ -60,6 +60,7 @@ typedef struct BootConfig {
     bool menu, strict;
     int32_t splash_ms, reboot_ms;  /* -1: firmware's own */
     GPtrArray *files;              /* of BootFile *, in order; NULL: none */
+    GPtrArray *smbios;             /* of struct json_object *, checked; NULL: none */
 } BootConfig;
 #define BOOT_FILE_NAME_MAX 55
 /* Frees what config points to. */

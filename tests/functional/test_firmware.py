@@ -2,6 +2,7 @@
 """SeaBIOS as Debian packages it: what it says on its debug port and its menu on the serial port."""
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
+import bootdisk  # noqa: E402
 import guest  # noqa: E402
 
 BINARY = os.environ.get("QEMU_BINARY", str(ROOT / "build/system/qemu-system-x86_64"))
@@ -95,3 +97,107 @@ def test_given_firmware(tmp_path, console):
                               capture_output=True, text=True, check=False)
         assert done.returncode == 1 and "-bios" in done.stderr and words in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+GUEST = """
+echo test: cpus $(nproc) root $(cat /proc/cmdline)
+dmesg | grep -iE 'ACPI (BIOS )?(Error|Warning|Exception)' | sed 's/^/test: bad /'
+ls /dev/nvme0n1p1 2>/dev/null | sed 's/^/test: disk /'
+"""
+
+
+@pytest.fixture(name="disk", scope="module")
+def disk_fixture(tmp_path_factory):
+    work = tmp_path_factory.mktemp("bootdisk")
+    initrd = guest.initramfs(work / "initrd.gz", guest.PROLOGUE + GUEST + "poweroff -f\n")
+    image = bootdisk.make(work / "disk.img", guest.kernel(), initrd, "console=ttyS0", work)
+    return image
+
+
+def grub_command(machine, image, device, *args):
+    return [BINARY, "-machine", machine, "-m", "256", "-nodefaults", "-nographic", "-serial", "stdio", *args,
+            *(["-drive", f"id=d0,file={image},format=raw,if=none,readonly=on"] if image else []), "-device", device]
+
+
+def check_grub_boot(done, cpus, disk_name):
+    out = re.sub("\x1b(\\[[0-9;?]*[A-Za-z]|c)|\r", "", done.stdout)  # without what moves the cursor
+    assert done.returncode == 0, out[-3000:]
+    assert "GRUB starts Linux" in out and f"test: cpus {cpus} root BOOT_IMAGE=/boot/vmlinuz" in out, out[-3000:]
+    assert "test: bad" not in out, out[-3000:]
+    assert not disk_name or f"test: disk /dev/{disk_name}" in out, out[-3000:]
+    assert "reboot: Power down" in out
+    return out
+
+
+@pytest.mark.parametrize("machine, cpus, device, name", [
+    ("q35", 1, "nvme,serial=s,drive=d0,bootindex=0", "nvme0n1p1"),
+    ("q35", 4, "virtio-blk-pci,drive=d0,bootindex=0", None)])
+def test_grub_boots_linux(disk, machine, cpus, device, name):
+    """Firmware, GRUB, kernel; the end is ACPI's power-off."""
+    done = subprocess.run(grub_command(machine, disk, device, "-smp", str(cpus)), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, text=True, errors="replace", check=False)
+    check_grub_boot(done, cpus, name)
+
+
+@pytest.mark.parametrize("machine", ["q35"])
+def test_grub_boots_from_another_process(disk, machine, tmp_path):
+    sock = tmp_path / "nvme.sock"
+    with subprocess.Popen([BINARY, "-machine", "x-remote,vfio-user=on", "-nodefaults",
+                           "-drive", f"id=d0,file={disk},format=raw,if=none,readonly=on",
+                           "-device", "nvme,id=nvme0,serial=s,drive=d0",
+                           "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={sock},device=nvme0"]) as server:
+        try:
+            while not sock.exists():
+                assert server.poll() is None
+                time.sleep(0.01)
+            done = subprocess.run(grub_command(machine, None, f"vfio-user-pci,socket={sock},bootindex=0",
+                                               "-object", "memory-backend-memfd,id=mem,size=256M,share=on",
+                                               "-machine", "memory-backend=mem"), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, text=True, errors="replace", check=False)
+            check_grub_boot(done, 1, "nvme0n1p1")
+        finally:
+            server.kill()
+
+
+def dmi(tmp_path, *args):
+    """What Linux sees of the tables: the raw entry point and structures, decoded by dmidecode on this side."""
+    initrd = guest.initramfs(tmp_path / "initrd.gz", guest.PROLOGUE + """
+cd /sys/firmware/dmi/tables
+for f in smbios_entry_point DMI; do echo "test: $f $(od -An -v -tx1 $f | tr -d ' \\n')"; done
+poweroff -f
+""")
+    done = subprocess.run([BINARY, "-machine", "q35", "-m", "256", "-nodefaults", "-nographic", "-serial", "stdio",
+                           "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 quiet", *args],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace", check=False)
+    parts = {name: bytes.fromhex(text) for name, text in re.findall(r"test: (\w+) ([0-9a-f]+)", done.stdout)}
+    anchor, tables = bytearray(parts["smbios_entry_point"]), parts["DMI"]
+    wide = anchor[:5] == b"_SM3_"
+    offset = 0x10 if wide else 0x18
+    anchor[offset:offset + 4] = (32).to_bytes(4, "little")  # in a dump the tables follow at 32
+    for at, first, length in ([(5, 0, 0x18)] if wide else [(0x15, 0x10, 0xf), (4, 0, 0x1f)]):
+        anchor[at] = 0
+        anchor[at] = -sum(anchor[first:first + length]) & 0xff
+    (tmp_path / "dmi.bin").write_bytes(bytes(anchor).ljust(32, b"\0") + tables)
+    decoded = subprocess.run(["dmidecode", "--from-dump", str(tmp_path / "dmi.bin")], capture_output=True, text=True, check=True)
+    assert "invalid" not in decoded.stdout.lower() and "wrong" not in (decoded.stdout + decoded.stderr).lower(), decoded.stdout
+    return decoded.stdout
+
+
+GIVEN = ["-uuid", "00112233-4455-6677-8899-aabbccddeeff", "-smbios", "type=1,manufacturer=Mill,product=Wheel,serial=S-1,family=Water",
+         "-smbios", "type=2,product=Board,asset=A-2", "-smbios", "type=3,serial=C-3", "-smbios", "type=4,version=Fast,max-speed=3100",
+         "-smbios", "type=11,value=one", "-smbios", "type=11,value=two", "-smbios", "type=17,manufacturer=Ram,speed=2666",
+         "-smbios", "type=0,vendor=Us,version=7.7,release=3.4"]
+
+
+@pytest.mark.parametrize("args, version", [([], "SMBIOS 2.8 present"), (["-machine", "smbios-entry-point-type=64"], "SMBIOS 3.0"),
+                                           (["-bios", "bios-256k.bin"], "SMBIOS 2.8 present")],
+                         ids=["direct", "direct-3.0", "firmware"])
+def test_smbios_says_what_was_given(tmp_path, args, version):
+    if "-bios" in args:
+        pytest.skip("needs the boot ROM")
+    text = dmi(tmp_path, *GIVEN, *args)
+    for words in (version, "Manufacturer: Mill", "Product Name: Wheel", "Serial Number: S-1", "Family: Water",
+                  "UUID: 00112233-4455-6677-8899-aabbccddeeff", "Product Name: Board", "Asset Tag: A-2", "Serial Number: C-3",
+                  "Version: Fast", "Max Speed: 3100 MHz", "String 1: one", "String 2: two", "Manufacturer: Ram",
+                  "Speed: 2666 MT/s", "Size: 256 MB", "Vendor: Us", "BIOS Revision: 3.4"):
+        assert words in text, text
