@@ -27,6 +27,7 @@ static const AcpiConfig config = {
     .pci32_last = 0xfebfffff,
     .pci64_first = 0x800000000,
     .pci64_last = 0xfffffffff,
+    .dmar = {.base = 0xfed90000, .remap = true, .width = 40, .ioapic = 0xff00},
 };
 
 static uint8_t sum(const uint8_t *p, size_t len)
@@ -119,6 +120,26 @@ static void test_no_hpet(void **state)
     g_byte_array_unref(b);
 }
 
+static void test_dmar(void **state)
+{
+    static const uint8_t unit[24] = {0, 0, 24, 0, 1, 0, 0, 0, 0, 0, 0xd9, 0xfe, 0, 0, 0, 0, /* DRHD: all of PCI */
+                                     3, 8, 0, 0, 0, 0xff, 0, 0};                             /* scope: the IO-APIC */
+    uint8_t rsdp[ACPI_RSDP_SIZE];
+    AcpiConfig c = config;
+    size_t len;
+    GByteArray *b = acpi_build_tables(&c, rsdp);
+    const uint8_t *dmar = find_table(b, rsdp, "DMAR", &len);
+    assert_int_equal(len, 48 + sizeof(unit));
+    assert_int_equal(dmar[36], 39);
+    assert_int_equal(dmar[37], 1);
+    assert_memory_equal(dmar + 48, unit, sizeof(unit));
+    g_byte_array_unref(b);
+    c.dmar = (AcpiDmar){0};
+    b = acpi_build_tables(&c, rsdp);
+    assert_null(find_table(b, rsdp, "DMAR", &len));
+    g_byte_array_unref(b);
+}
+
 static void run_iasl(const char *dir, const char *arguments, const char *clean)
 {
     g_autofree char *command = g_strdup_printf("sh -c 'cd %s && iasl %s 2>&1'", dir, arguments);
@@ -132,7 +153,7 @@ static void run_iasl(const char *dir, const char *arguments, const char *clean)
 
 static void test_iasl(void **state)
 {
-    static const char *const signatures[] = {"FACP", "APIC", "MCFG", "HPET"};
+    static const char *const signatures[] = {"FACP", "APIC", "MCFG", "HPET", "DMAR"};
     g_autofree char *iasl = g_find_program_in_path("iasl");
     if (!iasl) {
         skip();
@@ -170,6 +191,7 @@ int main(void)
         cmocka_unit_test(test_pointers),
         cmocka_unit_test(test_madt_lists_every_cpu),
         cmocka_unit_test(test_no_hpet),
+        cmocka_unit_test(test_dmar),
         cmocka_unit_test(test_iasl),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
