@@ -188,8 +188,8 @@ QtestState *qtest_start_controller(const char *backend_args, const char *device,
     QtestState *server, *s;
 
     if (!transport || strcmp(transport, "local") == 0) {
-        args = g_strdup_printf("%s %s -device '%s,id=dev0' %s %s", client, backend_args, device, downstream_args,
-                               client_args);
+        args = g_strdup_printf("%s %s %s -device '%s,id=dev0' %s", client, backend_args, client_args, device,
+                               downstream_args);
         return qtest_start(args);
     }
     if (strcmp(transport, "unix") != 0) {
@@ -204,7 +204,7 @@ QtestState *qtest_start_controller(const char *backend_args, const char *device,
                  "'type': 'unix', 'path': '%s', 'device': 'dev0'}}",
                  sock);
     g_free(args);
-    args = g_strdup_printf("%s -device vfio-user-pci,socket=%s,id=dev0 %s", client, sock, client_args);
+    args = g_strdup_printf("%s %s -device vfio-user-pci,socket=%s,id=dev0", client, client_args, sock);
     s = qtest_start(args);
     s->server = server;
     return s;

@@ -22,7 +22,7 @@ QtestState *qtest_start(const char *args);
 /*
  * A q35 machine with 64 MiB of shareable RAM and one PCI device.  backend_args go to the
  * process that has the device ("-drive ..."), `device` is what follows -device;
- * client_args always go to the q35 process.
+ * client_args always go to the q35 process, before the device.
  */
 QtestState *qtest_start_device(const char *backend_args, const char *device, const char *client_args);
 /* The same for a device with others on it: downstream_args ("-device ...") name its bus as dev0.0. */
