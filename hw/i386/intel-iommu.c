@@ -255,7 +255,7 @@ static bool check_options(IntelIommu *s, GError **error)
         {s->device_iotlb, "device-iotlb: no device here has a TLB of its own (allowed off)"},
         {s->scalable_mode, "x-scalable-mode: only legacy mode is there (allowed off)"},
         {s->intremap == ON_OFF_AUTO_ON && !s->board.can_remap,
-         "intremap: this accelerator delivers interrupts without the machine; use -accel tcg, or intremap=off"},
+         "intremap: the IO-APIC is in the kernel; add kernel-irqchip=split or off, or intremap=off"},
         {s->eim == ON_OFF_AUTO_ON && !s->remap_on, "eim=on needs interrupt remapping: add intremap=on"},
     };
 
