@@ -156,7 +156,7 @@ int contract_reset(ContractDevice *d)
     return 0;
 }
 
-int contract_map(ContractDevice *d, uint64_t address, uint64_t size)
+int contract_map(ContractDevice *d, uint64_t address, uint64_t size, int access)
 {
     int err = 0;
 
@@ -164,11 +164,26 @@ int contract_map(ContractDevice *d, uint64_t address, uint64_t size)
     if (d->map_count == CONTRACT_MAX_MAPS || (d->refused_map >= address && d->refused_map - address < size)) {
         err = -ENOSPC;
     } else {
+        d->access[d->map_count] = access;
         d->maps[d->map_count][0] = address;
         d->maps[d->map_count++][1] = size;
     }
     g_mutex_unlock(&d->lock);
     return err;
+}
+
+int contract_map_access(ContractDevice *d, uint64_t address, uint64_t size)
+{
+    int access = -1;
+
+    g_mutex_lock(&d->lock);
+    for (unsigned i = 0; i < d->map_count; i++) {
+        if (d->maps[i][0] == address && d->maps[i][1] == size) {
+            access = d->access[i];
+        }
+    }
+    g_mutex_unlock(&d->lock);
+    return access;
 }
 
 int contract_unmap(ContractDevice *d, uint64_t address, uint64_t size)
@@ -179,6 +194,7 @@ int contract_unmap(ContractDevice *d, uint64_t address, uint64_t size)
     for (unsigned i = 0; err && i < d->map_count; i++) {
         if (d->maps[i][0] == address && d->maps[i][1] == size) {
             memcpy(d->maps[i], d->maps[--d->map_count], sizeof(d->maps[i]));
+            d->access[i] = d->access[d->map_count];
             err = 0;
         }
     }

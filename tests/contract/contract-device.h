@@ -24,6 +24,7 @@ typedef struct ContractDevice {
     bool intx_masked, intx_level;
     unsigned resets, unmasks, map_count;
     uint64_t maps[CONTRACT_MAX_MAPS][2]; /* address, size */
+    int access[CONTRACT_MAX_MAPS];       /* of them: PROT_* */
     uint64_t refused_map;                /* a map that holds this address fails with ENOSPC */
     bool write_multiple;                 /* over a socket: takes REGION_WRITE_MULTI */
     bool twin;                           /* over a socket: offers a twin socket, and never uses it */
@@ -49,7 +50,10 @@ ssize_t contract_write(ContractDevice *d, unsigned region, uint64_t offset, uint
 int contract_set_irqs(ContractDevice *d, uint32_t flags, unsigned index, unsigned start, unsigned count,
                       const int *fds);
 int contract_reset(ContractDevice *d);
-int contract_map(ContractDevice *d, uint64_t address, uint64_t size);
+/* access: PROT_READ, PROT_WRITE. */
+int contract_map(ContractDevice *d, uint64_t address, uint64_t size, int access);
+/* The access of the map of just this range; -1: there is none. */
+int contract_map_access(ContractDevice *d, uint64_t address, uint64_t size);
 int contract_unmap(ContractDevice *d, uint64_t address, uint64_t size);
 /* Remembers what is written in [start, end) from now on; page_size 0: no longer. */
 int contract_log(ContractDevice *d, uint64_t page_size, uint64_t start, uint64_t end);

@@ -2,6 +2,7 @@
 /* The back end in memory: the two tables of hw/vfio/vfio.h as calls of the contract device. */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "contract-device.h"
 #include "hw/vfio/vfio-pci-device.h"
@@ -121,7 +122,8 @@ static int memory_commit(VfioContainer *c)
 static int memory_map(VfioContainer *c, const VfioDmaMap *map)
 {
     MemoryPci *m = of_container(c);
-    int err = contract_map(device(m), map->iova, map->size);
+    int err = contract_map(device(m), map->iova, map->size,
+                           (map->writeonly ? 0 : PROT_READ) | (map->readonly ? 0 : PROT_WRITE));
 
     m->error = m->error ? m->error : err;
     return 0;
@@ -154,12 +156,14 @@ static bool memory_start(PciDevice *pci, GError **error)
 {
     MemoryPci *m = (MemoryPci *)pci;
 
+    AddressSpace *as = pci_dma_follow(pci, error);
+
     m->base.vdev = (VfioDevice){.ops = &memory_device_ops, .name = "vfio-memory"};
-    if (!vfio_pci_start(&m->base, error)) {
+    if (!as || !vfio_pci_start(&m->base, error)) {
         return false;
     }
     m->container = (VfioContainer){.pgsizes = 4096, .max_maps = CONTRACT_MAX_MAPS, .message_dma = true};
-    if (!vfio_container_start(&m->container, &memory_container_ops, pci->bus->dma_space, error)) {
+    if (!vfio_container_start(&m->container, &memory_container_ops, as, error)) {
         vfio_pci_stop(&m->base);
         return false;
     }

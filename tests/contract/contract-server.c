@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -155,7 +156,9 @@ static void answer_map(ContractServer *s, const WireMessage *m, Answer *a)
     WireDmaMap map;
 
     a->error = wire_dma_map_decode(&map, m->body, m->len, m->fd_count);
-    a->error = a->error ? a->error : -contract_map(s->device, map.address, map.size);
+    a->error = a->error ? a->error : -contract_map(s->device, map.address, map.size,
+                                                           (map.flags & WIRE_DMA_READABLE ? PROT_READ : 0) |
+                                                               (map.flags & WIRE_DMA_WRITEABLE ? PROT_WRITE : 0));
 }
 
 static void answer_unmap(ContractServer *s, const WireMessage *m, Answer *a)

@@ -2,6 +2,7 @@
 /* The kernel in memory: iommufd and character devices (Linux documentation, userspace-api/iommufd). */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "fake-kernel-internal.h"
 #include "hw/vfio/kernel-iommufd-abi.h"
@@ -136,7 +137,9 @@ int fake_iommufd_ioctl(FakeKernel *k, unsigned long request, void *arg)
     case IOMMUFD_IOAS_IOVA_RANGES:
         return iova_ranges(k, arg);
     case IOMMUFD_IOAS_MAP:
-        return fake_map(k, map->iova, map->length, map->user_va);
+        return fake_map(k, map->iova, map->length, map->user_va,
+                        (map->flags & IOMMUFD_MAP_READABLE ? PROT_READ : 0) |
+                            (map->flags & IOMMUFD_MAP_WRITEABLE ? PROT_WRITE : 0));
     case IOMMUFD_IOAS_UNMAP:
         return unmap(k, arg);
     case IOMMUFD_HWPT_ALLOC:

@@ -21,7 +21,7 @@ FakeFile *fake_file(const VfioSys *sys, int fd);
 int fake_file_new(FakeKernel *k, FakeFile file);
 /* A driver of the host has a device of the group. */
 bool fake_group_is_driven(const FakeKernel *k, int group);
-int fake_map(FakeKernel *k, uint64_t iova, uint64_t size, uint64_t vaddr);
+int fake_map(FakeKernel *k, uint64_t iova, uint64_t size, uint64_t vaddr, int access); /* PROT_* */
 /* Sets the bit of the page that was written, if it is inside. */
 void fake_report(const FakeKernel *k, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
 /* fake-iommufd.c: requests of a device's character device, and of /dev/iommu. */

@@ -221,7 +221,7 @@ static int group_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, void *
     }
 }
 
-int fake_map(FakeKernel *k, uint64_t iova, uint64_t size, uint64_t vaddr)
+int fake_map(FakeKernel *k, uint64_t iova, uint64_t size, uint64_t vaddr, int access)
 {
     ContractDevice *d = k->dma;
 
@@ -234,7 +234,7 @@ int fake_map(FakeKernel *k, uint64_t iova, uint64_t size, uint64_t vaddr)
         }
     }
     k->maps++;
-    return contract_map(d, iova, size);
+    return contract_map(d, iova, size, access);
 }
 
 static int type1_unmap(FakeKernel *k, struct vfio_iommu_type1_dma_unmap *u)
@@ -358,7 +358,9 @@ static int container_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, ui
     case VFIO_IOMMU_GET_INFO:
         return type1_info(k, (void *)arg);
     case VFIO_IOMMU_MAP_DMA:
-        return fake_map(k, map->iova, map->size, map->vaddr);
+        return fake_map(k, map->iova, map->size, map->vaddr,
+                        (map->flags & VFIO_DMA_MAP_FLAG_READ ? PROT_READ : 0) |
+                            (map->flags & VFIO_DMA_MAP_FLAG_WRITE ? PROT_WRITE : 0));
     case VFIO_IOMMU_UNMAP_DMA:
         return type1_unmap(k, (void *)arg);
     case VFIO_IOMMU_DIRTY_PAGES:

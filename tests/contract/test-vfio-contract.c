@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "contract-device.h"
+#include "contract-iommu.h"
 #include "core/trace.h"
 #include "fake-kernel.h"
 #include "hw/vfio-user/vfio-user.h"
@@ -360,6 +361,47 @@ static void test_check_21_dma_maps(void **state)
     assert_non_null(error);
 }
 
+/* What a guest's IOMMU maps is mapped, with its permissions; what it maps no more is not. */
+static void test_check_41_guest_iommu(void **state)
+{
+    Fixture *f = *state;
+    ContractDevice *d = &f->device;
+    const uint64_t iova = 0x7000000000;
+    ContractIommu *iommu;
+
+    unplug(f);
+    iommu = contract_iommu_new(f->bus);
+    contract_iommu_set(iommu, iova, 0x3000, MEM_PERM_RW);
+    plug(f, NULL);
+    assert_non_null(f->pci);
+    assert_int_equal(d->map_count, 1); /* what was there before */
+    assert_int_equal(contract_map_access(d, iova, 4096), PROT_READ | PROT_WRITE);
+    contract_iommu_set(iommu, iova + 0x1000, 0x9000, MEM_PERM_READ);
+    contract_iommu_set(iommu, iova + 0x2000, 0x5000, MEM_PERM_WRITE);
+    contract_iommu_tell(iommu, iova, iova + 0x7fff);
+    assert_int_equal(d->map_count, 3);
+    assert_int_equal(contract_map_access(d, iova + 0x1000, 4096), PROT_READ);
+    assert_int_equal(contract_map_access(d, iova + 0x2000, 4096), PROT_WRITE);
+    /* Other permissions, another page, none. */
+    contract_iommu_set(iommu, iova, 0x3000, MEM_PERM_READ);
+    contract_iommu_set(iommu, iova + 0x1000, 0, MEM_PERM_NONE);
+    contract_iommu_tell(iommu, iova, iova + 0x7fff);
+    assert_int_equal(d->map_count, 2);
+    assert_int_equal(contract_map_access(d, iova, 4096), PROT_READ);
+    /* No RAM: nothing for the device. */
+    contract_iommu_set(iommu, iova, 0x80000000, MEM_PERM_RW);
+    contract_iommu_tell(iommu, iova, iova);
+    assert_int_equal(d->map_count, 1);
+    /* Off and on again. */
+    contract_iommu_enable(iommu, false);
+    assert_int_equal(d->map_count, 0);
+    contract_iommu_enable(iommu, true);
+    assert_int_equal(d->map_count, 1);
+    unplug(f);
+    assert_int_equal(d->map_count, 0);
+    contract_iommu_free(iommu);
+}
+
 #define STORM 32
 
 /* All maps of a transaction are sent before one is answered, and answered before the commit returns. */
@@ -580,7 +622,8 @@ int main(void)
         CASE(test_check_8_9_10_config),        CASE(test_check_11_bar_sizes),
         CASE(test_check_27_write_order),   CASE(test_check_24_msix_first_interrupts),
         CASE(test_check_25_msix_mask),     CASE(test_check_22_intx_level),
-        CASE(test_check_21_dma_maps),      CASE(test_check_20_remap_storm),
+        CASE(test_check_21_dma_maps),
+        CASE(test_check_41_guest_iommu),      CASE(test_check_20_remap_storm),
         CASE(test_dma_logging), CASE(test_unmap_with_dirty_bitmap),
         CASE(test_refused_start), CASE(test_check_39_reset),
         CASE(test_check_32_loss),          CASE(test_check_48_62_plug_a_thousand_times),
