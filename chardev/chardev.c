@@ -398,12 +398,42 @@ void chardev_input(Chardev *chr, const uint8_t *buf, size_t len)
     }
 }
 
+/* Nobody is attached. */
+static void chardev_move(Chardev *chr, EventLoop *loop)
+{
+    bool listening = chr->listen_watch;
+
+    if (chr->loop == loop) {
+        return;
+    }
+    chardev_drop_watches(chr);
+    if (listening) {
+        loop_remove_fd(g_steal_pointer(&chr->listen_watch));
+    }
+    loop_bh_free(chr->watch_bh);
+    chr->loop = loop;
+    chr->watch_bh = loop_bh_new(loop, chardev_update_watch, chr);
+    if (listening) {
+        chr->backend->hung_up(chr); /* listens, there */
+    }
+}
+
 bool chardev_attach(Chardev *chr, const ChardevFrontend *frontend, GError **error)
 {
+    return chardev_attach_in(chr, chr->obj.machine->main_loop, frontend, error);
+}
+
+bool chardev_attach_in(Chardev *chr, EventLoop *loop, const ChardevFrontend *frontend, GError **error)
+{
+    if (chr->mux && loop != chr->obj.machine->main_loop) {
+        error_set(error, "chardev %s: with mux=on it works in the main loop only; give this device one of its own", chr->obj.id);
+        return false;
+    }
     if (chr->frontends->len && !chr->mux) {
         error_set(error, "chardev %s: is in use already; add mux=on to share it", chr->obj.id);
         return false;
     }
+    chardev_move(chr, chr->frontends->len ? chr->loop : loop);
     g_array_append_val(chr->frontends, *frontend);
     if (chr->connected && frontend->event) {
         frontend->event(frontend->opaque, CHARDEV_OPENED);
@@ -422,6 +452,9 @@ void chardev_detach(Chardev *chr, void *opaque)
             }
             break;
         }
+    }
+    if (!chr->frontends->len) {
+        chardev_move(chr, chr->obj.machine->main_loop);
     }
     chardev_update_watch(chr);
 }

@@ -85,5 +85,4 @@ const PciModel pci_serial_model = {
     .start = pci_serial_start,
     .reset = pci_serial_reset,
     .stop = pci_serial_stop,
-    .main_loop = true, /* character devices call from there */
 };

@@ -223,9 +223,6 @@ void vfu_server_wait_idle(VfuServer *s)
     EventLoop *main_loop = s->obj.machine->main_loop;
     unsigned depth;
 
-    while (s->loop == main_loop && in_use(s)) {
-        loop_iterate(main_loop, true);
-    }
     depth = loop_release(main_loop);
     pthread_mutex_lock(&s->dma.lock);
     __atomic_store_n(&s->dma.awaited, true, __ATOMIC_SEQ_CST);

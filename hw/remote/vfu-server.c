@@ -82,7 +82,7 @@ static bool server_create_ctx(VfuServer *s, GError **error)
 void vfu_server_enter(VfuServer *s)
 {
     EventLoop *main_loop = s->obj.machine->main_loop;
-    unsigned depth = s->loop == main_loop ? 0 : loop_release(main_loop);
+    unsigned depth = loop_release(main_loop);
 
     loop_lock(s->loop);
     loop_reacquire(main_loop, depth);
@@ -107,25 +107,15 @@ static void server_update_poll(VfuServer *s, bool there)
     loop_unlock(s->loop);
 }
 
-static bool server_choose_loop(VfuServer *s, GError **error)
+static void server_choose_loop(VfuServer *s)
 {
     g_autofree char *name = g_strdup_printf("vfu %s", s->obj.id);
 
-    if (!pci_model(s->dev)->main_loop) {
-        if (!s->iothread) {
-            s->own_loop = loop_new(name, false, s->obj.machine->clocks);
-            loop_start_thread(s->own_loop);
-        }
-        s->loop = s->iothread ? iothread_loop(s->iothread) : s->own_loop;
-        return true;
+    if (!s->iothread) {
+        s->own_loop = loop_new(name, false, s->obj.machine->clocks);
+        loop_start_thread(s->own_loop);
     }
-    if (s->iothread) {
-        error_set(error, "x-vfio-user-server %s: iothread: %s (%s) can only be served by the main loop; leave iothread= out",
-                  s->obj.id, s->device, s->dev->dev.obj.model->name);
-        return false;
-    }
-    s->loop = s->obj.machine->main_loop;
-    return true;
+    s->loop = s->iothread ? iothread_loop(s->iothread) : s->own_loop;
 }
 
 /* The device is in the main loop. */
@@ -186,7 +176,8 @@ static bool server_start(Object *obj, GError **error)
         g_prefix_error(error, "x-vfio-user-server %s: device=%s: ", obj->id, s->device);
         return false;
     }
-    if (!server_choose_loop(s, error) || !device_set_home(&s->dev->dev, s->loop, error)) {
+    server_choose_loop(s);
+    if (!device_set_home(&s->dev->dev, s->loop, error)) {
         remote_slot_detach(s->slot);
         server_free_loop(s);
         return false;

@@ -5,7 +5,7 @@
  * at a time; `mux` (stdio of -nographic) shares one back end between several,
  * Ctrl-A c switching, Ctrl-A x quitting.
  *
- * Context: main loop, its lock held, but for chardev_write.
+ * Context: main loop, its lock held, but for chardev_write; front ends are called in the loop they are attached in.
  */
 #ifndef CHARDEV_CHARDEV_H
 #define CHARDEV_CHARDEV_H
@@ -40,6 +40,11 @@ void chardev_free_all(Machine *machine);
 
 /* False: somebody else has it.  With mux a further front end is added. */
 bool chardev_attach(Chardev *chr, const ChardevFrontend *frontend, GError **error);
+/*
+ * The same; until chardev_detach() all that happens to it happens in `loop`, whose lock is held too.  False as well: a
+ * mux stays in the main loop.
+ */
+bool chardev_attach_in(Chardev *chr, EventLoop *loop, const ChardevFrontend *frontend, GError **error);
 void chardev_detach(Chardev *chr, void *opaque);
 /* Call when can_read grew. */
 void chardev_accept_input(Chardev *chr);

@@ -138,12 +138,43 @@ static void test_serial(void **state)
     rmdir(dir);
 }
 
+/* A character device works where its card does: in the loop of the object that serves it, and back in the main loop. */
+static void test_serial_moves(void **state)
+{
+    static const char add[] = "{'execute': 'object-add', 'arguments': {'qom-type': 'x-vfio-user-server', 'id': 'vfu0', "
+                              "'type': 'unix', 'path': '%s/vfu', 'device': '%s'}}";
+    g_autofree char *dir = g_dir_make_tmp("pci-serial-XXXXXX", NULL), *error = NULL;
+    g_autofree char *args = g_strdup_printf("-machine x-remote,vfio-user=on "
+                                            "-chardev socket,id=c0,path=%s/c0,server=on,wait=off "
+                                            "-chardev socket,id=c1,path=%s/c1,server=on,wait=off,mux=on "
+                                            "-device pci-serial,id=s0,chardev=c0 -device pci-serial,id=s1,chardev=c1", dir, dir);
+    QtestState *qts = qtest_start(args);
+    g_autofree char *path = g_strdup_printf("%s/c0", dir);
+    int fd = -1;
+
+    error = qtest_qmp_error(qts, add, dir, "s1");
+    assert_non_null(strstr(error, "chardev c1: with mux=on it works in the main loop only"));
+    for (unsigned i = 0; i < 20; i++) {
+        qtest_qmp_ok(qts, add, dir, "s0");
+        if (i % 4 == 0) { /* taken in either loop, kept over moves */
+            close(fd);
+            fd = connect_to(path);
+        }
+        qtest_qmp_ok(qts, "{'execute': 'object-del', 'arguments': {'id': 'vfu0'}}");
+        assert_int_equal(write(fd, "x", 1), 1);
+    }
+    close(fd);
+    qtest_end(qts);
+    rmdir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_testdev),
         cmocka_unit_test(test_testdev_membar),
         cmocka_unit_test(test_serial),
+        cmocka_unit_test(test_serial_moves),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,7 +95,6 @@ struct PciModel {
     void (*config_write)(PciDevice *dev, uint16_t offset, uint32_t val, unsigned size);  /* replaces the default */
     void (*bar_moved)(PciDevice *dev, unsigned bar); /* BAR was mapped, moved or unmapped */
     bool no_unplug;            /* device_del refuses */
-    bool main_loop;            /* its back end calls it from the main loop: it has no other home */
 };
 
 struct PciBar {

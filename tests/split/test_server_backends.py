@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Back ends work where their served device does: with the server's main loop held up, frames and characters go on."""
+import json
+import mmap
+import pathlib
+import socket
+import struct
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from remote_server import IO, MASTER, MEMORY, RemoteServer, attach, enable, memory_file  # noqa: E402
+from vfio_user import READABLE, WRITEABLE  # noqa: E402
+
+RAM = 1 << 20
+RBR, LSR = 0, 5
+RCTL, TCTL, RDBAL, RDLEN, RDT, TDBAL, TDLEN, TDT = 0x100, 0x400, 0x2800, 0x2808, 0x2818, 0x3800, 0x3808, 0x3818
+
+
+class Silence:
+    """While it lasts, the server's main loop waits for an NBD server that says nothing."""
+
+    def __init__(self, server, tmp_path):
+        self.server, self.listener = server, socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(tmp_path / "silent"))
+        self.listener.listen(1)
+        self.path = str(tmp_path / "silent")
+
+    def __enter__(self):
+        command = {"execute": "blockdev-add", "arguments": {"driver": "nbd", "node-name": "n", "server": {
+            "type": "unix", "path": self.path}}}
+        self.server.conn.sendall(json.dumps(command).encode() + b"\n")
+        self.conn, _ = self.listener.accept()
+
+    def answers(self):
+        return [line for line in self.heard.splitlines() if b'"event"' not in line]
+
+    def __exit__(self, *_):
+        try:
+            self.heard = self.server.conn.recv(65536, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self.heard = b""
+        assert not self.answers()  # it was held up all the while
+        self.conn.close()
+        self.listener.close()
+        while not (self.heard.endswith(b"\n") and self.answers()):
+            self.heard += self.server.conn.recv(65536)
+        assert b'"error"' in self.answers()[0]
+
+
+def connected(listener):
+    listener.settimeout(60)
+    conn, _ = listener.accept()
+    conn.settimeout(60)
+    return conn
+
+
+def listening(path):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(1)
+    return listener
+
+
+@pytest.mark.parametrize("options", [{}, {"iothread": "io0"}])
+def test_network(tmp_path, options):
+    listener = listening(tmp_path / "wire")
+    server = RemoteServer(tmp_path, "-object", "iothread,id=io0", "-netdev",
+                          f"stream,id=n0,addr.type=unix,addr.path={tmp_path}/wire", "-device", "e1000,netdev=n0,id=nic")
+    client, wire = attach(server.serve("nic", **options)), connected(listener)
+    memory = memory_file(RAM)
+    client.map(0, RAM, READABLE | WRITEABLE, memory)
+    ram = mmap.mmap(memory, RAM)
+    enable(client, MEMORY | MASTER)
+    for reg, value in ((TDBAL, 0x1000), (TDLEN, 256), (TCTL, 2), (RDBAL, 0x2000), (RDLEN, 256), (RDT, 15), (RCTL, 0x8002)):
+        client.write(0, reg, struct.pack("<I", value))
+    ram[0x2000:0x2100] = b"".join(struct.pack("<QQ", 0x8000 + 2048 * i, 0) for i in range(16))
+    frame = b"\xff" * 6 + bytes(range(94))
+    ram[0x4000:0x4064] = frame
+    with Silence(server, tmp_path):
+        for i in range(10):
+            ram[0x1000 + 16 * i:0x1010 + 16 * i] = struct.pack("<QII", 0x4000, 100 | 0x0b << 24, 0)
+            client.write(0, TDT, struct.pack("<I", i + 1))
+            assert wire.recv(104, socket.MSG_WAITALL) == struct.pack(">I", 100) + frame
+            wire.sendall(struct.pack(">I", 100) + frame)
+            while not ram[0x200c + 16 * i] & 1:
+                assert client.read(0, 8, 4)
+            assert ram[0x8000 + 2048 * i:0x8064 + 2048 * i] == frame
+    client.close()
+    wire.close()
+    assert server.close() == 0
+
+
+def test_characters(tmp_path):
+    listener = listening(tmp_path / "line")
+    server = RemoteServer(tmp_path, "-chardev", f"socket,id=c0,path={tmp_path}/line", "-device", "pci-serial,chardev=c0,id=tty")
+    line = connected(listener)
+    client = attach(server.serve("tty"))
+    enable(client, IO)
+    with Silence(server, tmp_path):
+        for byte in b"hello":
+            client.write(0, RBR, bytes([byte]))
+            assert line.recv(1) == bytes([byte])
+            line.sendall(bytes([byte ^ 0x20]))
+            while not client.read(0, LSR, 1)[0] & 1:
+                pass
+            assert client.read(0, RBR, 1) == bytes([byte ^ 0x20])
+    client.close()
+    line.close()
+    assert server.close() == 0
