@@ -42,6 +42,9 @@ static uint16_t create_cq(NvmeReq *req)
     if (status) {
         return status;
     }
+    if (nvme_cmb_touches(n, req->cmd.prp1, ((uint64_t)(req->cmd.cdw10 >> 16) + 1) * NVME_CQE_SIZE)) {
+        return NVME_SC_INVALID_CMB_USE | NVME_DNR; /* CMBSZ.CQS */
+    }
     if (vector >= n->msix_qsize || (vector && !msix_enabled(&n->pci))) {
         return NVME_SC_INTERRUPT_VECTOR | NVME_DNR;
     }
@@ -146,6 +149,7 @@ static const AdminOp admin_ops[] = {
     {NVME_ADM_GET_FEATURES, nvme_get_features},
     {NVME_ADM_ASYNC_EVENT, async_event_request},
     {NVME_ADM_DOORBELL_BUFFER, nvme_doorbell_buffer},
+    {NVME_ADM_FORMAT_NVM, nvme_format},
 };
 
 uint16_t nvme_admin_execute(NvmeReq *req)

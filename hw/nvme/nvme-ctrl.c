@@ -6,6 +6,8 @@
  * Disabling does not wait: commands in flight lose their queues, and CSTS.RDY stays set until the last of
  * them no longer touches guest memory.
  */
+#include <string.h>
+
 #include "hw/nvme/nvme.h"
 
 #define CC_MPS_MAX 4 /* 64 KiB pages */
@@ -203,12 +205,19 @@ static uint64_t intms_read(void *opaque)
     return ((Nvme *)opaque)->intms;
 }
 
+static uint64_t cap_read(void *opaque)
+{
+    const Nvme *n = opaque;
+
+    return n->cap | (n->cmb && !n->legacy_cmb ? NVME_CAP_CMBS : 0);
+}
+
 #define REG_CAP                                                                                              \
     (NVME_CAP_MQES(NVME_QUEUE_ENTRIES) | NVME_CAP_CQR | NVME_CAP_TO(15) | NVME_CAP_CSS_NVM |                 \
      NVME_CAP_MPSMAX(CC_MPS_MAX))
 
 static const RegDef nvme_regs[] = {
-    {.name = "CAP", .offset = NVME_REG_CAP, .size = 8, .reset = REG_CAP, .field = offsetof(Nvme, cap)},
+    {.name = "CAP", .offset = NVME_REG_CAP, .size = 8, .reset = REG_CAP, .read = cap_read, .field = offsetof(Nvme, cap)},
     {.name = "VS", .offset = NVME_REG_VS, .size = 4, .reset = NVME_VERSION_1_4, .field = offsetof(Nvme, vs)},
     {.name = "INTMS",
      .offset = NVME_REG_INTMS,
@@ -243,9 +252,16 @@ static const RegDef nvme_regs[] = {
      .size = 8,
      .writable = ~UINT64_C(0xfff),
      .field = offsetof(Nvme, acq)},
-    {.name = "CMBLOC", .offset = NVME_REG_CMBLOC, .size = 4, .field = SIZE_MAX},
-    {.name = "CMBSZ", .offset = NVME_REG_CMBSZ, .size = 4, .field = SIZE_MAX},
+    {.name = "CMBLOC", .offset = NVME_REG_CMBLOC, .size = 4, .read = nvme_cmbloc_read, .field = SIZE_MAX},
+    {.name = "CMBSZ", .offset = NVME_REG_CMBSZ, .size = 4, .read = nvme_cmbsz_read, .field = SIZE_MAX},
     {.name = "BPINFO", .offset = NVME_REG_BPINFO, .size = 4, .field = SIZE_MAX},
+    {.name = "CMBMSC",
+     .offset = NVME_REG_CMBMSC,
+     .size = 8,
+     .writable = ~UINT64_C(0xffc),
+     .written = nvme_cmbmsc_written,
+     .field = offsetof(Nvme, cmbmsc)},
+    {.name = "CMBSTS", .offset = NVME_REG_CMBSTS, .size = 4, .field = offsetof(Nvme, cmbsts)},
     {.name = NULL},
 };
 
@@ -294,7 +310,12 @@ static bool nvme_start(PciDevice *dev, GError **error)
     if (!check_props(n, error) || (n->own.drive && !nvme_ns_attach(n, &n->own, &dev->dev, error))) {
         return false;
     }
+    if (!nvme_cmb_init(n, error)) {
+        nvme_ns_detach(&n->own);
+        return false;
+    }
     if (!msix_init(dev, n->msix_qsize, 0, NVME_MSIX_TABLE, NVME_MSIX_PBA, 0, error)) {
+        nvme_cmb_cleanup(n);
         nvme_ns_detach(&n->own);
         return false;
     }
@@ -328,6 +349,7 @@ static void nvme_reset(PciDevice *dev)
     n->stopping = false;
     drain_all(n);
     n->csts = n->cc = n->cc_acted = n->intms = 0;
+    nvme_cmb_reset(n);
     memset(n->ns_changed, 0, sizeof(n->ns_changed));
     n->page_size = 4096;
     n->error_count = 0;
@@ -364,6 +386,7 @@ static void nvme_stop(PciDevice *dev)
     loop_remove_poller(n->poller);
     loop_bh_free(n->bh);
     loop_bh_free(n->irq_bh);
+    nvme_cmb_cleanup(n);
     free_requests(n);
 }
 
@@ -387,6 +410,11 @@ static const Prop nvme_props[] = {
     PROP_U32("logical_block_size", Nvme, own.block_size, 512, 512, 4096, "bytes of a block"),
     PROP_U32("physical_block_size", Nvme, own.physical_block_size, 512, 512, 4096,
              "bytes the guest should write at once"),
+    PROP_STR("uuid", Nvme, own.uuid, NULL, "UUID of namespace 1; default: made from the serial number"),
+    PROP_U64("eui64", Nvme, own.eui64, 0, 0, UINT64_MAX, "EUI-64 of namespace 1; 0: none"),
+    PROP_U32("cmb_size_mb", Nvme, cmb_size_mb, 0, 0, NVME_CMB_MAX_MB,
+             "MiB of controller memory buffer in BAR 2, a power of two; 0: none"),
+    PROP_BOOL("legacy-cmb", Nvme, legacy_cmb, false, "the buffer is where BAR 2 is, as before NVMe 1.4"),
     PROP_END,
 };
 
@@ -431,6 +459,28 @@ static void nvme_pre_save(void *instance)
     drain_all(n);
     cc_apply(n);
     nvme_notify_flush(n);
+    nvme_cmb_save(n);
+    for (uint32_t i = 0; i < NVME_MAX_NS; i++) {
+        n->saved_formats[i] = n->ns[i] ? n->ns[i]->lba_shift : 0;
+    }
+}
+
+/* The block sizes that the namespaces were formatted with. */
+static bool formats_load(Nvme *n)
+{
+    for (uint32_t i = 0; i < NVME_MAX_NS; i++) {
+        uint8_t shifts[NVME_LBA_FORMATS], wanted = n->saved_formats[i];
+        unsigned count = n->ns[i] ? nvme_ns_formats(n->ns[i], shifts) : 0;
+
+        if (!n->ns[i] || !wanted) {
+            continue;
+        }
+        if (!memchr(shifts, wanted, count)) {
+            return false;
+        }
+        nvme_ns_set_format(n->ns[i], wanted);
+    }
+    return true;
 }
 
 static bool queues_plausible(const Nvme *n)
@@ -462,6 +512,11 @@ static bool nvme_post_load(void *instance, uint32_t version, GError **error)
     if (NVME_CC_MPS(n->cc) > CC_MPS_MAX || !queues_plausible(n)) {
         error_set(error, "%s: saved controller has queues that cannot be (%u queue pairs, %u vectors here)",
                   n->pci.dev.obj.id, n->max_ioqpairs, n->msix_qsize);
+        return false;
+    }
+    if (version >= 3 && (!nvme_cmb_load(n) || !formats_load(n))) {
+        error_set(error, "%s: saved controller has another controller memory buffer, or blocks of a size that cannot be",
+                  n->pci.dev.obj.id);
         return false;
     }
     n->cc_acted = n->cc;
@@ -511,11 +566,16 @@ static const StateField nvme_fields[] = {
     STATE_FIELD_UINT(Nvme, error_count),
     {.name = "dbbuf_shadow", .kind = STATE_UINT, .offset = offsetof(Nvme, dbbuf_shadow), .size = 8, .since = 2},
     {.name = "dbbuf_event", .kind = STATE_UINT, .offset = offsetof(Nvme, dbbuf_event), .size = 8, .since = 2},
+    {.name = "cmbmsc", .kind = STATE_UINT, .offset = offsetof(Nvme, cmbmsc), .size = 8, .since = 3},
+    {.name = "cmbsts", .kind = STATE_UINT, .offset = offsetof(Nvme, cmbsts), .size = 4, .since = 3},
+    {.name = "formats", .kind = STATE_BYTES, .offset = offsetof(Nvme, saved_formats), .size = NVME_MAX_NS, .since = 3},
+    {.name = "cmb", .kind = STATE_BUFFER, .offset = offsetof(Nvme, saved_cmb), .count = NVME_CMB_MAX_MB << 20,
+     .len_offset = offsetof(Nvme, saved_cmb_len), .since = 3},
     STATE_END,
 };
 
 static const StateTable nvme_state = {.name = "nvme",
-                                      .version = 2,
+                                      .version = 3,
                                       .fields = nvme_fields,
                                       .pre_save = nvme_pre_save,
                                       .post_load = nvme_post_load};

@@ -30,6 +30,7 @@ enum {
     CTRL_CQES = 513,
     CTRL_NN = 516,
     CTRL_ONCS = 520,
+    CTRL_FNA = 524,
     CTRL_VWC = 525,
     CTRL_SGLS = 536,
     CTRL_SUBNQN = 768,
@@ -51,9 +52,11 @@ enum {
     NS_NPDA = 70,
     NS_NOWS = 72,
     NS_NSATTR = 99,
+    NS_EUI64 = 120,
     NS_LBAF0 = 128,
 };
 
+#define OACS_FORMAT            (1u << 1)
 #define OACS_DOORBELL_BUFFER   (1u << 8)
 #define ONCS_COMPARE           0x01
 #define ONCS_DSM               0x04
@@ -68,6 +71,7 @@ enum {
 #define DLFEAT_DEAC            0x09 /* deallocated blocks read zeroes; Write Zeroes may deallocate */
 #define OAES_NS_ATTRIBUTE      (1u << 8)
 #define SGLS_SUPPORTED         0x1 /* of any alignment; no bit buckets, no excess length */
+#define IDT_EUI64              1
 #define IDT_UUID               3
 #define TEMPERATURE_WARNING    343
 #define TEMPERATURE_CRITICAL   373
@@ -94,7 +98,7 @@ static void identify_controller(const Nvme *n, uint8_t *id)
     pci_set32(id + CTRL_VER, NVME_VERSION_1_4);
     pci_set32(id + CTRL_OAES, OAES_NS_ATTRIBUTE);
     id[CTRL_CNTRLTYPE] = 1; /* I/O controller */
-    pci_set16(id + CTRL_OACS, OACS_DOORBELL_BUFFER);
+    pci_set16(id + CTRL_OACS, OACS_FORMAT | OACS_DOORBELL_BUFFER);
     id[CTRL_ACL] = 3;
     id[CTRL_AERL] = n->aerl;
     id[CTRL_FRMW] = FRMW_ONE_SLOT_RO;
@@ -114,7 +118,10 @@ static void identify_controller(const Nvme *n, uint8_t *id)
 
 static void identify_namespace(const NvmeNs *ns, uint8_t *id)
 {
-    uint16_t granularity = (uint16_t)(ns->physical_block_size / ns->block_size - 1);
+    uint16_t granularity = (uint16_t)(MAX(ns->physical_block_size >> ns->lba_shift, 1) - 1);
+    uint64_t eui64 = GUINT64_TO_BE(ns->eui64);
+    uint8_t shifts[NVME_LBA_FORMATS];
+    unsigned count;
 
     pci_set64(id + NS_NSZE, ns->blocks);
     pci_set64(id + NS_NCAP, ns->blocks);
@@ -125,8 +132,14 @@ static void identify_namespace(const NvmeNs *ns, uint8_t *id)
     pci_set16(id + NS_NPWA, granularity);
     pci_set16(id + NS_NPDG, granularity);
     pci_set16(id + NS_NPDA, granularity);
+    memcpy(id + NS_EUI64, &eui64, 8);
     id[NS_NSATTR] = block_readonly(ns->drive) ? NSATTR_WRITE_PROTECTED : 0;
-    id[NS_LBAF0 + 2] = ns->lba_shift;
+    count = nvme_ns_formats(ns, shifts);
+    id[NS_NLBAF] = (uint8_t)(count - 1);
+    for (unsigned i = 0; i < count; i++) {
+        id[NS_LBAF0 + 4 * i + 2] = shifts[i];
+        id[NS_FLBAS] = shifts[i] == ns->lba_shift ? (uint8_t)i : id[NS_FLBAS];
+    }
 }
 
 static uint16_t identify_one_namespace(const Nvme *n, uint32_t nsid, uint8_t *id)
@@ -173,6 +186,13 @@ static uint16_t descriptors(const Nvme *n, uint32_t nsid, uint8_t *id)
         id[0] = IDT_UUID;
         id[1] = 16;
         nvme_ns_uuid(ns, id + 4);
+        if (ns->eui64) {
+            uint64_t big = GUINT64_TO_BE(ns->eui64);
+
+            id[20] = IDT_EUI64;
+            id[21] = 8;
+            memcpy(id + 24, &big, 8);
+        }
     }
     return status;
 }

@@ -268,5 +268,8 @@ uint16_t nvme_io_execute(NvmeReq *req)
         return flush_all(req);
     }
     status = nvme_ns_find(req->n, req->cmd.nsid, &req->ns);
+    if (!status && req->ns->formatting) {
+        status = NVME_SC_FORMAT_IN_PROGRESS;
+    }
     return status ? status : op->execute(req);
 }

@@ -8,6 +8,8 @@
 #define ERROR_ENTRY_LEN           64
 #define EFFECTS_CSUPP             0x1u
 #define EFFECTS_LBCC              0x2u
+#define EFFECTS_NCC               0x4u
+#define EFFECTS_CSE_NS            (1u << 16) /* not with other commands to the namespace */
 #define SMART_WARNING_TEMPERATURE 0x2
 #define DATA_UNIT                 (512 * 1000)
 
@@ -129,7 +131,7 @@ static void log_effects(const Nvme *n, uint8_t *page)
     static const uint8_t admin[] = {
         NVME_ADM_DELETE_SQ,    NVME_ADM_CREATE_SQ,   NVME_ADM_GET_LOG_PAGE, NVME_ADM_DELETE_CQ,
         NVME_ADM_CREATE_CQ,    NVME_ADM_IDENTIFY,    NVME_ADM_ABORT,        NVME_ADM_SET_FEATURES,
-        NVME_ADM_GET_FEATURES, NVME_ADM_ASYNC_EVENT,
+        NVME_ADM_GET_FEATURES, NVME_ADM_ASYNC_EVENT, NVME_ADM_DOORBELL_BUFFER,
     };
     static const uint8_t read_only[] = {NVME_IO_FLUSH, NVME_IO_READ, NVME_IO_COMPARE};
     static const uint8_t writing[] = {NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM};
@@ -137,6 +139,7 @@ static void log_effects(const Nvme *n, uint8_t *page)
     for (size_t i = 0; i < G_N_ELEMENTS(admin); i++) {
         pci_set32(page + 4 * admin[i], EFFECTS_CSUPP);
     }
+    pci_set32(page + 4 * NVME_ADM_FORMAT_NVM, EFFECTS_CSUPP | EFFECTS_LBCC | EFFECTS_NCC | EFFECTS_CSE_NS);
     for (size_t i = 0; i < G_N_ELEMENTS(read_only); i++) {
         pci_set32(page + 1024 + 4 * read_only[i], EFFECTS_CSUPP);
     }

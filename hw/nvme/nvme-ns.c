@@ -24,6 +24,10 @@ static bool check_sizes(const NvmeNs *ns, const char *model, GError **error)
                   model, ns->block_size, ns->physical_block_size);
         return false;
     }
+    if (ns->uuid && *ns->uuid && !g_uuid_string_is_valid(ns->uuid)) {
+        error_set(error, "%s.uuid: not a UUID (%s, allowed xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx)", model, ns->uuid);
+        return false;
+    }
     if (ns->drive && block_size(ns->drive) < ns->block_size) {
         error_set(error, "%s.drive=%s: is smaller than one block of %u bytes", model, block_id(ns->drive), ns->block_size);
         return false;
@@ -78,6 +82,7 @@ bool nvme_ns_attach(Nvme *n, NvmeNs *ns, Device *user, GError **error)
     ns->ctrl = n;
     ns->lba_shift = (uint8_t)__builtin_ctz(ns->block_size);
     ns->blocks = block_size(ns->drive) >> ns->lba_shift;
+    ns->formatting = false;
     block_set_resized(ns->drive, ns_resized, ns);
     n->ns[ns->nsid - 1] = ns;
     n->ns_count = MAX(n->ns_count, ns->nsid);
@@ -110,6 +115,21 @@ uint16_t nvme_ns_find(const Nvme *n, uint32_t nsid, NvmeNs **ns)
     return (nsid && nsid <= NVME_MAX_NS ? NVME_SC_INVALID_FIELD : NVME_SC_INVALID_NSID) | NVME_DNR;
 }
 
+/* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx" in hex; false: it is something else. */
+static bool uuid_parse(const char *text, uint8_t uuid[16])
+{
+    if (!g_uuid_string_is_valid(text)) {
+        return false;
+    }
+    for (unsigned i = 0; i < 16; text += 2) {
+        if (*text == '-') {
+            text++;
+        }
+        uuid[i++] = (uint8_t)(g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]));
+    }
+    return true;
+}
+
 void nvme_ns_uuid(const NvmeNs *ns, uint8_t uuid[16])
 {
     /* Stays the same as long as the controller's serial number does (RFC 4122, version 5). */
@@ -120,6 +140,10 @@ void nvme_ns_uuid(const NvmeNs *ns, uint8_t uuid[16])
 
     g_checksum_update(sum, (const guchar *)name, -1);
     g_checksum_get_digest(sum, digest, &len);
+    if (ns->uuid && *ns->uuid) {
+        uuid_parse(ns->uuid, uuid);
+        return;
+    }
     memcpy(uuid, digest, 16);
     uuid[6] = (uuid[6] & 0x0f) | 0x50;
     uuid[8] = (uuid[8] & 0x3f) | 0x80;
@@ -184,6 +208,8 @@ static const Prop ns_props[] = {
     PROP_U32("logical_block_size", NvmeNsDevice, ns.block_size, 512, 512, 4096, "bytes of a block"),
     PROP_U32("physical_block_size", NvmeNsDevice, ns.physical_block_size, 512, 512, 4096,
              "bytes the guest should write at once"),
+    PROP_STR("uuid", NvmeNsDevice, ns.uuid, NULL, "UUID of the namespace; default: made from the controller's serial"),
+    PROP_U64("eui64", NvmeNsDevice, ns.eui64, 0, 0, UINT64_MAX, "EUI-64 of the namespace; 0: none"),
     PROP_END,
 };
 

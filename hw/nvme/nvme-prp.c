@@ -9,8 +9,13 @@
 
 MemResult nvme_dma_read(Nvme *n, uint64_t addr, void *buf, uint64_t len)
 {
+    const uint8_t *own = nvme_cmb_host(n, addr, len);
     MemResult res;
 
+    if (own) {
+        memcpy(buf, own, len);
+        return MEM_OK;
+    }
     n->in_dma++;
     res = pci_dma_read(&n->pci, addr, buf, len);
     n->in_dma--;
@@ -19,8 +24,13 @@ MemResult nvme_dma_read(Nvme *n, uint64_t addr, void *buf, uint64_t len)
 
 MemResult nvme_dma_write(Nvme *n, uint64_t addr, const void *buf, uint64_t len)
 {
+    uint8_t *own = nvme_cmb_host(n, addr, len);
     MemResult res;
 
+    if (own) {
+        memcpy(own, buf, len);
+        return MEM_OK;
+    }
     n->in_dma++;
     res = pci_dma_write(&n->pci, addr, buf, len);
     n->in_dma--;
@@ -128,7 +138,16 @@ static uint16_t prp_walk(NvmeReq *req, uint64_t len)
 /* Finds the memory of the command's data (req->segs).  A status. */
 static uint16_t data_walk(NvmeReq *req, uint64_t len)
 {
-    return req->cmd.flags & NVME_CMD_PSDT ? nvme_sgl_walk(req, len) : prp_walk(req, len);
+    uint16_t status = req->cmd.flags & NVME_CMD_PSDT ? nvme_sgl_walk(req, len) : prp_walk(req, len);
+
+    for (unsigned i = 0; i < req->seg_count && !status && req->n->cmb; i++) {
+        const NvmeSeg *seg = &req->segs[i];
+
+        if (nvme_cmb_touches(req->n, seg->addr, seg->len) && !nvme_cmb_host(req->n, seg->addr, seg->len)) {
+            status = NVME_SC_INVALID_CMB_USE | NVME_DNR; /* it leaves the buffer */
+        }
+    }
+    return status;
 }
 
 /* --- access --- */
@@ -169,7 +188,9 @@ static void map_add(NvmeReq *req, MemRegion *region, void *host, uint64_t len)
 static void unmap_all(NvmeReq *req)
 {
     for (unsigned i = 0; i < req->map_count; i++) {
-        pci_dma_unmap(&req->n->pci, req->maps[i].region, req->maps[i].host, req->maps[i].len, req->to_host);
+        if (req->maps[i].region) {
+            pci_dma_unmap(&req->n->pci, req->maps[i].region, req->maps[i].host, req->maps[i].len, req->to_host);
+        }
     }
     req->map_count = req->iov_count = 0;
 }
@@ -179,7 +200,12 @@ static bool map_segs(NvmeReq *req)
 {
     for (unsigned i = 0; i < req->seg_count; i++) {
         uint64_t addr = req->segs[i].addr, left = req->segs[i].len;
+        uint8_t *own = nvme_cmb_host(req->n, addr, left);
 
+        if (own) {
+            map_add(req, NULL, own, left);
+            continue;
+        }
         while (left) {
             uint64_t len = left;
             MemRegion *region;

@@ -22,6 +22,8 @@ enum {
     NVME_REG_CMBLOC = 0x38,
     NVME_REG_CMBSZ = 0x3c,
     NVME_REG_BPINFO = 0x40,
+    NVME_REG_CMBMSC = 0x50,
+    NVME_REG_CMBSTS = 0x58,
     NVME_REG_DOORBELLS = 0x1000,
 };
 
@@ -32,6 +34,7 @@ enum {
 #define NVME_CAP_CQR           (UINT64_C(1) << 16)
 #define NVME_CAP_TO(half_secs) ((uint64_t)(half_secs) << 24)
 #define NVME_CAP_CSS_NVM       (UINT64_C(1) << 37)
+#define NVME_CAP_CMBS          (UINT64_C(1) << 57)
 #define NVME_CAP_MPSMAX(shift) ((uint64_t)(shift) << 52) /* 4 KiB << shift */
 
 /* CC */
@@ -83,6 +86,7 @@ enum { /* admin */
        NVME_ADM_GET_FEATURES = 0x0a,
        NVME_ADM_ASYNC_EVENT = 0x0c,
        NVME_ADM_DOORBELL_BUFFER = 0x7c,
+       NVME_ADM_FORMAT_NVM = 0x80,
 };
 
 enum { /* NVM command set */
@@ -116,15 +120,18 @@ enum {
     NVME_SC_SGL_COUNT = 0x00e,
     NVME_SC_SGL_LENGTH = 0x00f,
     NVME_SC_SGL_TYPE = 0x011,
+    NVME_SC_INVALID_CMB_USE = 0x012,
     NVME_SC_PRP_OFFSET = 0x013,
     NVME_SC_WRITE_PROTECTED = 0x020,
     NVME_SC_LBA_RANGE = 0x080,
+    NVME_SC_FORMAT_IN_PROGRESS = 0x084,
     NVME_SC_CQ_INVALID = 0x100,
     NVME_SC_QID_INVALID = 0x101,
     NVME_SC_QUEUE_SIZE = 0x102,
     NVME_SC_AER_LIMIT = 0x105,
     NVME_SC_INTERRUPT_VECTOR = 0x108,
     NVME_SC_LOG_PAGE = 0x109,
+    NVME_SC_INVALID_FORMAT = 0x10a,
     NVME_SC_QUEUE_DELETION = 0x10c,
     NVME_SC_NOT_SAVEABLE = 0x10d,
     NVME_SC_NOT_CHANGEABLE = 0x10e,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The controller: what its files share.  nvme-ctrl.c has registers and life cycle, nvme-queue.c queues and
- * interrupts, nvme-prp.c and nvme-sgl.c data pointers, nvme-admin.c, nvme-identify.c, nvme-features.c, nvme-log.c and
- * nvme-io.c commands.
+ * interrupts, nvme-dbbuf.c doorbells in memory, nvme-cmb.c the controller's own memory, nvme-prp.c and nvme-sgl.c data
+ * pointers, nvme-admin.c, nvme-format.c, nvme-identify.c, nvme-features.c, nvme-log.c and nvme-io.c commands.
  *
  * Context: the home lock, all of it.
  */
@@ -24,6 +24,8 @@
 #define NVME_ERROR_LOG_ENTRIES 4
 #define NVME_MAX_NS            256
 #define NVME_TEMPERATURE       323 /* kelvin */
+#define NVME_LBA_FORMATS       3
+#define NVME_CMB_MAX_MB        1024
 #define NVME_BAR_SIZE          0x4000
 #define NVME_MSIX_TABLE        0x2000
 #define NVME_MSIX_PBA          0x3000
@@ -44,6 +46,9 @@ typedef struct NvmeNs {
     uint32_t block_size, physical_block_size; /* bytes */
     uint8_t lba_shift;
     uint64_t blocks;
+    bool formatting;
+    char *uuid;      /* property, or NULL */
+    uint64_t eui64;  /* property; 0: none */
 } NvmeNs;
 
 typedef struct NvmeSq {
@@ -84,7 +89,7 @@ typedef struct NvmeSeg {
 
 /* A run that is mapped. */
 typedef struct NvmeMap {
-    MemRegion *region;
+    MemRegion *region; /* NULL: in the controller memory buffer */
     void *host;
     uint64_t len;
 } NvmeMap;
@@ -117,11 +122,15 @@ struct Nvme {
     uint16_t msix_qsize;
     uint8_t mdts, aerl;
     NvmeNs own;     /* of drive= */
+    uint32_t cmb_size_mb;
+    bool legacy_cmb;
 
     /* registers */
     uint64_t cap, asq, acq;
     uint32_t vs, cc, csts, aqa, intms;
     uint32_t cc_acted; /* value of CC that was acted on */
+    uint64_t cmbmsc;
+    uint32_t cmbsts;
 
     /* derived when enabled */
     uint32_t page_size;
@@ -157,6 +166,14 @@ struct Nvme {
     MemRegion *doorbells;
     uint64_t dbbuf_shadow, dbbuf_event; /* Doorbell Buffer Config's two pages; 0: off */
     unsigned top_qid;                   /* no I/O queue has a higher number */
+
+    /* controller memory buffer; NULL: none */
+    uint8_t *cmb;
+    MemRegion *cmb_region;
+    int cmb_fd;
+    uint8_t *saved_cmb;
+    uint32_t saved_cmb_len;
+    uint8_t saved_formats[NVME_MAX_NS]; /* lba_shift by nsid - 1; 0: inactive */
 };
 
 extern TraceEvent nvme_trace[];
@@ -220,6 +237,26 @@ void nvme_dbbuf_queue_init(Nvme *n, unsigned index);
 /* The driver is to write the registers when it goes on. */
 void nvme_dbbuf_arm(Nvme *n);
 uint16_t nvme_doorbell_buffer(NvmeReq *req);
+
+/* --- nvme-cmb.c --- */
+bool nvme_cmb_init(Nvme *n, GError **error);
+void nvme_cmb_cleanup(Nvme *n);
+void nvme_cmb_reset(Nvme *n);
+void nvme_cmb_save(Nvme *n);
+bool nvme_cmb_load(Nvme *n);
+/* The host address of a range that is all in the buffer, or NULL. */
+uint8_t *nvme_cmb_host(const Nvme *n, uint64_t addr, uint64_t len);
+/* Whether some of a range is in it. */
+bool nvme_cmb_touches(const Nvme *n, uint64_t addr, uint64_t len);
+uint64_t nvme_cmbloc_read(void *opaque);
+uint64_t nvme_cmbsz_read(void *opaque);
+void nvme_cmbmsc_written(void *opaque, uint64_t old_val, uint64_t new_val);
+
+/* --- nvme-format.c --- */
+uint16_t nvme_format(NvmeReq *req);
+/* The block sizes (log2) a namespace can be formatted with; their number. */
+unsigned nvme_ns_formats(const NvmeNs *ns, uint8_t shifts[NVME_LBA_FORMATS]);
+void nvme_ns_set_format(NvmeNs *ns, uint8_t lba_shift);
 
 /* --- nvme-prp.c --- */
 MemResult nvme_dma_read(Nvme *n, uint64_t addr, void *buf, uint64_t len);

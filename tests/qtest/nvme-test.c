@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "libqtest/libqpci.h"
@@ -26,6 +27,8 @@
 #define ENTRIES   16
 #define IO_VECTOR 3
 #define DNR       0x4000
+#define SHADOW    0x1006000u
+#define EVENTS    0x1007000u
 
 enum {
     REG_CAP = 0x00,
@@ -35,10 +38,14 @@ enum {
     REG_AQA = 0x24,
     REG_ASQ = 0x28,
     REG_ACQ = 0x30,
+    REG_CMBLOC = 0x38,
+    REG_CMBSZ = 0x3c,
+    REG_CMBMSC = 0x50,
+    REG_CMBSTS = 0x58,
     REG_DOORBELLS = 0x1000
 };
-enum { ADM_CREATE_SQ = 0x01, ADM_CREATE_CQ = 0x05, ADM_IDENTIFY = 0x06 };
-enum { IO_FLUSH = 0x00, IO_WRITE = 0x01, IO_READ = 0x02, IO_WRITE_ZEROES = 0x08 };
+enum { ADM_CREATE_SQ = 0x01, ADM_GET_LOG_PAGE = 0x02, ADM_CREATE_CQ = 0x05, ADM_IDENTIFY = 0x06, ADM_DBBUF = 0x7c, ADM_FORMAT = 0x80 };
+enum { IO_FLUSH = 0x00, IO_WRITE = 0x01, IO_READ = 0x02, IO_WRITE_ZEROES = 0x08, IO_DSM = 0x09 };
 
 typedef struct Cmd {
     uint8_t opcode, flags;
@@ -61,21 +68,44 @@ typedef struct Fixture {
     uint16_t cid;
 } Fixture;
 
-static int setup(void **state)
+static int start(void **state, const char *props, const char *drives, const char *devices)
 {
     Fixture *f = g_new0(Fixture, 1);
     int fd = g_file_open_tmp("nvme-test-XXXXXX", &f->disk, NULL);
-    g_autofree char *drive = g_strdup_printf("-drive id=d0,file=%s,format=raw,if=none", f->disk);
+    g_autofree char *drive = g_strdup_printf("-drive id=d0,file=%s,format=raw,if=none,discard=unmap %s", f->disk, drives);
+    g_autofree char *device = g_strdup_printf("nvme,serial=qtest,drive=d0%s", props);
 
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, DISK_SIZE), 0);
     close(fd);
-    f->qts = qtest_start_device(drive, "nvme,id=nvme0,serial=qtest,drive=d0", "");
+    f->qts = qtest_start_controller(drive, device, devices, "");
     f->dev = qpci_find(f->qts, 0x1b36, 0x0010);
     assert_non_null(f->dev);
     qpci_enable(f->dev);
     *state = f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return start(state, "", "", "");
+}
+
+static int setup_cmb(void **state)
+{
+    return start(state, ",cmb_size_mb=2", "", "");
+}
+
+static int setup_legacy_cmb(void **state)
+{
+    return start(state, ",cmb_size_mb=1,legacy-cmb=on", "", "");
+}
+
+static int setup_namespaces(void **state)
+{
+    return start(state, ",uuid=01234567-89ab-cdef-0123-456789abcdef,eui64=0x1122334455667788",
+                 "-drive id=d1,file=null-co://,if=none,size=8M,read-zeroes=on",
+                 "-device nvme-ns,drive=d1,bus=dev0,nsid=5,logical_block_size=4096,physical_block_size=4096");
 }
 
 static int teardown(void **state)
@@ -351,6 +381,223 @@ static void test_reset_mid_io(void **state)
     assert_int_equal(run(f, &f->io, rw(IO_READ, 0, 8, BUF, 0)), 0);
 }
 
+/* --- memory of the controller's own --- */
+
+/* Queue, PRP list and data in the buffer at `base`. */
+static void use_cmb(Fixture *f, uint64_t base)
+{
+    const size_t len = 64 << 10;
+    g_autofree uint8_t *out = g_malloc(len), *in = g_malloc(len);
+    Cmd cq = {.opcode = ADM_CREATE_CQ, .prp1 = IOCQ, .cdw10 = 1 | (ENTRIES - 1) << 16, .cdw11 = 3};
+    Cmd sq = {.opcode = ADM_CREATE_SQ, .prp1 = base, .cdw10 = 1 | (ENTRIES - 1) << 16, .cdw11 = 1 << 16 | 1};
+    Cmd cq_inside = cq;
+
+    cq_inside.prp1 = base + 0x1000;
+    assert_int_equal(run(f, &f->admin, cq_inside), 0x012 | DNR); /* CMBSZ.CQS is 0 */
+    assert_int_equal(run(f, &f->admin, cq), 0);
+    assert_int_equal(run(f, &f->admin, sq), 0);
+    f->io = (Queue){1, 0, 0, 1, base, IOCQ};
+    fill(out, len, 11);
+    qtest_memwrite(f->qts, base + 0x10000, out, len);
+    for (unsigned i = 0; i < len / 4096 - 1; i++) {
+        qtest_writeq(f->qts, base + 0x2000 + i * 8, base + 0x11000 + i * 4096);
+    }
+    assert_int_equal(run(f, &f->io, rw(IO_WRITE, 8, 128, base + 0x10000, base + 0x2000)), 0);
+    assert_int_equal(run(f, &f->io, rw(IO_READ, 8, 8, BUF, 0)), 0);
+    qtest_memread(f->qts, BUF, in, 4096);
+    assert_memory_equal(in, out, 4096);
+    qtest_memset(f->qts, base + 0x10000, 0, len);
+    assert_int_equal(run(f, &f->io, rw(IO_READ, 8, 128, base + 0x10000, base + 0x2000)), 0);
+    qtest_memread(f->qts, base + 0x10000, in, len);
+    assert_memory_equal(in, out, len);
+}
+
+static void test_cmb(void **state)
+{
+    Fixture *f = *state;
+    uint64_t base = f->dev->bars[2].addr;
+
+    assert_int_equal(f->dev->bars[2].size, 2 << 20);
+    assert_int_equal(qpci_readq(f->dev, 0, REG_CAP) >> 57 & 1, 1);
+    assert_int_equal(qpci_readl(f->dev, 0, REG_CMBSZ), 0); /* not before CRE */
+    qpci_writeq(f->dev, 0, REG_CMBMSC, 1);
+    assert_int_equal(qpci_readl(f->dev, 0, REG_CMBLOC), 2);
+    assert_int_equal(qpci_readl(f->dev, 0, REG_CMBSZ), 2 << 12 | 2 << 8 | 0x1d);
+    qpci_writeq(f->dev, 0, REG_CMBMSC, ~UINT64_C(0xfff) | 3);
+    assert_int_equal(qpci_readl(f->dev, 0, REG_CMBSTS), 1); /* CBAI */
+    qpci_writeq(f->dev, 0, REG_CMBMSC, base | 3);
+    assert_int_equal(qpci_readl(f->dev, 0, REG_CMBSTS), 0);
+    qpci_msix_enable(f->dev); /* while INTx is up a client watches every access, its only way to see the end of it */
+    enable(f);
+    use_cmb(f, base);
+    if (qtest_is_split(f->qts)) { /* it is memory on both sides, not messages */
+        int64_t before = qtest_messages_sent(f->qts);
+
+        qtest_memset(f->qts, base + 0x40000, 0x5a, 0x10000);
+        assert_int_equal(qtest_readb(f->qts, base + 0x4ffff), 0x5a);
+        assert_int_equal(qtest_messages_sent(f->qts), before);
+    }
+    /* It must not be left in the middle. */
+    assert_int_equal(run(f, &f->io, rw(IO_READ, 0, 16, base + (2 << 20) - 4096, base + (2 << 20))), 0x012 | DNR);
+    disable(f);
+    assert_int_equal(qpci_readq(f->dev, 0, REG_CMBMSC), base | 3); /* outlives a controller reset */
+}
+
+static void test_legacy_cmb(void **state)
+{
+    Fixture *f = *state;
+
+    assert_int_equal(qpci_readq(f->dev, 0, REG_CAP) >> 57 & 1, 0);
+    assert_int_equal(qpci_readl(f->dev, 0, REG_CMBSZ), 1 << 12 | 2 << 8 | 0x1d);
+    enable(f);
+    use_cmb(f, f->dev->bars[2].addr);
+}
+
+/* --- doorbells in memory --- */
+
+static uint32_t event_idx(Fixture *f, unsigned index)
+{
+    return qtest_readl(f->qts, EVENTS + index * 4);
+}
+
+static void test_shadow_doorbells(void **state)
+{
+    Fixture *f = *state;
+    const unsigned sq = 2, cq = 3;
+    uint16_t cids[2 * ENTRIES];
+
+    for (int msix = 0; msix < 2; msix++) {
+        if (msix) {
+            qpci_msix_enable(f->dev);
+        }
+        enable(f);
+        qtest_memset(f->qts, SHADOW, 0, 0x2000);
+        assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_DBBUF, .prp1 = SHADOW + 4, .prp2 = EVENTS}), 0x002 | DNR);
+        assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_DBBUF, .prp1 = SHADOW, .prp2 = EVENTS}), 0);
+        create_io(f, 0);
+        /* The register only says that there is something: what counts is in memory. */
+        cids[0] = push(f, &f->io, rw(IO_READ, 0, 8, BUF, 0));
+        cids[1] = push(f, &f->io, rw(IO_READ, 8, 8, BUF, 0));
+        qtest_writel(f->qts, SHADOW + sq * 4, 2);
+        qpci_writel(f->dev, 0, REG_DOORBELLS + 8, 1);
+        assert_int_equal(take(f, &f->io, cids[0]), 0);
+        assert_int_equal(take(f, &f->io, cids[1]), 0);
+        assert_true(QTEST_WAIT(event_idx(f, sq) == 2)); /* the next one must ring */
+        /* Heads are never rung: the controller finds them when its completion queue is full. */
+        qtest_writel(f->qts, SHADOW + cq * 4, 2);
+        for (unsigned round = 0; round < 5; round++) {
+            for (unsigned i = 0; i < ENTRIES - 1; i++) {
+                cids[i] = push(f, &f->io, rw(IO_READ, i * 8, 8, BUF, 0));
+            }
+            qtest_writel(f->qts, SHADOW + sq * 4, f->io.tail);
+            ring(f, &f->io);
+            for (unsigned i = 0; i < ENTRIES - 1; i++) {
+                assert_true(QTEST_WAIT(completed(f, &f->io)));
+                assert_int_equal(qtest_readw(f->qts, f->io.cq + f->io.head * 16u + 14) >> 1, 0);
+                f->io.head = (uint16_t)((f->io.head + 1) % ENTRIES);
+                f->io.phase ^= !f->io.head;
+                qtest_writel(f->qts, SHADOW + cq * 4, f->io.head);
+            }
+        }
+        disable(f);
+    }
+    /* Gone with the reset. */
+    enable(f);
+    create_io(f, 0);
+    assert_int_equal(run(f, &f->io, rw(IO_READ, 0, 8, BUF, 0)), 0);
+}
+
+/* --- format, namespaces, discard --- */
+
+static void test_format(void **state)
+{
+    Fixture *f = *state;
+    uint8_t id[4096], data[4096];
+
+    enable(f);
+    create_io(f, 0);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_IDENTIFY, .prp1 = BUF, .cdw10 = 1}), 0);
+    assert_int_equal(qtest_readw(f->qts, BUF + 256), 0x102); /* OACS: Format NVM, Doorbell Buffer Config */
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_IDENTIFY, .nsid = 1, .prp1 = BUF}), 0);
+    qtest_memread(f->qts, BUF, id, sizeof(id));
+    assert_int_equal(id[25], 1);
+    assert_int_equal(id[26], 0);
+    assert_int_equal(id[130], 9);
+    assert_int_equal(id[134], 12);
+    fill(data, sizeof(data), 2);
+    qtest_memwrite(f->qts, BUF, data, sizeof(data));
+    assert_int_equal(run(f, &f->io, rw(IO_WRITE, 8, 8, BUF, 0)), 0);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_FORMAT, .nsid = 1, .cdw10 = 2}), 0x10a | DNR);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_FORMAT, .nsid = 1, .cdw10 = 1 | 1 << 5}), 0x10a | DNR);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_FORMAT, .nsid = 1, .cdw10 = 1 | 2 << 9}), 0x002 | DNR);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_FORMAT, .nsid = 9, .cdw10 = 1}), 0x002 | DNR);
+    assert_int_equal(run(f, &f->io, rw(IO_READ, 8, 8, BUF, 0)), 0);
+    assert_int_equal(qtest_readb(f->qts, BUF + 7), data[7]);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_FORMAT, .nsid = 0xffffffffu, .cdw10 = 1 | 1 << 9}), 0);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_IDENTIFY, .nsid = 1, .prp1 = BUF}), 0);
+    assert_int_equal(qtest_readq(f->qts, BUF), DISK_SIZE / 4096);
+    assert_int_equal(qtest_readb(f->qts, BUF + 26), 1);
+    qtest_memset(f->qts, BUF, 0xee, 4096);
+    assert_int_equal(run(f, &f->io, rw(IO_READ, 1, 1, BUF, 0)), 0);
+    assert_int_equal(qtest_readq(f->qts, BUF + 4088), 0);
+    assert_int_equal(run(f, &f->io, rw(IO_READ, DISK_SIZE / 4096, 1, BUF, 0)), 0x080 | DNR);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_GET_LOG_PAGE, .prp1 = BUF, .cdw10 = 5 | 1023 << 16}), 0);
+    assert_int_equal(qtest_readl(f->qts, BUF + 4 * ADM_FORMAT), 0x10007);
+    assert_int_equal(qtest_readl(f->qts, BUF + 4 * ADM_DBBUF), 1);
+}
+
+static void test_namespaces(void **state)
+{
+    static const uint8_t uuid[] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef};
+    Fixture *f = *state;
+    Cmd read = rw(IO_READ, 2047, 1, BUF, 0);
+    uint8_t buf[64];
+
+    enable(f);
+    create_io(f, 0);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_IDENTIFY, .prp1 = BUF, .cdw10 = 2}), 0);
+    assert_int_equal(qtest_readq(f->qts, BUF), UINT64_C(5) << 32 | 1);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_IDENTIFY, .nsid = 1, .prp1 = BUF, .cdw10 = 3}), 0);
+    qtest_memread(f->qts, BUF, buf, sizeof(buf));
+    assert_memory_equal(buf, "\3\20\0\0", 4);
+    assert_memory_equal(buf + 4, uuid, 16);
+    assert_memory_equal(buf + 20, "\1\10\0\0\x11\x22\x33\x44\x55\x66\x77\x88", 12);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_IDENTIFY, .nsid = 5, .prp1 = BUF}), 0);
+    assert_int_equal(qtest_readq(f->qts, BUF), 2048);
+    read.nsid = 5;
+    qtest_memset(f->qts, BUF, 0xee, 4096);
+    assert_int_equal(run(f, &f->io, read), 0);
+    assert_int_equal(qtest_readq(f->qts, BUF + 4088), 0);
+    read.cdw10 = 2048;
+    assert_int_equal(run(f, &f->io, read), 0x080 | DNR);
+}
+
+static void test_discard(void **state)
+{
+    Fixture *f = *state;
+    struct stat before, after;
+
+    enable(f);
+    create_io(f, 0);
+    qtest_memset(f->qts, BUF, 0x77, 4096);
+    for (unsigned i = 0; i < 64; i++) {
+        assert_int_equal(run(f, &f->io, rw(IO_WRITE, i * 8, 8, BUF, 0)), 0);
+    }
+    assert_int_equal(run(f, &f->io, (Cmd){.opcode = IO_FLUSH, .nsid = 1}), 0);
+    assert_int_equal(stat(f->disk, &before), 0);
+    qtest_memset(f->qts, BUF, 0, 32);
+    qtest_writel(f->qts, BUF + 4, 256);
+    qtest_writel(f->qts, BUF + 20, 128);
+    qtest_writeq(f->qts, BUF + 24, 384);
+    assert_int_equal(run(f, &f->io, (Cmd){.opcode = IO_DSM, .nsid = 1, .prp1 = BUF, .cdw10 = 1, .cdw11 = 4}), 0);
+    assert_int_equal(stat(f->disk, &after), 0);
+    assert_true(after.st_blocks <= before.st_blocks - 384);
+    assert_int_equal(run(f, &f->io, rw(IO_READ, 0, 8, BUF, 0)), 0);
+    assert_int_equal(qtest_readq(f->qts, BUF), 0);
+    assert_int_equal(run(f, &f->io, rw(IO_READ, 256, 8, BUF, 0)), 0);
+    assert_int_equal(qtest_readb(f->qts, BUF), 0x77);
+}
+
 static void test_bad_images(void **state)
 {
     g_autofree char *missing = NULL, *directory = NULL, *serial = NULL;
@@ -376,6 +623,12 @@ int main(void)
         TEST(test_msix),
         TEST(test_intx),
         TEST(test_reset_mid_io),
+        cmocka_unit_test_setup_teardown(test_cmb, setup_cmb, teardown),
+        cmocka_unit_test_setup_teardown(test_legacy_cmb, setup_legacy_cmb, teardown),
+        TEST(test_shadow_doorbells),
+        TEST(test_format),
+        cmocka_unit_test_setup_teardown(test_namespaces, setup_namespaces, teardown),
+        TEST(test_discard),
         cmocka_unit_test(test_bad_images),
     };
 

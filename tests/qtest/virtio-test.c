@@ -272,20 +272,6 @@ static void test_interrupts(void **state)
     blk_stop(&b);
 }
 
-/* Requests the client has sent to the server. */
-static int64_t messages_sent(QtestState *qts)
-{
-    struct json_object *reply = qtest_qmp(qts, "{'execute': 'qom-get', 'arguments': {"
-                                               "'path': '/machine/peripheral/dev0', 'property': 'messages-sent'}}");
-    struct json_object *value;
-    int64_t sent;
-
-    assert_true(json_object_object_get_ex(reply, "return", &value));
-    sent = json_object_get_int64(value);
-    json_object_put(reply);
-    return sent;
-}
-
 /* In another process a notification is a signal of an eventfd and no message; one of another width is a message. */
 static void test_doorbells(void **state)
 {
@@ -301,7 +287,7 @@ static void test_doorbells(void **state)
         qvirtio_queue_start(&b.v, &b.q, 0, RING0);
         qvirtio_queue_start(&b.v, &last, 11, RING1); /* shares its eventfd with others */
         qvirtio_driver_ok(&b.v);
-        before = qtest_is_split(b.qts) ? messages_sent(b.qts) : 0;
+        before = qtest_is_split(b.qts) ? qtest_messages_sent(b.qts) : 0;
         for (unsigned i = 0; i < 20; i++) {
             assert_int_equal(blk_run(&b, 0, i, 512, true), 0);
         }
@@ -310,9 +296,9 @@ static void test_doorbells(void **state)
             assert_int_equal(blk_run(&b, 0, i, 512, true), 0);
         }
         if (qtest_is_split(b.qts)) {
-            assert_int_equal(messages_sent(b.qts), before);
+            assert_int_equal(qtest_messages_sent(b.qts), before);
             qtest_writel(b.qts, b.v.notify + 11 * b.v.notify_stride, 11);
-            assert_int_equal(messages_sent(b.qts), before + 1);
+            assert_int_equal(qtest_messages_sent(b.qts), before + 1);
         }
         blk_stop(&b);
     }

@@ -100,6 +100,9 @@ char *qtest_hmp(QtestState *s, const char *line);
 /* The next event of that name, seen or still to come (to be put). */
 struct json_object *qtest_qmp_event(QtestState *s, const char *name);
 
+/* Messages that the client of a split dev0 has sent so far. */
+int64_t qtest_messages_sent(QtestState *s);
+
 /* --- a disk that fails when it is told to --- */
 typedef struct QtestDisk QtestDisk;
 /* 16 MiB of zeroes, all of whose requests fail with `error` (EIO, ENOSPC) while asked to.  NULL: there is no nbdkit here. */

@@ -168,3 +168,18 @@ struct json_object *qtest_qmp_event(QtestState *s, const char *name)
         g_queue_push_tail(s->events, msg);
     }
 }
+
+int64_t qtest_messages_sent(QtestState *qts)
+{
+    struct json_object *reply = qtest_qmp(qts, "{'execute': 'qom-get', 'arguments': {"
+                                               "'path': '/machine/peripheral/dev0', 'property': 'messages-sent'}}");
+    struct json_object *value;
+    int64_t sent;
+
+    if (!json_object_object_get_ex(reply, "return", &value)) {
+        qtest_die(qts, "dev0 has no messages-sent");
+    }
+    sent = json_object_get_int64(value);
+    json_object_put(reply);
+    return sent;
+}
