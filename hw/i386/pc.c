@@ -209,8 +209,7 @@ static void pc_bus_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level
 
 static void pc_bus_send_msi(PciBus *bus, PciDevice *dev, unsigned vector, MsiMessage msg)
 {
-    const MemAttrs attrs = {.requester_id = pci_requester_id(dev)};
-    as_store(dev->dma, msg.address, 4, msg.data, attrs);
+    pci_send_message(dev, msg);
 }
 
 static const PciBusOps pc_bus_ops = {.set_intx = pc_bus_set_intx, .send_msi = pc_bus_send_msi};

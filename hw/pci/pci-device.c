@@ -84,19 +84,22 @@ static void dma_untarget(PciDevice *dev)
     dev->dma_alias = NULL;
 }
 
+static void dma_alias(PciDevice *dev, MemRegion *target)
+{
+    dev->dma_alias =
+        mem_region_new_alias(dev->dev.obj.machine->topo, "bus master", target, 0, mem_region_size(target));
+    mem_region_set_enabled(dev->dma_alias, pci_bus_master(dev));
+    mem_region_add(dev->dma_root, 0, dev->dma_alias);
+}
+
 /* Memory is what the IOMMU shows, or the bus.  In a transaction. */
 static void dma_target(PciDevice *dev)
 {
-    MemTopology *topo = dev->dev.obj.machine->topo;
     PciBus *root = root_of(dev);
     AddressSpace *as = root->iommu ? root->iommu->attach(root->iommu_opaque, dev) : NULL;
-    MemRegion *target;
 
     dev->dma_target = as ? as : dev->bus->dma_space;
-    target = as_root(dev->dma_target);
-    dev->dma_alias = mem_region_new_alias(topo, "bus master", target, 0, mem_region_size(target));
-    mem_region_set_enabled(dev->dma_alias, pci_bus_master(dev));
-    mem_region_add(dev->dma_root, 0, dev->dma_alias);
+    dma_alias(dev, as_root(dev->dma_bypass ? dev->bus->dma_space : dev->dma_target));
 }
 
 static void dma_space_init(PciDevice *dev)
@@ -108,6 +111,25 @@ static void dma_space_init(PciDevice *dev)
     dma_target(dev);
     dev->dma = as_new(topo, dev->dev.obj.id, dev->dma_root);
     mem_commit(topo, NULL);
+}
+
+void pci_dma_bypass_iommu(PciDevice *dev)
+{
+    MemTopology *topo = dev->dev.obj.machine->topo;
+    MemRegion *target = as_root(dev->bus->dma_space);
+
+    mem_begin(topo);
+    dev->dma_bypass = true;
+    dma_untarget(dev);
+    dma_alias(dev, target);
+    mem_commit(topo, NULL);
+}
+
+void pci_send_message(PciDevice *dev, MsiMessage msg)
+{
+    if (pci_bus_master(dev)) {
+        as_store(dev->dma_target, msg.address, 4, msg.data, dma_attrs(dev));
+    }
 }
 
 AddressSpace *pci_dma_follow(PciDevice *dev, GError **error)
@@ -203,7 +225,7 @@ static void dma_space_cleanup(PciDevice *dev)
     mem_region_unref(dev->dma_root);
     dev->dma_root = NULL;
     dev->dma_target = NULL;
-    dev->dma_followed = false;
+    dev->dma_followed = dev->dma_bypass = false;
 }
 
 /* --- from the model's table --- */

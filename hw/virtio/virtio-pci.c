@@ -699,6 +699,9 @@ bool virtio_pci_start(VirtioPci *vp, const VirtioType *type, unsigned num_queues
         return false;
     }
     vp->host_features |= offered_features(vp);
+    if (!vp->iommu_platform) {
+        pci_dma_bypass_iommu(&vp->pci);
+    }
     for (unsigned i = 0; i < num_queues; i++) {
         vp->queues[i] = (VirtQueue){.vp = vp, .index = (uint16_t)i, .max_size = queue_sizes[i]};
         vp->queues[i].bh = loop_bh_new(vp->pci.dev.home, queue_run, &vp->queues[i]);

@@ -145,6 +145,7 @@ struct PciDevice {
     MemRegion *dma_alias;
     AddressSpace *dma;         /* what the function sees as memory */
     AddressSpace *dma_target;  /* the same without Bus Master Enable: the IOMMU's for it, or the bus's */
+    bool dma_bypass;           /* `dma` is the bus's although there is an IOMMU; messages are not concerned */
     bool dma_followed;         /* pci_dma_follow() gave dma_target to somebody */
     /* Called when the guest (or the far client) masks or unmasks a vector, or first uses it; may be NULL. */
     void (*vector_changed)(PciDevice *dev, unsigned vector, bool masked);
@@ -303,6 +304,13 @@ MemResult pci_dma_write(PciDevice *dev, uint64_t addr, const void *buf, uint64_t
  * bus's until the function stops.  NULL with *error: the IOMMU in between cannot tell its mappings.  Main loop.
  */
 AddressSpace *pci_dma_follow(PciDevice *dev, GError **error);
+/*
+ * The function's driver gives it addresses of memory, whatever IOMMU there is (virtio without ACCESS_PLATFORM).  From
+ * the model's start.
+ */
+void pci_dma_bypass_iommu(PciDevice *dev);
+/* Writes a message as the function: through the IOMMU, and only while it is a bus master.  Any thread. */
+void pci_send_message(PciDevice *dev, MsiMessage msg);
 /* The id that reaches the root complex with the function's requests: behind a conventional bridge it is the bridge's. */
 uint16_t pci_requester_id(const PciDevice *dev);
 /* As as_map/as_unmap on the function's DMA address space. */
