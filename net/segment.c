@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a card left to others, done in software for back ends that cannot: completing a checksum, and cutting a long TCP
- * segment into such as fit (VIRTIO 1.1, 5.1.6.2; RFC 9293; RFC 3168 for ECN).  The guest wrote all of it, so offsets are
- * checked before anything is sent.
+ * What a card left to others, done in software for back ends that cannot: completing a checksum, and cutting
+ * a long TCP segment into such as fit (VIRTIO 1.1, 5.1.6.2; RFC 9293; RFC 3168 for ECN).  The guest wrote all
+ * of it, so offsets are checked before anything is sent.
  */
 #include <string.h>
 
@@ -90,13 +90,15 @@ static void finish_segment(Segmenter *s, size_t len, unsigned index)
         be16_put(ip + IPV4_CHECKSUM, net_checksum_finish(net_checksum_add(0, ip, s->tcp - s->ip)));
     }
     be16_put(tcp + TCP_CHECKSUM, 0);
-    be16_put(tcp + TCP_CHECKSUM, net_checksum_finish(net_checksum_add(net_checksum_pseudo(ip, IP_PROTO_TCP, tcp_len),
-                                                                      tcp, tcp_len)));
+    be16_put(tcp + TCP_CHECKSUM, net_checksum_finish(net_checksum_add(
+                                     net_checksum_pseudo(ip, IP_PROTO_TCP, tcp_len), tcp, tcp_len)));
 }
 
-static void segment_tcp(Segmenter *s, const uint8_t *frame, size_t len, size_t mss, NetSegmentFn *fn, void *opaque)
+static void segment_tcp(Segmenter *s, const uint8_t *frame, size_t len, size_t mss, NetSegmentFn *fn,
+                        void *opaque)
 {
-    uint32_t seq = (uint32_t)be16_get(frame + s->tcp + TCP_SEQ) << 16 | be16_get(frame + s->tcp + TCP_SEQ + 2);
+    uint32_t seq =
+        (uint32_t)be16_get(frame + s->tcp + TCP_SEQ) << 16 | be16_get(frame + s->tcp + TCP_SEQ + 2);
     size_t at = s->header;
     unsigned index = 0;
 
@@ -116,7 +118,8 @@ static void segment_tcp(Segmenter *s, const uint8_t *frame, size_t len, size_t m
     } while (at < len);
 }
 
-bool net_segment(const uint8_t *frame, size_t len, const NetOffload *offload, bool whole, NetSegmentFn *fn, void *opaque)
+bool net_segment(const uint8_t *frame, size_t len, const NetOffload *offload, bool whole, NetSegmentFn *fn,
+                 void *opaque)
 {
     Segmenter s;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * -netdev tap: frames go to and come from a network interface of the host (Linux: Documentation/networking/tuntap,
- * <linux/if_tun.h>).  The interface is set up by whoever owns the host; no scripts are run.  With vnet_hdr the kernel
- * completes checksums and cuts segments, or leaves them to the card; with several queues it chooses one by flow.
+ * -netdev tap: frames go to and come from a network interface of the host (Linux:
+ * Documentation/networking/tuntap, <linux/if_tun.h>).  The interface is set up by whoever owns the host; no
+ * scripts are run.  With vnet_hdr the kernel completes checksums and cuts segments, or leaves them to the
+ * card; with several queues it chooses one by flow.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,15 +48,21 @@ static void tap_readable(void *opaque);
 static void tap_update(TapQueue *q)
 {
     if (q->watch) {
-        loop_set_fd(q->watch, net_rx_full(q->net, q->index) ? NULL : tap_readable, q->busy ? tap_writable : NULL);
+        loop_set_fd(q->watch, net_rx_full(q->net, q->index) ? NULL : tap_readable,
+                    q->busy ? tap_writable : NULL);
     }
 }
 
-/* The kernel's header has our NetOffload's layout in the host's byte order, which is little (TUNSETVNETLE is not needed). */
+/* The kernel's header has our NetOffload's layout in the host's byte order, which is little (TUNSETVNETLE is
+ * not needed). */
 static NetOffload tap_offload(const struct virtio_net_hdr *h)
 {
     return (NetOffload){h->flags & (NET_OFFLOAD_NEEDS_CSUM | NET_OFFLOAD_DATA_VALID),
-                        h->gso_type, h->hdr_len, h->gso_size, h->csum_start, h->csum_offset};
+                        h->gso_type,
+                        h->hdr_len,
+                        h->gso_size,
+                        h->csum_start,
+                        h->csum_offset};
 }
 
 static void tap_readable(void *opaque)
@@ -90,7 +97,8 @@ static void tap_writable(void *opaque)
     tap_update(q);
 }
 
-static NetSendResult tap_send(NetBackend *net, unsigned queue, const uint8_t *frame, size_t len, const NetOffload *o)
+static NetSendResult tap_send(NetBackend *net, unsigned queue, const uint8_t *frame, size_t len,
+                              const NetOffload *o)
 {
     TapQueue *q = tap_queue(net, queue);
     struct virtio_net_hdr header = {.flags = o->flags,
@@ -160,14 +168,18 @@ static void tap_configure(NetBackend *net)
 {
     static const struct {
         unsigned rx, tun;
-    } offloads[] = {{NET_RX_CSUM, TUN_F_CSUM}, {NET_RX_TSO4, TUN_F_TSO4}, {NET_RX_TSO6, TUN_F_TSO6}, {NET_RX_ECN, TUN_F_TSO_ECN}};
+    } offloads[] = {{NET_RX_CSUM, TUN_F_CSUM},
+                    {NET_RX_TSO4, TUN_F_TSO4},
+                    {NET_RX_TSO6, TUN_F_TSO6},
+                    {NET_RX_ECN, TUN_F_TSO_ECN}};
     unsigned long flags = 0;
 
     for (size_t i = 0; i < G_N_ELEMENTS(offloads); i++) {
         flags |= net->rx_offloads & offloads[i].rx ? offloads[i].tun : 0;
     }
     if (net->offloads && ioctl(tap_queue(net, 0)->fd, TUNSETOFFLOAD, flags) != 0) {
-        g_printerr("netdev %s: the interface does not take its offloads: %s\n", net->obj.id, g_strerror(errno));
+        g_printerr("netdev %s: the interface does not take its offloads: %s\n", net->obj.id,
+                   g_strerror(errno));
     }
     for (unsigned i = 0; net->queues > 1 && i < net->queues; i++) {
         tap_use_queue(tap_queue(net, i), i < net->queues_used);
@@ -233,7 +245,8 @@ static bool tap_open_queue(NetBackend *net, const char *name, struct ifreq *req,
         return false;
     }
     if (ioctl(fd, TUNSETIFF, req) != 0) {
-        error_set_errno(error, errno, "cannot open interface '%s'; make it with: ip tuntap add mode tap %sname %s", name,
+        error_set_errno(error, errno,
+                        "cannot open interface '%s'; make it with: ip tuntap add mode tap %sname %s", name,
                         req->ifr_flags & IFF_MULTI_QUEUE ? "multi_queue " : "", *name ? name : "tap0");
         close(fd);
         return false;
@@ -261,7 +274,8 @@ static bool tap_open_name(NetBackend *net, struct json_object *opts, struct ifre
         return false;
     }
     strcpy(req->ifr_name, name);
-    req->ifr_flags = (short)(IFF_TAP | IFF_NO_PI | (net->offloads ? IFF_VNET_HDR : 0) | (queues > 1 ? IFF_MULTI_QUEUE : 0));
+    req->ifr_flags = (short)(IFF_TAP | IFF_NO_PI | (net->offloads ? IFF_VNET_HDR : 0) |
+                             (queues > 1 ? IFF_MULTI_QUEUE : 0));
     while (net->queues < queues) {
         if (!tap_open_queue(net, name, req, error)) {
             tap_close(net);
@@ -281,7 +295,8 @@ static bool tap_check_options(struct json_object *opts, GError **error)
         const char *script = net_opt_str(opts, scripts[i]);
 
         if (script && *script && strcmp(script, "no") != 0) {
-            error_set(error, "%s=%s: no scripts are run (allowed: no); set the interface up before", scripts[i], script);
+            error_set(error, "%s=%s: no scripts are run (allowed: no); set the interface up before",
+                      scripts[i], script);
             return false;
         }
     }
@@ -294,7 +309,8 @@ static bool tap_check_options(struct json_object *opts, GError **error)
     }
     for (int i = 0; (fd || fds) && with_name[i]; i++) {
         if (net_opt_str(opts, with_name[i])) {
-            error_set(error, "'%s' does not go with fd= or fds=: whoever opened the interface chose it", with_name[i]);
+            error_set(error, "'%s' does not go with fd= or fds=: whoever opened the interface chose it",
+                      with_name[i]);
             return false;
         }
     }
@@ -316,12 +332,14 @@ static bool tap_open(NetBackend *net, struct json_object *opts, GError **error)
 
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     }
-    net->info = g_strdup_printf("%s: type=tap,%s=%s,queues=%u,vnet_hdr=%s", net->obj.id, fds ? "fds" : "ifname",
-                                fds ? fds : req.ifr_name, net->queues, net->offloads ? "on" : "off");
+    net->info =
+        g_strdup_printf("%s: type=tap,%s=%s,queues=%u,vnet_hdr=%s", net->obj.id, fds ? "fds" : "ifname",
+                        fds ? fds : req.ifr_name, net->queues, net->offloads ? "on" : "off");
     return true;
 }
 
-static const char *const tap_keys[] = {"ifname", "fd", "fds", "queues", "vnet_hdr", "script", "downscript", "vhost", NULL};
+static const char *const tap_keys[] = {"ifname", "fd",         "fds",   "queues", "vnet_hdr",
+                                       "script", "downscript", "vhost", NULL};
 
 const NetType net_type_tap = {
     .name = "tap",

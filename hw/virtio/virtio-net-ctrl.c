@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The control queue of virtio-net-pci (VIRTIO 1.1, 5.1.6.5): receive filters, queue pairs, offloads, announcements. */
+/* The control queue of virtio-net-pci (VIRTIO 1.1, 5.1.6.5): receive filters, queue pairs, offloads,
+ * announcements. */
 #include <string.h>
 
 #include "virtio-net.h"
 
-#define NET_OK  0
-#define NET_ERR 1
+#define NET_OK           0
+#define NET_ERR          1
 #define CTRL_COMMAND_LEN 2
 #define CTRL_DATA_MAX    (8 + 4096)
 
@@ -14,14 +15,16 @@ typedef uint8_t CtrlFn(VirtioNet *n, uint8_t command, const uint8_t *data, size_
 
 static uint8_t ctrl_rx(VirtioNet *n, uint8_t command, const uint8_t *data, size_t len)
 {
-    if (command >= RX_MODES || len != 1 || (command > RX_ALLMULTI && !virtio_has(&n->vp, NET_F_CTRL_RX_EXTRA))) {
+    if (command >= RX_MODES || len != 1 ||
+        (command > RX_ALLMULTI && !virtio_has(&n->vp, NET_F_CTRL_RX_EXTRA))) {
         return NET_ERR;
     }
     n->modes[command] = data[0] != 0;
     return NET_OK;
 }
 
-/* One of the two tables of MAC_TABLE_SET: entries that fit are kept.  The bytes it takes; 0: it is malformed. */
+/* One of the two tables of MAC_TABLE_SET: entries that fit are kept.  The bytes it takes; 0: it is malformed.
+ */
 static size_t ctrl_table(VirtioNet *n, const uint8_t *data, size_t len, bool *overflow)
 {
     uint32_t entries = len >= 4 ? pci_get32(data) : UINT32_MAX;
@@ -51,7 +54,9 @@ static uint8_t ctrl_mac(VirtioNet *n, uint8_t command, const uint8_t *data, size
     }
     n->table_len = 0;
     unicast = ctrl_table(n, data, len, &n->uni_overflow);
-    return unicast && ctrl_table(n, data + unicast, len - unicast, &n->multi_overflow) == len - unicast ? NET_OK : NET_ERR;
+    return unicast && ctrl_table(n, data + unicast, len - unicast, &n->multi_overflow) == len - unicast
+               ? NET_OK
+               : NET_ERR;
 }
 
 static uint8_t ctrl_vlan(VirtioNet *n, uint8_t command, const uint8_t *data, size_t len)
@@ -108,12 +113,9 @@ static const struct {
     CtrlFn *fn;
     unsigned feature; /* without which the class is not there */
 } ctrl_classes[] = {
-    {ctrl_rx, NET_F_CTRL_RX},
-    {ctrl_mac, NET_F_CTRL_VQ}, /* two features: ctrl_mac looks */
-    {ctrl_vlan, NET_F_CTRL_VLAN},
-    {ctrl_announce, NET_F_GUEST_ANNOUNCE},
-    {ctrl_mq, NET_F_MQ},
-    {ctrl_offloads, NET_F_CTRL_GUEST_OFFLOADS},
+    {ctrl_rx, NET_F_CTRL_RX},     {ctrl_mac, NET_F_CTRL_VQ}, /* two features: ctrl_mac looks */
+    {ctrl_vlan, NET_F_CTRL_VLAN}, {ctrl_announce, NET_F_GUEST_ANNOUNCE},
+    {ctrl_mq, NET_F_MQ},          {ctrl_offloads, NET_F_CTRL_GUEST_OFFLOADS},
 };
 
 static uint8_t control(VirtioNet *n, VirtQueue *vq, const VirtioElement *element)

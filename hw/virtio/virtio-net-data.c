@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Frames of virtio-net-pci (VIRTIO 1.1, 5.1.6): out with what is left to the device of checksums and segmentation, in
- * through filters into one buffer or several merged ones.
+ * Frames of virtio-net-pci (VIRTIO 1.1, 5.1.6): out with what is left to the device of checksums and
+ * segmentation, in through filters into one buffer or several merged ones.
  */
 #include <string.h>
 
@@ -49,18 +49,21 @@ static void transmit(VirtioNet *n, VirtQueue *vq, const VirtioElement *element)
     uint8_t header[NET_HDR_LEN], frame[NET_FRAME_MAX];
     NetOffload offload;
 
-    if (len < NET_FRAME_MIN || len > sizeof(frame) || virtio_element_read(vq, element, 0, header, hdr) != hdr ||
+    if (len < NET_FRAME_MIN || len > sizeof(frame) ||
+        virtio_element_read(vq, element, 0, header, hdr) != hdr ||
         virtio_element_read(vq, element, hdr, frame, len) != len) {
         guest_error(&n->vp.pci.dev, "frame of %zu bytes (allowed %d..%d)", len, NET_FRAME_MIN, NET_FRAME_MAX);
         return;
     }
     offload = offload_of_header(header);
     if (!offload_negotiated(n, &offload)) {
-        guest_error(&n->vp.pci.dev, "checksum or segmentation of type %u, which was not negotiated", offload.gso_type);
+        guest_error(&n->vp.pci.dev, "checksum or segmentation of type %u, which was not negotiated",
+                    offload.gso_type);
         return;
     }
     if (n->net && !net_send(n->net, vq->index / 2, frame, len, &offload)) {
-        guest_error(&n->vp.pci.dev, "checksum at %u, segmentation of type %u in %u bytes: not for this frame of %zu bytes",
+        guest_error(&n->vp.pci.dev,
+                    "checksum at %u, segmentation of type %u in %u bytes: not for this frame of %zu bytes",
                     offload.csum_start + offload.csum_offset, offload.gso_type, offload.gso_size, len);
     }
 }
@@ -124,7 +127,8 @@ static bool wants_vlan(const VirtioNet *n, const uint8_t *frame, size_t len)
 
 static bool net_ready(VirtioNet *n, unsigned queue)
 {
-    return virtio_running(&n->vp) && queue < n->pairs && n->vp.queues[2 * queue].enabled && pci_bus_master(&n->vp.pci);
+    return virtio_running(&n->vp) && queue < n->pairs && n->vp.queues[2 * queue].enabled &&
+           pci_bus_master(&n->vp.pci);
 }
 
 bool virtio_net_can_receive(void *opaque, unsigned queue)
@@ -135,7 +139,8 @@ bool virtio_net_can_receive(void *opaque, unsigned queue)
     return !net_ready(n, queue) || virtqueue_has_more(&n->vp.queues[2 * queue]);
 }
 
-/* Buffers for `total` bytes; 0: there are not enough, and none was taken.  *never: nor would more of them do. */
+/* Buffers for `total` bytes; 0: there are not enough, and none was taken.  *never: nor would more of them do.
+ */
 static unsigned take_buffers(VirtioNet *n, VirtQueue *vq, size_t total, VirtioElement **elements, bool *never)
 {
     unsigned limit = virtio_has(&n->vp, NET_F_MRG_RXBUF) ? MIN(NET_RX_BUFFERS, vq->size) : 1, count = 0;
@@ -164,7 +169,8 @@ static bool fill_header(const VirtioNet *n, const NetOffload *o, uint8_t *header
     if (flags & NET_OFFLOAD_NEEDS_CSUM && !(n->offloads >> NET_F_GUEST_CSUM & 1)) {
         return false;
     }
-    if (o->gso_type && (!(n->offloads >> needs & 1) || (o->gso_type & NET_GSO_ECN && !(n->offloads >> NET_F_GUEST_ECN & 1)))) {
+    if (o->gso_type && (!(n->offloads >> needs & 1) ||
+                        (o->gso_type & NET_GSO_ECN && !(n->offloads >> NET_F_GUEST_ECN & 1)))) {
         return false;
     }
     header[0] = flags;
@@ -177,8 +183,8 @@ static bool fill_header(const VirtioNet *n, const NetOffload *o, uint8_t *header
 }
 
 /* Header and frame into the buffers, one after the other. */
-static void fill_buffers(VirtQueue *vq, VirtioElement **elements, unsigned count, const uint8_t *header, size_t hdr,
-                         const uint8_t *frame, size_t len)
+static void fill_buffers(VirtQueue *vq, VirtioElement **elements, unsigned count, const uint8_t *header,
+                         size_t hdr, const uint8_t *frame, size_t len)
 {
     uint32_t written[NET_RX_BUFFERS];
     size_t done = 0, total = hdr + len;
@@ -199,7 +205,8 @@ static void fill_buffers(VirtQueue *vq, VirtioElement **elements, unsigned count
     virtqueue_notify(vq);
 }
 
-bool virtio_net_receive(void *opaque, unsigned queue, const uint8_t *frame, size_t len, const NetOffload *offload)
+bool virtio_net_receive(void *opaque, unsigned queue, const uint8_t *frame, size_t len,
+                        const NetOffload *offload)
 {
     VirtioNet *n = opaque;
     VirtQueue *vq = &n->vp.queues[2 * queue];
@@ -209,8 +216,8 @@ bool virtio_net_receive(void *opaque, unsigned queue, const uint8_t *frame, size
     bool never;
     unsigned count;
 
-    if (!net_ready(n, queue) || len < NET_FRAME_MIN || !wants_address(n, frame) || !wants_vlan(n, frame, len) ||
-        !fill_header(n, offload, header)) {
+    if (!net_ready(n, queue) || len < NET_FRAME_MIN || !wants_address(n, frame) ||
+        !wants_vlan(n, frame, len) || !fill_header(n, offload, header)) {
         return true;
     }
     count = take_buffers(n, vq, hdr + len, elements, &never);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-net-pci: the network device (VIRTIO 1.1, 5.1).  This file has what is offered, the configuration and the life of
- * the function; frames and the control queue are in files of their own.
+ * virtio-net-pci: the network device (VIRTIO 1.1, 5.1).  This file has what is offered, the configuration and
+ * the life of the function; frames and the control queue are in files of their own.
  */
 #include <string.h>
 
 #include "core/error.h"
 #include "virtio-net.h"
 
-/* How long a guest that has moved runs before it is asked to tell the network, so that the network is there. */
+/* How long a guest that has moved runs before it is asked to tell the network, so that the network is there.
+ */
 #define ANNOUNCE_DELAY_NS INT64_C(50000000)
 
 #define SPEED_UNKNOWN  UINT32_MAX
@@ -18,7 +19,7 @@
 
 /* --- what is offered --- */
 
-#define NO_NEED UINT8_MAX
+#define NO_NEED     UINT8_MAX
 #define NET_MTU_MIN 68 /* of IPv4 (5.1.4.1) */
 
 /* In this order: what a feature needs comes before it (5.1.3.1). */
@@ -77,7 +78,9 @@ void virtio_net_fill_config(VirtioNet *n)
     pci_set16(config + NET_CONFIG_PAIRS, n->max_pairs);
     pci_set16(config + NET_CONFIG_MTU, n->host_mtu);
     pci_set32(config + NET_CONFIG_SPEED, n->speed < 0 ? SPEED_UNKNOWN : (uint32_t)n->speed);
-    config[NET_CONFIG_DUPLEX] = !n->duplex ? DUPLEX_UNKNOWN : strcmp(n->duplex, "full") == 0 ? DUPLEX_FULL : DUPLEX_HALF;
+    config[NET_CONFIG_DUPLEX] = !n->duplex                       ? DUPLEX_UNKNOWN
+                                : strcmp(n->duplex, "full") == 0 ? DUPLEX_FULL
+                                                                 : DUPLEX_HALF;
 }
 
 void virtio_net_configure_backend(VirtioNet *n)
@@ -193,7 +196,8 @@ static bool net_check(const VirtioNet *n, GError **error)
         return false;
     }
     if (n->host_mtu && n->host_mtu < NET_MTU_MIN) {
-        error_set(error, "virtio-net-pci: host_mtu is too small (%u, allowed 0, %u..65535)", n->host_mtu, NET_MTU_MIN);
+        error_set(error, "virtio-net-pci: host_mtu is too small (%u, allowed 0, %u..65535)", n->host_mtu,
+                  NET_MTU_MIN);
         return false;
     }
     if (n->duplex && strcmp(n->duplex, "full") != 0 && strcmp(n->duplex, "half") != 0) {
@@ -259,8 +263,13 @@ static const Prop net_props[] = {
     PROP_U32("tx_queue_size", VirtioNet, tx_queue_size, 256, 64, VIRTIO_QUEUE_MAX,
              "entries of a transmit queue"),
     PROP_U16("host_mtu", VirtioNet, host_mtu, 0, 0, UINT16_MAX, "MTU the driver is told to use; 0: none"),
-    {.name = "speed", .type = &prop_int32, .offset = offsetof(VirtioNet, speed), .def = -1, .min = -1,
-     .max = INT32_MAX, .doc = "Mbit/s the driver is told; -1: not known"},
+    {.name = "speed",
+     .type = &prop_int32,
+     .offset = offsetof(VirtioNet, speed),
+     .def = -1,
+     .min = -1,
+     .max = INT32_MAX,
+     .doc = "Mbit/s the driver is told; -1: not known"},
     PROP_STR("duplex", VirtioNet, duplex, NULL, "full or half, as the driver is told; default: not known"),
     PROP_BOOL("mq", VirtioNet, mq, false, "offer a pair of queues for each of the back end's"),
     OFFER("csum", csum, true, "to complete checksums"),
@@ -290,15 +299,17 @@ static bool net_post_load(void *instance, uint32_t version, GError **error)
 
     if (n->table_len > NET_TABLE_MAX || n->pairs < 1 || n->pairs > n->max_pairs ||
         n->offloads & ~NET_GUEST_OFFLOADS) {
-        error_set(error, "%s: saved state is out of range (%u addresses, allowed 0..%d; %u pairs, allowed 1..%u; "
-                         "offloads 0x%" G_GINT64_MODIFIER "x)",
+        error_set(error,
+                  "%s: saved state is out of range (%u addresses, allowed 0..%d; %u pairs, allowed 1..%u; "
+                  "offloads 0x%" G_GINT64_MODIFIER "x)",
                   n->vp.pci.dev.obj.id, n->table_len, NET_TABLE_MAX, n->pairs, n->max_pairs, n->offloads);
         return false;
     }
     virtio_net_fill_config(n);
     virtio_net_configure_backend(n);
     if (virtio_has(&n->vp, NET_F_GUEST_ANNOUNCE) && virtio_running(&n->vp)) {
-        timer_set(n->announce_timer, clock_now(n->vp.pci.dev.obj.machine->clocks, CLOCK_KIND_VIRTUAL) + ANNOUNCE_DELAY_NS);
+        timer_set(n->announce_timer,
+                  clock_now(n->vp.pci.dev.obj.machine->clocks, CLOCK_KIND_VIRTUAL) + ANNOUNCE_DELAY_NS);
     }
     return true;
 }

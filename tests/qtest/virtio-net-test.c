@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What virtio-net-pci leaves to its device and its back end (VIRTIO 1.1, 5.1): segmentation, checksums, merged buffers,
- * the control queue, queue pairs over a tap; in process, and behind a socket.  Over a socket the far end of the wire is the
- * test; over a tap it is a packet socket on the interface, in a network namespace of the test's own.
+ * What virtio-net-pci leaves to its device and its back end (VIRTIO 1.1, 5.1): segmentation, checksums,
+ * merged buffers, the control queue, queue pairs over a tap; in process, and behind a socket.  Over a socket
+ * the far end of the wire is the test; over a tap it is a packet socket on the interface, in a network
+ * namespace of the test's own.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,11 +37,31 @@
 #define HDR       12u
 #define FRAME_MAX 65562u
 
-enum { F_CSUM = 0, F_GUEST_CSUM = 1, F_OFFLOADS = 2, F_MTU = 3, F_MAC = 5, F_GUEST_TSO4 = 7, F_GUEST_TSO6 = 8, F_GUEST_ECN = 9,
-       F_HOST_TSO4 = 11, F_HOST_TSO6 = 12, F_HOST_ECN = 13, F_MRG = 15, F_STATUS = 16, F_CTRL = 17, F_RX = 18, F_VLAN = 19,
-       F_RX_EXTRA = 20, F_ANNOUNCE = 21, F_MQ = 22, F_CTRL_MAC = 23, F_SPEED = 63 };
-#define BIT(n) (UINT64_C(1) << (n))
-#define PLAIN (QVIRTIO_F_VERSION_1 | BIT(F_CSUM) | BIT(F_MAC) | BIT(F_STATUS) | BIT(F_CTRL) | BIT(F_MRG))
+enum {
+    F_CSUM = 0,
+    F_GUEST_CSUM = 1,
+    F_OFFLOADS = 2,
+    F_MTU = 3,
+    F_MAC = 5,
+    F_GUEST_TSO4 = 7,
+    F_GUEST_TSO6 = 8,
+    F_GUEST_ECN = 9,
+    F_HOST_TSO4 = 11,
+    F_HOST_TSO6 = 12,
+    F_HOST_ECN = 13,
+    F_MRG = 15,
+    F_STATUS = 16,
+    F_CTRL = 17,
+    F_RX = 18,
+    F_VLAN = 19,
+    F_RX_EXTRA = 20,
+    F_ANNOUNCE = 21,
+    F_MQ = 22,
+    F_CTRL_MAC = 23,
+    F_SPEED = 63
+};
+#define BIT(n)         (UINT64_C(1) << (n))
+#define PLAIN          (QVIRTIO_F_VERSION_1 | BIT(F_CSUM) | BIT(F_MAC) | BIT(F_STATUS) | BIT(F_CTRL) | BIT(F_MRG))
 #define GUEST_OFFLOADS (BIT(F_GUEST_CSUM) | BIT(F_GUEST_TSO4) | BIT(F_GUEST_TSO6) | BIT(F_GUEST_ECN))
 
 static const uint8_t card_mac[6] = {0x52, 0x54, 0, 0xaa, 0xbb, 0xcc}, peer_mac[6] = {2, 0, 0, 0, 0, 1};
@@ -95,7 +116,8 @@ static void wire_send(Net *n, const uint8_t *frame, uint32_t len)
 
 static void net_start(Net *n, const char *props)
 {
-    g_autofree char *args = NULL, *device = g_strdup_printf("virtio-net-pci,netdev=n0,mac=52:54:00:aa:bb:cc%s", props);
+    g_autofree char *args = NULL,
+                    *device = g_strdup_printf("virtio-net-pci,netdev=n0,mac=52:54:00:aa:bb:cc%s", props);
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
 
     n->dir = g_dir_make_tmp("virtio-net-test-XXXXXX", NULL);
@@ -105,7 +127,12 @@ static void net_start(Net *n, const char *props)
     n->wire = socket(AF_UNIX, SOCK_STREAM, 0);
     g_strlcpy(sun.sun_path, n->path, sizeof(sun.sun_path));
     assert_int_equal(connect(n->wire, (struct sockaddr *)&sun, sizeof(sun)), 0);
-    qvirtio_find(&n->v, n->qts, 0x1000);
+    if (strstr(props, "disable-modern=on")) {
+        n->v.dev = qpci_find(n->qts, 0x1af4, 0x1000);
+        qpci_enable(n->v.dev);
+    } else {
+        qvirtio_find(&n->v, n->qts, 0x1000);
+    }
 }
 
 static void net_stop(Net *n)
@@ -245,7 +272,8 @@ static void put_header(Net *n, uint8_t flags, uint8_t type, uint16_t size, uint1
 static void transmit(Net *n, QvirtioQueue *q, const uint8_t *frame, size_t len)
 {
     uint32_t one = (uint32_t)len / 3, two = (uint32_t)len - 2 * one;
-    QvirtioBuf out[] = {{BUF, HDR, false}, {DATA, one, false}, {DATA + one, one, false}, {DATA + 2 * one, two, false}};
+    QvirtioBuf out[] = {
+        {BUF, HDR, false}, {DATA, one, false}, {DATA + one, one, false}, {DATA + 2 * one, two, false}};
 
     qtest_memwrite(n->qts, DATA, frame, len);
     assert_int_equal(qvirtio_run(q, out, 4, false), 0);
@@ -255,15 +283,17 @@ static void transmit(Net *n, QvirtioQueue *q, const uint8_t *frame, size_t len)
 
 static void test_offered(void **state)
 {
-    const uint64_t always = BIT(F_CSUM) | BIT(F_GUEST_CSUM) | BIT(F_OFFLOADS) | BIT(F_MAC) | BIT(F_HOST_TSO4) |
-                            BIT(F_HOST_TSO6) | BIT(F_HOST_ECN) | BIT(F_MRG) | BIT(F_STATUS) | BIT(F_CTRL) | BIT(F_RX) |
-                            BIT(F_VLAN) | BIT(F_RX_EXTRA) | BIT(F_ANNOUNCE) | BIT(F_CTRL_MAC);
-    const uint64_t all = always | BIT(F_GUEST_TSO4) | BIT(F_GUEST_TSO6) | BIT(F_GUEST_ECN) | BIT(F_MTU) | BIT(F_MQ) |
-                         BIT(F_SPEED);
+    const uint64_t always = BIT(F_CSUM) | BIT(F_GUEST_CSUM) | BIT(F_OFFLOADS) | BIT(F_MAC) |
+                            BIT(F_HOST_TSO4) | BIT(F_HOST_TSO6) | BIT(F_HOST_ECN) | BIT(F_MRG) |
+                            BIT(F_STATUS) | BIT(F_CTRL) | BIT(F_RX) | BIT(F_VLAN) | BIT(F_RX_EXTRA) |
+                            BIT(F_ANNOUNCE) | BIT(F_CTRL_MAC);
+    const uint64_t all = always | BIT(F_GUEST_TSO4) | BIT(F_GUEST_TSO6) | BIT(F_GUEST_ECN) | BIT(F_MTU) |
+                         BIT(F_MQ) | BIT(F_SPEED);
     Net n = {0};
 
     net_start(&n, "");
-    assert_int_equal(qvirtio_offered(&n.v) & all, always); /* long segments in, pairs: the back end has none */
+    assert_int_equal(qvirtio_offered(&n.v) & all,
+                     always); /* long segments in, pairs: the back end has none */
     assert_int_equal(qtest_readw(n.qts, n.v.config + 6), 1);
     assert_int_equal(qtest_readw(n.qts, n.v.config + 8), 1);
     net_stop(&n);
@@ -288,7 +318,8 @@ static void check_segments(Net *n, const uint8_t *frame, size_t len, bool v6, un
 
         assert_int_equal(wire_receive(n, got), header + part);
         assert_memory_equal(got, frame, 14);
-        assert_int_equal((uint32_t)got[tcp + 4] << 24 | (uint32_t)got[tcp + 5] << 16 | got[tcp + 6] << 8 | got[tcp + 7],
+        assert_int_equal((uint32_t)got[tcp + 4] << 24 | (uint32_t)got[tcp + 5] << 16 | got[tcp + 6] << 8 |
+                             got[tcp + 7],
                          0xfffffe00u + (uint32_t)(done - header));
         assert_int_equal(got[tcp + 13], flags);
         assert_memory_equal(got + header, frame + done, part);
@@ -332,11 +363,25 @@ static void test_hostile_headers(void **state)
         uint16_t size, start, offset;
         size_t len;
     } cases[] = {
-        {1, 0, 0, 0xffff, 0xffff, 1000}, {1, 0, 0, 999, 0, 1000},  {1, 1, 0, 34, 16, 1000},   {1, 1, 1, 34, 16, 1000},
-        {0, 1, 1448, 34, 16, 1000},      {1, 1, 1448, 0, 16, 1000}, {1, 1, 1448, 34, 0, 1000}, {1, 1, 1448, 990, 16, 1000},
-        {1, 4, 1448, 34, 16, 1000},      {1, 3, 1448, 34, 16, 1000}, {1, 5, 1448, 34, 6, 1000}, {1, 0x81, 1448, 34, 16, 1000},
-        {1, 0x80, 1448, 34, 16, 1000},   {1, 1, 1448, 34, 16, 40},  {1, 1, 1448, 34, 16, 14},  {0, 0, 0, 0, 0, 13},
-        {0, 0, 0, 0, 0, 0},              {0, 0, 0, 0, 0, 65563},    {0xff, 0xff, 0xffff, 0xffff, 0xffff, 65000},
+        {1, 0, 0, 0xffff, 0xffff, 1000},
+        {1, 0, 0, 999, 0, 1000},
+        {1, 1, 0, 34, 16, 1000},
+        {1, 1, 1, 34, 16, 1000},
+        {0, 1, 1448, 34, 16, 1000},
+        {1, 1, 1448, 0, 16, 1000},
+        {1, 1, 1448, 34, 0, 1000},
+        {1, 1, 1448, 990, 16, 1000},
+        {1, 4, 1448, 34, 16, 1000},
+        {1, 3, 1448, 34, 16, 1000},
+        {1, 5, 1448, 34, 6, 1000},
+        {1, 0x81, 1448, 34, 16, 1000},
+        {1, 0x80, 1448, 34, 16, 1000},
+        {1, 1, 1448, 34, 16, 40},
+        {1, 1, 1448, 34, 16, 14},
+        {0, 0, 0, 0, 0, 13},
+        {0, 0, 0, 0, 0, 0},
+        {0, 0, 0, 0, 0, 65563},
+        {0xff, 0xff, 0xffff, 0xffff, 0xffff, 65000},
     };
     g_autofree uint8_t *frame = g_malloc0(70000), *got = g_malloc(FRAME_MAX);
     Net n = {0};
@@ -436,8 +481,8 @@ static void test_control(void **state)
     Net n = {0};
 
     net_start(&n, "");
-    net_driver(&n, PLAIN | BIT(F_RX) | BIT(F_RX_EXTRA) | BIT(F_VLAN) | BIT(F_CTRL_MAC) | BIT(F_GUEST_CSUM) | BIT(F_OFFLOADS) |
-                       BIT(F_ANNOUNCE));
+    net_driver(&n, PLAIN | BIT(F_RX) | BIT(F_RX_EXTRA) | BIT(F_VLAN) | BIT(F_CTRL_MAC) | BIT(F_GUEST_CSUM) |
+                       BIT(F_OFFLOADS) | BIT(F_ANNOUNCE));
     expect_frame(&n, other, true);
     assert_int_equal(control(&n, 0, 0, &zero, 1), 0); /* no longer promiscuous */
     expect_frame(&n, other, false);
@@ -457,16 +502,71 @@ static void test_control(void **state)
     assert_int_equal(control(&n, 5, 0, &offloads, 8), 0);
     offloads = BIT(F_GUEST_TSO4); /* not negotiated */
     assert_int_equal(control(&n, 5, 0, &offloads, 8), 1);
-    assert_int_equal(control(&n, 3, 0, NULL, 0), 1);      /* nobody asked for announcements */
-    assert_int_equal(control(&n, 4, 0, "\1\0", 2), 1);    /* queue pairs were not negotiated */
+    assert_int_equal(control(&n, 3, 0, NULL, 0), 1);   /* nobody asked for announcements */
+    assert_int_equal(control(&n, 4, 0, "\1\0", 2), 1); /* queue pairs were not negotiated */
     tables[0] = 0xff;
     assert_int_equal(control(&n, 1, 0, tables, sizeof(tables)), 1);
     assert_int_equal(control(&n, 2, 0, "\0\x10", 2), 1); /* VLAN 4096 */
     assert_int_equal(control(&n, 99, 0, &one, 1), 1);
     net_driver(&n, PLAIN); /* classes without their feature */
-    assert_int_equal(control(&n, 0, 0, &zero, 1) + control(&n, 1, 1, other, 6) + control(&n, 2, 0, "\1\0", 2) +
-                         control(&n, 5, 0, &offloads, 8),
+    assert_int_equal(control(&n, 0, 0, &zero, 1) + control(&n, 1, 1, other, 6) +
+                         control(&n, 2, 0, "\1\0", 2) + control(&n, 5, 0, &offloads, 8),
                      4);
+    net_stop(&n);
+}
+
+/* The interface of before version 1: a header without num_buffers, the address written to the configuration. */
+static void test_legacy(void **state)
+{
+    enum { GUEST_FEATURES = 4, PFN = 8, SELECT = 14, SIZE = 12, NOTIFY = 16, STATUS = 18, CONFIG = 20 };
+    const uint64_t rings[] = {RINGS, RINGS + RING_STEP};
+    uint8_t frame[100], got[100];
+    Net n = {0};
+
+    net_start(&n, ",disable-modern=on,rx_queue_size=64,tx_queue_size=64");
+    QpciDevice *dev = n.v.dev;
+
+    assert_int_equal(qpci_config_readw(dev, QPCI_DEVICE_ID), 0x1000);
+    assert_int_equal(dev->bars[4].size, 0);
+    qpci_writeb(dev, 0, STATUS, 0);
+    qpci_writeb(dev, 0, STATUS, 3);
+    qpci_writel(dev, 0, GUEST_FEATURES, BIT(F_MAC));
+    for (uint16_t i = 0; i < 2; i++) {
+        qpci_writew(dev, 0, SELECT, i);
+        assert_int_equal(qpci_readw(dev, 0, SIZE), 64);
+        qtest_memset(n.qts, rings[i], 0, 0x3000);
+        qpci_writel(dev, 0, PFN, (uint32_t)(rings[i] / 4096));
+    }
+    for (unsigned i = 0; i < 6; i++) {
+        qpci_writeb(dev, 0, CONFIG + i, peer_mac[i]);
+    }
+    qpci_writeb(dev, 0, STATUS, 7);
+    for (unsigned i = 0; i < 6; i++) {
+        assert_int_equal(qpci_readb(dev, 0, CONFIG + i), peer_mac[i]);
+    }
+    for (unsigned i = 0; i < sizeof(frame); i++) {
+        frame[i] = (uint8_t)(i ^ 0x55);
+    }
+    /* 64 descriptors, then the available ring; the used ring begins at the next page. */
+    qtest_memset(n.qts, BUF, 0, 10);
+    qtest_memwrite(n.qts, BUF + 10, frame, sizeof(frame));
+    qtest_writeq(n.qts, rings[1], BUF);
+    qtest_writel(n.qts, rings[1] + 8, 10 + sizeof(frame));
+    qtest_writew(n.qts, rings[1] + 0x402, 1);
+    qpci_writew(dev, 0, NOTIFY, 1);
+    assert_int_equal(wire_receive(&n, got), sizeof(frame));
+    assert_memory_equal(got, frame, sizeof(frame));
+    assert_true(QTEST_WAIT(qtest_readw(n.qts, rings[1] + 0x1002) == 1));
+    qtest_writeq(n.qts, rings[0], RX_BUF);
+    qtest_writel(n.qts, rings[0] + 8, 2000);
+    qtest_writew(n.qts, rings[0] + 12, 2);
+    qtest_writew(n.qts, rings[0] + 0x402, 1);
+    qpci_writew(dev, 0, NOTIFY, 0);
+    wire_send(&n, frame, sizeof(frame));
+    assert_true(QTEST_WAIT(qtest_readw(n.qts, rings[0] + 0x1002) == 1));
+    assert_int_equal(qtest_readl(n.qts, rings[0] + 0x1008), 10 + sizeof(frame));
+    qtest_memread(n.qts, RX_BUF + 10, got, sizeof(frame));
+    assert_memory_equal(got, frame, sizeof(frame));
     net_stop(&n);
 }
 
@@ -577,8 +677,9 @@ static void turn_around(uint8_t *frame)
 static void test_tap_offloads(void **state)
 {
     g_autofree uint8_t *frame = g_malloc(FRAME_MAX), *got = g_malloc(FRAME_MAX);
-    struct virtio_net_hdr header, tso = {.flags = 1, .gso_type = 1, .hdr_len = 54, .gso_size = 1448, .csum_start = 34,
-                                         .csum_offset = 16};
+    struct virtio_net_hdr header,
+        tso = {
+            .flags = 1, .gso_type = 1, .hdr_len = 54, .gso_size = 1448, .csum_start = 34, .csum_offset = 16};
     const uint64_t none = 0;
     uint8_t head[HDR];
     size_t len;
@@ -678,9 +779,11 @@ static void test_tap_queues(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_offered),        cmocka_unit_test(test_segmentation), cmocka_unit_test(test_hostile_headers),
-        cmocka_unit_test(test_merged_buffers), cmocka_unit_test(test_control),      cmocka_unit_test(test_link),
-        cmocka_unit_test(test_tap_offloads),   cmocka_unit_test(test_tap_queues),
+        cmocka_unit_test(test_offered),         cmocka_unit_test(test_segmentation),
+        cmocka_unit_test(test_hostile_headers), cmocka_unit_test(test_merged_buffers),
+        cmocka_unit_test(test_control),         cmocka_unit_test(test_link),
+        cmocka_unit_test(test_legacy),
+        cmocka_unit_test(test_tap_offloads),    cmocka_unit_test(test_tap_queues),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,7 +38,8 @@ void bench_start(Bench *b)
     b->ram_region = mem_region_new_ram(b->m->topo, "ram", BENCH_RAM_SIZE, b->ram, -1, 0, false);
     mem_region_add(b->m->system_memory, 0, b->ram_region);
     machine_set_kind_ops(b->m, MODEL_PCI, &pci_kind_ops);
-    b->bus = pci_bus_new(b->m, "pci.0", &bus_ops, b, false, b->m->system_memory, b->m->system_io, b->m->memory);
+    b->bus =
+        pci_bus_new(b->m, "pci.0", &bus_ops, b, false, b->m->system_memory, b->m->system_io, b->m->memory);
 }
 
 void bench_add(Bench *b, const PciModel *model, const char *const *pairs)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Network cards that are driven, badly: rings in RAM whose descriptors, indices, headers and frames are made by chance,
- * with frames in both directions meanwhile.  They neither crash nor hang, go on after a reset, and can be saved in the
- * middle, loaded elsewhere and go on there.
+ * Network cards that are driven, badly: rings in RAM whose descriptors, indices, headers and frames are made
+ * by chance, with frames in both directions meanwhile.  They neither crash nor hang, go on after a reset, and
+ * can be saved in the middle, loaded elsewhere and go on there.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,10 +19,10 @@
 #include "model-bench.h"
 #include "net/net.h"
 
-#define STEPS      30000
-#define MS         1000000
-#define RING       16u
-#define FRAME_MAX  66000u
+#define STEPS     30000
+#define MS        1000000
+#define RING      16u
+#define FRAME_MAX 66000u
 /* virtio */
 #define BAR4       (BENCH_MEM_BASE + 4 * BENCH_BAR_STEP)
 #define NOTIFY     0x3000u
@@ -30,12 +30,34 @@
 #define AVAIL      0x400u
 #define USED       0x800u
 #define QUEUES     3u
-enum { FEATURE_SELECT = 0, FEATURE = 4, DRIVER_SELECT = 8, DRIVER = 12, STATUS = 20, SELECT = 22, SIZE = 24, ENABLE = 28, DESC = 32 };
+enum {
+    FEATURE_SELECT = 0,
+    FEATURE = 4,
+    DRIVER_SELECT = 8,
+    DRIVER = 12,
+    STATUS = 20,
+    SELECT = 22,
+    SIZE = 24,
+    ENABLE = 28,
+    DESC = 32
+};
 /* e1000 */
 #define TX_RING 0x1000u
 #define RX_RING 0x2000u
-enum { CTRL = 0x0, RCTL = 0x100, TCTL = 0x400, RDBAL = 0x2800, RDLEN = 0x2808, RDH = 0x2810, RDT = 0x2818, TDBAL = 0x3800,
-       TDLEN = 0x3808, TDH = 0x3810, TDT = 0x3818, RXCSUM = 0x5000 };
+enum {
+    CTRL = 0x0,
+    RCTL = 0x100,
+    TCTL = 0x400,
+    RDBAL = 0x2800,
+    RDLEN = 0x2808,
+    RDH = 0x2810,
+    RDT = 0x2818,
+    TDBAL = 0x3800,
+    TDLEN = 0x3808,
+    TDH = 0x3810,
+    TDT = 0x3818,
+    RXCSUM = 0x5000
+};
 
 extern const PciModel e1000_model, virtio_net_pci_model;
 
@@ -143,7 +165,8 @@ static void storm(Card *c, void (*driver)(Card *), void (*step)(Card *), uint64_
 }
 
 /* What chance made goes on in another machine with the same memory. */
-static void move_and_go_on(Card *c, const PciModel *model, void (*driver)(Card *), void (*step)(Card *), uint64_t seed)
+static void move_and_go_on(Card *c, const PciModel *model, void (*driver)(Card *), void (*step)(Card *),
+                           uint64_t seed)
 {
     Card other;
 
@@ -204,7 +227,8 @@ static void virtio_driver(Card *c)
     offered = get(c, BAR4 + FEATURE, 4) << 32;
     set(c, BAR4 + FEATURE_SELECT, 4, 0);
     offered |= get(c, BAR4 + FEATURE, 4);
-    virtio_driver_with(c, (offered & any) | (chance(c) % 8 ? UINT64_C(1) << 32 : 0) | (c->packed ? UINT64_C(1) << 34 : 0));
+    virtio_driver_with(c, (offered & any) | (chance(c) % 8 ? UINT64_C(1) << 32 : 0) |
+                              (c->packed ? UINT64_C(1) << 34 : 0));
 }
 
 static uint32_t any_length(Card *c)
@@ -297,7 +321,8 @@ static void e1000_descriptor(Card *c, uint8_t *desc)
 
     pci_set64(desc, chance(c) % 16 ? 0x4000 + chance(c) % 0x8000 : bench_value(&c->seed));
     /* Type 1 has data; of type 0 with DEXT is a context, whose bytes are offsets. */
-    lower |= (chance(c) % 2 ? 1u << 20 : 0) | (chance(c) % 8 ? 64 + chance(c) % 2000 : any_length(c) & 0xfffff);
+    lower |=
+        (chance(c) % 2 ? 1u << 20 : 0) | (chance(c) % 8 ? 64 + chance(c) % 2000 : any_length(c) & 0xfffff);
     pci_set32(desc + 8, chance(c) % 32 ? lower : chance(c));
     pci_set32(desc + 12, chance(c) % 4 ? (54u << 8 | (chance(c) % 1500) << 16) & ~1u : chance(c));
     if (chance(c) % 4 == 0) {
@@ -310,7 +335,8 @@ static void e1000_step(Card *c)
     unsigned slot = chance(c) % RING;
 
     e1000_descriptor(c, c->b.ram + TX_RING + slot * 16);
-    pci_set64(c->b.ram + RX_RING + slot * 16, chance(c) % 16 ? 0x4000 + chance(c) % 0x8000 : bench_value(&c->seed));
+    pci_set64(c->b.ram + RX_RING + slot * 16,
+              chance(c) % 16 ? 0x4000 + chance(c) % 0x8000 : bench_value(&c->seed));
     if (chance(c) % 8 == 0) {
         e1000_set(c, TDT, chance(c) % 64 ? chance(c) % RING : chance(c));
     }
@@ -338,7 +364,8 @@ static void e1000_put(Card *c, unsigned slot, uint64_t low, uint32_t lower, uint
     pci_set32(desc + 12, upper);
 }
 
-/* A packet half of whose descriptors were sent is finished elsewhere: the segments are those of an undisturbed one. */
+/* A packet half of whose descriptors were sent is finished elsewhere: the segments are those of an
+ * undisturbed one. */
 static void test_e1000_moved_within_a_packet(void **state)
 {
     const uint32_t data = 1u << 20 | 0x25u << 24; /* data, DEXT, TSE */

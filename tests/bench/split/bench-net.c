@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Small user-space drivers of virtio-net (VIRTIO 1.1, 2.6, 5.1) and e1000 (82540EM manual, 3) drive a card: in this
- * process, by calls as a vCPU makes them, and in a server, over the socket, shared memory and doorbells.  The drivers poll,
- * so no interrupt is in the way; the wire is a pair of datagram sockets, whose far end is a thread here.
+ * Small user-space drivers of virtio-net (VIRTIO 1.1, 2.6, 5.1) and e1000 (82540EM manual, 3) drive a card:
+ * in this process, by calls as a vCPU makes them, and in a server, over the socket, shared memory and
+ * doorbells.  The drivers poll, so no interrupt is in the way; the wire is a pair of datagram sockets, whose
+ * far end is a thread here.
  *
  *   bench-net --server QEMU [--object OPTIONS] [--seconds N] [--rounds N] [--json]
  *
- * Prints round trips of 64 bytes, and frames of 1500 bytes out and in, per second: the best of the rounds, and the ratio of
- * split to in process.
+ * Prints round trips of 64 bytes, and frames of 1500 bytes out and in, per second: the best of the rounds,
+ * and the ratio of split to in process.
  */
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -39,16 +40,33 @@
 #define LARGE     1500u
 
 /* virtio */
-#define V_DRIVER     0x1000u /* in a queue's memory */
-#define V_DEVICE     0x2000u
+#define V_DRIVER      0x1000u /* in a queue's memory */
+#define V_DEVICE      0x2000u
 #define V_AVAIL_EVENT (V_DEVICE + 4 + 8 * RING)
 #define V_USED_EVENT  (V_DRIVER + 4 + 2 * RING)
-#define V_NOTIFY     0x3000u /* in BAR 4 */
-#define V_HDR        12u
-enum { V_FEATURE_SELECT = 8, V_FEATURE = 12, V_STATUS = 20, V_SELECT = 22, V_SIZE = 24, V_ENABLE = 28, V_DESC = 32 };
+#define V_NOTIFY      0x3000u /* in BAR 4 */
+#define V_HDR         12u
+enum {
+    V_FEATURE_SELECT = 8,
+    V_FEATURE = 12,
+    V_STATUS = 20,
+    V_SELECT = 22,
+    V_SIZE = 24,
+    V_ENABLE = 28,
+    V_DESC = 32
+};
 /* e1000 */
-enum { E_RCTL = 0x100, E_TCTL = 0x400, E_RDBAL = 0x2800, E_RDLEN = 0x2808, E_RDT = 0x2818, E_TDBAL = 0x3800, E_TDLEN = 0x3808,
-       E_TDT = 0x3818, E_CTRL = 0 };
+enum {
+    E_RCTL = 0x100,
+    E_TCTL = 0x400,
+    E_RDBAL = 0x2800,
+    E_RDLEN = 0x2808,
+    E_RDT = 0x2818,
+    E_TDBAL = 0x3800,
+    E_TDLEN = 0x3808,
+    E_TDT = 0x3818,
+    E_CTRL = 0
+};
 #define E_RESET (1u << 26)
 
 extern const PciModel virtio_net_pci_model, e1000_model;
@@ -314,7 +332,8 @@ static unsigned e1000_take(Link *l)
 }
 
 static const Card cards[] = {
-    {"virtio-net-pci", &virtio_net_pci_model, 4, virtio_start, virtio_put, virtio_kick, virtio_sent, virtio_take},
+    {"virtio-net-pci", &virtio_net_pci_model, 4, virtio_start, virtio_put, virtio_kick, virtio_sent,
+     virtio_take},
     {"e1000", &e1000_model, 0, e1000_start, e1000_put, e1000_kick, e1000_sent, e1000_take},
 };
 
@@ -328,7 +347,8 @@ static void far_turn(Link *l, FarMode mode, uint8_t *frame)
     if (poll(&pfd, 1, 10) != 1) {
         return;
     }
-    mode = mode == FAR_SOURCE ? mode : __atomic_load_n(&l->mode, __ATOMIC_SEQ_CST); /* as of the frame that came */
+    mode = mode == FAR_SOURCE ? mode
+                              : __atomic_load_n(&l->mode, __ATOMIC_SEQ_CST); /* as of the frame that came */
     if (mode == FAR_SOURCE) {
         send(l->wire, frame, LARGE, MSG_DONTWAIT);
         return;
@@ -426,8 +446,8 @@ static void local_open(Link *l)
     mem_region_add(l->m->system_memory, 0, l->region);
     machine_set_kind_ops(l->m, MODEL_PCI, &pci_kind_ops);
     l->bus = pci_bus_new(l->m, "pcie.0", &bus_ops, l, true, l->m->system_memory, l->io, l->m->memory);
-    if (!net_new(l->m, opts, &error) ||
-        !(l->dev = pci_create(l->bus, PCI_DEVFN(3, 0), l->card->model, "card0", &error, "netdev", "n0", NULL))) {
+    if (!net_new(l->m, opts, &error) || !(l->dev = pci_create(l->bus, PCI_DEVFN(3, 0), l->card->model,
+                                                              "card0", &error, "netdev", "n0", NULL))) {
         fprintf(stderr, "bench-net: %s\n", error->message);
         exit(1);
     }
@@ -469,14 +489,14 @@ static void split_open(Link *l, const char *server, const char *more, const char
     int wire = link_wire(l);
     g_autofree char *netdev = g_strdup_printf("socket,id=n0,fd=%d", wire);
     g_autofree char *device = g_strdup_printf("%s,id=card0,netdev=n0", l->card->name);
-    g_autofree char *object = g_strdup_printf("x-vfio-user-server,id=vfu0,type=unix,path=%s,device=card0%s%s", path,
-                                              more ? "," : "", more ? more : "");
+    g_autofree char *object = g_strdup_printf("x-vfio-user-server,id=vfu0,type=unix,path=%s,device=card0%s%s",
+                                              path, more ? "," : "", more ? more : "");
 
     l->split = true;
     l->pid = fork();
     if (l->pid == 0) {
-        execlp(server, server, "-machine", "x-remote,vfio-user=on", "-nodefaults", "-display", "none", "-netdev", netdev,
-               "-device", device, "-object", object, NULL);
+        execlp(server, server, "-machine", "x-remote,vfio-user=on", "-nodefaults", "-display", "none",
+               "-netdev", netdev, "-device", device, "-object", object, NULL);
         remote_die(server);
     }
     close(wire);
@@ -571,8 +591,8 @@ static double run_row(Link *l, unsigned row, double seconds)
     return rate;
 }
 
-static void bench_card(const Card *card, const char *server, const char *more, const char *dir, double seconds, int rounds,
-                       struct json_object *out, bool json)
+static void bench_card(const Card *card, const char *server, const char *more, const char *dir,
+                       double seconds, int rounds, struct json_object *out, bool json)
 {
     g_autofree char *path = g_strdup_printf("%s/%s.sock", dir, card->name);
     Link local = {.card = card}, split = {.card = card};
@@ -593,7 +613,8 @@ static void bench_card(const Card *card, const char *server, const char *more, c
         json_object_object_add(entry, "eventfd-ratio", json_object_new_double(by_eventfd / in_process));
         json_object_object_add(out, name, entry);
         if (!json) {
-            printf("%-26s in process %8.0f/s   split %8.0f/s (%.2f)\n", name, in_process, by_eventfd, by_eventfd / in_process);
+            printf("%-26s in process %8.0f/s   split %8.0f/s (%.2f)\n", name, in_process, by_eventfd,
+                   by_eventfd / in_process);
             fflush(stdout);
         }
     }
@@ -608,17 +629,19 @@ int main(int argc, char **argv)
     gboolean json = FALSE;
     double seconds = 0.5;
     int rounds = 4;
-    const GOptionEntry options[] = {{"server", 0, 0, G_OPTION_ARG_FILENAME, &server, "the emulator", "QEMU"},
-                                    {"object", 0, 0, G_OPTION_ARG_STRING, &more, "options of the object", "OPTIONS"},
-                                    {"seconds", 0, 0, G_OPTION_ARG_DOUBLE, &seconds, "of each run", "N"},
-                                    {"rounds", 0, 0, G_OPTION_ARG_INT, &rounds, "of each row", "N"},
-                                    {"json", 0, 0, G_OPTION_ARG_NONE, &json, "one line of JSON", NULL},
-                                    {NULL, 0, 0, 0, NULL, NULL, NULL}};
+    const GOptionEntry options[] = {
+        {"server", 0, 0, G_OPTION_ARG_FILENAME, &server, "the emulator", "QEMU"},
+        {"object", 0, 0, G_OPTION_ARG_STRING, &more, "options of the object", "OPTIONS"},
+        {"seconds", 0, 0, G_OPTION_ARG_DOUBLE, &seconds, "of each run", "N"},
+        {"rounds", 0, 0, G_OPTION_ARG_INT, &rounds, "of each row", "N"},
+        {"json", 0, 0, G_OPTION_ARG_NONE, &json, "one line of JSON", NULL},
+        {NULL, 0, 0, 0, NULL, NULL, NULL}};
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
 
     g_option_context_add_main_entries(context, options, NULL);
     if (!g_option_context_parse(context, &argc, &argv, NULL) || !server) {
-        fprintf(stderr, "usage: bench-net --server QEMU [--object OPTIONS] [--seconds N] [--rounds N] [--json]\n");
+        fprintf(stderr,
+                "usage: bench-net --server QEMU [--object OPTIONS] [--seconds N] [--rounds N] [--json]\n");
         return 2;
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(cards); i++) {

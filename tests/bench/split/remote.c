@@ -58,7 +58,8 @@ static void receive(Remote *r, void *body, size_t len, int *fds)
     Header h;
     struct iovec iov = {&h, sizeof(h)};
     char control[CMSG_SPACE(MAX_FDS * sizeof(int))], rest[256];
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
 
     if (recvmsg(r->sock, &msg, MSG_WAITALL) != sizeof(h) || h.flags & ERROR) {
         errno = (int)h.error;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A client of a served device for benchmarks: messages of vfio-user laid out by hand, doorbells.  Errors end the program. */
+/* A client of a served device for benchmarks: messages of vfio-user laid out by hand, doorbells.  Errors end
+ * the program. */
 #ifndef BENCH_REMOTE_H
 #define BENCH_REMOTE_H
 
