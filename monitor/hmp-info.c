@@ -97,7 +97,9 @@ static void hmp_info_kvm(Machine *m, const char *args, GString *out)
 {
     bool used = m->accel && g_str_equal(m->accel->ops->name, "kvm");
 
-    g_string_append_printf(out, "kvm support: %s\n", used ? "enabled" : "disabled");
+    g_autofree char *more = used && m->accel->ops->info ? m->accel->ops->info(m->accel) : NULL;
+
+    g_string_append_printf(out, "kvm support: %s\n%s", used ? "enabled" : "disabled", more ? more : "");
 }
 
 static void hmp_info_chardev(Machine *m, const char *args, GString *out)

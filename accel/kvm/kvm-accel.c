@@ -113,6 +113,9 @@ static void kvm_close(KvmAccel *kvm)
         g_array_free(g_steal_pointer(&kvm->msrs), TRUE);
     }
     g_clear_pointer(&kvm->supported, g_free);
+    if (kvm->vfio_device >= 0) {
+        close(kvm->vfio_device);
+    }
     if (kvm->vm >= 0) {
         close(kvm->vm);
     }
@@ -122,12 +125,30 @@ static void kvm_close(KvmAccel *kvm)
     kvm->vm = kvm->fd = -1;
 }
 
+/* KVM asks such files whether DMA snoops caches; without a device in the kernel for it, or on failure, it assumes so. */
+static void kvm_vfio_file(Accel *accel, int fd, bool used)
+{
+    KvmAccel *kvm = (KvmAccel *)accel;
+    struct kvm_create_device create = {.type = KVM_DEV_TYPE_VFIO};
+    int32_t file = fd;
+    struct kvm_device_attr attr = {.group = KVM_DEV_VFIO_GROUP,
+                                   .attr = used ? KVM_DEV_VFIO_GROUP_ADD : KVM_DEV_VFIO_GROUP_DEL,
+                                   .addr = (uintptr_t)&file};
+
+    if (kvm->vfio_device < 0 && used && !ioctl(kvm->vm, KVM_CREATE_DEVICE, &create)) {
+        kvm->vfio_device = (int)create.fd;
+    }
+    if (kvm->vfio_device >= 0 && ioctl(kvm->vfio_device, KVM_SET_DEVICE_ATTR, &attr) && used) {
+        g_printerr("warning: kvm: the kernel does not take the VFIO file of a device: %s\n", g_strerror(errno));
+    }
+}
+
 static bool kvm_start(Accel *accel, GError **error)
 {
     KvmAccel *kvm = (KvmAccel *)accel;
     int khz;
 
-    kvm->fd = kvm->vm = -1;
+    kvm->fd = kvm->vm = kvm->vfio_device = -1;
     if (!kvm_open(kvm, error) || !kvm_create_vm(kvm, error) || !kvm_irqchip_start(kvm, error) || !kvm_start_ring(kvm, error) ||
         !kvm_cpuid_load(kvm, error) || !kvm_msr_load_list(kvm, error) || !kvm_memory_start(kvm, error)) {
         kvm_close(kvm);
@@ -140,6 +161,7 @@ static bool kvm_start(Accel *accel, GError **error)
     kvm->has_smm = kvm_check(kvm, KVM_CAP_X86_SMM);
     khz = kvm_check(kvm, KVM_CAP_GET_TSC_KHZ) ? ioctl(kvm->vm, KVM_GET_TSC_KHZ, 0) : 0;
     kvm->tsc_khz = khz > 0 ? (uint32_t)khz : 1000000;
+    accel->machine->vfio_file = kvm_vfio_file;
     return true;
 }
 
@@ -158,6 +180,20 @@ static void kvm_free(Accel *accel)
     kvm_close((KvmAccel *)accel);
 }
 
+static char *kvm_info(Accel *accel)
+{
+    static const char *const chips[] = {
+        [ACCEL_IRQCHIP_OFF] = "off", [ACCEL_IRQCHIP_SPLIT] = "split", [ACCEL_IRQCHIP_ON] = "on"};
+    KvmAccel *kvm = (KvmAccel *)accel;
+    unsigned slots = 0;
+
+    for (guint i = 0; i < kvm->slots->len; i++) {
+        slots += g_array_index(kvm->slots, KvmSlot, i).size != 0;
+    }
+    return g_strdup_printf("kernel-irqchip: %s\nmemory slots: %u\nioeventfds: %u\nirqfds: %u\n", chips[accel->irqchip], slots,
+                           kvm->ioeventfds, atomic_load(&kvm->irqfds));
+}
+
 static uint64_t kvm_read_tsc(Vcpu *vcpu)
 {
     return __rdtsc() + ((KvmVcpu *)vcpu)->tsc_base;
@@ -166,6 +202,18 @@ static uint64_t kvm_read_tsc(Vcpu *vcpu)
 static uint64_t kvm_tsc_hz(Accel *accel)
 {
     return ((KvmAccel *)accel)->tsc_khz * UINT64_C(1000);
+}
+
+static bool kvm_translate(Vcpu *vcpu, uint64_t linear, uint64_t *gpa)
+{
+    struct kvm_translation t = {.linear_address = linear};
+
+    *gpa = 0;
+    if (ioctl(((KvmVcpu *)vcpu)->fd, KVM_TRANSLATE, &t) || !t.valid) {
+        return false;
+    }
+    *gpa = t.physical_address;
+    return true;
 }
 
 static uint64_t kvm_insn_count(Vcpu *vcpu)
@@ -201,5 +249,7 @@ const AccelOps accel_kvm_ops = {
     .insn_count = kvm_insn_count,
     .set_a20 = kvm_set_a20,
     .log_writes = kvm_log_writes,
+    .translate = kvm_translate,
+    .info = kvm_info,
     .irqchip = &kvm_irqchip_ops,
 };

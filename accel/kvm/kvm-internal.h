@@ -42,6 +42,8 @@ typedef struct KvmAccel {
     pthread_cond_t gate_cond;
     atomic_bool gate_closed;
     unsigned ioeventfds; /* the kernel signals */
+    atomic_uint irqfds;  /* the kernel takes */
+    int vfio_device;     /* by which KVM learns of the machine's VFIO files; -1: not made yet */
     bool wide_ids;       /* destinations of messages have 32 bits */
     KvmRoutes *routes;   /* of the kernel's interrupt controllers; NULL: it has none */
 } KvmAccel;

@@ -156,7 +156,11 @@ static int kvm_irqfd_attach(Accel *accel, int route, int fd, int resample_fd)
         arg.flags = KVM_IRQFD_FLAG_RESAMPLE;
         arg.resamplefd = (uint32_t)resample_fd;
     }
-    return ioctl(kvm_of(accel)->vm, KVM_IRQFD, &arg) ? -errno : 0;
+    if (ioctl(kvm_of(accel)->vm, KVM_IRQFD, &arg)) {
+        return -errno;
+    }
+    atomic_fetch_add(&kvm_of(accel)->irqfds, 1);
+    return 0;
 }
 
 static void kvm_irqfd_detach(Accel *accel, int route, int fd)
@@ -164,6 +168,7 @@ static void kvm_irqfd_detach(Accel *accel, int route, int fd)
     struct kvm_irqfd arg = {.fd = (uint32_t)fd, .gsi = (uint32_t)route, .flags = KVM_IRQFD_FLAG_DEASSIGN};
 
     ioctl(kvm_of(accel)->vm, KVM_IRQFD, &arg);
+    atomic_fetch_sub(&kvm_of(accel)->irqfds, 1);
 }
 
 static const IrqfdOps kvm_irqfd_ops = {

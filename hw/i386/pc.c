@@ -50,6 +50,7 @@
 #define PC_PCI64_ALIGN   0x800000000ull /* 32 GiB: also the least base and the size */
 #define PC_MAX_CPUS      255
 #define PC_GSI_COUNT     24
+#define PC_GSI_PIRQ      16
 #define PC_SCI_IRQ       9
 #define PC_RTC_IRQ       8
 
@@ -88,6 +89,7 @@ typedef struct PcMachine {
     IrqLine **hpet_irqs;              /* 24 IO-APIC pins, as the HPET drives them */
     IrqLine **pic_output;             /* INT of the master 8259 */
     uint32_t levels[PC_SOURCE_COUNT]; /* by source, one bit an interrupt */
+    uint8_t pirqs_to_pic;             /* one bit a PIRQ, when last looked at */
     Serial *serial[4];
     AcpiDmar dmar;
     bool was_reset; /* the guest may have seen what there is */
@@ -147,6 +149,7 @@ static void pc_pirq_changed(void *opaque)
     PcMachine *pc = opaque;
     uint32_t now = (uint32_t)ich9_lpc_pirq_levels(pc->lpc) << 16;
     uint32_t changed = now ^ pc->levels[PC_SOURCE_PIRQ];
+    uint8_t to_pic = 0;
     pc->levels[PC_SOURCE_PIRQ] = now;
     for (unsigned gsi = 16; gsi < PC_GSI_COUNT; gsi++) {
         if (changed >> gsi & 1) {
@@ -155,6 +158,13 @@ static void pc_pirq_changed(void *opaque)
     }
     for (unsigned irq = 0; irq < ISA_IRQ_COUNT; irq++) {
         pc_update_pic(pc, irq);
+    }
+    for (unsigned n = 0; n < ICH9_PIRQ_COUNT; n++) {
+        to_pic |= (uint8_t)((ich9_lpc_pirq_route(pc->lpc, n) >= 0) << n);
+    }
+    if (to_pic != pc->pirqs_to_pic) {
+        pc->pirqs_to_pic = to_pic;
+        pci_bus_intx_routes_changed(pc->m.pci_bus);
     }
 }
 
@@ -194,17 +204,39 @@ static const ApicBusOps pc_apic_bus_ops = {.eoi = pc_apic_eoi, .extint_ack = pc_
 
 /* --- the root bus --- */
 
-static void pc_bus_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)
+static unsigned pc_pirq(PciDevice *dev, unsigned pin)
 {
-    PcMachine *pc = bus->opaque;
     PciDevice *top = dev;
     while (top->bus->parent) {
         top = top->bus->parent;
     }
     unsigned root_pin = top == dev ? pin : pci_swizzle_to_root(dev, pin);
+    return (PCI_SLOT(top->devfn) + root_pin) % ICH9_PIRQ_COUNT;
+}
+
+static void pc_bus_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)
+{
+    PcMachine *pc = bus->opaque;
     if (pc->lpc) {
-        ich9_lpc_set_pirq(pc->lpc, (PCI_SLOT(top->devfn) + root_pin) % ICH9_PIRQ_COUNT, level);
+        ich9_lpc_set_pirq(pc->lpc, pc_pirq(dev, pin), level);
     }
+}
+
+/* Only while the line goes to the accelerator's IO-APIC and nowhere else. */
+static int pc_bus_intx_route(PciBus *bus, PciDevice *dev, unsigned pin)
+{
+    PcMachine *pc = bus->opaque;
+    unsigned n = pc_pirq(dev, pin);
+    if (!accel_with_ioapic(&pc->m) || !pc->lpc || ich9_lpc_pirq_route(pc->lpc, n) >= 0) {
+        return -1;
+    }
+    return (int)(PC_GSI_PIRQ + n);
+}
+
+static bool pc_bus_msi_is_direct(PciBus *bus, PciDevice *dev, MsiMessage msg)
+{
+    PcMachine *pc = bus->opaque;
+    return !pc->ioapic->remap && msg.address - APIC_DEFAULT_BASE < APIC_REGION_SIZE;
 }
 
 static void pc_bus_send_msi(PciBus *bus, PciDevice *dev, unsigned vector, MsiMessage msg)
@@ -212,7 +244,10 @@ static void pc_bus_send_msi(PciBus *bus, PciDevice *dev, unsigned vector, MsiMes
     pci_send_message(dev, msg);
 }
 
-static const PciBusOps pc_bus_ops = {.set_intx = pc_bus_set_intx, .send_msi = pc_bus_send_msi};
+static const PciBusOps pc_bus_ops = {.set_intx = pc_bus_set_intx,
+                                     .send_msi = pc_bus_send_msi,
+                                     .intx_route = pc_bus_intx_route,
+                                     .msi_is_direct = pc_bus_msi_is_direct};
 
 /* --- construction --- */
 

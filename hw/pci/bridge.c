@@ -102,7 +102,24 @@ static void secondary_send_msi(PciBus *bus, PciDevice *dev, unsigned vector, Msi
     up->ops->send_msi(up, dev, vector, msg);
 }
 
-static const PciBusOps secondary_ops = {.set_intx = secondary_set_intx, .send_msi = secondary_send_msi};
+static int secondary_intx_route(PciBus *bus, PciDevice *dev, unsigned pin)
+{
+    PciBus *up = bus->parent->bus;
+
+    return up->ops->intx_route ? up->ops->intx_route(up, bus->parent, (pin + PCI_SLOT(dev->devfn)) % 4) : -1;
+}
+
+static bool secondary_msi_is_direct(PciBus *bus, PciDevice *dev, MsiMessage msg)
+{
+    PciBus *up = bus->parent->bus;
+
+    return up->ops->msi_is_direct && up->ops->msi_is_direct(up, dev, msg);
+}
+
+static const PciBusOps secondary_ops = {.set_intx = secondary_set_intx,
+                                        .send_msi = secondary_send_msi,
+                                        .intx_route = secondary_intx_route,
+                                        .msi_is_direct = secondary_msi_is_direct};
 
 static void header_init(PciDevice *dev)
 {

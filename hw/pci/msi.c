@@ -52,6 +52,13 @@ unsigned msi_vectors_allocated(const PciDevice *dev)
     return 1u << MIN((msi_flags(dev) & PCI_MSI_FLAGS_QSIZE) >> 4, (msi_flags(dev) & PCI_MSI_FLAGS_QMASK) >> 1);
 }
 
+bool msi_masked(const PciDevice *dev, unsigned vector)
+{
+    const uint16_t both = PCI_MSI_FLAGS_MASKBIT | PCI_MSI_FLAGS_64BIT;
+
+    return (msi_flags(dev) & both) == both && (pci_get32(dev->config + dev->msi_cap + PCI_MSI_MASK_64) >> vector & 1);
+}
+
 MsiMessage msi_get_message(const PciDevice *dev, unsigned vector)
 {
     const uint8_t *cap = dev->config + dev->msi_cap;
@@ -66,15 +73,12 @@ MsiMessage msi_get_message(const PciDevice *dev, unsigned vector)
 
 void msi_notify(PciDevice *dev, unsigned vector)
 {
-    uint16_t flags = msi_flags(dev);
-
     if (!msi_enabled(dev)) {
         return;
     }
     /* With fewer messages than the function has vectors the last one is shared. */
     vector = MIN(vector, msi_vectors_allocated(dev) - 1);
-    if ((flags & PCI_MSI_FLAGS_MASKBIT) && (flags & PCI_MSI_FLAGS_64BIT) &&
-        (pci_get32(msi_mask_bits(dev)) >> vector & 1)) {
+    if (msi_masked(dev, vector)) {
         pci_set32(msi_pending_bits(dev), pci_get32(msi_pending_bits(dev)) | 1u << vector);
         return;
     }

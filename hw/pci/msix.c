@@ -81,12 +81,12 @@ static void msix_deliver_if_ready(PciDevice *dev, unsigned vector)
     }
 }
 
-/* The mask of one vector may have changed from was_masked. */
+/* The message of one vector may have changed, or its mask from was_masked. */
 static void msix_vector_updated(PciDevice *dev, unsigned vector, bool was_masked)
 {
     bool masked = msix_masked(dev, vector);
 
-    if (masked != was_masked && dev->vector_changed) {
+    if ((masked != was_masked || !masked) && dev->vector_changed) {
         dev->vector_changed(dev, vector, masked);
     }
     msix_deliver_if_ready(dev, vector);

@@ -30,6 +30,28 @@ void pci_set_irq(PciDevice *dev, int level)
     }
 }
 
+int pci_intx_route(PciDevice *dev)
+{
+    const PciBusOps *ops = dev->bus->ops;
+    uint8_t pin = dev->config[PCI_INTERRUPT_PIN];
+
+    return pin && ops->intx_route ? ops->intx_route(dev->bus, dev, pin - 1u) : -1;
+}
+
+void pci_bus_intx_routes_changed(PciBus *bus)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(bus->devices); i++) {
+        PciDevice *dev = bus->devices[i];
+
+        if (dev && dev->intx_route_changed) {
+            dev->intx_route_changed(dev);
+        }
+    }
+    for (guint i = 0; i < bus->children->len; i++) {
+        pci_bus_intx_routes_changed(g_ptr_array_index(bus->children, i));
+    }
+}
+
 /* --- DMA --- */
 
 uint16_t pci_requester_id(const PciDevice *dev)

@@ -26,6 +26,15 @@ VfioKernel *vfio_kernel_of(Machine *machine)
     return kernel;
 }
 
+void vfio_kernel_tell(VfioKernel *kernel, int fd, bool used)
+{
+    Machine *m = kernel->obj.machine;
+
+    if (m->vfio_file) {
+        m->vfio_file(m->accel, fd, used);
+    }
+}
+
 void vfio_kernel_set_sys(Machine *machine, const VfioSys *sys)
 {
     vfio_kernel_of(machine)->sys = sys;

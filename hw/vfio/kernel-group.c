@@ -222,6 +222,7 @@ static VfioGroup *group_new(VfioKernel *kernel, const VfioHost *host, AddressSpa
         return NULL;
     }
     kernel->groups = group;
+    vfio_kernel_tell(kernel, fd, true);
     return group;
 }
 
@@ -244,6 +245,7 @@ void vfio_group_release(VfioGroup *group)
         at = &(*at)->next;
     }
     *at = group->next;
+    vfio_kernel_tell(kernel, group->fd, false);
     leave(group);
     kernel->sys->close(kernel->sys, group->fd);
     g_free(group);

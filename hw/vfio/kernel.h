@@ -47,6 +47,8 @@ struct VfioKernel {
     VfioPci *devices;
 };
 VfioKernel *vfio_kernel_of(Machine *machine);
+/* Tells the accelerator that a file of VFIO is used, or no more. */
+void vfio_kernel_tell(VfioKernel *kernel, int fd, bool used);
 
 /* --- containers (kernel-container.c) --- */
 typedef struct VfioIovaRange {

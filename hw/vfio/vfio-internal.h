@@ -76,6 +76,18 @@ bool vfio_irq_first(VfioPciDevice *dev, GError **error);
 void vfio_irq_update(VfioPciDevice *dev);
 void vfio_irq_reset_begin(VfioPciDevice *dev);
 void vfio_irq_reset_end(VfioPciDevice *dev);
+/* VFIO_DEVICE_SET_IRQS; fds may be NULL.  0 or -errno. */
+int vfio_irq_set(VfioPciDevice *dev, uint32_t flags, unsigned index, unsigned start, unsigned count, const int32_t *fds);
+/* The far side signalled a vector (opaque) that is watched. */
+void vfio_irq_signalled(void *opaque);
+
+/* hw/vfio/vfio-irqfd.c; home loop */
+/* Who hears of the eventfds of these vectors: the accelerator, or a watch.  Again when a mask or message changes. */
+void vfio_irqfd_listen(VfioPciDevice *dev, unsigned start, unsigned count);
+/* Nobody any more. */
+void vfio_irqfd_release(VfioPciDevice *dev);
+void vfio_irqfd_routes_changed(PciDevice *pci);
+
 /* A register of the device was accessed, which is how an INTx ends.  Any thread, no lock held. */
 void vfio_irq_intx_eoi(VfioPciDevice *dev);
 

@@ -13,8 +13,8 @@
 
 #include "hw/vfio/vfio-internal.h"
 
-static int set_irqs(VfioPciDevice *dev, uint32_t flags, unsigned index, unsigned start, unsigned count,
-                    const int32_t *fds)
+int vfio_irq_set(VfioPciDevice *dev, uint32_t flags, unsigned index, unsigned start, unsigned count,
+                 const int32_t *fds)
 {
     size_t data = fds ? count * sizeof(int32_t) : 0;
     g_autofree struct vfio_irq_set *set = g_malloc0(sizeof(*set) + data);
@@ -41,7 +41,7 @@ static int set_eventfds(VfioPciDevice *dev, unsigned start, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         fds[i] = dev->vectors[start + i].fd;
     }
-    err = set_irqs(dev, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+    err = vfio_irq_set(dev, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
                    (unsigned)dev->interrupt_mode, start, count, fds);
     TRACE(&vfio_trace[VFIO_TRACE_VECTOR], "%s: vectors %u..%u of mode %d: %s", dev->vdev.name, start,
           start + count - 1, dev->interrupt_mode, err ? g_strerror(-err) : "set");
@@ -50,7 +50,7 @@ static int set_eventfds(VfioPciDevice *dev, unsigned start, unsigned count)
 
 /* --- what the far side signals --- */
 
-static void vector_signalled(void *opaque)
+void vfio_irq_signalled(void *opaque)
 {
     VfioIrqVector *vector = opaque;
     VfioPciDevice *dev = vector->dev;
@@ -90,7 +90,7 @@ void vfio_irq_intx_eoi(VfioPciDevice *dev)
     }
     loop_unlock(home);
     if (ended) {
-        set_irqs(dev, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, VFIO_PCI_INTX_IRQ_INDEX, 0, 1,
+        vfio_irq_set(dev, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, VFIO_PCI_INTX_IRQ_INDEX, 0, 1,
                  NULL);
     }
 }
@@ -105,7 +105,7 @@ static bool vector_open(VfioIrqVector *vector)
                     g_strerror(errno));
         return false;
     }
-    vector->watch = loop_add_urgent_fd(vector->dev->pci.dev.home, vector->fd, vector_signalled, vector);
+    vector->fresh = true;
     return true;
 }
 
@@ -119,11 +119,17 @@ static void vectors_use(VfioPciDevice *dev, unsigned start, unsigned count)
 {
     unsigned run = 0;
 
+    for (unsigned v = start; v < start + count; v++) {
+        if (dev->vectors[v].fd < 0 && vector_wanted(dev, v)) {
+            vector_open(&dev->vectors[v]);
+        }
+    }
+    vfio_irqfd_listen(dev, start, count);
     for (unsigned v = start; v <= start + count; v++) {
-        bool fresh = v < start + count && dev->vectors[v].fd < 0 && vector_wanted(dev, v) &&
-                     vector_open(&dev->vectors[v]);
+        bool fresh = v < start + count && dev->vectors[v].fresh;
 
         if (fresh) {
+            dev->vectors[v].fresh = false;
             run++;
         } else if (run) {
             set_eventfds(dev, v - run, run);
@@ -136,7 +142,7 @@ static void vector_changed(PciDevice *pci, unsigned vector, bool masked)
 {
     VfioPciDevice *dev = (VfioPciDevice *)pci;
 
-    if (dev->interrupt_mode == VFIO_PCI_MSIX_IRQ_INDEX && !masked && !dev->in_config_write &&
+    if (dev->interrupt_mode == VFIO_PCI_MSIX_IRQ_INDEX && !dev->in_config_write &&
         vector < dev->vector_count) {
         vectors_use(dev, vector, 1);
     }
@@ -149,12 +155,12 @@ static void mode_leave(VfioPciDevice *dev)
     if (dev->interrupt_mode < 0) {
         return;
     }
-    set_irqs(dev, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, (unsigned)dev->interrupt_mode, 0, 0,
+    vfio_irq_set(dev, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, (unsigned)dev->interrupt_mode, 0, 0,
              NULL);
+    vfio_irqfd_release(dev);
     dev->vectors = NULL;
     for (unsigned v = 0; v < dev->vector_count; v++) {
         if (vectors[v].fd >= 0) {
-            loop_remove_fd(vectors[v].watch);
             close(vectors[v].fd);
         }
     }
@@ -188,7 +194,7 @@ static void mode_enter(VfioPciDevice *dev, int mode)
     dev->vector_count = mode_vectors(dev, mode);
     dev->vectors = g_new0(VfioIrqVector, dev->vector_count);
     for (unsigned v = 0; v < dev->vector_count; v++) {
-        dev->vectors[v] = (VfioIrqVector){.dev = dev, .index = v, .fd = -1};
+        dev->vectors[v] = (VfioIrqVector){.dev = dev, .index = v, .fd = -1, .route = -1};
     }
     TRACE(&vfio_trace[VFIO_TRACE_IRQ_MODE], "%s: mode %d, %u vectors", dev->vdev.name, mode,
           dev->vector_count);
@@ -275,7 +281,7 @@ static bool notice_start(VfioPciDevice *dev, VfioIrqVector *irq, unsigned index,
         return false;
     }
     irq->watch = loop_add_fd(dev->pci.dev.obj.machine->main_loop, irq->fd, handler, NULL, irq);
-    err = set_irqs(dev, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, 1, &irq->fd);
+    err = vfio_irq_set(dev, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, 1, &irq->fd);
     if (err) {
         error_set_errno(error, -err, "%s: cannot set up interrupt type %u", dev->vdev.name, index);
     }
@@ -309,6 +315,7 @@ bool vfio_irq_start(VfioPciDevice *dev, GError **error)
         dev->pci.config[PCI_INTERRUPT_PIN] = 0;
     }
     dev->pci.vector_changed = vector_changed;
+    dev->pci.intx_route_changed = vfio_irqfd_routes_changed;
     return notice_start(dev, &dev->error_irq, VFIO_PCI_ERR_IRQ_INDEX, error_signalled, error) &&
            (!dev->req ||
             notice_start(dev, &dev->request_irq, VFIO_PCI_REQ_IRQ_INDEX, request_signalled, error));
@@ -317,6 +324,7 @@ bool vfio_irq_start(VfioPciDevice *dev, GError **error)
 void vfio_irq_stop(VfioPciDevice *dev)
 {
     dev->pci.vector_changed = NULL;
+    dev->pci.intx_route_changed = NULL;
     notice_stop(&dev->error_irq);
     notice_stop(&dev->request_irq);
     mode_leave(dev);
@@ -342,6 +350,8 @@ bool vfio_irq_first(VfioPciDevice *dev, GError **error)
     if (!dev->vector_count || !vector_open(&dev->vectors[0])) {
         return true;
     }
+    dev->vectors[0].fresh = false;
+    vfio_irqfd_listen(dev, 0, 1);
     err = set_eventfds(dev, 0, 1);
     if (err) {
         error_set_errno(error, -err, "%s: cannot set up INTx", dev->vdev.name);

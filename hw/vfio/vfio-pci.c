@@ -99,6 +99,9 @@ static void kernel_release(VfioPci *dev)
     if (dev->attached.container) {
         vfio_iommufd_detach(dev->kernel.fd, &dev->attached);
     }
+    if (dev->iommufd) {
+        vfio_kernel_tell(vfio_kernel_of(dev->base.pci.dev.obj.machine), dev->kernel.fd, false);
+    }
     vfio_kernel_device_close(&dev->kernel);
     if (dev->group) {
         vfio_group_release(dev->group);
@@ -120,6 +123,9 @@ static bool device_open(VfioPci *dev, VfioKernel *kernel, GError **error)
         return false;
     }
     vfio_kernel_device_open(&dev->kernel, kernel->sys, fd);
+    if (dev->iommufd) {
+        vfio_kernel_tell(kernel, fd, true); /* has to be known before it is bound */
+    }
     if (dev->iommufd && !vfio_iommufd_attach(kernel, dev->iommufd, fd, &dev->host, as, &dev->attached, error)) {
         kernel_release(dev);
         return false;

@@ -92,6 +92,7 @@ struct AccelOps {
     /* For a debugger, of a stopped vCPU; NULL: cannot.  translate: of the present page tables, without side effects. */
     bool (*translate)(Vcpu *vcpu, uint64_t linear, uint64_t *gpa);
     void (*set_debug)(Vcpu *vcpu, const VcpuDebug *debug);
+    char *(*info)(Accel *accel);    /* what `info` of the monitor shows of it, lines; g_free; may be NULL */
     const AccelIrqchipOps *irqchip; /* NULL: has no interrupt controllers */
 };
 

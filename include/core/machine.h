@@ -87,6 +87,8 @@ struct Machine {
     AddressSpace *smm_memory;  /* what CPUs in system management mode see instead of `memory`; NULL: the same */
     Accel *accel;              /* NULL for machines without CPUs */
     const struct IrqfdOps *irqfd; /* of the accelerator (core/irqfd.h); NULL: eventfds cannot interrupt the guest */
+    /* A file of the host's VFIO (group or device) is used by this machine from now on, or no more; NULL: nobody cares. */
+    void (*vfio_file)(Accel *accel, int fd, bool used);
     const char *name;          /* -name, or NULL; borrowed from who created the machine */
     char *cpu_model;           /* -cpu */
     unsigned smp_cpus;

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The KVM accelerator on this machine's /dev/kvm, even one that only emulates its guests: tests/kvm/kernel-kvm.c."""
+import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import time
 
@@ -22,16 +24,20 @@ def command(*args, accel="kvm"):
     return [str(BINARY), "-machine", f"q35,accel={accel}", "-smp", "2", "-m", "128", "-nodefaults", "-display", "none", *args]
 
 
-def run_kernel(tmp, *args, accel="kvm", cpu="max"):
+def run_kernel(tmp, *args, accel="kvm", cpu="max", at_end=None):
     """What the kernel prints up to END, and what the program said."""
     output, errors = tmp / "serial", tmp / "stderr"
     with open(errors, "w", encoding="utf-8") as stderr, subprocess.Popen(
             command("-cpu", cpu, "-chardev", f"file,id=c0,path={output}", "-serial", "chardev:c0", "-kernel", str(KERNEL),
                     "-no-reboot", *args, accel=accel), stdin=subprocess.DEVNULL, stderr=stderr) as process:
+        end = time.monotonic() + 300
         try:
             while True:
+                assert time.monotonic() < end, output.read_text(encoding="latin-1")
                 text = output.read_text(encoding="latin-1").replace("\r", "") if output.exists() else ""
                 if text.endswith("END\n"):
+                    if at_end:
+                        at_end()
                     return text.splitlines(), errors.read_text(encoding="utf-8")
                 assert process.poll() is None and text.count("BEGIN") < 2, errors.read_text(encoding="utf-8") + text
                 time.sleep(0.02)
@@ -57,6 +63,80 @@ def test_kernel(tmp_path, irqchip):
 def test_kernel_on_tcg(tmp_path):
     """The kernel itself is right."""
     assert run_kernel(tmp_path, "-device", "edu,addr=4", accel="tcg")[0] == expected(TESTS + EDU_TESTS)
+
+
+def ask(path, line):
+    """What the monitor answers to one line."""
+    with socket.socket(socket.AF_UNIX) as conn:
+        conn.settimeout(300)
+        conn.connect(str(path))
+        file = conn.makefile("rw", encoding="utf-8")
+        for command_ in ({"execute": "qmp_capabilities"},
+                         {"execute": "human-monitor-command", "arguments": {"command-line": line}}):
+            file.write(json.dumps(command_) + "\n")
+            file.flush()
+        answers = []
+        while len(answers) < 2:
+            answer = json.loads(file.readline())
+            answers += [answer["return"]] if "return" in answer else []
+    return answers[1]
+
+
+class Server:
+    """A process of its own with the devices edu and nvme."""
+
+    def __init__(self, tmp):
+        disk = tmp / "disk"
+        disk.write_bytes(bytes(1 << 20))
+        self.paths = {name: tmp / f"{name}.sock" for name in ("edu", "nvme")}
+        objects = [arg for name, path in self.paths.items()
+                   for arg in ("-object", f"x-vfio-user-server,id=s-{name},type=unix,path={path},device={name}")]
+        self.process = subprocess.Popen([
+            str(BINARY), "-machine", "x-remote,vfio-user=on", "-nodefaults", "-display", "none", "-device", "edu,id=edu",
+            "-drive", f"id=d0,file={disk},format=raw,if=none", "-device", "nvme,id=nvme,serial=s,drive=d0", *objects],
+            stdin=subprocess.DEVNULL)
+        end = time.monotonic() + 300
+        while not all(path.exists() for path in self.paths.values()):
+            assert self.process.poll() is None and time.monotonic() < end
+            time.sleep(0.01)
+
+    def devices(self, options=""):
+        ram = ["-object", "memory-backend-memfd,id=mem,size=128M,share=on", "-machine", "memory-backend=mem"]
+        return ram + [arg for name, addr in (("edu", 4), ("nvme", 5))
+                      for arg in ("-device", f"vfio-user-pci,socket={self.paths[name]},addr={addr}{options}")]
+
+
+@pytest.fixture(name="server")
+def server_fixture(tmp_path):
+    server = Server(tmp_path)
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
+DIRECT = re.compile(r"(MSI|INTx) vector \d+ .*directly")
+
+
+@needs_kvm
+@pytest.mark.parametrize("irqchip, options, kinds", [
+    ("on", "", {"INTx", "MSI"}), ("split", "", {"MSI"}), ("off", "", set()),
+    ("on", ",x-no-kvm-intx=on", {"MSI"}), ("on", ",x-no-kvm-msi=on", {"INTx"}),
+    ("on", ",x-no-kvm-ioeventfd=on", {"INTx", "MSI"})])
+def test_remote_devices(tmp_path, server, irqchip, options, kinds):
+    """Interrupts of another process enter the guest by irqfd, unless told not to."""
+    monitor = tmp_path / "qmp"
+    found = {}
+
+    def look():
+        found.update(re.findall(r"^([\w-]+): (\w+)\r?$", ask(monitor, "info kvm"), re.M))
+
+    lines, said = run_kernel(tmp_path, "-trace", "vfio*", "-qmp", f"unix:{monitor},server=on,wait=off",
+                             *server.devices(options), accel=f"kvm,kernel-irqchip={irqchip}", at_end=look)
+    assert lines == expected(TESTS + EDU_TESTS + ["nvme"])
+    assert {match.group(1) for match in map(DIRECT.search, said.splitlines()) if match} == kinds, said
+    assert found["kernel-irqchip"] == irqchip
+    # The disk in slot 5 still has INTx, edu its message.
+    assert int(found["irqfds"]) == ("INTx" in kinds) + ("MSI" in kinds)
 
 
 @pytest.mark.parametrize("args", [["-machine", "q35,accel=kvm:tcg"], ["-accel", "kvm", "-accel", "tcg"],

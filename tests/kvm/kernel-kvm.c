@@ -2,7 +2,7 @@
 /*
  * A kernel that shows a virtual machine monitor at work, in instructions that even an emulating KVM knows: ports and
  * string instructions on them, device memory, interrupts through the 8259, the IO-APIC, the local APIC's timer and
- * messages, a task priority, a second processor, and a device `edu` in slot 4 by line and by message.  One line a
+ * messages, a task priority, a second processor, a device `edu` in slot 4 by line and by message, and the doorbells of an NVMe disk in slot 5.  One line a
  * test: "name: ok", or what is wrong.  Entered by tests/tcg/kernels/boot.S.
  */
 #include "../tcg/kernels/kernel.h"
@@ -265,15 +265,17 @@ static void test_second_cpu(void)
 
 /* --- a device --- */
 
+static unsigned slot = 4;
+
 static uint32_t config_read(unsigned offset)
 {
-    outl(0xcf8, 0x80000000u | 4u << 11 | offset);
+    outl(0xcf8, 0x80000000u | slot << 11 | offset);
     return inl(0xcfc);
 }
 
 static void config_write(unsigned offset, uint32_t val)
 {
-    outl(0xcf8, 0x80000000u | 4u << 11 | offset);
+    outl(0xcf8, 0x80000000u | slot << 11 | offset);
     outl(0xcfc, val);
 }
 
@@ -335,6 +337,44 @@ static void test_edu(void)
     test_edu_msi();
 }
 
+/* --- a disk: rings its admin queue's doorbell and looks at memory for the answer (NVMe 1.4, 3.1 and 7.6.1) --- */
+
+enum { NVME_BAR = 0xfd000000u, NVME_CC = 0x14, NVME_CSTS = 0x1c, NVME_AQA = 0x24, NVME_ASQ = 0x28, NVME_ACQ = 0x30,
+       NVME_DOORBELL = 0x1000, QUEUE = 0x2000000, ANSWERS = 0x2001000, PAGE = 0x2002000, IDENTIFY = 6 };
+
+static void nvme_identify(unsigned n)
+{
+    unsigned at = QUEUE + n * 64;
+
+    REG32(at) = IDENTIFY | n << 16;
+    REG32(at + 24) = PAGE;
+    REG32(at + 40) = 1;
+    REG32(NVME_BAR + NVME_DOORBELL) = n + 1;
+    while (!(REG32(ANSWERS + n * 16 + 12) & 0x10000)) {
+    }
+    REG32(NVME_BAR + NVME_DOORBELL + 4) = n + 1;
+}
+
+static void test_nvme(void)
+{
+    slot = 5;
+    if (config_read(8) >> 8 != 0x010802) {
+        return;
+    }
+    config_write(0x10, NVME_BAR);
+    config_write(4, 6);
+    REG32(NVME_BAR + NVME_AQA) = 15 << 16 | 15;
+    REG64(NVME_BAR + NVME_ASQ) = QUEUE;
+    REG64(NVME_BAR + NVME_ACQ) = ANSWERS;
+    REG32(NVME_BAR + NVME_CC) = 1 | 6 << 16 | 4 << 20;
+    while (!(REG32(NVME_BAR + NVME_CSTS) & 1)) {
+    }
+    for (unsigned n = 0; n < 8; n++) {
+        nvme_identify(n);
+    }
+    result("nvme", REG32(PAGE) & 0xffff, config_read(0) & 0xffff);
+}
+
 void kernel_main(void)
 {
     put_text("BEGIN\n");
@@ -346,6 +386,7 @@ void kernel_main(void)
     test_apic();
     test_second_cpu();
     test_edu();
+    test_nvme();
     put_text("END\n");
     for (;;) {
         __asm__ volatile("cli; hlt");

@@ -43,8 +43,8 @@ def connect_fixture(tmp_path, request):
 def boot_fixture(tmp_path):
     guests = []
 
-    def boot(server, code, *args, cpus=1, **options):
-        guest = Guest(tmp_path, code, *args, *vfio_user(server.path, **options), cpus=cpus)
+    def boot(server, code, *args, cpus=1, accel="tcg", **options):
+        guest = Guest(tmp_path, code, *args, *vfio_user(server.path, **options), cpus=cpus, accel=accel)
         guests.append(guest)
         return guest
 

@@ -240,6 +240,20 @@ def test_check_51_doorbells_under_tcg(serve, boot):
     assert not writes_to_bar0(server)
 
 
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here")
+def test_check_51_doorbells_under_kvm(serve, boot):
+    """The kernel signals: the writes do not even leave the guest."""
+    server = with_doorbells(serve())
+    guest = boot(server, config_write(0x10, BAR0) + config_write(4, 6) + wait_for(GO) +
+                 forever(store(BAR0 + 0x100, 1) + store(BAR0 + 0x108, 8) + increment(COUNTER)), accel="kvm")
+    guest.set_word(GO, 1)
+    guest.wait(lambda: guest.word(COUNTER) > 1000, "a thousand doorbells")
+    assert "ioeventfds: 2" in guest.qmp("human-monitor-command", **{"command-line": "info kvm"})["return"]
+    assert signals(server.doorbell_fds[0]) > 900 and signals(server.doorbell_fds[1]) == 0
+    # The value that is not the one asked for is a message.
+    assert {m.body[:8] for m in writes_to_bar0(server)} == {struct.pack("<Q", 0x108)}
+
+
 def test_doorbells_without_eventfd(serve, connect):
     server = with_doorbells(serve())
     machine = connect(server, **{"x-no-kvm-ioeventfd": True})

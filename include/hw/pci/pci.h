@@ -147,8 +147,12 @@ struct PciDevice {
     AddressSpace *dma_target;  /* the same without Bus Master Enable: the IOMMU's for it, or the bus's */
     bool dma_bypass;           /* `dma` is the bus's although there is an IOMMU; messages are not concerned */
     bool dma_followed;         /* pci_dma_follow() gave dma_target to somebody */
-    /* Called when the guest (or the far client) masks or unmasks a vector, or first uses it; may be NULL. */
+    /*
+     * Called when the guest (or the far client) masks or unmasks a vector, first uses it or changes its message; may be
+     * NULL.
+     */
     void (*vector_changed)(PciDevice *dev, unsigned vector, bool masked);
+    void (*intx_route_changed)(PciDevice *dev); /* what pci_intx_route() answers may have changed; may be NULL */
 };
 
 /* --- buses --- */
@@ -158,6 +162,10 @@ struct PciDevice {
  */
 typedef struct PciBusOps {
     void (*set_intx)(PciBus *bus, PciDevice *dev, unsigned pin, int level); /* pin 0..3 = INTA..INTD; on change */
+    /* The route (core/irqfd.h) of a pin's line, or -1: it has none now.  NULL: never. */
+    int (*intx_route)(PciBus *bus, PciDevice *dev, unsigned pin);
+    /* Whether a message goes to a local APIC as it is, so that a route may carry it.  NULL: never. */
+    bool (*msi_is_direct)(PciBus *bus, PciDevice *dev, MsiMessage msg);
     /* Delivers an unmasked MSI/MSI-X vector. */
     void (*send_msi)(PciBus *bus, PciDevice *dev, unsigned vector, MsiMessage msg);
     /*
@@ -273,6 +281,10 @@ static inline void pci_irq_deassert(PciDevice *dev)
 {
     pci_set_irq(dev, 0);
 }
+/* The route of the function's line, or -1 (core/irqfd.h). */
+int pci_intx_route(PciDevice *dev);
+/* By the board: tells the functions of the bus and below it. */
+void pci_bus_intx_routes_changed(PciBus *bus);
 /* Conventional swizzle through bridges up to the root: pin 0..3 at the root. */
 unsigned pci_swizzle_to_root(PciDevice *dev, unsigned pin);
 
@@ -281,6 +293,7 @@ bool msi_enabled(const PciDevice *dev);
 void msi_notify(PciDevice *dev, unsigned vector);
 /* As msix_set_mask, for MSI with per-vector masking. */
 void msi_set_mask(PciDevice *dev, unsigned vector, bool masked);
+bool msi_masked(const PciDevice *dev, unsigned vector);
 MsiMessage msi_get_message(const PciDevice *dev, unsigned vector);
 unsigned msi_vectors_allocated(const PciDevice *dev);
 

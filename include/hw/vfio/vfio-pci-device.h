@@ -35,7 +35,11 @@ typedef struct VfioIrqVector {
     VfioPciDevice *dev;
     unsigned index;
     int fd; /* eventfd the far side signals; -1: not used yet */
-    LoopFd *watch;
+    LoopFd *watch; /* NULL: the accelerator hears of it */
+    bool fresh;    /* the far side does not have the eventfd yet */
+    bool direct, attached; /* the accelerator may have it; has it */
+    int route;             /* core/irqfd.h; -1: none */
+    MsiMessage msg;        /* of the route */
 } VfioIrqVector;
 
 struct VfioPciDevice {
@@ -61,6 +65,8 @@ struct VfioPciDevice {
     unsigned vector_count;
     int interrupt_mode;   /* VFIO_PCI_INTX_IRQ_INDEX, _MSI_, _MSIX_, or -1 */
     bool intx_pending;    /* raised and not ended yet; atomic */
+    int intx_resample;    /* signalled when the guest ends an INTx the accelerator raised; meaningful while attached */
+    LoopFd *intx_resample_watch; /* NULL: the far side listens to it */
     bool in_config_write; /* vectors that become unmasked are set up together afterwards */
     bool stopping;        /* it is being unplugged: the guest no longer reaches it */
     bool fresh;           /* nothing happened since start, which has reset it */
