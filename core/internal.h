@@ -68,6 +68,10 @@ void machine_untrack(Machine *m, Object *obj);
 GPtrArray *machine_tracked(Machine *m);
 /* Of DeviceBus *, oldest first. */
 GPtrArray *machine_device_buses(Machine *m);
+/* Devices that are being plugged by threads (core/device-later.c); with the main loop's lock. */
+GQueue *machine_device_adds(Machine *m);
+/* The same, ended: as the machine goes. */
+void machine_device_adds_end(Machine *m);
 /* Stops a started -object; object_free follows. */
 void machine_stop_object(Object *obj);
 

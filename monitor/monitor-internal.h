@@ -31,6 +31,8 @@ const QmpCommand *qmp_find(const char *name);
 /* Checks args against the command's list and runs it. */
 struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args,
                                     GError **error);
+/* Only the check.  False with *error. */
+bool qmp_check_args(const QmpCommand *cmd, struct json_object *args, GError **error);
 /* {"class": ..., "desc": ...} */
 struct json_object *qmp_error_json(const GError *error);
 

@@ -134,6 +134,25 @@ static struct json_object *qmp_device_add(Machine *m, struct json_object *args, 
     return NULL;
 }
 
+static void device_added(void *opaque, GError *error)
+{
+    qmp_reply_send(opaque, error);
+}
+
+/* What is there soon is answered in the order of the requests. */
+#define DEVICE_ADD_PATIENCE_MS 50
+
+static bool qmp_device_add_later(Machine *m, struct json_object *args, QmpReply *reply, GError **error)
+{
+    const Model *model = model_find(json_member_str(args, "driver"), 1u << MODEL_DEVICE | 1u << MODEL_PCI);
+
+    if (model && model->start_waits) {
+        return machine_device_add_later(m, args, DEVICE_ADD_PATIENCE_MS, device_added, reply, error);
+    }
+    machine_device_add(m, args, error);
+    return true;
+}
+
 static struct json_object *qmp_device_del(Machine *m, struct json_object *args, GError **error)
 {
     machine_device_del(m, json_member_str(args, "id"), error);
@@ -189,6 +208,7 @@ const QmpCommand qmp_object_table[] = {
      .args = device_add_args,
      .args_open = true,
      .run = qmp_device_add,
+     .later = qmp_device_add_later,
      .doc = "Plugs a device."},
     {.name = "device_del",
      .args = id_args,

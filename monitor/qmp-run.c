@@ -66,7 +66,7 @@ static const QmpArg *qmp_arg_find(const QmpCommand *cmd, const char *name)
     return NULL;
 }
 
-static bool qmp_check_args(const QmpCommand *cmd, struct json_object *args, GError **error)
+bool qmp_check_args(const QmpCommand *cmd, struct json_object *args, GError **error)
 {
     for (const QmpArg *arg = cmd->args; arg && arg->name; arg++) {
         struct json_object *value;

@@ -18,8 +18,14 @@
 #define QMP_OUTPUT_LIMIT ((size_t)64 << 20)
 #define QMP_RESET_BYTE   0xff
 
+struct QmpReply {
+    QmpSession *session; /* NULL: who asked is gone */
+    struct json_object *id;
+};
+
 struct QmpSession {
     Monitor *mon;
+    GQueue later; /* of QmpReply *: requests not answered yet */
     struct json_tokener *tok;
     size_t fed;      /* bytes of the value being read */
     char quote;      /* inside a string that began with it; 0: outside */
@@ -116,9 +122,81 @@ static bool qmp_check_phase(QmpSession *s, const char *name, const QmpCommand *c
     return true;
 }
 
+static void qmp_send_result(QmpSession *s, struct json_object *id, struct json_object *result)
+{
+    struct json_object *reply = json_object_new_object();
+
+    json_object_object_add(reply, "return", result);
+    if (id) {
+        json_object_object_add(reply, "id", json_object_get(id));
+    }
+    qmp_send(s, reply);
+}
+
+/* --- answers that come later --- */
+
+static QmpReply *qmp_reply_new(QmpSession *s, struct json_object *id)
+{
+    QmpReply *reply = g_new0(QmpReply, 1);
+
+    reply->session = s;
+    reply->id = json_object_get(id);
+    g_queue_push_tail(&s->later, reply);
+    return reply;
+}
+
+static void qmp_reply_free(QmpReply *reply)
+{
+    if (reply->session) {
+        g_queue_remove(&reply->session->later, reply);
+    }
+    json_object_put(reply->id);
+    g_free(reply);
+}
+
+void qmp_reply_send(QmpReply *reply, GError *error)
+{
+    if (!reply->session) {
+        g_clear_error(&error);
+    } else if (error) {
+        qmp_send_error(reply->session, reply->id, error);
+    } else {
+        qmp_send_result(reply->session, reply->id, json_object_new_object());
+    }
+    qmp_reply_free(reply);
+}
+
+/* Who asked is gone. */
+static void qmp_forget_later(QmpSession *s)
+{
+    QmpReply *reply;
+
+    while ((reply = g_queue_pop_head(&s->later))) {
+        reply->session = NULL;
+    }
+}
+
+/* True: it is answered, or will be. */
+static bool qmp_handle_later(QmpSession *s, const QmpCommand *cmd, struct json_object *args,
+                             struct json_object *id)
+{
+    GError *error = NULL;
+    QmpReply *reply;
+
+    if (!cmd->later || !id || !args || !qmp_check_args(cmd, args, &error)) {
+        g_clear_error(&error); /* told on the other way */
+        return false;
+    }
+    reply = qmp_reply_new(s, id);
+    if (cmd->later(s->mon->machine, args, reply, &error)) {
+        qmp_reply_send(reply, error);
+    }
+    return true;
+}
+
 static void qmp_handle(QmpSession *s, struct json_object *req)
 {
-    struct json_object *args = NULL, *id = NULL, *result, *reply;
+    struct json_object *args = NULL, *id = NULL, *result;
     const QmpCommand *cmd;
     GError *error = NULL;
     const char *name;
@@ -136,6 +214,9 @@ static void qmp_handle(QmpSession *s, struct json_object *req)
         qmp_send_error(s, id, error);
         return;
     }
+    if (qmp_handle_later(s, cmd, args, id)) {
+        return;
+    }
     result = qmp_run_command(s->mon->machine, cmd, args, &error);
     if (!result) {
         qmp_send_error(s, id, error);
@@ -144,12 +225,7 @@ static void qmp_handle(QmpSession *s, struct json_object *req)
     if (cmd->early) {
         s->negotiated = true;
     }
-    reply = json_object_new_object();
-    json_object_object_add(reply, "return", result);
-    if (id) {
-        json_object_object_add(reply, "id", json_object_get(id));
-    }
-    qmp_send(s, reply);
+    qmp_send_result(s, id, result);
 }
 
 /* --- the stream --- */
@@ -295,6 +371,7 @@ static void qmp_event(void *opaque, ChardevEvent event)
 
     if (event == CHARDEV_OPENED || event == CHARDEV_CLOSED) {
         qmp_reset_parser(s);
+        qmp_forget_later(s);
         s->skipping = false;
         s->negotiated = false;
     }
@@ -319,6 +396,7 @@ QmpSession *qmp_session_new(Monitor *mon, ChardevFrontend *frontend)
 void qmp_session_free(QmpSession *s)
 {
     machine_remove_event_handler(s->mon->machine, qmp_machine_event, s);
+    qmp_forget_later(s);
     json_tokener_free(s->tok);
     g_free(s);
 }

@@ -241,6 +241,7 @@ const PciModel vfio_user_pci_model = {
             .size = sizeof(VfioUserPci),
             .props = vfio_user_props,
             .state = &vfio_user_state,
+            .start_waits = true,
             .doc = "A PCI device served by another process over a vfio-user socket"},
     .express = true,
     .start = vfio_user_start,

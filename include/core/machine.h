@@ -165,6 +165,14 @@ const char *shutdown_cause_name(ShutdownCause cause);
  * opts holds "driver", optional "id", and properties.  Undone on failure.
  */
 Device *machine_device_add(Machine *m, struct json_object *opts, GError **error);
+/*
+ * The same by a thread of its own, where the start may have to wait for another process (Model.start_waits): after
+ * patience_ms the main loop goes on, and calls done later.  True: it is over already, *error is set if it failed.  Main
+ * loop, with its lock.  error: NULL if the device is there, else the callee's.
+ */
+typedef void DeviceAddedFn(void *opaque, GError *error);
+bool machine_device_add_later(Machine *m, struct json_object *opts, unsigned patience_ms, DeviceAddedFn *done,
+                              void *opaque, GError **error);
 /* Calls fn for every started device, in the order of their starts. */
 void machine_each_device(Machine *m, void (*fn)(Device *dev, void *opaque), void *opaque);
 /* Guest-visible unplug of a device added with an id; the event DEVICE_DELETED follows. */

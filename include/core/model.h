@@ -42,6 +42,7 @@ struct Model {
     size_t size;             /* bytes of the instance struct, which begins with Object/Device/PciDevice/Machine */
     const Prop *props;       /* ends with an entry whose name is NULL; may be NULL */
     const StateTable *state; /* required for devices; a model with nothing to save points at state_none */
+    bool start_waits;        /* a device's start waits for another process: monitors need not wait for that */
     bool internal;           /* created by the board only: -device refuses it */
 };
 

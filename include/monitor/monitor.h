@@ -17,12 +17,19 @@ typedef struct QmpArg {
     bool optional;
 } QmpArg;
 
+/* A request that is answered later, by qmp_reply_send(). */
+typedef struct QmpReply QmpReply;
+/* False: qmp_reply_send() will be called, by the main loop.  True: *error is set, or {} is the answer. */
+typedef bool QmpLaterFn(Machine *machine, struct json_object *args, QmpReply *reply, GError **error);
+
 typedef struct QmpCommand {
     const char *name;
     const QmpArg *args;  /* ends with name NULL; NULL: none.  args_open: further members are taken as they are */
     bool args_open;
     /* args were checked.  The result as a new reference, or NULL: {} on success, else *error is set. */
     struct json_object *(*run)(Machine *machine, struct json_object *args, GError **error);
+    /* Or: true: as run(), or false: the answer comes later.  Only for requests with an id. */
+    QmpLaterFn *later;
     const char *doc;
     bool early;          /* allowed before capabilities negotiation is over (qmp_capabilities) */
 } QmpCommand;
@@ -38,6 +45,9 @@ typedef struct HmpCommand {
 /* Tables of all modules, NULL-terminated list; each table ends with name NULL.  Generated in the build. */
 extern const QmpCommand *const qmp_tables[];
 extern const HmpCommand *const hmp_tables[];
+
+/* Answers {} or the error, which it takes; nobody, if the client is gone.  reply is freed. */
+void qmp_reply_send(QmpReply *reply, GError *error);
 
 /* Opens a monitor on chr: QMP (control) or HMP. */
 bool monitor_open(Machine *machine, Chardev *chr, bool qmp, GError **error);

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A server that does not answer delays the access that waits for it, and nothing else.  A request is given ten minutes, so
 that what waits for the server, or for a lock of one who does, never comes back in this test."""
+import json
 import pathlib
+import socket
 import sys
+import threading
 
 import pytest
 
@@ -10,7 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import fake_server as fake  # noqa: E402
 from bare_guest import (COUNTER, GO, OTHER, VALUE, config_read, config_write, forever, increment, load, save,  # noqa: E402
                         start_other_cpu, store, wait_for)
-from machine import BAR0, BAR4  # noqa: E402
+from machine import BAR0, BAR4, Machine  # noqa: E402
 
 PATIENT = {"x-msg-timeout": 600000}
 SETUP = config_write(0x10, BAR0) + config_write(0x20, BAR4) + config_write(4, 6)
@@ -144,3 +147,84 @@ def test_loss_wakes_the_waiting_cpu(serve, boot):
     assert guest.event("VFIO_USER_DISCONNECT")["reason"]
     guest.goes_on()
     assert guest.word(VALUE) == 0xffffffff
+
+
+# --- device_add, whose server does not answer ---
+
+def plug_later(machine, server, timeout_ms, ident="plug"):
+    """Sends device_add and reads no answer."""
+    arguments = {"driver": "vfio-user-pci", "id": "late", "addr": "5", "socket": {"type": "unix", "path": server.path},
+                 "x-msg-timeout": timeout_ms}
+    machine.qmp_socket.sendall(json.dumps({"execute": "device_add", "id": ident, "arguments": arguments}).encode() + b"\n")
+
+
+def answers(machine, count):
+    """So many answers, in the order they come."""
+    found = []
+    while len(found) < count:
+        message = json.loads(machine.qmp_file.readline())
+        if "event" not in message:
+            found.append(message)
+    return found
+
+
+def seen(command):
+    return lambda server: any(m.command == command for m in server.log)
+
+
+def mute_at(command):
+    held = threading.Event()
+
+    def hold(server, message):
+        server.lock.release()
+        held.wait(60)
+        server.lock.acquire()
+        return True
+    return held, {command: hold}
+
+
+@pytest.mark.parametrize("command", [fake.VERSION, fake.GET_INFO, fake.REGION_INFO, fake.IRQ_INFO, fake.REGION_READ, fake.SET_IRQS])
+def test_device_add_of_a_silent_server_delays_no_other_command(serve, tmp_path, command):
+    held, on = mute_at(command)
+    server = serve(on=on)
+    machine = Machine(tmp_path)
+    plug_later(machine, server, 600000)
+    assert server.wait(seen(command))
+    for name, arguments in MONITOR:  # none has an id, so that a late answer would be taken for theirs
+        path = arguments.get("path", "").replace("vd", "late")
+        assert "return" in machine.qmp(name, **{**arguments, **({"path": path} if path else {})}), name
+    assert "still being plugged" in machine.qmp("device_del", id="late")["error"]["desc"]
+    assert "late" in machine.qmp("device_add", driver="tick", id="late")["error"]["desc"]
+    held.set()
+    assert answers(machine, 1) == [{"return": {}, "id": "plug"}]
+    assert machine.qmp("qom-get", path="/machine/peripheral/late", property="state")["return"] == "connected"
+    assert "return" in machine.qmp("device_del", id="late")
+    assert machine.close() == 0
+
+
+def test_device_add_of_a_silent_server_ends_with_the_time_out(serve, tmp_path):
+    held, on = mute_at(fake.GET_INFO)
+    server, machine = serve(on=on), Machine(tmp_path)
+    plug_later(machine, server, 1000)
+    plug_later(machine, serve(), 1000, ident="same")
+    same, late = answers(machine, 2)
+    assert same["id"] == "same" and "late" in same["error"]["desc"]
+    assert late["id"] == "plug" and "Connection timed out" in late["error"]["desc"]
+    held.set()
+    plug_later(machine, serve(), 600000, ident="again")
+    assert answers(machine, 1) == [{"return": {}, "id": "again"}]
+    assert machine.close() == 0
+
+
+@pytest.mark.parametrize("leave", ["quit", "client"])
+def test_device_add_of_a_silent_server_does_not_hold_up_the_end(serve, tmp_path, leave):
+    held, on = mute_at(fake.GET_INFO)
+    server, machine = serve(on=on), Machine(tmp_path)
+    plug_later(machine, server, 600000)
+    assert server.wait(seen(fake.GET_INFO))
+    if leave == "client":  # nobody is there to be answered any more
+        machine.qmp_socket.shutdown(socket.SHUT_RDWR)
+        held.set()
+        assert server.wait(seen(fake.DMA_MAP))
+    assert machine.close() == 0
+    held.set()
