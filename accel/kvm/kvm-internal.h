@@ -66,6 +66,7 @@ typedef struct KvmVcpu {
     X86CpuState *power_on; /* as the kernel made it */
     uint64_t tsc_base;   /* time stamp counter minus the host's, when last looked at */
     uint64_t tsc_offset; /* as get_state told it */
+    bool tsc_held;       /* the machine is stopped: tsc_offset stays */
     uint64_t exits;
 } KvmVcpu;
 
@@ -125,6 +126,12 @@ void kvm_state_reset(KvmVcpu *v, bool init);
 void kvm_state_sipi(KvmVcpu *v, uint8_t vector);
 bool kvm_state_set_apic_base(KvmVcpu *v, uint64_t base);
 char *kvm_dump(Vcpu *vcpu);
+
+/* The machine stops: from now on get_state tells the counter as it is now. */
+void kvm_state_hold_tsc(KvmVcpu *v);
+
+/* --- kvm-clock.c --- */
+extern const DeviceModel kvm_clock_model;
 
 /* --- kvm-vcpu.c --- */
 Vcpu *kvm_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_ops, void *apic, GError **error);

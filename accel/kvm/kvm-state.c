@@ -337,7 +337,7 @@ static void tsc_get(KvmVcpu *v, X86CpuState *state)
 {
     uint64_t host = __rdtsc(), tsc;
 
-    if (kvm_msr_read(v, MSR_IA32_TSC, &tsc)) {
+    if (!v->tsc_held && kvm_msr_read(v, MSR_IA32_TSC, &tsc)) {
         v->tsc_base = tsc - host;
         v->tsc_offset = tsc - tsc_of_guest_time(v);
     }
@@ -351,7 +351,17 @@ static void tsc_set(KvmVcpu *v, const X86CpuState *state)
         return;
     }
     v->tsc_offset = state->tsc_offset;
+    v->tsc_held = v->thread.vcpu.accel->machine->run_state != RUN_STATE_RUNNING;
     kvm_msr_write(v, MSR_IA32_TSC, tsc_of_guest_time(v) + state->tsc_offset);
+}
+
+void kvm_state_hold_tsc(KvmVcpu *v)
+{
+    g_autofree X86CpuState *state = g_new0(X86CpuState, 1);
+
+    v->tsc_held = false;
+    tsc_get(v, state);
+    v->tsc_held = true;
 }
 
 /* --- all of it --- */

@@ -407,6 +407,10 @@ Vcpu *kvm_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_ops, vo
         return NULL;
     }
     v->wait_sipi = kvm_apic_is_ours(v) && index;
+    if (!index && !device_create(accel->machine, &kvm_clock_model.model, "kvm-clock", error, NULL)) {
+        vcpu_destroy(v);
+        return NULL;
+    }
     if (!vcpu_thread_create(&v->thread, error)) {
         vcpu_destroy(v);
         return NULL;

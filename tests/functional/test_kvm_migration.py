@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests of KVM that move through a file: what they wrote while they moved is there, and their state comes back as it was."""
+import os
+import pathlib
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/split"))
+from bare_guest import COUNTER, Guest, forever, increment  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here")
+PAGES = [0x300000 + n * 0x5000 for n in range(16)]
+# Every round writes each page once, then counts.
+CODE = forever(b"".join(increment(page) for page in PAGES) + increment(COUNTER))
+
+
+def start(tmp, name, *args, accel):
+    (tmp / name).mkdir()
+    return Guest(tmp / name, CODE, *args, accel=accel)
+
+
+def migrate(guest, path):
+    assert "return" in guest.qmp("migrate", uri=f"file:{path}")
+    end = time.monotonic() + 300
+    while (status := guest.qmp("query-migrate")["return"].get("status")) != "completed":
+        assert status != "failed" and time.monotonic() < end, guest.qmp("query-migrate")
+        time.sleep(0.01)
+
+
+def arrive(guest, status):
+    end = time.monotonic() + 300
+    while guest.qmp("query-status")["return"]["status"] != status:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("accel", ["kvm,kernel-irqchip=on", "kvm,kernel-irqchip=split", "kvm,kernel-irqchip=off",
+                                   "kvm -accel kvm,dirty-ring-size=1024"])
+def test_moves_while_it_writes(tmp_path, accel):
+    """Bitmaps and rings both tell every page that was written."""
+    accel, *more = accel.split()
+    source = start(tmp_path, "source", *more, accel=accel)
+    source.wait(lambda: source.word(COUNTER) > 1000, "the guest to run")
+    migrate(source, tmp_path / "stream")
+    count = source.word(COUNTER)
+    assert source.close() == 0
+    target = start(tmp_path, "target", *more, "-incoming", f"file:{tmp_path}/stream", accel=accel)
+    arrive(target, "running")
+    assert target.word(COUNTER) >= count
+    target.goes_on()
+    target.qmp("stop")
+    count = target.word(COUNTER)
+    assert {target.word(page) - count for page in PAGES} <= {0, 1}
+    assert target.close() == 0
+
+
+@pytest.mark.parametrize("irqchip", ["on", "split", "off"])
+def test_state_comes_back_as_it_was(tmp_path, irqchip):
+    """What a stopped machine saves, and what one saves that has loaded that, are the same bytes."""
+    accel = f"kvm,kernel-irqchip={irqchip}"
+    source = start(tmp_path, "source", accel=accel)
+    source.wait(lambda: source.word(COUNTER) > 1000, "the guest to run")
+    source.qmp("stop")
+    registers = source.qmp("human-monitor-command", **{"command-line": "info registers"})["return"]
+    migrate(source, tmp_path / "first")
+    assert source.close() == 0
+    target = start(tmp_path, "target", "-incoming", f"file:{tmp_path}/first", accel=accel)
+    arrive(target, "paused")
+    assert target.qmp("human-monitor-command", **{"command-line": "info registers"})["return"] == registers
+    migrate(target, tmp_path / "second")
+    assert target.close() == 0
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
