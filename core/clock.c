@@ -15,6 +15,8 @@ struct ClockSource {
     int64_t offset;     /* guest time - CLOCK_MONOTONIC while running */
     int64_t stopped_at; /* guest time while stopped or manual */
     GPtrArray *lists;   /* of TimerList *; under the lock */
+    LoopBhFn *deadline_hook;
+    void *deadline_opaque;
 };
 
 /* What the guest's clock is doing. */
@@ -200,8 +202,27 @@ int64_t clock_next_deadline(ClockSource *clocks)
     return clock_first(clocks, &expires) ? expires : -1;
 }
 
+void clock_set_deadline_hook(ClockSource *clocks, LoopBhFn *fn, void *opaque)
+{
+    pthread_mutex_lock(&clocks->lock);
+    clocks->deadline_hook = fn;
+    clocks->deadline_opaque = opaque;
+    pthread_mutex_unlock(&clocks->lock);
+}
+
+void clock_deadline_changed(ClockSource *clocks)
+{
+    if (__atomic_load_n(&clocks->deadline_hook, __ATOMIC_RELAXED)) {
+        pthread_mutex_lock(&clocks->lock);
+        if (clocks->deadline_hook) {
+            clocks->deadline_hook(clocks->deadline_opaque);
+        }
+        pthread_mutex_unlock(&clocks->lock);
+    }
+}
+
 /* Guest time never goes back. */
-static void clock_advance(ClockSource *clocks, int64_t now)
+void clock_advance(ClockSource *clocks, int64_t now)
 {
     clock_begin_change(clocks);
     __atomic_store_n(&clocks->stopped_at, MAX(clocks->stopped_at, now), __ATOMIC_RELAXED);
@@ -217,8 +238,8 @@ void clock_warp(ClockSource *clocks, int64_t now)
     while ((list = clock_first(clocks, &expires)) && expires <= now) {
         EventLoop *loop = timer_list_loop(list);
 
+        loop_lock(loop); /* first, so that the loop itself does not run what becomes due */
         clock_advance(clocks, expires);
-        loop_lock(loop);
         timer_list_run_one(list, CLOCK_KIND_VIRTUAL, expires);
         loop_unlock(loop);
     }

@@ -54,6 +54,8 @@ int64_t timer_list_first(TimerList *list, ClockKind kind);
 bool timer_list_run_one(TimerList *list, ClockKind kind, int64_t now);
 EventLoop *timer_list_loop(TimerList *list);
 
+/* A guest-time timer became the first of its list.  Any thread. */
+void clock_deadline_changed(ClockSource *clocks);
 void clock_attach(ClockSource *clocks, TimerList *list);
 void clock_detach(ClockSource *clocks, TimerList *list);
 /* Nanoseconds of real time until `expires`; -1 when that clock stands still, 0 when past. */

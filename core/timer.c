@@ -212,6 +212,9 @@ void timer_set(Timer *timer, int64_t expires_ns)
     heap_settle(heap, timer->position);
     first = timer->position == 0;
     pthread_mutex_unlock(&list->lock);
+    if (first && timer->kind == CLOCK_KIND_VIRTUAL) {
+        clock_deadline_changed(list->clocks);
+    }
     if (first && !loop_in_thread(list->loop)) {
         loop_wake(list->loop);
     }

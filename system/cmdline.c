@@ -506,6 +506,53 @@ static bool opt_trace(Cmdline *c, const char *option, const char *arg, GError **
     return trace_enable(pattern, error);
 }
 
+/* One KEY=VALUE of -icount. */
+static bool icount_key(IcountConfig *config, const char *key, const char *value)
+{
+    bool on = strcmp(value, "on") == 0;
+    uint64_t shift;
+
+    if (strcmp(key, "shift") == 0) {
+        config->adapt = strcmp(value, "auto") == 0;
+        if (!config->adapt && !(g_ascii_string_to_unsigned(value, 10, 0, 10, &shift, NULL))) {
+            return false;
+        }
+        config->shift = config->adapt ? 0 : (unsigned)shift;
+        return true;
+    }
+    if (strcmp(key, "sleep") == 0 && (on || strcmp(value, "off") == 0)) {
+        config->sleep = on;
+        return true;
+    }
+    return strcmp(key, "align") == 0 && strcmp(value, "off") == 0;
+}
+
+static bool opt_icount(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    struct json_object *opts = opts_parse(option, arg, "shift", error);
+    IcountConfig *config = &c->accel_config.icount;
+    bool ok = opts != NULL;
+
+    *config = (IcountConfig){.on = true, .sleep = true};
+    if (!ok) {
+        return false;
+    }
+    json_object_object_foreach(opts, key, value)
+    {
+        if (ok && !icount_key(config, key, json_object_get_string(value))) {
+            error_set(error, "-icount %s: bad '%s=%s' (allowed: shift=0..10|auto, sleep=on|off, align=off)", arg, key,
+                      json_object_get_string(value));
+            ok = false;
+        }
+    }
+    json_object_put(opts);
+    if (ok && config->adapt && !config->sleep) {
+        error_set(error, "-icount %s: shift=auto follows real time, so it needs sleep=on", arg);
+        ok = false;
+    }
+    return ok;
+}
+
 static bool opt_gdb(Cmdline *c, const char *option, const char *arg, GError **error)
 {
     cmdline_set(&c->gdb, arg ? arg : "tcp::1234");
@@ -617,6 +664,7 @@ static const Option option_table[] = {
     {"parallel", "none", opt_none, "there is no parallel port"},
     {"no-user-config", NULL, opt_nothing, "accepted: no configuration files are read"},
     {"S", NULL, opt_paused, "do not start the guest; `cont` does"},
+    {"icount", "[shift=]N|auto[,sleep=on|off]", opt_icount, "an instruction takes 2^N ns of guest time"},
     {"gdb", "CHARDEV", opt_gdb, "wait for gdb: tcp:[HOST]:PORT, unix:PATH,server=on,wait=off, chardev:ID"},
     {"s", NULL, opt_gdb, "the same as -gdb tcp::1234"},
     {"incoming", "URI|defer", opt_incoming, "wait for a guest that moves here: tcp:, unix:, fd:, exec:, file:"},

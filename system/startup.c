@@ -165,7 +165,15 @@ static bool system_new_accel(System *s, GError **error)
     if (!list && !system_machine_model(s)->default_cpu) {
         return true;
     }
+    if (s->cmdline->accel_config.icount.on && s->machine->smp_cpus > 1) {
+        error_set(error, "-icount: counts the instructions of one CPU (-smp %u, allowed 1)", s->machine->smp_cpus);
+        return false;
+    }
     s->machine->accel = accel_new(s->machine, list ? list : SYSTEM_DEFAULT_ACCEL, &config, error);
+    if (s->machine->accel && config.icount.on && !s->machine->accel->ops->counts) {
+        error_set(error, "-icount: accelerator %s does not count instructions; use -accel tcg", s->machine->accel->ops->name);
+        return false;
+    }
     return s->machine->accel != NULL;
 }
 

@@ -9,6 +9,7 @@
 
 #include "../vcpu-thread.h"
 #include "core/error.h"
+#include "icount.h"
 
 /* One tick of the time stamp counter is one nanosecond of guest time. */
 #define TCG_TSC_HZ    UINT64_C(1000000000)
@@ -38,6 +39,7 @@ typedef struct TcgAccel {
 typedef struct TcgVcpu {
     VcpuThread thread;
     X86Cpu *cpu;
+    Icount *icount;       /* NULL: guest time is real time */
     bool halted;          /* x86_cpu_run() said there is nothing to do */
     bool dead;            /* triple fault: only reset helps */
     bool smm;             /* in system management mode */
@@ -98,16 +100,26 @@ static MemAttrs tcg_attrs(void *opaque)
     return (MemAttrs){.unspecified = true, .requester_id = (uint16_t)((TcgVcpu *)opaque)->thread.vcpu.index};
 }
 
+/* Devices shall see the time of this very instruction. */
+static void tcg_sync_time(TcgVcpu *v)
+{
+    if (v->icount) {
+        icount_now(v->icount);
+    }
+}
+
 static uint64_t tcg_mem_read(void *opaque, uint64_t gpa, unsigned size)
 {
     uint64_t val = UINT64_MAX;
 
+    tcg_sync_time(opaque);
     as_load(tcg_memory(opaque), gpa, size, &val, tcg_attrs(opaque));
     return val;
 }
 
 static void tcg_mem_write(void *opaque, uint64_t gpa, uint64_t val, unsigned size)
 {
+    tcg_sync_time(opaque);
     as_store(tcg_memory(opaque), gpa, size, val, tcg_attrs(opaque));
 }
 
@@ -115,12 +127,14 @@ static uint32_t tcg_io_read(void *opaque, uint16_t port, unsigned size)
 {
     uint64_t val = UINT64_MAX;
 
+    tcg_sync_time(opaque);
     as_load(tcg_machine(opaque)->io, port, size, &val, tcg_attrs(opaque));
     return (uint32_t)val;
 }
 
 static void tcg_io_write(void *opaque, uint16_t port, uint32_t val, unsigned size)
 {
+    tcg_sync_time(opaque);
     as_store(tcg_machine(opaque)->io, port, size, val, tcg_attrs(opaque));
 }
 
@@ -186,7 +200,9 @@ static void tcg_set_tsc_deadline(void *opaque, uint64_t tsc)
 
 static uint64_t tcg_bus_read_tsc(void *opaque)
 {
-    return (uint64_t)clock_now(tcg_machine(opaque)->clocks, CLOCK_KIND_VIRTUAL);
+    const TcgVcpu *v = opaque;
+
+    return (uint64_t)(v->icount ? icount_now(v->icount) : clock_now(tcg_machine(opaque)->clocks, CLOCK_KIND_VIRTUAL));
 }
 
 static void tcg_triple_fault(void *opaque)
@@ -247,13 +263,40 @@ static void tcg_debug_stop(TcgVcpu *v)
     }
 }
 
+/* Halted, with time that only passes when this says so. */
+static void tcg_vcpu_pass_time(TcgVcpu *v)
+{
+    atomic_store(&v->thread.sleeping, true);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!x86_cpu_has_work(v->cpu) && icount_idle(v->icount)) {
+        loop_waiter_sleep(v->thread.waiter);
+    }
+    atomic_store(&v->thread.sleeping, false);
+}
+
+static void tcg_icount_wake(void *opaque)
+{
+    vcpu_thread_wake(&((TcgVcpu *)opaque)->thread);
+}
+
 static void tcg_vcpu_run(VcpuThread *t)
 {
     TcgVcpu *v = (TcgVcpu *)t;
     X86CpuExit why;
 
+    if (v->icount && v->halted && !x86_cpu_has_work(v->cpu)) {
+        tcg_vcpu_pass_time(v);
+        return;
+    }
+
     tcg_vcpu_apply_a20(v);
+    if (v->icount) {
+        icount_begin(v->icount);
+    }
     why = x86_cpu_run(v->cpu);
+    if (v->icount) {
+        icount_end(v->icount);
+    }
     atomic_fetch_add(&v->passes, 1);
     v->halted = why == X86_EXIT_HALTED;
     v->dead = why == X86_EXIT_TRIPLE;
@@ -266,7 +309,7 @@ static bool tcg_vcpu_idle(VcpuThread *t)
 {
     TcgVcpu *v = (TcgVcpu *)t;
 
-    return v->dead || (v->halted && !x86_cpu_has_work(v->cpu));
+    return v->dead || (v->halted && !x86_cpu_has_work(v->cpu) && !v->icount);
 }
 
 static void tcg_vcpu_kick(VcpuThread *t)
@@ -437,6 +480,7 @@ static bool tcg_watch_smm(TcgAccel *tcg, GError **error)
 
 static void tcg_vcpu_destroy(TcgVcpu *v)
 {
+    icount_free(v->icount);
     if (v->cpu) {
         x86_cpu_free(v->cpu);
     }
@@ -455,6 +499,7 @@ static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_
         .tsc_hz = TCG_TSC_HZ,
         .cores = MAX(m->smp_cpus, 1),
         .threads = 1,
+        .counts = accel->config.icount.on,
         .jit_heat = accel->config.jit ? TCG_JIT_HEAT : 0,
     };
     char *text = NULL;
@@ -471,6 +516,9 @@ static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_
         free(text);
         tcg_vcpu_destroy(v);
         return NULL;
+    }
+    if (config.counts) {
+        v->icount = icount_new(m, &accel->config.icount, v->cpu, tcg_icount_wake, v);
     }
     if (!vcpu_thread_create(&v->thread, error)) {
         tcg_vcpu_destroy(v);
@@ -616,6 +664,7 @@ const AccelOps accel_tcg_ops = {
     .name = "tcg",
     .doc = "software CPU of this program: runs everywhere",
     .size = sizeof(TcgAccel),
+    .counts = true,
     .has_smm = true,
     .start = tcg_start,
     .stop = tcg_stop,

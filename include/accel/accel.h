@@ -20,11 +20,20 @@ typedef enum AccelIrqchip {
 bool accel_irqchip_parse(const char *text, AccelIrqchip *irqchip);
 
 /* What -accel NAME,KEY=VALUE says.  An accelerator ignores what it does not have. */
+/* -icount: guest time from the number of instructions. */
+typedef struct IcountConfig {
+    bool on;
+    bool adapt;     /* shift=auto: keeps pace with real time */
+    bool sleep;     /* a halted CPU waits as long as guest time says */
+    unsigned shift; /* an instruction takes 2^shift nanoseconds */
+} IcountConfig;
+
 typedef struct AccelConfig {
     bool jit;                 /* tcg: compile hot code to host code */
     AccelIrqchip irqchip;     /* kvm */
     uint64_t dirty_ring_size; /* kvm: entries of each vCPU's ring of written pages; 0: bitmaps */
     bool optional;            /* another accelerator is tried when this one is no good here */
+    IcountConfig icount;
 } AccelConfig;
 
 typedef struct AccelOps AccelOps;
@@ -55,6 +64,7 @@ typedef struct VcpuDebug {
 struct AccelOps {
     const char *name;                  /* "tcg", "kvm", "qtest" */
     const char *doc;
+    bool counts;                       /* can do -icount */
     size_t size;                       /* of the accelerator's struct, beginning with Accel */
     bool has_smm;                      /* takes X86_IRQ_SMI, and then sees machine->smm_memory */
     /* Usable here?  False with the reason (no /dev/kvm ...), so that the next of a list is tried. */

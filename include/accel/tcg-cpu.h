@@ -82,6 +82,7 @@ typedef struct X86CpuConfig {
     uint32_t apic_id;
     uint64_t tsc_hz;
     uint32_t cores, threads; /* topology for CPUID leaves 4 and 0xb */
+    bool counts;        /* x86_cpu_set_limit() will be used */
     uint32_t jit_heat;  /* runs after which a block is compiled to host code; 0: never */
 } X86CpuConfig;
 
@@ -137,6 +138,11 @@ void x86_cpu_invalidate_code(X86Cpu *cpu, uint64_t gpa, uint64_t len);
 
 /* Guest instructions retired so far.  Any thread (may lag by one block). */
 uint64_t x86_cpu_insn_count(const X86Cpu *cpu);
+
+/* The same exactly, without the present instruction: for callbacks of the bus, or while the CPU is not running. */
+uint64_t x86_cpu_insn_now(const X86Cpu *cpu);
+/* x86_cpu_run() returns X86_EXIT_KICKED when that many instructions have retired in all.  Owner thread. */
+void x86_cpu_set_limit(X86Cpu *cpu, uint64_t insns);
 
 /*
  * Translates a linear address with the CPU's current paging, without side

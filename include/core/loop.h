@@ -120,7 +120,11 @@ void clock_enable_virtual(ClockSource *clocks, bool enabled);
 void clock_set_virtual(ClockSource *clocks, int64_t now);
 /* qtest: guest time advances only by clock_warp. */
 void clock_set_manual(ClockSource *clocks);
-/* Sets manual guest time to `now` and runs the timers due until then in order of expiry.  Main loop. */
+/* Manual guest time is at least `now` from now on; runs no timer.  Any thread. */
+void clock_advance(ClockSource *clocks, int64_t now);
+/* fn is called when a guest-time timer is set that may be the earliest: any thread; it must not touch timers or clocks. */
+void clock_set_deadline_hook(ClockSource *clocks, LoopBhFn *fn, void *opaque);
+/* Sets manual guest time to `now` and runs the timers due until then in order of expiry.  Any thread, without locks. */
 void clock_warp(ClockSource *clocks, int64_t now);
 /* Earliest deadline of guest-time timers, or -1.  Any thread. */
 int64_t clock_next_deadline(ClockSource *clocks);

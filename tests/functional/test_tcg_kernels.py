@@ -73,6 +73,27 @@ def test_prints_what_the_manual_says(tmp_path, bits):
     assert run(machine(BINARY, bits, output, to_file), output) == expected(bits)
 
 
+def counted(tmp_path, name, *args):
+    """What the kernel prints under -icount."""
+    output = tmp_path / name
+    return run([str(BINARY), "-machine", "q35", "-cpu", "max", "-m", "64", "-nodefaults", "-display", "none", *to_file(output),
+                "-kernel", str(KERNELS / "kernelicount.bin"), "-no-reboot", *args], output)
+
+
+def test_icount_makes_runs_equal(tmp_path):
+    first = counted(tmp_path, "first", "-icount", "shift=3,sleep=off")
+    assert first == counted(tmp_path, "second", "-icount", "shift=3,sleep=off")
+    assert first == counted(tmp_path, "sleep", "-icount", "shift=3,sleep=on")
+    assert first == counted(tmp_path, "interpreter", "-icount", "shift=3,sleep=off", "-accel", "tcg,jit=off")
+    assert first != counted(tmp_path, "shift", "-icount", "shift=4,sleep=off")
+    ticks = [[int(word.split("=")[1], 16) for word in line.split()[1:]] for line in first if line.startswith("halt")]
+    gaps = [later[1] - earlier[1] for earlier, later in zip(ticks, ticks[1:])]
+    assert min(gaps) > 990000 and max(gaps) < 1010000, "a halted CPU's time goes from timer to timer"
+    # Time that is not counted is never twice the same.
+    assert counted(tmp_path, "free1") != counted(tmp_path, "free2")
+    assert counted(tmp_path, "auto", "-icount", "shift=auto")[-1] == "END"
+
+
 @pytest.mark.skipif(not PEER, reason="Debian's qemu-system-x86 is not installed")
 @pytest.mark.parametrize("bits", ["32", "64", "smm"])
 def test_differs_from_qemu_only_where_known(tmp_path, bits):

@@ -53,6 +53,7 @@ X86Cpu *x86_cpu_new(const X86CpuConfig *config, const X86CpuBus *bus, void *opaq
         cpu->tlbs[TLB_EMPTY][i].rd = cpu->tlbs[TLB_EMPTY][i].wr = TLB_NONE;
     }
     cpu->host_mxcsr = 0x1f80;
+    x86_cpu_set_limit(cpu, UINT64_MAX);
     cpu->jit = config->jit_heat ? x86_jit_new() : NULL;
     x86_bus_flush(cpu);
     x86_cpu_reset(cpu, false);
@@ -200,6 +201,21 @@ void x86_cpu_invalidate_code(X86Cpu *cpu, uint64_t gpa, uint64_t len)
 uint64_t x86_cpu_insn_count(const X86Cpu *cpu)
 {
     return cpu->insns;
+}
+
+uint64_t x86_cpu_insn_now(const X86Cpu *cpu)
+{
+    const Block *block = cpu->block;
+    const Op *op = cpu->op;
+
+    return block && op >= block->ops && op < block->ops + block->count ? cpu->insns - (uint64_t)(block->count - (op - block->ops))
+                                                                       : cpu->insns;
+}
+
+void x86_cpu_set_limit(X86Cpu *cpu, uint64_t insns)
+{
+    cpu->insn_limit = insns;
+    cpu->insn_soft = insns > BLOCK_MAX_OPS ? insns - BLOCK_MAX_OPS : 0;
 }
 
 /* --- events, at an instruction boundary --- */
@@ -429,6 +445,7 @@ X86CpuExit x86_cpu_run(X86Cpu *cpu)
             return step_done(cpu);
         }
     }
+    cpu->count_step = false;
     x86_blocks_reap(cpu);
     for (;;) {
         cpu->block = NULL;
@@ -445,12 +462,20 @@ X86CpuExit x86_cpu_run(X86Cpu *cpu)
         if (cpu->halted || cpu->wait_sipi) {
             return X86_EXIT_HALTED;
         }
+        if (cpu->insns > cpu->insn_soft) {
+            if (cpu->insns >= cpu->insn_limit) {
+                return X86_EXIT_KICKED;
+            }
+            cpu->count_step = !(cpu->mode & MODE_TF);
+            cpu->mode |= MODE_TF;
+        }
         /* What is pending is looked at again after the one instruction in the shadow. */
         if (cpu->irq_shadow && atomic_load(&cpu->pending)) {
             cpu->mode |= MODE_TF;
         }
         if (cpu->mode & MODE_TF) {
             step(cpu);
+            cpu->count_step = false;
             x86_update_mode(cpu);
             if (cpu->debug_step) {
                 return step_done(cpu);

@@ -186,7 +186,7 @@ static inline bool attention(const X86Cpu *cpu)
     unsigned pending = atomic_load_explicit(&cpu->pending, memory_order_relaxed);
 
     if (__builtin_expect(!pending, 1)) {
-        return false;
+        return __builtin_expect(cpu->insns > cpu->insn_soft, 0);
     }
     if (!(cpu->rflags & X86_FLAG_IF)) {
         pending &= ~(unsigned)PENDING_HARD;
@@ -197,7 +197,7 @@ static inline bool attention(const X86Cpu *cpu)
     if (cpu->smm) {
         pending &= ~(unsigned)(PENDING_SMI | PENDING_INIT);
     }
-    return pending;
+    return pending || cpu->insns > cpu->insn_soft;
 }
 
 /* Runs blocks from cpu->rip until something is pending; with cpu NULL only publishes the label table. */

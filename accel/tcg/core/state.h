@@ -282,6 +282,8 @@ struct X86Cpu {
     char model_name[64];
     atomic_uchar sipi_vector;
     uint64_t insns;
+    uint64_t insn_limit, insn_soft; /* from the second on instructions are taken one by one, up to the first */
+    bool count_step;          /* they are, for no other reason */
     uint64_t random;          /* state of RDRAND */
     X86Fpu fpu;
     /* of a debugger */

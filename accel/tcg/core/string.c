@@ -187,8 +187,13 @@ void x86_fn_string(X86Cpu *cpu, const Op *op)
         if (compares && flag_zf(cpu) != (op->aux2 == 0xf3)) {
             return;
         }
-        if (left > done && (atomic_load_explicit(&cpu->pending, memory_order_relaxed) || cpu->mode & MODE_TF)) {
-            cpu->rip = cpu->gpr[SLOT_RIP] + op->off; /* restarted after the interrupt */
+        if (left > done && cpu->mode & MODE_TF && !cpu->count_step) {
+            cpu->rip = cpu->gpr[SLOT_RIP] + op->off; /* goes on after the trap */
+            return;
+        }
+        if (left > done && atomic_load_explicit(&cpu->pending, memory_order_relaxed)) {
+            cpu->rip = cpu->gpr[SLOT_RIP] + op->off; /* restarted after the interrupt: not retired */
+            cpu->insns -= !(cpu->mode & MODE_TF) || cpu->count_step;
             return;
         }
     }

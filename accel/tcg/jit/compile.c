@@ -3,6 +3,8 @@
  * A block's way to host code: the code around its ops, the flags, accesses to
  * memory through the software TLB, what is out of line, and jumps to other blocks.
  */
+#include <assert.h>
+
 #include "accel/tcg/jit/jit-private.h"
 
 /* More than any block's code takes. */
@@ -275,12 +277,25 @@ static void emit_unlinked(Compiler *c, unsigned taken)
 
 /* --- blocks --- */
 
-/* What every entry but that from outside passes: JIT_CHECK_BYTES. */
+static unsigned check_bytes(const X86Cpu *cpu)
+{
+    return JIT_CHECK_BYTES + (cpu->config.counts ? JIT_COUNT_BYTES : 0);
+}
+
+/* What every entry but that from outside passes: check_bytes(). */
 static void emit_check(Compiler *c)
 {
+    const uint8_t *start = c->a.at;
+
     asm_digit(&c->a, 0x83, 4, 7, CPU_AT(pending)); /* CMP */
     asm_8(&c->a, 0);
     asm_jcc(&c->a, COND_NE, c->jit->exit_find);
+    if (c->cpu->config.counts) {
+        asm_load(&c->a, 8, H_AX, CPU_AT(insns));
+        asm_rm(&c->a, 0x38, 8, H_AX, CPU_AT(insn_soft)); /* CMP insn_soft, insns */
+        asm_jcc(&c->a, COND_B, c->jit->exit_find);
+    }
+    assert(c->a.at - start == check_bytes(c->cpu));
 }
 
 /* Returns the number of ops compiled. */
@@ -341,7 +356,7 @@ bool x86_jit_is_full(const X86Cpu *cpu)
 
 uintptr_t x86_jit_run(X86Cpu *cpu, const Block *block)
 {
-    return cpu->jit->enter(cpu, (const uint8_t *)block->code + JIT_CHECK_BYTES);
+    return cpu->jit->enter(cpu, (const uint8_t *)block->code + check_bytes(cpu));
 }
 
 static uint8_t *written(const Jit *jit, const void *code)

@@ -14,7 +14,7 @@ enum { H_CPU = H_BP, H_RIP = H_R15, JIT_MAPPED = 10 };
 extern const uint8_t jit_host_reg[JIT_MAPPED];
 
 /* Bytes of the check at the beginning of a block's code, which a run from outside leaves out. */
-enum { JIT_CHECK_BYTES = 13 };
+enum { JIT_CHECK_BYTES = 13, JIT_COUNT_BYTES = 20 /* more, where instructions are counted */ };
 
 /* The stack of compiled code has one free slot: a value kept over an access to memory. */
 enum { JIT_FRAME = 24 };
