@@ -170,19 +170,26 @@ void vcpu_threads_resume(Accel *accel)
     }
 }
 
-static void vcpu_threads_hold(Accel *accel, bool end_waits)
+/* What becomes of vCPUs that wait for another process. */
+typedef enum VcpuHold {
+    VCPU_HOLD_WAITING, /* they count as held */
+    VCPU_HOLD_ENDED,   /* the wait is ended */
+    VCPU_HOLD_AWAITED, /* the wait is awaited */
+} VcpuHold;
+
+static void vcpu_threads_hold(Accel *accel, VcpuHold how)
 {
     unsigned depth;
 
     for (guint i = 0; i < accel->vcpus->len; i++) {
-        vcpu_pause_request(g_ptr_array_index(accel->vcpus, i), true, end_waits);
+        vcpu_pause_request(g_ptr_array_index(accel->vcpus, i), true, how == VCPU_HOLD_ENDED);
     }
     depth = loop_release(accel->machine->main_loop);
     for (guint i = 0; i < accel->vcpus->len; i++) {
         VcpuThread *t = g_ptr_array_index(accel->vcpus, i);
 
         pthread_mutex_lock(&t->lock);
-        while (!t->is_paused && !(t->wait && !end_waits)) {
+        while (!t->is_paused && !(t->wait && how == VCPU_HOLD_WAITING)) {
             pthread_cond_wait(&t->paused, &t->lock);
         }
         pthread_mutex_unlock(&t->lock);
@@ -192,10 +199,15 @@ static void vcpu_threads_hold(Accel *accel, bool end_waits)
 
 void vcpu_threads_pause(Accel *accel)
 {
-    vcpu_threads_hold(accel, false);
+    vcpu_threads_hold(accel, VCPU_HOLD_WAITING);
 }
 
 void vcpu_threads_stop(Accel *accel)
 {
-    vcpu_threads_hold(accel, true);
+    vcpu_threads_hold(accel, VCPU_HOLD_ENDED);
+}
+
+void vcpu_threads_settle(Accel *accel)
+{
+    vcpu_threads_hold(accel, VCPU_HOLD_AWAITED);
 }

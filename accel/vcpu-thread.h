@@ -61,5 +61,6 @@ void vcpu_thread_wake(VcpuThread *t);
 void vcpu_threads_resume(Accel *accel);
 void vcpu_threads_pause(Accel *accel);
 void vcpu_threads_stop(Accel *accel);
+void vcpu_threads_settle(Accel *accel);
 
 #endif

@@ -96,11 +96,23 @@ static void stop_machine(void *opaque)
     }
 }
 
+void block_error_hold(BlockReq *req)
+{
+    block_queue_push(&req->blk->hold->waiting, req);
+}
+
+void block_error_retry(BlockBackend *blk)
+{
+    if (blk->hold) {
+        loop_bh_schedule(blk->hold->retry);
+    }
+}
+
 static void hold(BlockReq *req)
 {
     BlockBackend *blk = req->blk;
 
-    block_queue_push(&blk->hold->waiting, req);
+    block_error_hold(req);
     loop_call(blk->obj.machine->main_loop, stop_machine, blk->obj.machine);
 }
 

@@ -123,7 +123,7 @@ struct BlockBackend {
     unsigned plugged;
     bool closed;
     bool locks;    /* the file is locked while active */
-    bool inactive; /* belongs to another process for now: requests are refused */
+    bool inactive; /* belongs to another process for now: requests are refused, or wait when it is to come here */
     BlockStats stats;
     BlockErrorAction on_read_error, on_write_error;
     BlockErrorAction user_read_error, user_write_error; /* of the user; AUTO: the ones above */
@@ -168,6 +168,10 @@ void block_file_unlock(BlockBackend *blk);
 bool block_error_handle(BlockReq *req);
 /* Main loop. */
 void block_error_attach(BlockBackend *blk);
+/* A request waits until block_error_retry(), and ends with req->result when it is given up before. */
+void block_error_hold(BlockReq *req);
+/* What waits is started again, by the user's loop. */
+void block_error_retry(BlockBackend *blk);
 /* Ends the requests that wait, with their errors. */
 void block_error_give_up(BlockBackend *blk);
 void block_error_detach(BlockBackend *blk);

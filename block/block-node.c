@@ -67,12 +67,17 @@ static const Prop node_props[] = {
     PROP_END,
 };
 
+static bool node_release(Object *obj, GError **error);
+static bool node_claim(Object *obj, GError **error);
+
 static const ObjectModel node_model = {
     .model = {.name = "block-node",
               .doc = "A -drive or -blockdev.",
               .kind = MODEL_OBJECT,
               .size = sizeof(BlockBackend),
               .props = node_props,
+              .release = node_release,
+              .claim = node_claim,
               .internal = true},
 };
 
@@ -322,6 +327,38 @@ static void activate_one(BlockBackend *blk, void *opaque)
         return;
     }
     blk->inactive = false;
+    block_error_retry(blk);
+}
+
+static bool node_release(Object *obj, GError **error)
+{
+    BlockBackend *blk = (BlockBackend *)obj;
+    GError *first = NULL;
+
+    if (blk->fd < 0) {
+        return true;
+    }
+    sync_one(blk, &first);
+    if (first) {
+        g_propagate_error(error, first);
+        return false;
+    }
+    inactivate_one(blk, NULL);
+    return true;
+}
+
+static bool node_claim(Object *obj, GError **error)
+{
+    BlockBackend *blk = (BlockBackend *)obj;
+    GError *first = NULL;
+
+    if (blk->fd >= 0) {
+        activate_one(blk, &first);
+    }
+    if (first) {
+        g_propagate_error(error, first);
+    }
+    return !first;
 }
 
 bool block_inactivate_all(Machine *machine, GError **error)
@@ -371,4 +408,4 @@ static struct json_object *drive_format(Object *obj, const Prop *prop)
     return json_object_new_string(blk ? blk->obj.id : "");
 }
 
-const PropType prop_drive = {"str", drive_parse, drive_format, NULL, sizeof(BlockBackend *)};
+const PropType prop_drive = {"str", drive_parse, drive_format, NULL, sizeof(BlockBackend *), true};

@@ -210,7 +210,10 @@ static void block_submit(BlockReq *req)
         loop_bh_schedule(blk->bh);
         return;
     }
-    if (!block_throttle_hold(req)) {
+    if (blk->inactive) {
+        req->result = -ENODEV;
+        block_error_hold(req);
+    } else if (!block_throttle_hold(req)) {
         block_req_start(req);
     }
 }
@@ -335,7 +338,8 @@ static void req_refuse(BlockReq *req, int result)
 /* 0, or why a request for that range cannot be. */
 static int range_check(const BlockBackend *blk, uint64_t offset, uint64_t len, bool is_write)
 {
-    if (blk->closed || blk->inactive) {
+    /* What a device that has just arrived asks for waits until its disk is here too. */
+    if (blk->closed || (blk->inactive && !blk->obj.machine->incoming)) {
         return -ENODEV;
     }
     if ((offset | len) % BLOCK_SECTOR_SIZE) {

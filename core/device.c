@@ -309,13 +309,43 @@ void device_save(Device *dev, GByteArray *out)
 
 bool device_load(Device *dev, const uint8_t *data, size_t len, size_t *offset, GError **error)
 {
+    return device_load_shifted(dev, data, len, offset, 0, error);
+}
+
+bool device_load_shifted(Device *dev, const uint8_t *data, size_t len, size_t *offset, int64_t shift, GError **error)
+{
     g_autofree char *path = object_path(&dev->obj);
     bool ok;
 
     device_enter(dev);
-    ok = state_load(dev->obj.model->state, dev, path, data, len, offset, error);
+    ok = state_load_shifted(dev->obj.model->state, dev, path, data, len, offset, shift, error);
     device_leave(dev);
     return ok;
+}
+
+/* --- what only one process may use --- */
+
+static bool each_resource(Device *dev, bool claim, GError **error)
+{
+    for (const Prop *p = dev->obj.model->props; p && p->name; p++) {
+        Object *used = p->type->link ? *(Object **)(void *)((char *)dev + p->offset) : NULL;
+        bool (*fn)(Object *obj, GError **error) = !used ? NULL : claim ? used->model->claim : used->model->release;
+
+        if (fn && !fn(used, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool device_release_resources(Device *dev, GError **error)
+{
+    return each_resource(dev, false, error);
+}
+
+bool device_claim_resources(Device *dev, GError **error)
+{
+    return each_resource(dev, true, error);
 }
 
 /* --- guest errors --- */

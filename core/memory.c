@@ -401,6 +401,11 @@ MemKind mem_region_kind(const MemRegion *region)
     return region->kind;
 }
 
+MemPins *mem_region_get_pins(const MemRegion *region)
+{
+    return region->pins;
+}
+
 void mem_region_set_pins(MemRegion *region, MemPins *pins)
 {
     region->pins = pins;

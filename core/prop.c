@@ -298,7 +298,7 @@ static struct json_object *prop_link_format(Object *obj, const Prop *prop)
     return json_object_new_string(path ? path : "");
 }
 
-const PropType prop_link = {"link", prop_link_parse, prop_link_format, prop_link_clear, sizeof(Object *)};
+const PropType prop_link = {"link", prop_link_parse, prop_link_format, prop_link_clear, sizeof(Object *), true};
 
 /* --- any JSON --- */
 

@@ -73,6 +73,7 @@ static void save_value(const StateField *f, uint8_t *instance, GByteArray *out)
 
         switch (f->kind) {
         case STATE_UINT:
+        case STATE_DEADLINE:
             memcpy(&val, p, f->size);
             put_uint(out, val, (unsigned)f->size);
             break;
@@ -147,6 +148,7 @@ typedef struct StateReader {
     const uint8_t *data;
     size_t at, end;
     bool apply; /* second pass: everything was checked */
+    int64_t shift; /* of deadlines, ns */
     GError **error;
 } StateReader;
 
@@ -208,6 +210,20 @@ static bool load_buffer(const StateField *f, uint8_t *instance, uint32_t len, St
     return true;
 }
 
+/* What cannot be is left to the model's own check. */
+static uint64_t shift_deadline(uint64_t deadline, int64_t shift)
+{
+    int64_t shifted;
+
+    if (!deadline || deadline > INT64_MAX) {
+        return deadline;
+    }
+    if (__builtin_add_overflow((int64_t)deadline, shift, &shifted)) {
+        shifted = INT64_MAX;
+    }
+    return (uint64_t)MAX(shifted, 1);
+}
+
 static bool load_element(const StateField *f, uint8_t *p, StateReader *r, unsigned depth)
 {
     uint64_t val;
@@ -217,6 +233,12 @@ static bool load_element(const StateField *f, uint8_t *p, StateReader *r, unsign
         val = take_uint(r, (unsigned)f->size);
         if (r->apply) {
             memcpy(p, &val, f->size);
+        }
+        return true;
+    case STATE_DEADLINE:
+        val = shift_deadline(take_uint(r, sizeof(val)), r->shift);
+        if (r->apply) {
+            memcpy(p, &val, sizeof(val));
         }
         return true;
     case STATE_BOOL:
@@ -327,7 +349,13 @@ static bool load_header(const StateTable *table, StateReader *r, size_t len, uin
 bool state_load(const StateTable *table, void *instance, const char *section, const uint8_t *data, size_t len,
                 size_t *offset, GError **error)
 {
-    StateReader r = {.section = section, .data = data, .at = *offset, .error = error};
+    return state_load_shifted(table, instance, section, data, len, offset, 0, error);
+}
+
+bool state_load_shifted(const StateTable *table, void *instance, const char *section, const uint8_t *data, size_t len,
+                        size_t *offset, int64_t shift, GError **error)
+{
+    StateReader r = {.section = section, .data = data, .at = *offset, .shift = shift, .error = error};
     uint32_t version;
     size_t payload;
 

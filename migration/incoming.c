@@ -9,12 +9,16 @@
 #include "block/block.h"
 #include "core/error.h"
 #include "migration/internal.h"
+#include "migration/remote.h"
+
+#define LOOK_US 300000
 
 typedef struct Receiver {
     Migration *mig;
     uint8_t *host;
     uint64_t size;
     bool described, source_ran;
+    int64_t looked_at; /* us, at devices with a part elsewhere */
     GByteArray *payload;
     GError *error;
 } Receiver;
@@ -95,10 +99,39 @@ static void compare(Migration *mig, void *opaque)
     r->described = mig_compare(mig->m, (const char *)r->payload->data, &r->source_ran, &r->error);
 }
 
+/* A section that came in several records is one piece. */
 static bool keep(Receiver *r, MigRecordType type)
 {
-    g_byte_array_append(mig_pieces_add(r->mig->pieces, type), r->payload->data, r->payload->len);
+    GPtrArray *pieces = r->mig->pieces;
+    MigPiece *last = pieces->len ? g_ptr_array_index(pieces, pieces->len - 1) : NULL;
+    bool goes_on = last && last->type == MIG_PART;
+
+    if (goes_on && type != MIG_PART && type != MIG_DEVICE) {
+        error_set(&r->error, "migration: record of type %s in the middle of a device's", mig_record_name(type));
+        return false;
+    }
+    if (goes_on && last->data->len + r->payload->len > MIG_SECTION_MAX) {
+        error_set(&r->error, "migration: device section of more than %u bytes", MIG_SECTION_MAX);
+        return false;
+    }
+    if (goes_on) {
+        last->type = type;
+    }
+    g_byte_array_append(goes_on ? last->data : mig_pieces_add(pieces, type), r->payload->data, r->payload->len);
     return true;
+}
+
+static void load_remote(Migration *mig, void *opaque)
+{
+    Receiver *r = opaque;
+
+    mig_remote_load(mig->m, r->payload, &r->error);
+}
+
+static bool pass_on(Receiver *r)
+{
+    migration_in_main(r->mig, load_remote, r);
+    return !r->error;
 }
 
 static bool take(Receiver *r, uint32_t type)
@@ -119,11 +152,33 @@ static bool take(Receiver *r, uint32_t type)
     case MIG_CPU:
     case MIG_DEVICE:
     case MIG_CLOCK:
+    case MIG_PART:
         return keep(r, type);
+    case MIG_REMOTE:
+        return pass_on(r);
     default:
         error_set(&r->error, "migration: record of unknown type %u at byte %" G_GUINT64_FORMAT, type, r->mig->stream.received);
         return false;
     }
+}
+
+static void look_after_remote(Migration *mig, void *opaque)
+{
+    Receiver *r = opaque;
+
+    mig_remote_possible(mig->m, &r->error);
+}
+
+/* A device that has lost its other part meanwhile ends the move now, and not when all of the RAM is here. */
+static bool still_possible(Receiver *r)
+{
+    int64_t now = g_get_monotonic_time();
+
+    if (now - r->looked_at > LOOK_US) {
+        r->looked_at = now;
+        migration_in_main(r->mig, look_after_remote, r);
+    }
+    return !r->error;
 }
 
 static bool receive_all(Receiver *r)
@@ -140,7 +195,7 @@ static bool receive_all(Receiver *r)
         if (type == MIG_END) {
             return true;
         }
-        if (!take(r, type)) {
+        if (!take(r, type) || !still_possible(r)) {
             return false;
         }
     }
@@ -161,6 +216,9 @@ static void load(Migration *mig, void *opaque)
     if (!r->error) {
         mig_load_complete(mig->m, cpus, devices, &r->error);
     }
+    if (!r->error) {
+        mig_remote_loaded(mig->m, &r->error);
+    }
 }
 
 static void run(Migration *mig, void *opaque)
@@ -169,7 +227,7 @@ static void run(Migration *mig, void *opaque)
     Machine *m = mig->m;
 
     m->incoming = false;
-    if (!block_activate_all(m, &r->error)) {
+    if (!block_activate_all(m, &r->error) || !mig_remote_run(m, &r->error)) {
         return;
     }
     migration_set_status(mig, MIGRATION_COMPLETED, NULL);

@@ -10,6 +10,7 @@
 #include "accel/accel.h"
 #include "core/error.h"
 #include "migration/internal.h"
+#include "migration/remote.h"
 
 #define DEFAULT_BANDWIDTH (UINT64_C(128) << 20)
 #define DEFAULT_DOWNTIME  300
@@ -173,7 +174,7 @@ bool migration_possible(Machine *m, GError **error)
         g_propagate_error(error, b.error);
         return false;
     }
-    return true;
+    return mig_remote_possible(m, error);
 }
 
 static void reset_for_new(Migration *mig)

@@ -14,6 +14,7 @@
 #include "block/block.h"
 #include "core/error.h"
 #include "migration/internal.h"
+#include "migration/remote.h"
 
 typedef struct Sender {
     Migration *mig;
@@ -48,8 +49,12 @@ static void log_writes(Migration *mig, bool on)
 
 static void start_logging(Migration *mig, void *opaque)
 {
+    Sender *s = opaque;
+
     mem_region_dirty_track(mig->m->ram, MEM_DIRTY_MIGRATION, true);
     log_writes(mig, true);
+    mig->pieces = mig_pieces_new();
+    mig_remote_begin(mig->m, mig->pieces, &s->error);
 }
 
 static void stop_logging(Migration *mig)
@@ -71,6 +76,7 @@ static void take_dirty(Migration *mig, void *opaque)
         m->accel->ops->pause_all(m->accel);
     }
     m->accel->ops->log_writes(m->accel, true);
+    mig_remote_sync(m, &s->error);
     mem_region_dirty_take(m->ram, MEM_DIRTY_MIGRATION, 0, s->pages * MIG_PAGE_SIZE, s->bitmap);
     if (running) {
         m->accel->ops->resume_all(m->accel);
@@ -78,6 +84,17 @@ static void take_dirty(Migration *mig, void *opaque)
 }
 
 /* --- main loop: the last part --- */
+
+/* Ends what devices have under way, which may write to RAM once more. */
+static bool save_all(Migration *mig, GError **error)
+{
+    g_ptr_array_set_size(mig->pieces, 0);
+    if (!mig_remote_stop(mig->m, error) || !mig_remote_save(mig->m, mig->pieces, error)) {
+        return false;
+    }
+    mig_save_state(mig->m, mig->pieces);
+    return true;
+}
 
 static void stop_and_save(Migration *mig, void *opaque)
 {
@@ -89,10 +106,16 @@ static void stop_and_save(Migration *mig, void *opaque)
     if (mig->was_running) {
         machine_vm_stop(m, RUN_STATE_FINISH_MIGRATE);
     }
+    if (m->accel->ops->settle_all) {
+        m->accel->ops->settle_all(m->accel);
+    }
     migration_set_status(mig, MIGRATION_DEVICE, NULL);
-    mig->pieces = mig_save_state(m); /* ends what devices have under way, which may write to RAM once more */
+    if (!save_all(mig, &s->error)) {
+        mig_abort(&mig->stream);
+        return;
+    }
     take_dirty(mig, s);
-    if (!block_inactivate_all(m, &s->error)) {
+    if (!s->error && !block_inactivate_all(m, &s->error)) {
         mig_abort(&mig->stream);
     }
 }
@@ -116,9 +139,10 @@ static void give_up(Migration *mig, void *opaque)
     Machine *m = mig->m;
     g_autoptr(GError) error = NULL;
 
+    mig_close(&mig->stream); /* which tells the destination */
     stop_logging(mig);
-    if (!block_activate_all(m, &error)) {
-        g_printerr("migration: the disks cannot be taken back: %s; the guest stays stopped\n", error->message);
+    if (!block_activate_all(m, &error) || !mig_remote_run(m, &error)) {
+        g_printerr("migration: what was given up cannot be taken back: %s; the guest stays stopped\n", error->message);
     } else if (mig->was_running && m->run_state == RUN_STATE_FINISH_MIGRATE) {
         machine_vm_start(m);
     }
@@ -272,6 +296,9 @@ static bool send_ram_live(Sender *s)
             return true;
         }
         migration_in_main(mig, take_dirty, s);
+        if (s->error) {
+            return false;
+        }
         remaining = bytes_wanted(s);
         note_round(s, remaining, bandwidth);
         g_mutex_lock(&mig->lock);
@@ -293,10 +320,9 @@ static bool send_description(Sender *s)
            mig_write(&s->mig->stream, MIG_MACHINE, text, (uint32_t)strlen(text), NULL, 0, &s->error);
 }
 
-static bool send_state(Sender *s)
+static bool send_pieces(Sender *s)
 {
     Migration *mig = s->mig;
-    uint64_t before = mig->stream.sent;
 
     for (guint i = 0; i < mig->pieces->len; i++) {
         const MigPiece *piece = g_ptr_array_index(mig->pieces, i);
@@ -304,6 +330,17 @@ static bool send_state(Sender *s)
         if (!mig_write(&mig->stream, piece->type, piece->data->data, piece->data->len, NULL, 0, &s->error)) {
             return false;
         }
+    }
+    return true;
+}
+
+static bool send_state(Sender *s)
+{
+    Migration *mig = s->mig;
+    uint64_t before = mig->stream.sent;
+
+    if (!send_pieces(s)) {
+        return false;
     }
     g_mutex_lock(&mig->lock);
     mig->figures.device_bytes = mig->stream.sent - before;
@@ -347,7 +384,7 @@ static bool send_all(Sender *s)
     mig->figures.ram_total = mig->figures.ram_remaining = s->pages * MIG_PAGE_SIZE;
     mig->figures.setup_ms = migration_ms_since(mig->started_at);
     g_mutex_unlock(&mig->lock);
-    if (!send_description(s)) {
+    if (s->error || !send_description(s) || !send_pieces(s)) {
         return false;
     }
     migration_set_status(mig, MIGRATION_ACTIVE, NULL);

@@ -17,6 +17,8 @@
 #define MIG_VERSION     1
 #define MIG_RECORD_MAX  (16u << 20)
 #define MIG_PAGE_SIZE   4096u
+#define MIG_PIECE_MAX   (1u << 20)   /* of one record */
+#define MIG_SECTION_MAX (256u << 20) /* of a device's saved state */
 #define MIG_PAGES_MAX   256u /* of one RAM record */
 
 typedef enum MigRecordType {
@@ -30,6 +32,8 @@ typedef enum MigRecordType {
     MIG_LOADED,      /* destination: everything is in place */
     MIG_REFUSED,     /* destination: text */
     MIG_GO,          /* source: the disks are yours, run */
+    MIG_PART,        /* the beginning of a device section that is longer than a record; the rest follows */
+    MIG_REMOTE,      /* u32 device; what its far side gave */
 } MigRecordType;
 
 const char *mig_record_name(uint32_t type);

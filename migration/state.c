@@ -269,16 +269,29 @@ GByteArray *mig_pieces_add(GPtrArray *pieces, MigRecordType type)
     return piece->data;
 }
 
-GPtrArray *mig_save_state(Machine *m)
+/* Sections may be longer than a record. */
+static void add_section(GPtrArray *pieces, const GByteArray *section)
 {
-    GPtrArray *pieces = mig_pieces_new();
+    guint at = 0;
+
+    for (; section->len - at > MIG_PIECE_MAX; at += MIG_PIECE_MAX) {
+        g_byte_array_append(mig_pieces_add(pieces, MIG_PART), section->data + at, MIG_PIECE_MAX);
+    }
+    g_byte_array_append(mig_pieces_add(pieces, MIG_DEVICE), section->data + at, section->len - at);
+}
+
+void mig_save_state(Machine *m, GPtrArray *pieces)
+{
     g_autoptr(GPtrArray) devices = devices_of(m);
     g_autofree X86CpuState *state = g_new0(X86CpuState, 1);
     int64_t now = GINT64_TO_LE(clock_now(m->clocks, CLOCK_KIND_VIRTUAL));
 
     g_byte_array_append(mig_pieces_add(pieces, MIG_CLOCK), (const guint8 *)&now, sizeof(now));
     for (guint i = 0; i < devices->len; i++) {
-        device_save(g_ptr_array_index(devices, i), mig_pieces_add(pieces, MIG_DEVICE));
+        g_autoptr(GByteArray) section = g_byte_array_new();
+
+        device_save(g_ptr_array_index(devices, i), section);
+        add_section(pieces, section);
     }
     for (unsigned i = 0; i < cpu_count(m); i++) {
         g_autofree char *section = g_strdup_printf("cpu%u", i);
@@ -287,7 +300,6 @@ GPtrArray *mig_save_state(Machine *m)
         m->accel->ops->get_state(cpu_at(m, i), state);
         state_save(&cpu_state, state, section, mig_pieces_add(pieces, MIG_CPU));
     }
-    return pieces;
 }
 
 bool mig_load_piece(Machine *m, MigRecordType type, const GByteArray *data, unsigned *next_cpu, unsigned *next_device,

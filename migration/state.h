@@ -20,8 +20,8 @@ typedef struct MigPiece {
 /* An empty list of MigPiece that frees them; and a new one at its end, to append to. */
 GPtrArray *mig_pieces_new(void);
 GByteArray *mig_pieces_add(GPtrArray *pieces, MigRecordType type);
-/* All of it, in the order it is loaded.  Free with g_ptr_array_free. */
-GPtrArray *mig_save_state(Machine *m); /* of MigPiece */
+/* All of it, in the order it is loaded. */
+void mig_save_state(Machine *m, GPtrArray *pieces); /* appends */
 /* One record of it.  *next counts the devices loaded so far. */
 bool mig_load_piece(Machine *m, MigRecordType type, const GByteArray *data, unsigned *next_cpu, unsigned *next_device,
                     GError **error);

@@ -523,6 +523,18 @@ static bool system_build(System *s, GError **error)
            system_add_gdb(s, error);
 }
 
+/* A machine without a guest of its own serves devices that arrive one by one, through their clients. */
+static bool system_await_devices(System *s, GError **error)
+{
+    if (strcmp(s->cmdline->incoming, "defer")) {
+        error_set(error, "-incoming %s: machine '%s' has no RAM of its own; its devices come through their clients: use "
+                  "-incoming defer", s->cmdline->incoming, s->machine->obj.model->name);
+        return false;
+    }
+    machine_vm_start(s->machine);
+    return true;
+}
+
 /* The guest runs, waits for cont, or for where it comes from. */
 static bool system_begin(System *s, GError **error)
 {
@@ -538,6 +550,9 @@ static bool system_begin(System *s, GError **error)
             machine_vm_start(m);
         }
         return true;
+    }
+    if (!system_machine_model(s)->default_ram) {
+        return system_await_devices(s, error);
     }
     m->run_state = RUN_STATE_INMIGRATE;
     if (strcmp(c->incoming, "defer") && !migration_incoming(m, c->incoming, !c->paused, error)) {

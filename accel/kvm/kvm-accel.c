@@ -238,6 +238,7 @@ const AccelOps accel_kvm_ops = {
     .resume_all = vcpu_threads_resume,
     .pause_all = vcpu_threads_pause,
     .stop_all = vcpu_threads_stop,
+    .settle_all = vcpu_threads_settle,
     .vcpu_reset = kvm_vcpu_reset,
     .vcpu_irq = kvm_vcpu_irq,
     .vcpu_sipi = kvm_vcpu_sipi,

@@ -673,6 +673,7 @@ const AccelOps accel_tcg_ops = {
     .resume_all = vcpu_threads_resume,
     .pause_all = vcpu_threads_pause,
     .stop_all = vcpu_threads_stop,
+    .settle_all = vcpu_threads_settle,
     .vcpu_reset = tcg_vcpu_reset,
     .vcpu_irq = tcg_vcpu_irq,
     .vcpu_sipi = tcg_vcpu_sipi,

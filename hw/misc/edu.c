@@ -326,7 +326,7 @@ static const StateField edu_fields[] = {
     STATE_FIELD_UINT(Edu, dst),
     STATE_FIELD_UINT(Edu, count),
     STATE_FIELD_UINT(Edu, cmd),
-    STATE_FIELD_UINT(Edu, deadline),
+    STATE_FIELD_DEADLINE(Edu, deadline),
     STATE_FIELD_BYTES(Edu, buf),
     STATE_END,
 };

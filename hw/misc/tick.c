@@ -182,7 +182,7 @@ static const StateField tick_fields[] = {
     STATE_FIELD_UINT(Tick, period),
     STATE_FIELD_UINT(Tick, count),
     STATE_FIELD_UINT(Tick, addr),
-    STATE_FIELD_UINT(Tick, deadline),
+    STATE_FIELD_DEADLINE(Tick, deadline),
     STATE_END,
 };
 

@@ -96,3 +96,20 @@ void remote_iohub_reset(RemoteSlot *slot)
     slot->undelivered = false;
     remote_iohub_mask_intx(slot, false);
 }
+
+static bool slot_post_load(void *instance, uint32_t version, GError **error)
+{
+    RemoteSlot *slot = instance;
+
+    /* What the function waits to deliver is looked for when it runs. */
+    slot->undelivered = true;
+    return true;
+}
+
+static const StateField slot_fields[] = {
+    STATE_FIELD_BOOL(RemoteSlot, intx_masked),
+    STATE_FIELD_UINT(RemoteSlot, msi_masked),
+    STATE_FIELD_UINT(RemoteSlot, msi_waiting),
+    STATE_END,
+};
+const StateTable remote_slot_state = {.name = "remote-slot", .version = 1, .fields = slot_fields, .post_load = slot_post_load};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `-machine x-remote` and its PCI host bridge: one root bus and DMA address space for each served function. */
-#include "hw/remote/remote.h"
+#include "hw/remote/vfu-server.h"
 
 RemoteMachine *remote_machine(Machine *machine)
 {
@@ -106,6 +106,7 @@ static bool remote_machine_start(Machine *m, GError **error)
     rm->root_io = mem_region_new_container(m->topo, "remote root I/O", 0x10000);
     rm->root = pci_bus_new(m, "pcie.0", &root_ops, rm, true, rm->root_mem, rm->root_io, m->memory);
     m->pci_bus = rm->root;
+    mem_topology_set_write_hook(m->topo, vfu_server_memory_written, rm);
     return true;
 }
 
@@ -114,6 +115,7 @@ static void remote_machine_stop(Machine *m)
     RemoteMachine *rm = (RemoteMachine *)m;
 
     m->pci_bus = NULL;
+    mem_topology_set_write_hook(m->topo, NULL, NULL);
     pci_bus_free(rm->root);
     mem_region_unref(rm->root_mem);
     mem_region_unref(rm->root_io);

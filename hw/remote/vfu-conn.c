@@ -111,6 +111,7 @@ static void server_attach(VfuServer *s)
     if (vfu_attach_ctx(s->ctx) == 0) {
         TRACE(&vfu_server_trace[VFU_TRACE_ATTACHED], "%s", s->obj.id);
         server_set_state(s, VFU_SERVER_CONNECTED);
+        vfu_server_migration_attach(s);
         emit_event(s, "VFU_CLIENT_CONNECT");
     }
     /* EAGAIN: nobody there or the version exchange goes on; other errors: that client is refused, the next may come. */

@@ -181,6 +181,7 @@ static int device_reset_request(vfu_ctx_t *ctx, vfu_reset_type_t type)
     device_reset(&s->dev->dev);
     remote_iohub_reset(s->slot);
     if (type == VFU_RESET_LOST_CONN) {
+        vfu_server_migration_reset(s);
         vfu_server_share_renew(s);
     }
     return 0;

@@ -135,6 +135,7 @@ static void dma_register(vfu_ctx_t *ctx, vfu_dma_info_t *info)
     mem_region_set_pins(r->region, &s->dma.pins);
     pthread_mutex_lock(&s->dma.lock);
     g_ptr_array_insert(s->dma.regions, (gint)dma_search(&s->dma, r->iova), r);
+    g_hash_table_insert(s->dma.by_memory, r->region, r);
     pthread_mutex_unlock(&s->dma.lock);
 }
 
@@ -145,15 +146,42 @@ static void dma_unregister(vfu_ctx_t *ctx, vfu_dma_info_t *info)
 
     pthread_mutex_lock(&s->dma.lock);
     r = g_ptr_array_remove_index(s->dma.regions, dma_search(&s->dma, (uintptr_t)info->iova.iov_base));
+    g_hash_table_remove(s->dma.by_memory, r->region);
     pthread_mutex_unlock(&s->dma.lock);
     mem_region_retire(r->region);
     mem_region_unref(r->region);
     g_free(r);
 }
 
+/* --- pages that were written --- */
+
+static void mark_written(VfuServer *s, MemRegion *ram, uint64_t offset, uint64_t len)
+{
+    dma_sg_t *sg = g_alloca(dma_sg_size());
+    VfuDmaRegion *r;
+
+    pthread_mutex_lock(&s->dma.lock);
+    r = g_hash_table_lookup(s->dma.by_memory, ram);
+    if (r && vfu_addr_to_sgl(s->ctx, (vfu_dma_addr_t)(uintptr_t)(r->iova + offset), len, sg, 1, PROT_WRITE) == 1) {
+        vfu_sgl_mark_dirty(s->ctx, sg, 1);
+    }
+    pthread_mutex_unlock(&s->dma.lock);
+}
+
+void vfu_server_memory_written(void *opaque, MemRegion *ram, uint64_t offset, uint64_t len)
+{
+    MemPins *pins = mem_region_get_pins(ram);
+    VfuServer *s = pins ? (VfuServer *)((char *)pins - offsetof(VfuServer, dma.pins)) : NULL;
+
+    if (s && vfu_ctx_dirty_logging(s->ctx)) {
+        mark_written(s, ram, offset, len);
+    }
+}
+
 bool vfu_server_dma_init(VfuServer *s, GError **error)
 {
     s->dma.regions = g_ptr_array_new();
+    s->dma.by_memory = g_hash_table_new(NULL, NULL);
     pthread_mutex_init(&s->dma.lock, NULL);
     pthread_cond_init(&s->dma.idle, NULL);
     s->dma.space = mem_region_new_lookup(s->obj.machine->topo, "client", UINT64_MAX, dma_find, &s->dma);
@@ -174,6 +202,7 @@ void vfu_server_dma_cleanup(VfuServer *s)
     mem_region_retire(s->dma.space);
     mem_region_unref(s->dma.space);
     g_ptr_array_free(g_steal_pointer(&s->dma.regions), TRUE);
+    g_hash_table_destroy(g_steal_pointer(&s->dma.by_memory));
     pthread_cond_destroy(&s->dma.idle);
     pthread_mutex_destroy(&s->dma.lock);
 }

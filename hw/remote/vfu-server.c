@@ -67,7 +67,7 @@ static bool server_create_ctx(VfuServer *s, GError **error)
         return false;
     }
     vfu_setup_log(s->ctx, server_log, VFU_SERVER_LOG_LEVEL);
-    if (!vfu_server_device_init(s, error) || !vfu_server_dma_init(s, error)) {
+    if (!vfu_server_device_init(s, error) || !vfu_server_dma_init(s, error) || !vfu_server_migration_init(s, error)) {
         return false;
     }
     if (vfu_realize_ctx(s->ctx) < 0) {
@@ -142,6 +142,7 @@ static void server_release(VfuServer *s)
     vfu_server_enter(s);
     vfu_server_conn_cleanup(s);
     g_clear_pointer(&s->ctx, vfu_destroy_ctx);
+    vfu_server_migration_reset(s);
     vfu_server_dma_cleanup(s);
     vfu_server_device_cleanup(s);
     g_clear_pointer(&s->quiesced_bh, loop_bh_free);

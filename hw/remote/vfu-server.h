@@ -20,6 +20,7 @@ typedef struct VfuDma {
     pthread_mutex_t lock;
     GPtrArray *regions; /* of VfuDmaRegion *, ascending; under the lock; NULL: not set up */
     MemRegion *space;   /* finds them, below the slot's DMA root */
+    GHashTable *by_memory; /* MemRegion * of what is mapped to its VfuDmaRegion *; under the lock */
     MemPins pins;       /* uses of all of them */
     bool awaited;       /* atomic: `idle` is to be signalled when they have ended */
     pthread_cond_t idle;
@@ -35,6 +36,16 @@ typedef struct VfuBell {
 
 /* Clients take at least 16 fds of a reply, as those known do; each queue of common devices has one of its own. */
 #define VFU_BELLS 8
+
+/* Moving to another server; see vfu-migration.c. */
+typedef struct VfuMigration {
+    bool stopped;     /* its state was saved, or is to be loaded: the device rests */
+    bool released;    /* its disks are another process's */
+    bool head_good;   /* the first part of what came was looked at */
+    GByteArray *out;  /* for the client, from out_at on; NULL */
+    guint out_at;
+    GByteArray *in;   /* from the client; NULL */
+} VfuMigration;
 
 typedef struct VfuServer {
     Object obj;
@@ -57,6 +68,7 @@ typedef struct VfuServer {
     LoopBh *quiesced_bh;
     bool quiesce_pending; /* atomic: the client waits for the last use of its memory to end */
     VfuDma dma;
+    VfuMigration migration;
     AddressSpace *bar_as[PCI_REGION_COUNT];
     uint32_t bar_shared;  /* bit a BAR: the client may map parts */
     VfuBell bells[VFU_BELLS];
@@ -88,10 +100,24 @@ void vfu_server_dma_cleanup(VfuServer *s);
 bool vfu_server_device_init(VfuServer *s, GError **error);
 void vfu_server_device_cleanup(VfuServer *s);
 
+/* A page of the client's memory was written through its mapping (MemWriteFn); opaque is the RemoteMachine. */
+void vfu_server_memory_written(void *opaque, MemRegion *ram, uint64_t offset, uint64_t len);
+
+/* hw/remote/vfu-migration.c: the state of the function, to the client and back.  With the lock of s->loop. */
+bool vfu_server_migration_init(VfuServer *s, GError **error);
+/* The client is gone: the device does not wait for it any more. */
+void vfu_server_migration_reset(VfuServer *s);
+/* A client is there. */
+void vfu_server_migration_attach(VfuServer *s);
+
 /* hw/remote/vfu-share.c: memory of the function that the client may map. */
 /* The fd of BAR n's RAM, or -1; *areas (struct iovec) is the caller's, *offset that of the BAR's byte 0 in the fd. */
 int vfu_server_bar_areas(VfuServer *s, unsigned n, GArray **areas, uint64_t *offset);
 bool vfu_server_doorbells_init(VfuServer *s, GError **error);
+/* Takes what the client signalled so far, whether it did or not. */
+void vfu_server_doorbells_take(VfuServer *s);
+/* The values in shared memory: bytes of them, or 0. */
+size_t vfu_server_doorbell_bytes(const VfuServer *s);
 void vfu_server_doorbells_cleanup(VfuServer *s);
 /* The client is gone: all it could map is replaced. */
 void vfu_server_share_renew(VfuServer *s);

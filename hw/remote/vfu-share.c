@@ -118,16 +118,11 @@ static size_t doorbell_size(const PciDoorbells *d)
     return (d->count * sizeof(uint32_t) + PAGE_SIZE - 1) & ~(size_t)(PAGE_SIZE - 1);
 }
 
-static void bell_signalled(void *opaque)
+static void bell_ring(VfuBell *bell)
 {
-    VfuBell *bell = opaque;
     VfuServer *s = bell->server;
     PciDoorbells *d = &s->dev->doorbells;
-    uint64_t count;
 
-    if (read(bell->fd, &count, sizeof(count)) != sizeof(count)) {
-        return;
-    }
     if (d->rung) {
         d->rung(s->dev);
         return;
@@ -135,6 +130,29 @@ static void bell_signalled(void *opaque)
     for (unsigned n = bell->index; n < d->count; n += s->bell_count) {
         d->signalled(s->dev, n);
     }
+}
+
+/* What is signalled to a device at rest is found when it runs again. */
+static void bell_signalled(void *opaque)
+{
+    VfuBell *bell = opaque;
+    uint64_t count;
+
+    if (read(bell->fd, &count, sizeof(count)) == sizeof(count) && !bell->server->migration.stopped) {
+        bell_ring(bell);
+    }
+}
+
+void vfu_server_doorbells_take(VfuServer *s)
+{
+    for (unsigned i = 0; i < s->bell_count; i++) {
+        bell_ring(&s->bells[i]);
+    }
+}
+
+size_t vfu_server_doorbell_bytes(const VfuServer *s)
+{
+    return s->dev->doorbells.values ? s->dev->doorbells.count * sizeof(uint32_t) : 0;
 }
 
 static bool bells_init(VfuServer *s, unsigned count)

@@ -82,6 +82,7 @@ static bool container_start(VfioUserPci *dev, GError **error)
     }
     dev->container =
         (VfioContainer){.pgsizes = caps->pgsizes, .max_maps = caps->max_dma_maps, .message_dma = true};
+    dev->base.container = &dev->container;
     dev->starting = true;
     if (vfio_container_start(&dev->container, &vfio_user_container_ops, as, error)) {
         dev->starting = false;
@@ -225,23 +226,14 @@ static const Prop vfio_user_props[] = {
     PROP_END,
 };
 
-static const StateField vfio_user_state_fields[] = {
-    STATE_FIELD_STRUCT(VfioUserPci, base.pci, &pci_device_state),
-    STATE_END,
-};
-static const StateTable vfio_user_state = {.name = "vfio-user-pci",
-                                           .version = 1,
-                                           .fields = vfio_user_state_fields,
-                                           .blocker =
-                                               "its state is with its server, which is not asked for it yet"};
-
 const PciModel vfio_user_pci_model = {
     .dev = {.name = "vfio-user-pci",
             .kind = MODEL_PCI,
             .size = sizeof(VfioUserPci),
             .props = vfio_user_props,
-            .state = &vfio_user_state,
             .start_waits = true,
+            .state = &vfio_pci_device_state,
+            .move = &vfio_pci_move,
             .doc = "A PCI device served by another process over a vfio-user socket"},
     .express = true,
     .start = vfio_user_start,

@@ -233,6 +233,11 @@ int vfio_group_fd(VfioKernel *kernel, int number)
     return group ? group->fd : -1;
 }
 
+VfioContainer *vfio_group_container(VfioGroup *group)
+{
+    return &group->container->base;
+}
+
 void vfio_group_release(VfioGroup *group)
 {
     VfioKernel *kernel = group->kernel;

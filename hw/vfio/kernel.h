@@ -107,6 +107,8 @@ bool vfio_type1_get_info(VfioKernelContainer *c, GError **error);
 /* Opens the device of `host` through its group, whose container follows `as`.  The device's fd, or -1. */
 int vfio_group_open_device(VfioKernel *kernel, const VfioHost *host, AddressSpace *as, VfioGroup **group,
                            GError **error);
+/* Where the group's devices have their DMA maps. */
+VfioContainer *vfio_group_container(VfioGroup *group);
 /* A device of the group is closed; the last one takes the group, and the last group the container. */
 void vfio_group_release(VfioGroup *group);
 /* The fd of a group the machine has open, or -1. */

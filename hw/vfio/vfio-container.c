@@ -50,14 +50,27 @@ int vfio_container_map(VfioContainer *c, const VfioDmaMap *map)
     return err;
 }
 
-void vfio_container_unmap(VfioContainer *c, uint64_t iova, uint64_t size)
+void vfio_container_mark(VfioContainer *c, const VfioDmaMap *map)
+{
+    uint64_t offset;
+    MemRegion *ram = map->readonly ? NULL : mem_region_from_host(as_topology(c->as), map->host, &offset);
+
+    if (ram) {
+        mem_region_dirty_set(ram, offset, map->size);
+    }
+}
+
+void vfio_container_unmap(VfioContainer *c, const VfioDmaMap *map)
 {
     c->map_count--;
     if (c->stopping) {
         return; /* all go together */
     }
-    TRACE(&vfio_trace[VFIO_TRACE_UNMAP], "0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x", iova, size);
-    vfio_container_error(c, c->ops->dma_unmap(c, iova, size));
+    TRACE(&vfio_trace[VFIO_TRACE_UNMAP], "0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x", map->iova, map->size);
+    vfio_container_error(c, c->ops->dma_unmap(c, map->iova, map->size));
+    if (c->logging) {
+        vfio_container_mark(c, map);
+    }
 }
 
 static void container_begin(MemListener *l)
@@ -78,10 +91,21 @@ static bool section_is_memory(const MemSection *s)
     return (kind == MEM_RAM || kind == MEM_ROM) && mem_region_host(s->region);
 }
 
+static VfioDmaMap section_map(const MemSection *s)
+{
+    VfioDmaMap map = {.iova = s->addr, .size = s->size};
+
+    map.host = (char *)mem_region_host(s->region) + s->region_offset;
+    map.readonly = s->readonly || mem_region_kind(s->region) == MEM_ROM;
+    map.fd = mem_region_fd(s->region, &map.fd_offset);
+    map.fd_offset += s->region_offset;
+    return map;
+}
+
 static void container_add(MemListener *l, const MemSection *s)
 {
     VfioContainer *c = container_of(l);
-    VfioDmaMap map = {.iova = s->addr, .size = s->size, .fd = -1};
+    VfioDmaMap map;
 
     if (mem_region_kind(s->region) == MEM_IOMMU) {
         vfio_iommu_add(c, s);
@@ -89,10 +113,7 @@ static void container_add(MemListener *l, const MemSection *s)
     if (!section_is_memory(s)) {
         return;
     }
-    map.host = (char *)mem_region_host(s->region) + s->region_offset;
-    map.readonly = s->readonly || mem_region_kind(s->region) == MEM_ROM;
-    map.fd = mem_region_fd(s->region, &map.fd_offset);
-    map.fd_offset += s->region_offset;
+    map = section_map(s);
     vfio_container_error(c, vfio_container_map(c, &map));
 }
 
@@ -104,7 +125,9 @@ static void container_del(MemListener *l, const MemSection *s)
         vfio_iommu_del(c, s);
     }
     if (section_is_memory(s) && c->map_count) {
-        vfio_container_unmap(c, s->addr, s->size);
+        VfioDmaMap map = section_map(s);
+
+        vfio_container_unmap(c, &map);
     }
 }
 

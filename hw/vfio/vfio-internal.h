@@ -55,7 +55,11 @@ int vfio_container_commit(VfioContainer *c);
 void vfio_container_error(VfioContainer *c, int err);
 int vfio_container_map(VfioContainer *c, const VfioDmaMap *map);
 /* Of what was mapped. */
-void vfio_container_unmap(VfioContainer *c, uint64_t iova, uint64_t size);
+void vfio_container_unmap(VfioContainer *c, const VfioDmaMap *map);
+/* The pages of the map count as written, unless the device can't. */
+void vfio_container_mark(VfioContainer *c, const VfioDmaMap *map);
+/* hw/vfio/vfio-iommu.c: that, for everything the guest's IOMMUs map at present. */
+void vfio_iommu_mark_all(VfioContainer *c);
 
 /* hw/vfio/vfio-iommu.c; inside a batch */
 /* A translated part of the address space came, or goes with all its maps. */
@@ -88,6 +92,10 @@ void vfio_irqfd_listen(VfioPciDevice *dev, unsigned start, unsigned count);
 void vfio_irqfd_release(VfioPciDevice *dev);
 void vfio_irqfd_routes_changed(PciDevice *pci);
 
+/* What the far side has signalled by now is delivered. */
+void vfio_irq_drain(VfioPciDevice *dev);
+/* The state of another process's device was loaded: the far side is told of the vectors in use. */
+bool vfio_irq_restore(VfioPciDevice *dev, GError **error);
 /* A register of the device was accessed, which is how an INTx ends.  Any thread, no lock held. */
 void vfio_irq_intx_eoi(VfioPciDevice *dev);
 

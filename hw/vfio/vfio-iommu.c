@@ -50,7 +50,7 @@ static void drop(VfioIommu *v, uint64_t first, uint64_t last)
     VfioDmaMap *map;
 
     while ((map = map_from(v, first)) && map->iova <= last) {
-        vfio_container_unmap(v->container, map->iova, map->size);
+        vfio_container_unmap(v->container, map);
         g_tree_remove(v->maps, map);
     }
 }
@@ -165,6 +165,19 @@ static void iommu_commit(MemIommuNotifier *n)
 }
 
 /* --- translated parts of the address space --- */
+
+static gboolean mark_one(gpointer key, gpointer value, gpointer opaque)
+{
+    vfio_container_mark(opaque, key);
+    return FALSE;
+}
+
+void vfio_iommu_mark_all(VfioContainer *c)
+{
+    for (guint i = 0; i < c->iommus->len; i++) {
+        g_tree_foreach(((VfioIommu *)c->iommus->pdata[i])->maps, mark_one, c);
+    }
+}
 
 void vfio_iommu_add(VfioContainer *c, const MemSection *s)
 {

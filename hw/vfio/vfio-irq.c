@@ -297,6 +297,37 @@ static void notice_stop(VfioIrqVector *irq)
     }
 }
 
+/* --- moving --- */
+
+void vfio_irq_drain(VfioPciDevice *dev)
+{
+    for (unsigned v = 0; v < dev->vector_count; v++) {
+        if (dev->vectors[v].fd >= 0) {
+            vfio_irq_signalled(&dev->vectors[v]);
+        }
+    }
+}
+
+bool vfio_irq_restore(VfioPciDevice *dev, GError **error)
+{
+    bool pending = dev->intx_pending;
+
+    mode_leave(dev);
+    vfio_irq_update(dev);
+    for (unsigned v = 0; v < dev->vector_count; v++) {
+        if (vector_wanted(dev, v) && dev->vectors[v].fd < 0) {
+            error_set(error, "%s: no eventfd for interrupt vector %u", dev->vdev.name, v);
+            return false;
+        }
+    }
+    if (pending && dev->interrupt_mode == VFIO_PCI_INTX_IRQ_INDEX) {
+        vfio_bars_enable_maps(dev, false);
+        __atomic_store_n(&dev->intx_pending, true, __ATOMIC_SEQ_CST);
+        pci_set_irq(&dev->pci, 1);
+    }
+    return true;
+}
+
 /* --- start, stop, reset --- */
 
 bool vfio_irq_start(VfioPciDevice *dev, GError **error)

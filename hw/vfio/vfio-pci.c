@@ -151,6 +151,7 @@ static bool vfio_kernel_start(PciDevice *pci, GError **error)
         vfio_host_clear(&dev->host);
         return false;
     }
+    dev->base.container = dev->group ? vfio_group_container(dev->group) : &dev->attached.container->base;
     dev->base.vdev.name = pci->dev.obj.id;
     dev->next = kernel->devices;
     kernel->devices = dev;
@@ -193,22 +194,13 @@ static const Prop vfio_pci_props[] = {
     PROP_END,
 };
 
-static const StateField vfio_pci_state_fields[] = {
-    STATE_FIELD_STRUCT(VfioPci, base.pci, &pci_device_state),
-    STATE_END,
-};
-static const StateTable vfio_pci_state = {.name = "vfio-pci",
-                                          .version = 1,
-                                          .fields = vfio_pci_state_fields,
-                                          .blocker =
-                                              "its state is in the hardware, which is not asked for it yet"};
-
 const PciModel vfio_pci_model = {
     .dev = {.name = "vfio-pci",
             .kind = MODEL_PCI,
             .size = sizeof(VfioPci),
             .props = vfio_pci_props,
-            .state = &vfio_pci_state,
+            .state = &vfio_pci_device_state,
+            .move = &vfio_pci_move,
             .doc = "A PCI device of the host, through the kernel's VFIO"},
     .express = true,
     .start = vfio_kernel_start,

@@ -109,7 +109,7 @@ static bool rng_post_load(void *instance, uint32_t version, GError **error)
 static const StateField rng_fields[] = {
     STATE_FIELD_STRUCT(VirtioRng, vp, &virtio_pci_state),
     STATE_FIELD_UINT(VirtioRng, quota),
-    STATE_FIELD_UINT(VirtioRng, deadline),
+    STATE_FIELD_DEADLINE(VirtioRng, deadline),
     STATE_END,
 };
 static const StateTable rng_state = {

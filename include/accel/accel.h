@@ -81,6 +81,8 @@ struct AccelOps {
     void (*pause_all)(Accel *accel);
     /* The same, but such a wait is ended, so that the instruction is over too when it returns. */
     void (*stop_all)(Accel *accel);
+    /* Paused vCPUs that wait for another process: returns when that instruction is over too.  NULL: none ever does. */
+    void (*settle_all)(Accel *accel);
     void (*vcpu_reset)(Vcpu *vcpu);
     /* Inputs; any thread.  Level for X86_IRQ_HARD. */
     void (*vcpu_irq)(Vcpu *vcpu, X86CpuIrq irq, bool level);

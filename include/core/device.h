@@ -56,12 +56,42 @@ Device *device_last_downstream(Device *dev);
 /* The state table's instance saved or loaded as section = object path. */
 void device_save(Device *dev, GByteArray *out);
 bool device_load(Device *dev, const uint8_t *data, size_t len, size_t *offset, GError **error);
+/* The same from a process whose virtual clock was `shift` ns behind this one's (STATE_DEADLINE). */
+bool device_load_shifted(Device *dev, const uint8_t *data, size_t len, size_t *offset, int64_t shift, GError **error);
 
 /*
  * The guest did what the specification does not allow.  Counted; logged under
  * -d guest_errors, at most some tens of lines a second a device.  Never fatal.  Any thread.
  */
 void guest_error(Device *dev, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/* --- moving --- */
+/*
+ * How a device takes part in the move of its machine when part of it lives in another process, or in hardware.  On the source,
+ * in this order: possible, begin (the guest runs), sync (any number), stop, sync, save (the guest is stopped); run,
+ * when the move came to nothing.  On the destination: possible, load (any number), its state table, loaded, run.  A false sets *error,
+ * and ends the move.  Main loop; the calls may give its lock up while they wait.
+ */
+struct MoveOps {
+    bool (*possible)(Device *dev, GError **error);
+    /* From now on what the device writes to RAM is logged.  head: for the first load, which finds out early what does not fit. */
+    bool (*begin)(Device *dev, GByteArray *head, GError **error);
+    /* Marks the pages that the device wrote since the last time (mem_region_dirty_set). */
+    bool (*sync)(Device *dev, GError **error);
+    /* The device is at rest; the last of its interrupts has arrived. */
+    bool (*stop)(Device *dev, GError **error);
+    /* Appends its state to what `begin` gave; the device is not used any more. */
+    bool (*save)(Device *dev, GByteArray *out, GError **error);
+    /* The next part of what begin and save gave. */
+    bool (*load)(Device *dev, const uint8_t *data, size_t len, GError **error);
+    /* That was all, and the device says that it is good. */
+    bool (*loaded)(Device *dev, GError **error);
+    bool (*run)(Device *dev, GError **error);
+};
+
+/* Whatever dev's properties name that only one process may use is given up, or taken. */
+bool device_release_resources(Device *dev, GError **error);
+bool device_claim_resources(Device *dev, GError **error);
 
 /* --- kinds: what all devices of a ModelKind have in common, supplied by a layer above core --- */
 /*

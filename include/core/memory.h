@@ -188,6 +188,7 @@ struct MemPins {
 };
 /* Before the region is added anywhere; *pins lives longer than the region's last use. */
 void mem_region_set_pins(MemRegion *region, MemPins *pins);
+MemPins *mem_region_get_pins(const MemRegion *region); /* NULL: none were set */
 
 /* What is at addr, for accelerators: fills *out from the current flat view.  False: nothing mapped.  Any thread. */
 struct MemSection {

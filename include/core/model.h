@@ -24,6 +24,7 @@ typedef struct Model Model;
 typedef struct Object Object;
 typedef struct Prop Prop;
 typedef struct StateTable StateTable;
+typedef struct MoveOps MoveOps;
 
 /* Which outer table a Model is the first member of. */
 typedef enum ModelKind {
@@ -43,6 +44,13 @@ struct Model {
     const Prop *props;       /* ends with an entry whose name is NULL; may be NULL */
     const StateTable *state; /* required for devices; a model with nothing to save points at state_none */
     bool start_waits;        /* a device's start waits for another process: monitors need not wait for that */
+    const MoveOps *move;     /* devices (core/device.h): part of an instance lives in another process; NULL: none does */
+    /*
+     * Objects that only one process may use at a time: given up when the device that uses them moves away, and taken (back) where it
+     * runs.  With the user's lock, nothing in flight.  NULL: any number may use it.
+     */
+    bool (*release)(Object *obj, GError **error);
+    bool (*claim)(Object *obj, GError **error);
     bool internal;           /* created by the board only: -device refuses it */
 };
 

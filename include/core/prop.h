@@ -40,6 +40,7 @@ struct PropType {
     struct json_object *(*format)(Object *obj, const Prop *prop);
     void (*clear)(Object *obj, const Prop *prop); /* frees what the field owns; may be NULL */
     size_t field_size;
+    bool link; /* the field is an Object *, or NULL */
 };
 
 extern const PropType prop_bool;   /* bool; on/off, yes/no, true/false */

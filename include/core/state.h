@@ -16,6 +16,7 @@
 typedef struct StateTable StateTable;
 
 typedef enum StateKind {
+    STATE_DEADLINE, /* uint64_t, virtual time in ns at which something is due; 0: nothing is.  As STATE_UINT in the data */
     STATE_UINT,   /* integer of `size` bytes 1, 2, 4, 8; `count` of them */
     STATE_BOOL,
     STATE_BYTES,  /* `size` raw bytes */
@@ -50,6 +51,8 @@ extern const StateTable state_none;
 #define STATE_FIELD_UINT(S, f) {.name = #f, .kind = STATE_UINT, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f)}
 #define STATE_FIELD_BOOL(S, f) {.name = #f, .kind = STATE_BOOL, .offset = offsetof(S, f), .size = sizeof(bool)}
 #define STATE_FIELD_BYTES(S, f) {.name = #f, .kind = STATE_BYTES, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f)}
+#define STATE_FIELD_DEADLINE(S, f) \
+    {.name = #f, .kind = STATE_DEADLINE, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f)}
 #define STATE_FIELD_ARRAY(S, f) \
     {.name = #f, .kind = STATE_UINT, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f[0]), \
      .count = sizeof(((S *)0)->f) / sizeof(((S *)0)->f[0])}
@@ -68,5 +71,8 @@ void state_save(const StateTable *table, void *instance, const char *section, GB
  */
 bool state_load(const StateTable *table, void *instance, const char *section, const uint8_t *data, size_t len,
                 size_t *offset, GError **error);
+/* The same, with every deadline `shift` ns later: the clock here is that much ahead of the one there. */
+bool state_load_shifted(const StateTable *table, void *instance, const char *section, const uint8_t *data, size_t len,
+                        size_t *offset, int64_t shift, GError **error);
 
 #endif

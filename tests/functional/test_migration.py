@@ -43,8 +43,9 @@ class Vm:
         self.qmp_path = tmp_path / f"{name}.qmp"
         command = [BINARY, "-machine", "q35,accel=tcg", "-nodefaults", "-m", "192", "-nographic", "-serial", "stdio",
                    "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 quiet",
-                   "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
-                   "-drive", f"id=d0,file={image},format=raw,if=none", "-device", "nvme,id=nvme0,serial=s,drive=d0", *more]
+                   "-qmp", f"unix:{self.qmp_path},server=on,wait=off", *more]
+        if image:
+            command += ["-drive", f"id=d0,file={image},format=raw,if=none", "-device", "nvme,id=nvme0,serial=s,drive=d0"]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, errors="replace")
         self.lines, self.changed = [], threading.Condition()

@@ -65,6 +65,8 @@ void remote_iohub_mask_intx(RemoteSlot *slot, bool masked);
 /* An MSI or MSI-X vector that the function does not mask. */
 void remote_iohub_send_msi(RemoteSlot *slot, PciDevice *dev, unsigned vector);
 void remote_iohub_mask_msi(RemoteSlot *slot, PciDevice *dev, unsigned vector, bool masked);
+/* What waits here, for the function's saved state. */
+extern const StateTable remote_slot_state;
 /* The client may have handed over eventfds: delivers what waited for that. */
 void remote_iohub_retry(RemoteSlot *slot, PciDevice *dev);
 /* The client is gone or new, or the function was reset: nothing is masked, nothing waits but the level. */

@@ -42,6 +42,15 @@ typedef struct VfioIrqVector {
     MsiMessage msg;        /* of the route */
 } VfioIrqVector;
 
+/* Moving to another host: see hw/vfio/vfio-migration.c. */
+typedef struct VfioMigration {
+    uint32_t state;   /* VFIO_DEVICE_STATE_*; 0: never asked for, which is RUNNING */
+    bool logging;     /* the far side logs its DMA */
+    bool tracking;    /* or its container does */
+    bool counted;     /* in the container's `logging` */
+    bool stopped;     /* since then it writes no memory */
+} VfioMigration;
+
 struct VfioPciDevice {
     PciDevice pci;
     VfioDevice vdev;
@@ -70,6 +79,8 @@ struct VfioPciDevice {
     bool in_config_write; /* vectors that become unmasked are set up together afterwards */
     bool stopping;        /* it is being unplugged: the guest no longer reaches it */
     bool fresh;           /* nothing happened since start, which has reset it */
+    VfioContainer *container; /* of its DMA maps; set by the derived device after vfio_pci_start() */
+    VfioMigration migration;
     /* who may need the device without its lock: see vfio_pci_enter() */
     GMutex users_lock;
     GCond users_gone;
@@ -113,7 +124,9 @@ void vfio_pci_lost(VfioPciDevice *dev);
  */
 void vfio_pci_enter(VfioPciDevice *dev);
 void vfio_pci_leave(VfioPciDevice *dev);
-/* For the derived PciModel tables. */
+/* For the derived models' tables: their `move`, and the fields and post_load of their state. */
+extern const MoveOps vfio_pci_move;
+extern const StateTable vfio_pci_device_state;
 uint32_t vfio_pci_config_read(PciDevice *dev, uint16_t offset, unsigned size);
 void vfio_pci_config_write(PciDevice *dev, uint16_t offset, uint32_t val, unsigned size);
 

@@ -137,6 +137,7 @@ struct VfioContainer {
     unsigned depth;   /* of batches: a replay of an IOMMU is part of the transaction that shows it */
     GPtrArray *iommus; /* of VfioIommu *: translated parts of `as` */
     bool told;        /* that a mapping of the guest could not be made */
+    unsigned logging; /* devices that move: what is unmapped counts as written */
 };
 
 /* Starts following `as` with DMA maps: every RAM section is mapped now and at each commit. */

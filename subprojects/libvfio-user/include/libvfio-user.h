@@ -285,6 +285,12 @@ void vfu_sgl_put(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, struct iovec *iov, size_t cn
 
 void vfu_sgl_mark_dirty(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, size_t cnt);
 
+/*
+ * Additive: does the client want to know which pages are written?  Any thread.  It changes while the device is quiet; a device that
+ * writes through mappings of its own asks before it goes to the trouble of vfu_sgl_mark_dirty().
+ */
+bool vfu_ctx_dirty_logging(vfu_ctx_t *vfu_ctx);
+
 bool vfu_sg_is_mappable(vfu_ctx_t *vfu_ctx, dma_sg_t *sg);
 
 /* Use the file behind the region, if there is one, instead of messages. */

@@ -196,3 +196,8 @@ int dirty_handle_legacy(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
     r->head_len = wire_dirty_pages_encode(r->head, &d);
     return err;
 }
+
+VFU_EXPORT bool vfu_ctx_dirty_logging(vfu_ctx_t *ctx)
+{
+    return __atomic_load_n(&ctx->dma.logging, __ATOMIC_RELAXED);
+}

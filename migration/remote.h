@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Devices with a part in another process (MoveOps of core/device.h), all of a machine's at once.  Main loop; a device is named in the
+ * stream by its index among the machine's devices.
+ */
+#ifndef MIGRATION_REMOTE_H
+#define MIGRATION_REMOTE_H
+
+#include "migration/state.h"
+
+bool mig_remote_possible(Machine *m, GError **error);
+/* Source.  Appends what goes out before the guest is stopped to *pieces. */
+bool mig_remote_begin(Machine *m, GPtrArray *pieces, GError **error);
+bool mig_remote_sync(Machine *m, GError **error);
+/* The guest is stopped: the devices stop, and their last writes and interrupts are in the machine. */
+bool mig_remote_stop(Machine *m, GError **error);
+bool mig_remote_save(Machine *m, GPtrArray *pieces, GError **error);
+/* Destination.  A MIG_REMOTE record; its far side may refuse it. */
+bool mig_remote_load(Machine *m, const GByteArray *record, GError **error);
+/* After every device's own state. */
+bool mig_remote_loaded(Machine *m, GError **error);
+/* The guest is about to run, here, or here again. */
+bool mig_remote_run(Machine *m, GError **error);
+
+#endif
