@@ -95,6 +95,19 @@ void scsi_bus_free(ScsiBus *bus)
     }
 }
 
+ScsiBus *scsi_bus_new_private(Device *host, const ScsiHostOps *ops, ScsiUnit *unit)
+{
+    ScsiBus *bus = g_new0(ScsiBus, 1);
+
+    bus->host = host;
+    bus->ops = ops;
+    bus->ids = 1;
+    bus->units[0][0] = unit;
+    unit->bus = bus;
+    unit->id = 0;
+    return bus;
+}
+
 Device *scsi_bus_host(const ScsiBus *bus)
 {
     return bus->host;

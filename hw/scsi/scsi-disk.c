@@ -200,7 +200,7 @@ static void disk_drain(ScsiUnit *unit)
     }
 }
 
-static const ScsiUnitOps disk_ops = {
+const ScsiUnitOps scsi_disk_unit_ops = {
     .execute = disk_execute,
     .more = disk_more,
     .reset = disk_bus_reset,
@@ -255,7 +255,7 @@ static bool disk_start(Device *dev, GError **error)
     ScsiDisk *d = (ScsiDisk *)dev;
 
     d->unit.dev = dev;
-    d->unit.ops = &disk_ops;
+    d->unit.ops = &scsi_disk_unit_ops;
     if (!disk_check(d, error) || (d->blk && !block_attach(d->blk, dev, dev->home, error))) {
         return false;
     }

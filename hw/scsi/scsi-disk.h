@@ -28,6 +28,9 @@ typedef struct ScsiDisk {
     bool media_event; /* to be reported by GET EVENT STATUS NOTIFICATION */
 } ScsiDisk;
 
+/* Of ScsiDisk.unit. */
+extern const ScsiUnitOps scsi_disk_unit_ops;
+
 static inline ScsiDisk *scsi_disk_of(const ScsiReq *req)
 {
     return (ScsiDisk *)(void *)((char *)req->unit - offsetof(ScsiDisk, unit));

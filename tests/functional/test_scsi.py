@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Guests on SCSI disks behind lsi53c895a: the distribution's full kernel and its sym53c8xx driver, in process and remote."""
+"""Guests on disks behind lsi53c895a and ich9-ahci: the distribution's full kernel, its drivers, in process and remote."""
 import hashlib
 import os
 import pathlib
@@ -17,7 +17,7 @@ import guest  # noqa: E402
 BINARY = os.environ.get("QEMU_BINARY", str(ROOT / "build/system/qemu-system-x86_64"))
 MODULES = ["scsi_common", "scsi_mod", "scsi_transport_spi", "sym53c8xx", "crct10dif_common", "crct10dif_generic",
            "crc-t10dif", "crc64", "crc64-rocksoft",
-           "crc64_rocksoft_generic", "t10-pi", "sd_mod", "cdrom", "sr_mod", "isofs", "crc16", "libcrc32c", "crc32c_generic",
+           "crc64_rocksoft_generic", "t10-pi", "sd_mod", "libata", "libahci", "ahci", "cdrom", "sr_mod", "isofs", "crc16", "libcrc32c", "crc32c_generic",
            "mbcache", "jbd2", "ext4"]
 # Some need each other in other orders in other releases: until nothing new goes in.
 INSMOD = """
@@ -85,8 +85,14 @@ def run(command):
     return done.stdout
 
 
-def check(out, image, iso, tmp_path):
-    assert word(out, "test: model ") == "QEMU QEMU HARDDISK"
+CONTROLLERS = {
+    "lsi53c895a": ("QEMU QEMU HARDDISK", "scsi-hd,bus=c.0,drive=d0,serial=disk-7", "scsi-cd,bus=c.0,drive=d1,scsi-id=5"),
+    "ich9-ahci": ("ATA QEMU HARDDISK", "ide-hd,bus=c.0,drive=d0,serial=disk-7", "ide-cd,bus=c.2,drive=d1"),
+}
+
+
+def check(out, controller, image, iso, tmp_path):
+    assert word(out, "test: model ") == CONTROLLERS[controller][0]
     assert int(word(out, "test: tags ")) > 1
     assert "test: unmounted" in out and word(out, "test: trim ") == "0", out[-3000:]
     assert word(out, "test: iso ") == iso[1]
@@ -96,22 +102,23 @@ def check(out, image, iso, tmp_path):
     assert word(out, "test: sum ") == hashlib.md5((tmp_path / "file").read_bytes()).hexdigest()
 
 
-def disks(image, iso, bus):
+def disks(controller, image, iso):
     return ["-drive", f"id=d0,file={image},format=raw,if=none,discard=unmap",
-            "-drive", f"id=d1,file={iso[0]},format=raw,if=none,readonly=on",
-            "-device", "lsi53c895a,id=l", "-device", f"scsi-hd,bus={bus},drive=d0,serial=disk-7",
-            "-device", f"scsi-cd,bus={bus},drive=d1,scsi-id=5"]
+            "-drive", f"id=d1,file={iso[0]},format=raw,if=none,readonly=on", "-device", f"{controller},id=c",
+            "-device", CONTROLLERS[controller][1], "-device", CONTROLLERS[controller][2]]
 
 
-def test_disk_in_process(tmp_path, image, iso):
-    out = run(client_command(tmp_path, DISK + CDROM, *disks(image, iso, "l.0")))
-    check(out, image, iso, tmp_path)
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_disk_in_process(tmp_path, controller, image, iso):
+    out = run(client_command(tmp_path, DISK + CDROM, *disks(controller, image, iso)))
+    check(out, controller, image, iso, tmp_path)
 
 
-def test_disk_in_another_process(tmp_path, image, iso):
-    sock = tmp_path / "scsi.sock"
-    with subprocess.Popen([BINARY, "-machine", "x-remote,vfio-user=on", "-nodefaults", *disks(image, iso, "l.0"),
-                           "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={sock},device=l"]) as server:
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_disk_in_another_process(tmp_path, controller, image, iso):
+    sock = tmp_path / "disk.sock"
+    with subprocess.Popen([BINARY, "-machine", "x-remote,vfio-user=on", "-nodefaults", *disks(controller, image, iso),
+                           "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={sock},device=c"]) as server:
         try:
             while not sock.exists():
                 assert server.poll() is None
@@ -120,4 +127,4 @@ def test_disk_in_another_process(tmp_path, image, iso):
             assert server.wait() == 0
         finally:
             server.kill()
-    check(out, image, iso, tmp_path)
+    check(out, controller, image, iso, tmp_path)

@@ -88,6 +88,8 @@ struct ScsiUnit {
 /* --- the bus --- */
 /* Bus number 0 of `host`.  ids: how many SCSI ids there are; own_id is the host adapter's. */
 ScsiBus *scsi_bus_new(Device *host, const ScsiHostOps *ops, unsigned ids, unsigned own_id);
+/* One that -device does not find: of a drive that takes SCSI commands in packets.  Its unit is id 0. */
+ScsiBus *scsi_bus_new_private(Device *host, const ScsiHostOps *ops, ScsiUnit *unit);
 /* Its units are gone. */
 void scsi_bus_free(ScsiBus *bus);
 Device *scsi_bus_host(const ScsiBus *bus);
