@@ -121,3 +121,42 @@ mount -t devtmpfs dev /dev 2>/dev/null
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 """
+
+
+USERLAND = ["bash", "coreutils", "dash", "gcc", "grep", "libc6-dev", "openssl", "perl-base", "python3-minimal", "sed"]
+
+
+def _download_userland(work):
+    """The packages and all they depend on, as if nothing were installed yet."""
+    (work / "debs" / "partial").mkdir(parents=True)
+    (work / "status").touch()
+    _run(["apt-get", "-qq", "-y", "--no-install-recommends", "--download-only", "-o", f"Dir::State::status={work}/status",
+          "-o", "Debug::NoLocking=1", "-o", f"Dir::Cache::archives={work}/debs", "install", *USERLAND])
+    return sorted((work / "debs").glob("*.deb"))
+
+
+def userland(cache=CACHE):
+    """An ext4 image of a small Debian with a compiler, from its packages; none of their scripts ran.  Made on first use."""
+    image = pathlib.Path(cache) / "userland.img"
+    if image.exists():
+        return image
+    work = pathlib.Path(cache).resolve() / "userland"
+    root = work / "root"
+    shutil.rmtree(work, ignore_errors=True)
+    for name in ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "dev", "proc", "sys", "tmp", "root"):
+        (root / name).mkdir(parents=True)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (root / name).symlink_to(f"usr/{name}")
+    for deb in _download_userland(work):
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as unpack:
+            subprocess.run(["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", str(root)], stdin=unpack.stdout, check=True)
+        assert unpack.returncode == 0, deb
+    for name in ("usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/info"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    if not (root / "bin/sh").exists():
+        (root / "bin/sh").symlink_to("dash")
+    partial = work / "userland.img"
+    _run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", str(root), str(partial), "768M"])
+    partial.rename(image)
+    shutil.rmtree(work)
+    return image
