@@ -363,6 +363,7 @@ static void e1000_mac_reset(E1000 *e)
     }
     *e1000_reg(e, E1000_STATUS) |= e1000_link_up(e) ? STATUS_LU : 0;
     e1000_update_irq(e);
+    e1000_rx_changed(e, 0); /* frames that waited for descriptors are lost */
 }
 
 static void e1000_reset(PciDevice *dev)

@@ -171,6 +171,9 @@ static void net_reset(VirtioPci *vp)
     timer_cancel(n->announce_timer);
     virtio_net_fill_config(n);
     virtio_net_configure_backend(n);
+    for (unsigned i = 0; n->net && i < n->max_pairs; i++) {
+        net_can_receive(n->net, i); /* frames that waited for buffers are lost */
+    }
 }
 
 static const VirtioType net_type = {

@@ -468,6 +468,51 @@ static void test_hostile(void **state)
     blk_stop(&b);
 }
 
+/* The same of a packed ring, and of tables. */
+static void test_hostile_packed(void **state)
+{
+    enum { NEXT = 1, WRITE = 2, INDIRECT = 4, AVAIL = 0x80 };
+    static const struct {
+        uint64_t addr;
+        uint32_t len;
+        uint16_t flags, rest, table; /* of the first descriptor, the others, and those of the table at BUF */
+    } cases[] = {
+        {BUF, 16, NEXT, NEXT, 0},                          /* a chain as long as the ring, and on */
+        {BUF, 0, INDIRECT, 0, 0},                          /* a table of nothing */
+        {BUF, 17, INDIRECT, 0, 0},                         /* a table of a part */
+        {BUF, 0xfffffff0u, INDIRECT, 0, 0},                /* a table of 4 GiB */
+        {BUF, 32, INDIRECT, 0, INDIRECT},                  /* a table in a table */
+        {UINT64_C(0x7000000000), 16, INDIRECT, 0, 0},      /* a table that is not memory */
+        {BUF, 16, WRITE | NEXT, 0, 0},                     /* to be read after to be written */
+        {UINT64_MAX - 7, 16, 0, 0, 0},                     /* over the end of all addresses */
+        {BUF, UINT32_MAX, 0, 0, 0},                        /* far over the end of memory */
+    };
+    Blk b = {.indirect = true};
+
+    blk_start(&b, ",packed=on");
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        blk_driver(&b, way(3));
+        for (unsigned k = QVIRTIO_RING; k-- > 0;) {
+            uint64_t at = b.q.desc + 16 * k;
+
+            qtest_writeq(b.qts, at, k ? BUF : cases[i].addr);
+            qtest_writel(b.qts, at + 8, k ? 16 : cases[i].len);
+            qtest_writew(b.qts, at + 12, (uint16_t)k);
+            qtest_writew(b.qts, at + 14, (uint16_t)(AVAIL | (k ? cases[i].rest : cases[i].flags)));
+        }
+        for (unsigned k = 0; k < 2; k++) {
+            qtest_writeq(b.qts, BUF + 16 * k, BUF + 0x1000);
+            qtest_writel(b.qts, BUF + 16 * k + 8, 16);
+            qtest_writel(b.qts, BUF + 16 * k + 12, (uint32_t)cases[i].table << 16);
+        }
+        qvirtio_kick(&b.q);
+        assert_true(QTEST_WAIT(qvirtio_status(&b.v) & 0x40));
+    }
+    blk_driver(&b, way(3));
+    assert_int_equal(blk_run(&b, 0, 0, 512, true), 0);
+    blk_stop(&b);
+}
+
 /* --- net --- */
 
 static void wire_read(int fd, void *buf, size_t len)
@@ -592,7 +637,7 @@ int main(void)
         cmocka_unit_test(test_rng),      cmocka_unit_test(test_blk_data),   cmocka_unit_test(test_blk_errors),
         cmocka_unit_test(test_features), cmocka_unit_test(test_interrupts), cmocka_unit_test(test_event_idx),
         cmocka_unit_test(test_legacy),   cmocka_unit_test(test_cfg_window), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_net),      cmocka_unit_test(test_doorbells),  cmocka_unit_test(test_blk_error_actions),
+        cmocka_unit_test(test_net),      cmocka_unit_test(test_doorbells), cmocka_unit_test(test_hostile_packed),  cmocka_unit_test(test_blk_error_actions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,15 +2,18 @@
 """Back ends work where their served device does: with the server's main loop held up, frames and characters go on."""
 import json
 import mmap
+import os
 import pathlib
+import select
 import socket
 import struct
 import sys
+import threading
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from remote_server import IO, MASTER, MEMORY, RemoteServer, attach, enable, memory_file  # noqa: E402
+from remote_server import IO, MASTER, MEMORY, RemoteServer, attach, enable, memory_file, until  # noqa: E402
 from vfio_user import READABLE, WRITEABLE  # noqa: E402
 
 RAM = 1 << 20
@@ -37,10 +40,7 @@ class Silence:
         return [line for line in self.heard.splitlines() if b'"event"' not in line]
 
     def __exit__(self, *_):
-        try:
-            self.heard = self.server.conn.recv(65536, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            self.heard = b""
+        self.heard = self.server.conn.recv(65536) if select.select([self.server.conn], [], [], 0)[0] else b""
         assert not self.answers()  # it was held up all the while
         self.conn.close()
         self.listener.close()
@@ -63,31 +63,83 @@ def listening(path):
     return listener
 
 
+FRAME = b"\xff" * 6 + bytes(range(94))
+
+
+def e1000_driver(client):
+    """A card that sends and receives, by rings of 16 in the memory that is returned."""
+    memory = memory_file(RAM)
+    client.map(0, RAM, READABLE | WRITEABLE, memory)
+    ram = mmap.mmap(memory, RAM)
+    os.close(memory)
+    enable(client, MEMORY | MASTER)
+    ram[0x2000:0x2100] = b"".join(struct.pack("<QQ", 0x8000 + 2048 * i, 0) for i in range(16))
+    ram[0x4000:0x4064] = FRAME
+    for reg, value in ((TDBAL, 0x1000), (TDLEN, 256), (TCTL, 2), (RDBAL, 0x2000), (RDLEN, 256), (RDT, 15), (RCTL, 0x8002)):
+        client.write(0, reg, struct.pack("<I", value))
+    return ram
+
+
+def e1000_send(client, ram, i):
+    ram[0x1000 + 16 * i:0x1010 + 16 * i] = struct.pack("<QII", 0x4000, 100 | 0x0b << 24, 0)
+    client.write(0, TDT, struct.pack("<I", i + 1))
+
+
+def on_the_wire(data):
+    return struct.pack(">I", len(data)) + data
+
+
 @pytest.mark.parametrize("options", [{}, {"iothread": "io0"}])
 def test_network(tmp_path, options):
     listener = listening(tmp_path / "wire")
     server = RemoteServer(tmp_path, "-object", "iothread,id=io0", "-netdev",
                           f"stream,id=n0,addr.type=unix,addr.path={tmp_path}/wire", "-device", "e1000,netdev=n0,id=nic")
     client, wire = attach(server.serve("nic", **options)), connected(listener)
-    memory = memory_file(RAM)
-    client.map(0, RAM, READABLE | WRITEABLE, memory)
-    ram = mmap.mmap(memory, RAM)
-    enable(client, MEMORY | MASTER)
-    for reg, value in ((TDBAL, 0x1000), (TDLEN, 256), (TCTL, 2), (RDBAL, 0x2000), (RDLEN, 256), (RDT, 15), (RCTL, 0x8002)):
-        client.write(0, reg, struct.pack("<I", value))
-    ram[0x2000:0x2100] = b"".join(struct.pack("<QQ", 0x8000 + 2048 * i, 0) for i in range(16))
-    frame = b"\xff" * 6 + bytes(range(94))
-    ram[0x4000:0x4064] = frame
+    ram = e1000_driver(client)
     with Silence(server, tmp_path):
         for i in range(10):
-            ram[0x1000 + 16 * i:0x1010 + 16 * i] = struct.pack("<QII", 0x4000, 100 | 0x0b << 24, 0)
-            client.write(0, TDT, struct.pack("<I", i + 1))
-            assert wire.recv(104, socket.MSG_WAITALL) == struct.pack(">I", 100) + frame
-            wire.sendall(struct.pack(">I", 100) + frame)
+            e1000_send(client, ram, i)
+            assert wire.recv(104, socket.MSG_WAITALL) == on_the_wire(FRAME)
+            wire.sendall(on_the_wire(FRAME))
             while not ram[0x200c + 16 * i] & 1:
                 assert client.read(0, 8, 4)
-            assert ram[0x8000 + 2048 * i:0x8064 + 2048 * i] == frame
+            assert ram[0x8000 + 2048 * i:0x8064 + 2048 * i] == FRAME
     client.close()
+    wire.close()
+    assert server.close() == 0
+
+
+def test_clients_that_leave_under_traffic(tmp_path):
+    """Frames go on in both directions while clients come, drive the card and vanish; nothing is left behind of them."""
+    listener = listening(tmp_path / "wire")
+    server = RemoteServer(tmp_path, "-netdev", f"stream,id=n0,addr.type=unix,addr.path={tmp_path}/wire",
+                          "-device", "e1000,netdev=n0,id=nic")
+    path, wire, fds = server.serve("nic"), connected(listener), None
+    stop = threading.Event()
+
+    def traffic():
+        while not stop.is_set():
+            wire.sendall(on_the_wire(FRAME) * 8)
+            if select.select([wire], [], [], 0)[0]:
+                wire.recv(65536)
+
+    thread = threading.Thread(target=traffic)
+    thread.start()
+    for n in range(60):
+        client = attach(path)
+        ram = e1000_driver(client)
+        for i in range(n % 8):
+            e1000_send(client, ram, i)
+        client.close()
+        server.event("VFU_CLIENT_HANGUP")
+        fds = server.fds() if n == 9 else fds
+    assert server.fds() <= fds
+    client = attach(path)
+    ram = e1000_driver(client)
+    until(lambda: ram[0x200c] & 1, "a frame")
+    stop.set()
+    client.close()
+    thread.join()
     wire.close()
     assert server.close() == 0
 
