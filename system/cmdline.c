@@ -806,7 +806,7 @@ void cmdline_free(Cmdline *c)
 {
     GPtrArray *lists[] = {c->objects,  c->devices, c->drives,  c->chardevs, c->serials,
                           c->monitors, c->mons,    c->netdevs, c->nics,    c->debugcons};
-    char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log, c->gdb};
+    char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log, c->gdb, c->incoming};
 
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
         g_ptr_array_free(lists[i], TRUE);

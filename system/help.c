@@ -32,6 +32,13 @@ void help_print_cpus(void)
     for (size_t i = 0; x86_cpu_model_name(i); i++) {
         printf("x86 %s\n", x86_cpu_model_name(i));
     }
+    for (size_t i = 0; accel_table[i]; i++) {
+        g_autofree char *names = accel_table[i]->cpu_models ? accel_table[i]->cpu_models() : NULL;
+
+        if (names) {
+            printf("With -accel %s: %s\n", accel_table[i]->name, names);
+        }
+    }
     printf("\nRecognized CPUID flags:\n");
     for (size_t i = 0; x86_cpu_feature_name(i); i++) {
         printf("%s%s", i % 8 ? " " : i ? "\n  " : "  ", x86_cpu_feature_name(i));

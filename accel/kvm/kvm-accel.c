@@ -11,6 +11,7 @@
 #include <x86intrin.h>
 
 #include "core/error.h"
+#include "kvm-cpu-models.h"
 #include "kvm-internal.h"
 
 #define KVM_DEVICE       "/dev/kvm"
@@ -252,5 +253,6 @@ const AccelOps accel_kvm_ops = {
     .log_writes = kvm_log_writes,
     .translate = kvm_translate,
     .info = kvm_info,
+    .cpu_models = kvm_cpu_model_names,
     .irqchip = &kvm_irqchip_ops,
 };

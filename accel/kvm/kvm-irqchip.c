@@ -84,7 +84,9 @@ static int routes_commit(KvmAccel *kvm)
     g_autofree struct kvm_irq_routing *table = g_malloc0(sizeof(*table) + size);
 
     table->nr = r->entries->len;
-    memcpy(table->entries, r->entries->data, size);
+    if (size) {
+        memcpy(table->entries, r->entries->data, size);
+    }
     return ioctl(kvm->vm, KVM_SET_GSI_ROUTING, table) ? -errno : 0;
 }
 

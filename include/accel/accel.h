@@ -105,6 +105,7 @@ struct AccelOps {
     bool (*translate)(Vcpu *vcpu, uint64_t linear, uint64_t *gpa);
     void (*set_debug)(Vcpu *vcpu, const VcpuDebug *debug);
     char *(*info)(Accel *accel);    /* what `info` of the monitor shows of it, lines; g_free; may be NULL */
+    char *(*cpu_models)(void);      /* those of -cpu, for help; g_free; NULL: those of the software CPU */
     const AccelIrqchipOps *irqchip; /* NULL: has no interrupt controllers */
 };
 

@@ -13,6 +13,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("QEMU_BINARY", ROOT / "build/system/qemu-system-x86_64"))
 KERNEL = BINARY.resolve().parents[1] / "tests/kvm/kernel-kvm.bin"
+FIRMWARE = pathlib.Path("/usr/share/seabios/bios-256k.bin")
 IRQCHIPS = ["on", "split", "off"]
 needs_kvm = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here")
 TESTS = ["port", "string", "mmio64", "mmio_string", "nothing_there", "pic", "ioapic", "apic_timer", "self", "priority_high",
@@ -149,6 +150,22 @@ def test_falls_back_with_one_line(args):
         assert "using" not in done.stderr
     else:
         assert re.fullmatch(r"-accel: passed over 'kvm': [^\n]+; using tcg\n", done.stderr), done.stderr
+
+
+@needs_kvm
+@pytest.mark.skipif(not FIRMWARE.exists(), reason="Debian's package seabios is not installed")
+def test_firmware(tmp_path):
+    """SeaBIOS looks for something to boot: 16-bit code, timers, PCI, ROM that becomes RAM under running code."""
+    output = tmp_path / "log"
+    with subprocess.Popen(command("-chardev", f"file,id=c0,path={output}", "-device", "isa-debugcon,chardev=c0,iobase=0x402",
+                                  accel="kvm"), stdin=subprocess.DEVNULL) as process:
+        try:
+            end = time.monotonic() + 300
+            while not output.exists() or b"No bootable device" not in output.read_bytes():
+                assert process.poll() is None and time.monotonic() < end, output.read_text(encoding="latin-1")
+                time.sleep(0.05)
+        finally:
+            process.kill()
 
 
 @needs_kvm
