@@ -66,6 +66,7 @@ typedef struct KvmVcpu {
     X86CpuState *power_on; /* as the kernel made it */
     uint64_t tsc_base;   /* time stamp counter minus the host's, when last looked at */
     uint64_t tsc_offset; /* as get_state told it */
+    uint64_t tsc_deadline; /* of the local APIC, to be armed when the counter is set; 0: none */
     bool tsc_held;       /* the machine is stopped: tsc_offset stays */
     uint64_t exits;
 } KvmVcpu;
@@ -114,6 +115,7 @@ bool kvm_msr_load_list(KvmAccel *kvm, GError **error);
 void kvm_msr_check(KvmVcpu *v);
 void kvm_msr_get(KvmVcpu *v, X86CpuState *state);
 bool kvm_msr_set(KvmVcpu *v, const X86CpuState *state);
+#define KVM_MSR_TSC_DEADLINE 0x6e0u
 /* One MSR; false: refused. */
 bool kvm_msr_read(KvmVcpu *v, uint32_t index, uint64_t *val);
 bool kvm_msr_write(KvmVcpu *v, uint32_t index, uint64_t val);

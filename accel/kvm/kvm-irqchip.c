@@ -17,7 +17,6 @@
 #define GSI_PIC          ACCEL_IOAPIC_PINS
 #define PIC_PINS         16u
 #define GSI_MESSAGES     (GSI_PIC + PIC_PINS)
-#define MSR_TSC_DEADLINE 0x6e0u
 #define PIC_CASCADE      2u
 #define APIC_ID          2u /* register */
 #define APIC_BASE_EXTD   0x400u
@@ -238,7 +237,7 @@ static bool kvm_get_lapic(Vcpu *vcpu, AccelLapic *lapic)
         lapic->regs[APIC_ID] <<= 24;
     }
     lapic->tsc_deadline = 0;
-    kvm_msr_read(v, MSR_TSC_DEADLINE, &lapic->tsc_deadline);
+    kvm_msr_read(v, KVM_MSR_TSC_DEADLINE, &lapic->tsc_deadline);
     return true;
 }
 
@@ -259,7 +258,9 @@ static bool kvm_set_lapic(Vcpu *vcpu, const AccelLapic *lapic)
     if (!kvm_state_set_apic_base(v, lapic->base) || ioctl(v->fd, KVM_SET_LAPIC, &state)) {
         return false;
     }
-    return !lapic->tsc_deadline || kvm_msr_write(v, MSR_TSC_DEADLINE, lapic->tsc_deadline);
+    /* Streams have the counter behind the local APIC: before it is set the kernel would wait for too long. */
+    v->tsc_deadline = lapic->tsc_deadline;
+    return !lapic->tsc_deadline || kvm_msr_write(v, KVM_MSR_TSC_DEADLINE, lapic->tsc_deadline);
 }
 
 static bool kvm_get_ioapic(Accel *accel, AccelIoApic *ioapic)

@@ -11,8 +11,7 @@
 #include "core/error.h"
 #include "kvm-internal.h"
 
-#define MSR_IA32_TSC          0x10u
-#define MSR_IA32_TSC_DEADLINE 0x6e0u
+#define MSR_IA32_TSC 0x10u
 
 /* What has a place of its own in X86CpuState. */
 static const struct {
@@ -62,20 +61,15 @@ static size_t field_of(uint32_t index)
     return SIZE_MAX;
 }
 
-typedef struct MsrList {
-    struct kvm_msrs head;
-    struct kvm_msr_entry entries[KVM_MSR_LIMIT];
-} MsrList;
-
 /* KVM_GET_MSRS or KVM_SET_MSRS of all `n`, past those that are refused: their `reserved` becomes 1. */
 static void msr_transfer(const KvmVcpu *v, unsigned long request, struct kvm_msr_entry *entries, unsigned n)
 {
-    g_autofree MsrList *part = g_new(MsrList, 1);
+    g_autofree struct kvm_msrs *part = g_malloc0(sizeof(*part) + n * sizeof(*entries));
 
     for (unsigned at = 0; at < n;) {
         int done;
 
-        part->head = (struct kvm_msrs){.nmsrs = n - at};
+        part->nmsrs = n - at;
         memcpy(part->entries, entries + at, (n - at) * sizeof(*entries));
         done = ioctl(v->fd, request, part);
         done = done < 0 ? 0 : done;
@@ -137,7 +131,7 @@ bool kvm_msr_load_list(KvmAccel *kvm, GError **error)
     }
     for (unsigned i = 0; i < list->nmsrs; i++) {
         /* Time is kept apart, and the deadline belongs to the local APIC. */
-        if (list->indices[i] != MSR_IA32_TSC && list->indices[i] != MSR_IA32_TSC_DEADLINE) {
+        if (list->indices[i] != MSR_IA32_TSC && list->indices[i] != KVM_MSR_TSC_DEADLINE) {
             list_add(kvm->msrs, list->indices[i]);
         }
     }

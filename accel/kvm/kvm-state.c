@@ -353,6 +353,10 @@ static void tsc_set(KvmVcpu *v, const X86CpuState *state)
     v->tsc_offset = state->tsc_offset;
     v->tsc_held = v->thread.vcpu.accel->machine->run_state != RUN_STATE_RUNNING;
     kvm_msr_write(v, MSR_IA32_TSC, tsc_of_guest_time(v) + state->tsc_offset);
+    if (v->tsc_deadline) {
+        kvm_msr_write(v, KVM_MSR_TSC_DEADLINE, v->tsc_deadline);
+        v->tsc_deadline = 0;
+    }
 }
 
 void kvm_state_hold_tsc(KvmVcpu *v)

@@ -3,7 +3,8 @@
 
 The peer (qemu-system-x86_64 of the distribution, software CPU with AMD's virtualization) boots a stock kernel with an
 initramfs that holds our program. There one process of ours serves an NVMe disk, and another one boots the same kernel with
-`-accel kvm -cpu host`, whose driver reads and writes the disk.
+`-accel kvm -cpu host`, whose driver reads and writes the disk. Another guest
+moves through a file.
 """
 import hashlib
 import os
@@ -34,14 +35,32 @@ mkdir -p /tmp
 while [ ! -S /tmp/nvme ]; do sleep 0.1; done
 /qemu -accel kvm -accel tcg -cpu host -m 96 -nodefaults -nographic -serial stdio -kernel /vmlinuz -initrd /inner.gz \\
     -object memory-backend-memfd,id=mem,size=96M,share=on -machine memory-backend=mem -no-reboot -smp 2 \\
-    -append "console=ttyS0 quiet panic=-1 {append}" -device vfio-user-pci,socket=/tmp/nvme </dev/null
+    -append "console=ttyS0 quiet no_timer_check panic=-1" -device vfio-user-pci,socket=/tmp/nvme </dev/null
 echo "inner guest ended: $?"
 md5sum /disk
+# move IRQCHIP: a guest that counts aloud goes into a file, and out of it again.
+move() {{
+    run="/qemu -accel kvm,kernel-irqchip=$1 -cpu host -m 96 -smp 2 -nodefaults -display none -monitor stdio -kernel /vmlinuz
+        -initrd /inner.gz"
+    rm -f /tmp/first /tmp/second /tmp/monitor /tmp/stream; touch /tmp/first /tmp/second /tmp/monitor
+    {{ until grep -q "count 5 " /tmp/first; do sleep 0.2; done; echo "migrate file:/tmp/stream"
+      until grep -q completed /tmp/monitor; do echo "info migrate"; sleep 0.3; done; echo quit; }} |
+        $run -serial file:/tmp/first -append "console=ttyS0 quiet no_timer_check who=move" >/tmp/monitor
+    {{ until [ "$(grep -c "count " /tmp/second)" -gt 5 ]; do sleep 0.2; done; echo quit; }} |
+        $run -serial file:/tmp/second -incoming file:/tmp/stream -append "console=ttyS0 quiet no_timer_check who=move" >/dev/null
+    echo "move $1: $(grep "count " /tmp/first | tail -n 1 | tr -d '\\r') then $(grep "count " /tmp/second | head -n 1 | tr -d '\\r')"
+    grep -i -e clocksource -e stall -e lockup -e "Call Trace" /tmp/second && echo "move $1: complains"
+}}
+move on
+move split
 cat /proc/uptime
 poweroff -f
 """
 
 INNER = guest.PROLOGUE + """
+n=0; while grep -q who=move /proc/cmdline; do
+    n=$((n + 1)); echo "count $n $(md5sum </bin/busybox | cut -c1-8)"; sleep 0.1
+done
 i=0; while [ ! -b /dev/nvme0n1 ] && [ $i -lt 60 ]; do sleep 0.2; i=$((i + 1)); done
 echo "inner: read $(dd if=/dev/nvme0n1 bs=4096 count=1 2>/dev/null | md5sum | cut -d' ' -f1)"
 yes kvm | head -c 65536 | dd of=/dev/nvme0n1 bs=64k seek=1 conv=fsync 2>/dev/null && echo "inner: written"
@@ -54,7 +73,7 @@ poweroff -f
 EXPECTED = PATTERN + bytes(61440) + (b"kvm\n" * 16384) + bytes(1 << 17)
 
 
-def make_initramfs(path, vmlinuz, modules, append):
+def make_initramfs(path, vmlinuz, modules):
     files = libraries(BINARY)
     inner = guest.initramfs(path.with_name("inner.gz"), INNER)
     files["vmlinuz"] = (0o100644, vmlinuz.read_bytes())
@@ -63,7 +82,7 @@ def make_initramfs(path, vmlinuz, modules, append):
     files["disk"] = (0o100644, PATTERN + bytes(len(EXPECTED) - len(PATTERN)))
     for module in modules:
         files[f"modules/{module.name}"] = (0o100644, module.read_bytes())
-    return guest.initramfs(path, INIT.format(modules=" ".join(MODULES), append=append), {**directories(files), **files})
+    return guest.initramfs(path, INIT.format(modules=" ".join(MODULES)), {**directories(files), **files})
 
 
 @pytest.fixture(name="output", scope="module")
@@ -73,10 +92,10 @@ def output_fixture(tmp_path_factory):
         pytest.skip("no qemu-system-x86_64 of the distribution to run the guest's guest in")
     tmp = tmp_path_factory.mktemp("kvm")
     vmlinuz, modules = guest.kernel_with_modules(MODULES)
-    initrd = make_initramfs(tmp / "initrd.gz", vmlinuz, modules, "")
+    initrd = make_initramfs(tmp / "initrd.gz", vmlinuz, modules)
     command = [PEER, "-accel", "tcg", "-cpu", "max", "-M", "q35", "-m", "768", "-nodefaults", "-nographic", "-smp", "2",
                "-serial", "stdio", "-no-reboot", "-kernel", str(vmlinuz), "-initrd", str(initrd),
-               "-append", "console=ttyS0 quiet panic=-1"]
+               "-append", "console=ttyS0 quiet no_timer_check panic=-1"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900,
                           check=False)
     text = done.stdout.decode(errors="replace")
@@ -94,6 +113,15 @@ def test_linux_guest(output):
     assert said["cpus"] == "2"
     assert "virtual" in said
     assert hashlib.md5(EXPECTED).hexdigest() + "  /disk" in output
+
+
+@pytest.mark.parametrize("irqchip", ["on", "split"])
+def test_linux_guest_moves(output, irqchip):
+    """Two processors, timers, interrupt controllers, paravirtual clock: it goes on counting where it was."""
+    first, sum_before, second, sum_after = re.search(rf"move {irqchip}: count (\d+) (\w+) then count (\d+) (\w+)", output).groups()
+    assert int(second) in (int(first), int(first) + 1)
+    assert sum_before == sum_after
+    assert f"move {irqchip}: complains" not in output
 
 
 def test_real_kvm_is_not_passed_over(output):
