@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The client's memory: what came with an fd is mapped and becomes RAM of the slot's DMA space, the rest is reached by
- * DMA_READ and DMA_WRITE messages.  Mappings are in a sorted array and are looked up access by access: a client with a
+ * DMA_READ and DMA_WRITE messages.  Mappings are in a balanced tree and are looked up access by access: a client with a
  * vIOMMU has tens of thousands, and makes and drops them all the time.
  */
 #include <errno.h>
@@ -72,45 +72,41 @@ static const MemOps dma_message_ops = {
 
 /* --- the table --- */
 
-static VfuDmaRegion *dma_at(const VfuDma *dma, guint i)
+static gint dma_compare(gconstpointer a, gconstpointer b, gpointer unused)
 {
-    return dma->regions->pdata[i];
+    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+    return left < right ? -1 : left > right;
 }
 
-/* Index of the first region that ends behind addr; regions->len when there is none.  With the lock. */
-static guint dma_search(const VfuDma *dma, uint64_t addr)
+/* The region addr is in or, when it is in none, the one behind it; NULL: none.  With the lock. */
+static VfuDmaRegion *dma_search(const VfuDma *dma, uint64_t addr)
 {
-    guint low = 0, high = dma->regions->len;
+    GTreeNode *behind = g_tree_upper_bound(dma->regions, &addr);
+    GTreeNode *before = behind ? g_tree_node_previous(behind) : g_tree_node_last(dma->regions);
+    VfuDmaRegion *r = before ? g_tree_node_value(before) : NULL;
 
-    while (low < high) {
-        guint mid = low + (high - low) / 2;
-
-        if (addr > dma_at(dma, mid)->iova + (dma_at(dma, mid)->size - 1)) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
+    if (r && addr - r->iova < r->size) {
+        return r;
     }
-    return low;
+    return behind ? g_tree_node_value(behind) : NULL;
 }
 
 static bool dma_find(void *opaque, HwAddr addr, MemSection *out)
 {
     VfuDma *dma = opaque;
-    bool found = false;
-    guint i;
+    const VfuDmaRegion *r;
+    bool found;
 
     pthread_mutex_lock(&dma->lock);
-    i = dma_search(dma, addr);
-    out->addr = i < dma->regions->len ? dma_at(dma, i)->iova : UINT64_MAX;
-    if (i < dma->regions->len && addr >= out->addr) {
-        const VfuDmaRegion *r = dma_at(dma, i);
-
+    r = dma_search(dma, addr);
+    out->addr = r ? r->iova : UINT64_MAX;
+    found = r && addr >= r->iova;
+    if (found) {
         out->region = r->region;
         out->size = r->size;
         out->readonly = !(r->prot & PROT_WRITE);
         out->writeonly = !(r->prot & PROT_READ);
-        found = true;
     }
     pthread_mutex_unlock(&dma->lock);
     return found;
@@ -134,7 +130,7 @@ static void dma_register(vfu_ctx_t *ctx, vfu_dma_info_t *info)
     }
     mem_region_set_pins(r->region, &s->dma.pins);
     pthread_mutex_lock(&s->dma.lock);
-    g_ptr_array_insert(s->dma.regions, (gint)dma_search(&s->dma, r->iova), r);
+    g_tree_insert(s->dma.regions, &r->iova, r);
     g_hash_table_insert(s->dma.by_memory, r->region, r);
     pthread_mutex_unlock(&s->dma.lock);
 }
@@ -145,7 +141,8 @@ static void dma_unregister(vfu_ctx_t *ctx, vfu_dma_info_t *info)
     VfuDmaRegion *r;
 
     pthread_mutex_lock(&s->dma.lock);
-    r = g_ptr_array_remove_index(s->dma.regions, dma_search(&s->dma, (uintptr_t)info->iova.iov_base));
+    r = dma_search(&s->dma, (uintptr_t)info->iova.iov_base);
+    g_tree_remove(s->dma.regions, &r->iova);
     g_hash_table_remove(s->dma.by_memory, r->region);
     pthread_mutex_unlock(&s->dma.lock);
     mem_region_retire(r->region);
@@ -180,7 +177,7 @@ void vfu_server_memory_written(void *opaque, MemRegion *ram, uint64_t offset, ui
 
 bool vfu_server_dma_init(VfuServer *s, GError **error)
 {
-    s->dma.regions = g_ptr_array_new();
+    s->dma.regions = g_tree_new_full(dma_compare, NULL, NULL, NULL);
     s->dma.by_memory = g_hash_table_new(NULL, NULL);
     pthread_mutex_init(&s->dma.lock, NULL);
     pthread_cond_init(&s->dma.idle, NULL);
@@ -201,7 +198,7 @@ void vfu_server_dma_cleanup(VfuServer *s)
     mem_region_del(s->slot->dma_root, s->dma.space);
     mem_region_retire(s->dma.space);
     mem_region_unref(s->dma.space);
-    g_ptr_array_free(g_steal_pointer(&s->dma.regions), TRUE);
+    g_clear_pointer(&s->dma.regions, g_tree_destroy);
     g_hash_table_destroy(g_steal_pointer(&s->dma.by_memory));
     pthread_cond_destroy(&s->dma.idle);
     pthread_mutex_destroy(&s->dma.lock);

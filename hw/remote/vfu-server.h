@@ -18,7 +18,7 @@ typedef enum VfuServerState {
 /* What the client lets the device reach. */
 typedef struct VfuDma {
     pthread_mutex_t lock;
-    GPtrArray *regions; /* of VfuDmaRegion *, ascending; under the lock; NULL: not set up */
+    GTree *regions;     /* of VfuDmaRegion * by iova; under the lock; NULL: not set up */
     MemRegion *space;   /* finds them, below the slot's DMA root */
     GHashTable *by_memory; /* MemRegion * of what is mapped to its VfuDmaRegion *; under the lock */
     MemPins pins;       /* uses of all of them */

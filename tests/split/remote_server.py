@@ -141,6 +141,18 @@ def attach(path, **caps):
     return client
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def attach_inet(port, **caps):
+    client = Client(fd=socket.create_connection(("127.0.0.1", port)).detach())
+    client.negotiate({"max_msg_fds": 16, **caps})
+    return client
+
+
 COMMAND, BAR0, BAR1 = 4, 0x10, 0x14
 IO, MEMORY, MASTER, INTX_OFF = 1, 2, 4, 0x400
 CONFIG = 7

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from remote_server import (BAR0, BAR1, BINARY, CONFIG, INTX_OFF, IO, MASTER, MEMORY, PROBE_BINARY, Probe,  # noqa: E402
-                           RemoteServer, attach, enable, eventfd, memory_file, nvme_args, signalled, until)
+                           RemoteServer, attach, attach_inet, enable, eventfd, free_port, memory_file, nvme_args, signalled, until)
 from vfio_user import (BOOL, EVENTFD, INTX, MASK, MSI, MSIX, NONE, READABLE, ROM, TRIGGER, UNMASK,  # noqa: E402
                        UNMAP_ALL, WRITEABLE, header, REPLY, DMA_READ, DMA_WRITE)
 
@@ -21,19 +21,24 @@ OK, DECODE, DEVICE, ACCESS = 0, 1, 2, 4
 RAM = 1 << 20
 
 
+# The same body on a socket that carries no descriptors (check 55).
+ANY_SOCKET = pytest.mark.parametrize("serve", ["unix", "inet"], indirect=True)
+
+
 @pytest.fixture(name="serve")
-def serve_fixture(tmp_path):
+def serve_fixture(tmp_path, request):
     """Starts a server of the probe (and more); clients on its sockets."""
     running, clients = [], []
+    inet = getattr(request, "param", "unix") == "inet"
 
     def serve(*options, extra=(), **kwargs):
-        devices = []
+        devices, ports = [], [free_port() if inet else None for _ in options or ("",)]
         for i, option in enumerate(options or ("",)):
-            devices += ["-device", f"probe,id=p{i}{option}",
-                        "-object", f"x-vfio-user-server,id=vfu{i},type=unix,path={tmp_path}/p{i}.sock,device=p{i}"]
+            where = f"type=inet,host=127.0.0.1,port={ports[i]}" if inet else f"type=unix,path={tmp_path}/p{i}.sock"
+            devices += ["-device", f"probe,id=p{i}{option}", "-object", f"x-vfio-user-server,id=vfu{i},device=p{i},{where}"]
         server = RemoteServer(tmp_path, *devices, *extra, binary=PROBE_BINARY, **kwargs)
         running.append(server)
-        clients.extend(attach(f"{tmp_path}/p{i}.sock") for i in range(len(options or ("",))))
+        clients.extend(attach_inet(port) if inet else attach(f"{tmp_path}/p{i}.sock") for i, port in enumerate(ports))
         return [server, *clients[-len(options or ("",)):]]
 
     yield serve
@@ -72,6 +77,7 @@ def capability(client, ident):
 
 # --- config space and BARs ---
 
+@ANY_SOCKET
 def test_08_config_space_in_one_read_equals_parts(serve):
     _, client = serve()
     whole = client.read(CONFIG, 0, 256)
@@ -82,6 +88,7 @@ def test_08_config_space_in_one_read_equals_parts(serve):
     client.read(CONFIG, 4096 - 2, 4, error=errno.EINVAL)
 
 
+@ANY_SOCKET
 def test_09_bars_hold_what_is_written_and_tell_their_size(serve):
     _, client = serve()
     client.write(CONFIG, BAR0, b"\xff" * 24)
@@ -93,6 +100,7 @@ def test_09_bars_hold_what_is_written_and_tell_their_size(serve):
 
 
 @pytest.mark.parametrize("region,sizes", [(3, (1, 2, 4)), (5, (1, 2, 4, 8)), (0, (1, 2, 4, 8))])
+@ANY_SOCKET
 def test_11_accesses_of_every_size(serve, region, sizes):
     _, client = serve()
     enable(client, IO | MEMORY)
@@ -105,6 +113,7 @@ def test_11_accesses_of_every_size(serve, region, sizes):
     assert client.read(region, 3, 29) == data
 
 
+@ANY_SOCKET
 def test_12_a_bar_behind_one_that_cannot_be_written(serve):
     _, client = serve()
     enable(client)
@@ -114,6 +123,7 @@ def test_12_a_bar_behind_one_that_cannot_be_written(serve):
     assert client.read(5, 0, 4) == b"\1\2\3\4"
 
 
+@ANY_SOCKET
 def test_accesses_beyond_a_region_are_refused(serve):
     _, client = serve()
     client.read(5, 4096, 1, error=errno.EINVAL)
@@ -123,6 +133,7 @@ def test_accesses_beyond_a_region_are_refused(serve):
     assert client.read(0, 0x9000, 4) == b"\xff" * 4  # a hole inside a BAR
 
 
+@ANY_SOCKET
 def test_13_option_rom(serve, tmp_path):
     image = os.urandom(5000)
     (tmp_path / "rom.bin").write_bytes(image)
@@ -135,6 +146,7 @@ def test_13_option_rom(serve, tmp_path):
     assert client.read(ROM, 0, 1) == image[:1]
 
 
+@ANY_SOCKET
 def test_39_reset_is_seen_once(serve):
     _, client = serve()
     probe = Probe(client)
@@ -147,6 +159,7 @@ def test_39_reset_is_seen_once(serve):
     assert probe.get(Probe.RESETS) == before + 1 and probe.get(Probe.LEN) == 0
 
 
+@ANY_SOCKET
 def test_a_function_of_a_multifunction_device_is_served(serve):
     """Each function has a socket of its own; its place in a slot is the client's."""
     _, first, second = serve(",addr=3.0,multifunction=on", ",addr=3.1")
@@ -321,6 +334,7 @@ def test_14_memory_with_an_fd(serve, size):
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096, 2500000])
+@ANY_SOCKET
 def test_16_memory_without_an_fd(serve, size):
     """By messages, in pieces no larger than the client takes."""
     _, client = serve()
@@ -340,6 +354,7 @@ def test_16_memory_without_an_fd(serve, size):
     assert probe.buffer(min(size, 4096)) == bytes(memory[5:5 + size][:4096])
 
 
+@ANY_SOCKET
 def test_18_layout_of_dma_messages(serve):
     _, client = serve()
     probe = Probe(client)

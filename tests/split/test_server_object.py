@@ -9,7 +9,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from remote_server import (BAR0, CONFIG, PATIENCE, RemoteServer, attach, command, eventfd, memory_file,  # noqa: E402
+from remote_server import (BAR0, CONFIG, PATIENCE, RemoteServer, attach, command, eventfd, free_port, memory_file,  # noqa: E402
                            start_fails, until)
 from vfio_user import Client, Lost  # noqa: E402
 
@@ -62,12 +62,6 @@ def test_address_with_dotted_keys(servers, tmp_path):
     path = tmp_path / "s.sock"
     servers(*edu(), "-object", f"x-vfio-user-server,id=vfu0,device=edu0,socket.type=unix,socket.path={path}")
     assert identity(str(path)) == EDU_ID
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_tcp(servers):
