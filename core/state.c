@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "core/error.h"
 
@@ -24,15 +25,7 @@ const StateTable state_none = {.name = "none", .version = 1, .fields = state_no_
 
 static uint32_t state_crc(const uint8_t *data, size_t len)
 {
-    uint32_t crc = UINT32_MAX;
-
-    while (len--) {
-        crc ^= *data++;
-        for (int bit = 0; bit < 8; bit++) {
-            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-        }
-    }
-    return ~crc;
+    return (uint32_t)crc32_z(0, len ? data : (const uint8_t *)"", len);
 }
 
 static size_t field_count(const StateField *f)

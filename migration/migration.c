@@ -143,35 +143,14 @@ void migration_in_main(Migration *mig, void (*fn)(Migration *mig, void *opaque),
 
 /* --- starting --- */
 
-typedef struct Blocker {
-    GError *error;
-} Blocker;
-
-static void find_blocker(Device *dev, void *opaque)
-{
-    Blocker *b = opaque;
-
-    if (!b->error && dev->obj.model->state->blocker) {
-        error_set(&b->error, "device '%s' (%s) cannot be moved: %s", dev->obj.id, dev->obj.model->name,
-                  dev->obj.model->state->blocker);
-    }
-}
-
 bool migration_possible(Machine *m, GError **error)
 {
-    Blocker b = {NULL};
-
     if (!m->ram) {
         error_set(error, "machine '%s' has no RAM of its own to move; it serves devices of others", m->obj.model->name);
         return false;
     }
     if (!m->accel || !m->accel->ops->log_writes) {
         error_set(error, "accelerator '%s' does not tell which pages a guest writes to", m->accel ? m->accel->ops->name : "none");
-        return false;
-    }
-    machine_each_device(m, find_blocker, &b);
-    if (b.error) {
-        g_propagate_error(error, b.error);
         return false;
     }
     return mig_remote_possible(m, error);

@@ -502,7 +502,7 @@ static const StateTable e1000_tx_state = {.name = "e1000-tx", .version = 1, .fie
 
 static const StateField e1000_delay_fields[] = {
     STATE_FIELD_DEADLINE(E1000Delay, deadline),
-    STATE_FIELD_UINT(E1000Delay, absolute),
+    STATE_FIELD_DEADLINE(E1000Delay, absolute),
     STATE_END,
 };
 static const StateTable e1000_delay_state = {

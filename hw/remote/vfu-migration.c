@@ -3,7 +3,8 @@
  * The state of a served function on its way to another server (vfio-user: device states, MIG_DATA_READ, MIG_DATA_WRITE):
  *
  *   head  section "served device": model and properties; readable in PRE_COPY, so that the other side refuses early
- *   rest  section "server": clock, waiting interrupts, values of shared doorbells; then the device's own section
+ *   rest  section "server": clock, waiting interrupts, values of shared doorbells; then the sections of the device and of
+ *         those on it (namespaces, disks)
  *
  * The device is saved when it is stopped, and nothing that happens to it here after that is part of what moves.  What only one
  * process may use, its disks, is given up with STOP_COPY and taken with RUNNING.
@@ -47,15 +48,56 @@ static const StateField rest_fields[] = {
 };
 static const StateTable rest_state = {.name = "server", .version = 1, .fields = rest_fields};
 
+typedef struct Parts {
+    Device *top;
+    GPtrArray *list;
+} Parts;
+
+static void add_part(Device *dev, void *opaque)
+{
+    Parts *p = opaque;
+
+    for (const Device *d = dev; d; d = d->upstream) {
+        if (d == p->top) {
+            g_ptr_array_add(p->list, dev);
+            return;
+        }
+    }
+}
+
+/* The function and the devices on it, in the order of their start.  Free with g_ptr_array_free. */
+static GPtrArray *parts_of(VfuServer *s)
+{
+    Parts p = {&s->dev->dev, g_ptr_array_new()};
+    Machine *m = s->obj.machine;
+
+    loop_lock(m->main_loop);
+    machine_each_device(m, add_part, &p);
+    loop_unlock(m->main_loop);
+    return p.list;
+}
+
+static bool each_part(VfuServer *s, bool (*fn)(Device *dev, GError **error), GError **error)
+{
+    g_autoptr(GPtrArray) parts = parts_of(s);
+
+    for (guint i = 0; i < parts->len; i++) {
+        if (!fn(parts->pdata[i], error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int64_t clock_here(const VfuServer *s)
 {
     return clock_now(s->obj.machine->clocks, CLOCK_KIND_VIRTUAL);
 }
 
 /* What has to be the same on both sides: the model, and all that was said of it but for what stands behind it. */
-static struct json_object *describe(VfuServer *s)
+static struct json_object *describe_part(Device *dev)
 {
-    Object *obj = &s->dev->dev.obj;
+    Object *obj = &dev->obj;
     struct json_object *all = json_object_new_object();
 
     json_object_object_add(all, "model", json_object_new_string(obj->model->name));
@@ -65,6 +107,19 @@ static struct json_object *describe(VfuServer *s)
         if (value) {
             json_object_object_add(all, p->name, value);
         }
+    }
+    return all;
+}
+
+static struct json_object *describe(VfuServer *s)
+{
+    g_autoptr(GPtrArray) parts = parts_of(s);
+    struct json_object *all = json_object_new_object();
+
+    for (guint i = 0; i < parts->len; i++) {
+        Device *dev = parts->pdata[i];
+
+        json_object_object_add(all, dev->obj.id, describe_part(dev));
     }
     return all;
 }
@@ -91,9 +146,12 @@ static void save_rest(VfuServer *s, GByteArray *out)
                     .bells = (uint8_t *)s->dev->doorbells.values,
                     .bells_len = (uint32_t)vfu_server_doorbell_bytes(s)};
     g_autoptr(GByteArray) device = g_byte_array_new();
+    g_autoptr(GPtrArray) parts = parts_of(s);
 
     /* First: it ends what is under way, which may leave interrupts waiting. */
-    device_save(&s->dev->dev, device);
+    for (guint i = 0; i < parts->len; i++) {
+        device_save(parts->pdata[i], device);
+    }
     rest.slot = *s->slot;
     state_save(&rest_state, &rest, "server", out);
     g_byte_array_append(out, device->data, device->len);
@@ -101,7 +159,7 @@ static void save_rest(VfuServer *s, GByteArray *out)
 
 /* --- the other side's --- */
 
-static bool compare(struct json_object *theirs, struct json_object *ours, GError **error)
+static bool compare_part(const char *id, struct json_object *theirs, struct json_object *ours, GError **error)
 {
     json_object_object_foreach(theirs, name, value)
     {
@@ -109,8 +167,31 @@ static bool compare(struct json_object *theirs, struct json_object *ours, GError
 
         json_object_object_get_ex(ours, name, &here);
         if (!json_object_equal(value, here)) {
-            error_set(error, "property %s is %s at the source, here it is %s; start this server with the source's -device line",
-                      name, json_object_to_json_string(value), here ? json_object_to_json_string(here) : "missing");
+            error_set(error, "device '%s': property %s is %s at the source, here it is %s; start this server with the source's "
+                      "-device lines", id, name, json_object_to_json_string(value), here ? json_object_to_json_string(here) : "missing");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool compare(struct json_object *theirs, struct json_object *ours, GError **error)
+{
+    if (json_object_object_length(theirs) != json_object_object_length(ours)) {
+        error_set(error, "%d devices at the source, here are %d; start this server with the source's -device lines",
+                  json_object_object_length(theirs), json_object_object_length(ours));
+        return false;
+    }
+    json_object_object_foreach(theirs, id, part)
+    {
+        struct json_object *here = NULL;
+
+        json_object_object_get_ex(ours, id, &here);
+        if (!json_object_is_type(part, json_type_object) || !here) {
+            error_set(error, "device '%s' of the source is missing here; start this server with the source's -device lines", id);
+            return false;
+        }
+        if (!compare_part(id, part, here, error)) {
             return false;
         }
     }
@@ -174,6 +255,19 @@ static bool load_bells(VfuServer *s, const VfuRest *rest, GError **error)
     return true;
 }
 
+static bool load_parts(VfuServer *s, int64_t shift, size_t *offset, GError **error)
+{
+    const GByteArray *in = s->migration.in;
+    g_autoptr(GPtrArray) parts = parts_of(s);
+
+    for (guint i = 0; i < parts->len; i++) {
+        if (!device_load_shifted(parts->pdata[i], in->data, in->len, offset, shift, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool load_rest(VfuServer *s, GError **error)
 {
     const GByteArray *in = s->migration.in;
@@ -186,7 +280,7 @@ static bool load_rest(VfuServer *s, GError **error)
         return false;
     }
     ok = state_load(&rest_state, &rest, "server", in->data, in->len, &offset, error) &&
-         device_load_shifted(&s->dev->dev, in->data, in->len, &offset, clock_here(s) - (int64_t)rest.clock, error) &&
+         load_parts(s, clock_here(s) - (int64_t)rest.clock, &offset, error) &&
          load_bells(s, &rest, error);
     if (ok && offset != in->len) {
         error_set(error, "%zu bytes follow the device's state", in->len - offset);
@@ -254,7 +348,7 @@ static bool to_stop_copy(VfuServer *s, GError **error)
     if (s->migration.released) {
         return true;
     }
-    s->migration.released = device_release_resources(&s->dev->dev, error);
+    s->migration.released = each_part(s, device_release_resources, error);
     return s->migration.released;
 }
 
@@ -269,7 +363,7 @@ static bool to_resume(VfuServer *s, GError **error)
 
 static bool to_running(VfuServer *s, GError **error)
 {
-    if (s->migration.released && !device_claim_resources(&s->dev->dev, error)) {
+    if (s->migration.released && !each_part(s, device_claim_resources, error)) {
         return false;
     }
     forget(s);
@@ -340,11 +434,7 @@ bool vfu_server_migration_init(VfuServer *s, GError **error)
 {
     static const vfu_migration_callbacks_t callbacks = {
         .version = VFU_MIGR_CALLBACKS_VERS, .transition = transition, .read_data = read_data, .write_data = write_data};
-    const char *blocker = s->dev->dev.obj.model->state->blocker;
 
-    if (blocker) {
-        return true;
-    }
     if (vfu_setup_device_migration_callbacks(s->ctx, &callbacks) < 0) {
         error_set_errno(error, errno, "x-vfio-user-server %s: cannot set up migration of %s", s->obj.id, s->device);
         return false;
@@ -366,7 +456,7 @@ void vfu_server_migration_attach(VfuServer *s)
     if (!s->migration.released || s->obj.machine->incoming) {
         return;
     }
-    if (device_claim_resources(&s->dev->dev, &error)) {
+    if (each_part(s, device_claim_resources, &error)) {
         s->migration.released = false;
     } else {
         g_printerr("x-vfio-user-server %s: the new client has no disk: %s\n", s->obj.id, error->message);

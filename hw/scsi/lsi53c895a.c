@@ -676,7 +676,7 @@ static const StateField lsi_fields[] = {
     FIELD(scratchb), FIELD(adder), STATE_FIELD_ARRAY(Lsi, scratch), FIELD(mmrs), FIELD(mmws), FIELD(sfs), FIELD(drs),
     FIELD(sbms), FIELD(dbms), FIELD(dnad64), FIELD(pmjad1), FIELD(pmjad2), FIELD(rbc), FIELD(ua), FIELD(esa), FIELD(ia),
     FIELD(sbc), FIELD(csbc), FIELD(state), STATE_FIELD_BOOL(Lsi, carry), STATE_FIELD_BOOL(Lsi, unanswered), STATE_FIELD_STRUCT(Lsi, move, &move_state),
-    FIELD(general_deadline), STATE_FIELD_BOOL(Lsi, connected), FIELD(phase), FIELD(leaving), FIELD(nexus_id),
+    STATE_FIELD_DEADLINE(Lsi, general_deadline), STATE_FIELD_BOOL(Lsi, connected), FIELD(phase), FIELD(leaving), FIELD(nexus_id),
     FIELD(nexus_lun), FIELD(nexus_tag), STATE_FIELD_BOOL(Lsi, nexus_tagged), STATE_FIELD_BOOL(Lsi, nexus_disconnect),
     STATE_FIELD_BYTES(Lsi, msg_in), FIELD(msg_in_len), FIELD(msg_in_pos), STATE_FIELD_BYTES(Lsi, msg_out),
     FIELD(msg_out_len),

@@ -37,7 +37,6 @@ typedef struct StateField {
 
 struct StateTable {
     const char *name;
-    const char *blocker;     /* why an instance cannot be moved to another process yet; NULL: it can */
     uint32_t version;        /* of what is written; older ones load with later fields at their present values */
     const StateField *fields; /* ends with name NULL */
     void (*pre_save)(void *instance);

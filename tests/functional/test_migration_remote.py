@@ -23,11 +23,12 @@ done) &
 class Server:
     """The process of the disk."""
 
-    def __init__(self, tmp_path, name, image, *more, model="nvme", options="serial=s"):
+    def __init__(self, tmp_path, name, image, *more, devices=("nvme,id=disk0,serial=s,drive=d0",)):
         self.path = tmp_path / f"{name}.vfio"
         self.process = subprocess.Popen(
             [BINARY, "-machine", "x-remote,vfio-user=on,auto-shutdown=off", "-nodefaults", "-display", "none",
-             "-drive", f"id=d0,file={image},format=raw,if=none", "-device", f"{model},id=disk0,{options},drive=d0",
+             "-drive", f"id=d0,file={image},format=raw,if=none",
+             *[word for device in devices for word in ("-device", device)],
              "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={self.path},device=disk0", *more],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while not self.path.exists():
@@ -87,13 +88,16 @@ def goes_on(vm, more=2):
     assert vm.run("query-status")["return"]["status"] == "running"
 
 
-def test_back_and_forth(machines, tmp_path):
-    vm = machines("m0")
+@pytest.mark.parametrize("hops, devices", [
+    (4, ("nvme,id=disk0,serial=s,drive=d0",)),
+    (2, ("nvme,id=disk0,serial=s", "nvme-ns,id=ns0,bus=disk0,drive=d0"))])
+def test_back_and_forth(machines, tmp_path, hops, devices):
+    vm = machines("m0", devices=devices)
     vm.until_count(3)
-    for hop in range(1, 5):
+    for hop in range(1, hops + 1):
         uri = f"unix:{tmp_path}/hop{hop}"
         before = vm.counts()[-1]
-        target = machines(f"m{hop}", uri)
+        target = machines(f"m{hop}", uri, devices=devices)
         info = move(vm, target, uri)
         assert info["ram"]["dirty-sync-count"] >= 1
         target.until_count(3)
@@ -123,13 +127,14 @@ def test_snapshot(machines, tmp_path):
         again.end()
 
 
-@pytest.mark.parametrize("server, said", [
-    ({"options": "serial=other"}, "property serial is \"s\" at the source, here it is \"other\""),
-    ({"model": "virtio-blk-pci", "options": "serial=s"}, "property model is \"nvme\" at the source")])
-def test_another_device_is_refused_early(machines, tmp_path, server, said):
+@pytest.mark.parametrize("devices, said", [
+    (("nvme,id=disk0,serial=other,drive=d0",), "property serial is \"s\" at the source, here it is \"other\""),
+    (("virtio-blk-pci,id=disk0,serial=s,drive=d0",), "property model is \"nvme\" at the source"),
+    (("nvme,id=disk0,serial=s", "nvme-ns,id=ns0,bus=disk0,drive=d0"), "1 devices at the source, here are 2")])
+def test_another_device_is_refused_early(machines, tmp_path, devices, said):
     vm = machines("m0")
     vm.until_count(2)
-    target = machines("m1", f"unix:{tmp_path}/hop", **server)
+    target = machines("m1", f"unix:{tmp_path}/hop", devices=devices)
     start_move(vm, f"unix:{tmp_path}/hop")
     info = vm.until_migrated()
     assert info["status"] == "failed" and "disk0" in info["error-desc"] and "refuses the state" in info["error-desc"]
