@@ -330,16 +330,27 @@ static bool come_to_rest(VfuServer *s)
     return true;
 }
 
+static bool to_resume(VfuServer *s)
+{
+    forget(s);
+    s->migration.stopped = true;
+    s->migration.released = true;
+    s->migration.in = g_byte_array_new();
+    return true;
+}
+
+/* What was refused is forgotten: another state may come. */
 static bool to_stop(VfuServer *s, GError **error)
 {
-    bool ok;
-
     if (!s->migration.in) {
         return come_to_rest(s);
     }
-    ok = load_rest(s, error);
+    if (!load_rest(s, error)) {
+        to_resume(s);
+        return false;
+    }
     forget(s);
-    return ok;
+    return true;
 }
 
 static bool to_stop_copy(VfuServer *s, GError **error)
@@ -350,15 +361,6 @@ static bool to_stop_copy(VfuServer *s, GError **error)
     }
     s->migration.released = each_part(s, device_release_resources, error);
     return s->migration.released;
-}
-
-static bool to_resume(VfuServer *s, GError **error)
-{
-    forget(s);
-    s->migration.stopped = true;
-    s->migration.released = true;
-    s->migration.in = g_byte_array_new();
-    return true;
 }
 
 static bool to_running(VfuServer *s, GError **error)
@@ -390,7 +392,7 @@ static int transition(vfu_ctx_t *ctx, vfu_migr_state_t state)
     GError *error = NULL;
     bool ok = state == VFU_MIGR_STATE_STOP            ? to_stop(s, &error)
               : state == VFU_MIGR_STATE_STOP_AND_COPY ? to_stop_copy(s, &error)
-              : state == VFU_MIGR_STATE_RESUME        ? to_resume(s, &error)
+              : state == VFU_MIGR_STATE_RESUME        ? to_resume(s)
               : state == VFU_MIGR_STATE_PRE_COPY      ? begin_out(s)
                                                       : to_running(s, &error);
 
@@ -425,7 +427,11 @@ static ssize_t write_data(vfu_ctx_t *ctx, void *buf, uint64_t count)
         return fail(s, "the state that came is refused", error);
     }
     g_byte_array_append(s->migration.in, buf, (guint)count);
-    return check_head(s, &error) ? (ssize_t)count : fail(s, "the state that came is refused", error);
+    if (!check_head(s, &error)) {
+        to_resume(s);
+        return fail(s, "the state that came is refused", error);
+    }
+    return (ssize_t)count;
 }
 
 /* --- life --- */
