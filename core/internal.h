@@ -70,6 +70,10 @@ void machine_untrack(Machine *m, Object *obj);
 GPtrArray *machine_tracked(Machine *m);
 /* Of DeviceBus *, oldest first. */
 GPtrArray *machine_device_buses(Machine *m);
+/* --- boot-index.c --- */
+/* False: another device of the machine has the same place in the boot order; *error names both. */
+bool device_check_bootindex(const Device *dev, GError **error);
+
 /* Devices that are being plugged by threads (core/device-later.c); with the main loop's lock. */
 GQueue *machine_device_adds(Machine *m);
 /* The same, ended: as the machine goes. */

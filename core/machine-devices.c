@@ -122,7 +122,7 @@ static bool device_place_and_start(Device *dev, const DeviceKindOps *ops, struct
     static const char *const skip[] = {"driver", "id", NULL};
 
     if (!object_set_all(&dev->obj, opts, skip, error) || !object_check_required(&dev->obj, error) ||
-        (ops->place && !ops->place(dev, error))) {
+        !device_check_bootindex(dev, error) || (ops->place && !ops->place(dev, error))) {
         return false;
     }
     if (!device_start(dev, error)) {

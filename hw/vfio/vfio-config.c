@@ -84,6 +84,8 @@ bool vfio_config_start(VfioPciDevice *dev, GError **error)
                   pci->config[PCI_HEADER_TYPE]);
         return false;
     }
+    dev->own_vendor = pci_get16(pci->config + PCI_VENDOR_ID);
+    dev->own_device = pci_get16(pci->config + PCI_DEVICE_ID);
     override16(dev, PCI_VENDOR_ID, dev->vendor_id);
     override16(dev, PCI_DEVICE_ID, dev->device_id);
     override16(dev, PCI_SUBSYSTEM_VENDOR_ID, dev->sub_vendor_id);

@@ -66,6 +66,11 @@ void vfio_iommu_mark_all(VfioContainer *c);
 void vfio_iommu_add(VfioContainer *c, const MemSection *section);
 void vfio_iommu_del(VfioContainer *c, const MemSection *section);
 
+/* hw/vfio/vfio-quirks.c; main loop */
+/* Those of the tables that fit the device; BARs, interrupts and capabilities are there.  On false vfio_quirks_stop() follows. */
+bool vfio_quirks_start(VfioPciDevice *dev, GError **error);
+void vfio_quirks_stop(VfioPciDevice *dev);
+
 /* hw/vfio/vfio-sigbus.c; any thread */
 /* An access to [host, host + size) that the file behind it does not cover reads zeros and sets *lost.  False: no room. */
 bool vfio_guard_add(void *host, uint64_t size, bool *lost);

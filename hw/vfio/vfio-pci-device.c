@@ -128,7 +128,7 @@ bool vfio_pci_start(VfioPciDevice *dev, GError **error)
     g_mutex_init(&dev->users_lock);
     g_cond_init(&dev->users_gone);
     if (get_info(dev, error) && vfio_config_start(dev, error) && vfio_bars_start(dev, error) &&
-        vfio_irq_start(dev, error) && vfio_config_capabilities(dev, error) && first_reset(dev, error) &&
+        vfio_irq_start(dev, error) && vfio_config_capabilities(dev, error) && vfio_quirks_start(dev, error) && first_reset(dev, error) &&
         vfio_irq_first(dev, error)) {
         return true;
     }
@@ -139,6 +139,7 @@ bool vfio_pci_start(VfioPciDevice *dev, GError **error)
 void vfio_pci_stop(VfioPciDevice *dev)
 {
     dev->stopping = true;
+    vfio_quirks_stop(dev);
     vfio_irq_stop(dev);
     vfio_bars_stop(dev);
     wait_for_users(dev);

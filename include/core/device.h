@@ -140,6 +140,9 @@ DeviceBus *device_bus_of(const Device *owner, const char *type);
 /* --- interrupt lines: a wire with one receiver --- */
 typedef void IrqFn(void *opaque, int n, int level);
 
+/* The place in the boot order it was given (property "bootindex"); -1: none.  No two devices of a machine have the same. */
+int32_t device_bootindex(const Device *dev);
+
 /* `n` lines calling fn(opaque, index, level) on every set (not only on change).  Freed with irq_free_array. */
 IrqLine **irq_new_array(IrqFn *fn, void *opaque, int n);
 void irq_free_array(IrqLine **lines, int n);

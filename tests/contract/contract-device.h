@@ -30,6 +30,8 @@ typedef struct ContractDevice {
     bool twin;                           /* over a socket: offers a twin socket, and never uses it */
     int doorbell;                        /* over a socket: eventfd for BAR 0, borrowed; -1: none */
     unsigned hold_maps;                  /* over a socket: no map is answered before that many came */
+    bool quirk_fails;                    /* in memory: one with quirks, and what became of them */
+    unsigned quirk_starts, quirk_stops;
     uint32_t state;                      /* of migration */
     uint8_t data[64];
     uint32_t data_len;

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "contract-device.h"
+#include "core/error.h"
 #include "hw/vfio/vfio-pci-device.h"
 
 typedef struct MemoryPci {
@@ -152,6 +153,42 @@ static const VfioContainerOps memory_container_ops = {.begin = memory_begin,
                                                       .dma_unmap = memory_unmap,
                                                       .dma_unmap_dirty = memory_unmap_dirty};
 
+/* --- quirks --- */
+
+static bool quirk_start(VfioPciDevice *dev, GError **error)
+{
+    ContractDevice *d = device((MemoryPci *)dev);
+
+    if (d->quirk_fails) {
+        error_set(error, "refused");
+        return false;
+    }
+    g_assert(dev->bars[0].trap);
+    d->quirk_starts++;
+    dev->emulated_bits[0x50] = 0xff;
+    dev->pci.config[0x50] = 0x5a;
+    return true;
+}
+
+static void quirk_stop(VfioPciDevice *dev)
+{
+    g_assert(dev->bars[0].trap);
+    device((MemoryPci *)dev)->quirk_stops++;
+}
+
+static bool quirk_of_another(VfioPciDevice *dev, GError **error)
+{
+    g_assert_not_reached();
+}
+
+static const VfioQuirk memory_quirks[] = {
+    {0x1234, 0x5678, "test", quirk_start, quirk_stop},
+    {0x1234, VFIO_QUIRK_ANY, "test of a vendor", quirk_start, quirk_stop},
+    {0x1234, 0x4321, "test of the id the guest sees", quirk_of_another, NULL},
+    {0x8086, VFIO_QUIRK_ANY, "test of another vendor", quirk_of_another, NULL},
+    {.name = NULL},
+};
+
 static bool memory_start(PciDevice *pci, GError **error)
 {
     MemoryPci *m = (MemoryPci *)pci;
@@ -159,6 +196,7 @@ static bool memory_start(PciDevice *pci, GError **error)
     AddressSpace *as = pci_dma_follow(pci, error);
 
     m->base.vdev = (VfioDevice){.ops = &memory_device_ops, .name = "vfio-memory"};
+    m->base.quirks = memory_quirks;
     if (!as || !vfio_pci_start(&m->base, error)) {
         return false;
     }

@@ -582,6 +582,24 @@ static void test_check_48_62_plug_a_thousand_times(void **state)
     assert_int_equal(open_files(), files);
 }
 
+/* The table of quirks is searched by the device's own ids. */
+static void test_quirks(void **state)
+{
+    Fixture *f = *state;
+    g_autoptr(GError) error = NULL;
+
+    assert_int_equal(f->device.quirk_starts, 2);
+    assert_int_equal(pci_config_read(f->pci, PCI_DEVICE_ID, 2), 0x4321); /* not this one */
+    assert_int_equal(pci_config_read(f->pci, 0x50, 1), 0x5a);
+    unplug(f);
+    assert_int_equal(f->device.quirk_stops, 2);
+    f->device.quirk_fails = true;
+    plug(f, &error);
+    assert_null(f->pci);
+    assert_non_null(strstr(error->message, "quirk test: refused"));
+    assert_int_equal(f->device.quirk_stops, 2);
+}
+
 /* State and data of a device that moves, over the socket. */
 static void test_migration_over_a_socket(void **state)
 {
@@ -630,6 +648,7 @@ int main(void)
         CASE(test_dma_logging), CASE(test_unmap_with_dirty_bitmap),
         CASE(test_refused_start), CASE(test_check_39_reset),
         CASE(test_check_32_loss),          CASE(test_check_48_62_plug_a_thousand_times),
+        cmocka_unit_test_setup_teardown(test_quirks, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(test_migration_over_a_socket, setup_socket, teardown),
     };
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Fixtures: servers on raw sockets and machines with a vfio-user-pci on one; all end with the test."""
+import gc
+import os
 import pathlib
 import sys
 
@@ -9,6 +11,20 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import fake_server as fake  # noqa: E402
 from bare_guest import Guest  # noqa: E402
 from machine import Machine, vfio_user  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def no_fds_left(request):
+    """Tests of the client leave no descriptors behind: there would be too few for those that come later."""
+    if request.path.name.startswith("test_server"):
+        yield
+        return
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    for server in list(fake.FakeServer.living):
+        server.close()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.fixture(name="serve")

@@ -39,6 +39,7 @@ def make_config():
 
 class FakeServer(threading.Thread):
     """on: command -> function(server, message) that answers itself; returning True means "as usual after all"."""
+    living = []  # to be closed with the test that made them
 
     def __init__(self, path, on=None, version=(0, 1), caps=CAPS, family=socket.AF_UNIX):
         super().__init__(daemon=True)
@@ -49,10 +50,12 @@ class FakeServer(threading.Thread):
         self.doorbells = {}  # region -> [(offset, size, fd index, type, flags, shadow fd index, shadow offset, datamatch)]
         self.doorbell_fds, self.irq_counts = [], {0: 1, 2: VECTORS}
         self.eventfds, self.replies, self.next_id, self.conn = {}, {}, 0, None
-        self.maps = {}
+        self.maps, self.fds = {}, set()  # fds: of messages, ours until drop() or close()
         self.changed = threading.Condition(self.lock)
         self.going = threading.Event()
         self.going.set()
+        self.own_fds = []  # what it hands out, besides doorbell_fds
+        self.living.append(self)
         self.listener = self.listen()
         self.listener.listen(1)
         self.start()
@@ -81,8 +84,15 @@ class FakeServer(threading.Thread):
         for _, _, data in control:
             fds.frombytes(data[: len(data) // 4 * 4])
         head += self.receive_exact(16 - len(head))
+        self.fds.update(fds)
         ident, command, size, flags, error = struct.unpack("<HHIII", head)
         return Message(ident, command, flags, error, self.receive_exact(size - 16), list(fds))
+
+    def drop(self, fd):
+        """Closes an fd of a message."""
+        if fd in self.fds:
+            self.fds.remove(fd)
+            os.close(fd)
 
     def send(self, ident, command, flags, body=b"", error=0, fds=()):
         data = struct.pack("<HHIII", ident, command, 16 + len(body), flags, error) + body
@@ -128,11 +138,12 @@ class FakeServer(threading.Thread):
         _, flags, index, start, count = struct.unpack_from("<IIIII", m.body)
         if flags & 0x24 == 0x24:
             for i in range(count):
-                self.eventfds.pop((index, start + i), None)
+                self.drop(self.eventfds.pop((index, start + i), None))
             for i, fd in enumerate(m.fds):
                 self.eventfds[(index, start + i)] = fd
         elif flags == 0x21 and count == 0:
-            self.eventfds = {k: fd for k, fd in self.eventfds.items() if k[0] != index}
+            for key in [k for k in self.eventfds if k[0] == index]:
+                self.drop(self.eventfds.pop(key))
         self.reply(m)
 
     def region_read(self, m):
@@ -154,7 +165,7 @@ class FakeServer(threading.Thread):
         _, flags, offset, address, size = struct.unpack("<IIQQQ", m.body)
         self.maps[address] = (size, flags, offset, len(m.fds))
         for fd in m.fds:
-            os.close(fd)
+            self.drop(fd)
         self.reply(m)
 
     def dma_unmap(self, m):
@@ -230,3 +241,9 @@ class FakeServer(threading.Thread):
             except OSError:
                 pass
         self.join(20)
+        for fd in list(self.fds):
+            self.drop(fd)
+        if self in self.living:
+            self.living.remove(self)
+            for fd in {*self.own_fds, *self.doorbell_fds}:
+                os.close(fd)

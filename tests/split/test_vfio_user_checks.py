@@ -91,6 +91,7 @@ class SparseServer(fake.FakeServer):
         self.memory = os.memfd_create("bar")
         os.ftruncate(self.memory, 0x6000)
         super().__init__(path)
+        self.own_fds = [self.memory]
         self.regions[0] = bytearray(0x4000)
 
     def region_info(self, m):
@@ -206,6 +207,8 @@ def test_check_14_memory_both_ways(serve, connect):
     assert memory[0x1234:0x1242] == b"from the guest"
     memory[0x2000:0x200b] = b"from device"
     assert machine.memory(0x2000, 11) == b"from device"
+    for memory, _ in taken:
+        memory.close()
 
 
 def test_check_15_larger_than_one_message(serve, connect):

@@ -445,3 +445,35 @@ def test_reset_of_a_silent_server_ends_with_the_time_out(serve, connect, options
     machine.qmp("system_reset")
     machine.event("RESET")
     assert machine.config_read(0) == 0x56781234 and len(resets) == 2
+
+
+# --- boot order ---
+
+def fw_cfg_file(machine, name):
+    """A file of the firmware's configuration, by its two ports."""
+    def take(size):
+        return bytes(int(machine.qtest("inb 0x511"), 16) for _ in range(size))
+
+    machine.qtest("outw 0x510 0x19")
+    for _ in range(struct.unpack(">I", take(4))[0]):
+        size, selector, _, found = struct.unpack(">IHH56s", take(64))
+        if found.rstrip(b"\0").decode() == name:
+            machine.qtest(f"outw 0x510 {selector}")
+            return take(size)
+    raise AssertionError(name)
+
+
+def test_boot_order(serve, tmp_path):
+    """Each place in the boot order is one device's, and firmware finds the order."""
+    server, other = serve(), serve()
+    ours = vfio_user(server.path, bootindex=4)
+    error = start_fails("-device", "edu,id=e,bootindex=4", *ours)
+    assert "bootindex of 'vd' is that of 'e' (4)" in error
+    machine = Machine(tmp_path, *vfio_user(other.path, bootindex=4), "-device", "edu,id=e,addr=5,bootindex=3")
+    lines = fw_cfg_file(machine, "bootorder").rstrip(b"\0").decode().splitlines()
+    assert [line.rpartition("@")[2] for line in lines[:2]] == ["5", "4"]
+    error = machine.qmp("device_add", driver="edu", id="late", bootindex=4)["error"]["desc"]
+    assert "bootindex of 'late' is that of 'vd' (4)" in error
+    assert "return" in machine.qmp("device_del", id="vd")
+    assert "return" in machine.qmp("device_add", driver="edu", id="late", bootindex=4)
+    assert machine.close() == 0

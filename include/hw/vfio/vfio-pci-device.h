@@ -51,9 +51,23 @@ typedef struct VfioMigration {
     bool stopped;     /* since then it writes no memory */
 } VfioMigration;
 
+#define VFIO_QUIRK_ANY 0xffff
+
+/* What a single device needs besides what the specifications say.  Tables end with a name of NULL. */
+typedef struct VfioQuirk {
+    uint16_t vendor, device; /* the device's own ids, or VFIO_QUIRK_ANY */
+    const char *name;        /* for messages */
+    /* BARs, interrupts and capabilities are there, the device is not reset yet.  False: *error is set, nothing is left. */
+    bool (*start)(VfioPciDevice *dev, GError **error);
+    void (*stop)(VfioPciDevice *dev); /* or NULL; before those go */
+} VfioQuirk;
+
 struct VfioPciDevice {
     PciDevice pci;
     VfioDevice vdev;
+    const VfioQuirk *quirks; /* of the back end, besides those of every one; NULL: none */
+    GSList *active_quirks;   /* of const VfioQuirk * */
+    uint16_t own_vendor, own_device;
     /* properties */
     uint32_t vendor_id, device_id, sub_vendor_id, sub_device_id; /* UINT32_MAX: the device's own */
     bool no_mmap, no_ioeventfd;
