@@ -18,6 +18,8 @@
 #define TCG_PAGE_SIZE 4096
 /* How soon to look again whether all CPUs have let go of unmapped RAM, in nanoseconds. */
 #define TCG_REAP_INTERVAL 1000000
+/* How often a CPU that wants to be alone looks at the others, in nanoseconds. */
+#define TCG_ALONE_LOOK_NS 1000000
 
 /* Where a part of guest RAM is seen by the CPUs. */
 typedef struct TcgRamSection {
@@ -34,6 +36,10 @@ typedef struct TcgAccel {
     GArray *sections;   /* of TcgRamSection */
     GPtrArray *retired; /* of MemRegion *, referenced: left the view, a CPU may still be using its pages */
     Timer *reap_timer;
+    /* one CPU alone: tcg_exclusive() */
+    pthread_mutex_t alone_lock;
+    pthread_cond_t alone_changed;
+    bool alone;
 } TcgAccel;
 
 typedef struct TcgVcpu {
@@ -42,6 +48,7 @@ typedef struct TcgVcpu {
     Icount *icount;       /* NULL: guest time is real time */
     bool halted;          /* x86_cpu_run() said there is nothing to do */
     bool dead;            /* triple fault: only reset helps */
+    bool running;         /* guest code; under alone_lock */
     bool smm;             /* in system management mode */
     atomic_ulong passes;  /* how often x86_cpu_run() came back */
     unsigned long mark;   /* passes when the last region was retired */
@@ -219,7 +226,99 @@ static void tcg_page_written(void *opaque, uint64_t gpa)
     }
 }
 
+/* --- one CPU alone --- */
+
+static TcgAccel *tcg_accel_of(TcgVcpu *v)
+{
+    return (TcgAccel *)v->thread.vcpu.accel;
+}
+
+/* Before and after guest code. */
+static void tcg_enter_guest(TcgVcpu *v)
+{
+    TcgAccel *tcg = tcg_accel_of(v);
+
+    pthread_mutex_lock(&tcg->alone_lock);
+    while (tcg->alone) {
+        pthread_cond_wait(&tcg->alone_changed, &tcg->alone_lock);
+    }
+    v->running = true;
+    pthread_mutex_unlock(&tcg->alone_lock);
+}
+
+static void tcg_leave_guest(TcgVcpu *v)
+{
+    TcgAccel *tcg = tcg_accel_of(v);
+
+    pthread_mutex_lock(&tcg->alone_lock);
+    v->running = false;
+    pthread_cond_broadcast(&tcg->alone_changed);
+    pthread_mutex_unlock(&tcg->alone_lock);
+}
+
+/* Does not touch memory now: one that waits for another process is at a device's register, and may stay there long. */
+static bool tcg_is_still(TcgVcpu *v)
+{
+    bool waits;
+
+    pthread_mutex_lock(&v->thread.lock);
+    waits = v->thread.wait != NULL;
+    pthread_mutex_unlock(&v->thread.lock);
+    return waits || !v->running;
+}
+
+static bool tcg_others_still(TcgAccel *tcg, const TcgVcpu *self)
+{
+    for (guint i = 0; i < tcg->accel.vcpus->len; i++) {
+        TcgVcpu *v = g_ptr_array_index(tcg->accel.vcpus, i);
+
+        if (v != self && !tcg_is_still(v)) {
+            x86_cpu_kick(v->cpu);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void tcg_exclusive_begin(TcgAccel *tcg, TcgVcpu *v)
+{
+    pthread_mutex_lock(&tcg->alone_lock);
+    v->running = false;
+    pthread_cond_broadcast(&tcg->alone_changed);
+    while (tcg->alone) {
+        pthread_cond_wait(&tcg->alone_changed, &tcg->alone_lock);
+    }
+    tcg->alone = true;
+    while (!tcg_others_still(tcg, v)) {
+        struct timespec until;
+
+        clock_gettime(CLOCK_REALTIME, &until); /* beginning to wait for a process is not told here: look again */
+        until.tv_nsec += TCG_ALONE_LOOK_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&tcg->alone_changed, &tcg->alone_lock, &until);
+    }
+    v->running = true;
+    pthread_mutex_unlock(&tcg->alone_lock);
+}
+
+static void tcg_exclusive(void *opaque, bool begin)
+{
+    TcgVcpu *v = opaque;
+    TcgAccel *tcg = tcg_accel_of(v);
+
+    if (begin) {
+        tcg_exclusive_begin(tcg, v);
+        return;
+    }
+    pthread_mutex_lock(&tcg->alone_lock);
+    tcg->alone = false;
+    pthread_cond_broadcast(&tcg->alone_changed);
+    pthread_mutex_unlock(&tcg->alone_lock);
+}
+
 static const X86CpuBus tcg_bus = {
+    .exclusive = tcg_exclusive,
     .page_written = tcg_page_written,
     .map_page = tcg_map_page,
     .mem_read = tcg_mem_read,
@@ -293,7 +392,9 @@ static void tcg_vcpu_run(VcpuThread *t)
     if (v->icount) {
         icount_begin(v->icount);
     }
+    tcg_enter_guest(v);
     why = x86_cpu_run(v->cpu);
+    tcg_leave_guest(v);
     if (v->icount) {
         icount_end(v->icount);
     }
@@ -442,6 +543,8 @@ static bool tcg_start(Accel *accel, GError **error)
     TcgAccel *tcg = (TcgAccel *)accel;
 
     g_rw_lock_init(&tcg->sections_lock);
+    pthread_mutex_init(&tcg->alone_lock, NULL);
+    pthread_cond_init(&tcg->alone_changed, NULL);
     tcg->sections = g_array_new(FALSE, FALSE, sizeof(TcgRamSection));
     tcg->retired = g_ptr_array_new_with_free_func((GDestroyNotify)mem_region_unref);
     tcg->reap_timer = timer_new(accel->machine->main_loop, CLOCK_KIND_REALTIME, tcg_reap, tcg);
@@ -456,6 +559,8 @@ static bool tcg_start(Accel *accel, GError **error)
         g_ptr_array_free(tcg->retired, TRUE);
         g_array_free(tcg->sections, TRUE);
         g_rw_lock_clear(&tcg->sections_lock);
+        pthread_cond_destroy(&tcg->alone_changed);
+        pthread_mutex_destroy(&tcg->alone_lock);
         return false;
     }
     mem_topology_set_write_hook(accel->machine->topo, tcg_ram_written, tcg);
@@ -553,6 +658,8 @@ static void tcg_stop(Accel *accel)
     g_ptr_array_free(tcg->retired, TRUE);
     g_array_free(tcg->sections, TRUE);
     g_rw_lock_clear(&tcg->sections_lock);
+    pthread_cond_destroy(&tcg->alone_changed);
+    pthread_mutex_destroy(&tcg->alone_lock);
 }
 
 static void tcg_vcpu_reset(Vcpu *vcpu)

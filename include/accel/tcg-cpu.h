@@ -69,6 +69,8 @@ typedef struct X86CpuBus {
     void (*triple_fault)(void *opaque);
     /* System management mode begins or ends: from now on map_page and mem_* answer with SMRAM or without.  May be NULL. */
     void (*set_smm)(void *opaque, bool on);
+    /* Between the two calls no other CPU of the machine executes: for LOCK on what lies in two pages.  May be NULL. */
+    void (*exclusive)(void *opaque, bool begin);
     /*
      * While writes are logged (x86_cpu_log_writes): this CPU writes to a RAM page from now on, for the first time since
      * the bus was last flushed.  May be NULL.

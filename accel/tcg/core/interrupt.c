@@ -7,6 +7,7 @@ void x86_raise(X86Cpu *cpu, int vector, int error)
 {
     cpu->delivering = vector;
     cpu->delivering_error = error;
+    x86_exclusive_end(cpu);
     longjmp(cpu->fault, 1);
 }
 

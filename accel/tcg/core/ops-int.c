@@ -82,6 +82,22 @@ static bool host_cas(void *p, unsigned size, uint64_t *old, uint64_t val)
     }
 }
 
+void x86_exclusive_begin(X86Cpu *cpu)
+{
+    if (x86_has_other_cpus(cpu) && cpu->bus->exclusive) {
+        cpu->exclusive = true;
+        cpu->bus->exclusive(cpu->opaque, true);
+    }
+}
+
+void x86_exclusive_end(X86Cpu *cpu)
+{
+    if (cpu->exclusive) {
+        cpu->exclusive = false;
+        cpu->bus->exclusive(cpu->opaque, false);
+    }
+}
+
 typedef uint64_t ModifyFn(X86Cpu *cpu, const Op *op, uint64_t old);
 
 /* Read-modify-write of ModRM.rm by fn, which sets the flags; atomic with LOCK.  Returns the old value. */
@@ -98,9 +114,14 @@ static uint64_t modify_rm(X86Cpu *cpu, const Op *op, unsigned size, bool lock, M
     linear = insn_ea(cpu, op);
     host = x86_host_ptr(cpu, linear, size, ACCESS_RMW);
     if (!host) {
+        /* In two pages, or no plain memory. */
+        if (lock && (linear & 0xfff) + size > X86_PAGE_SIZE) {
+            x86_exclusive_begin(cpu);
+        }
         x86_probe_write(cpu, linear, size);
         old = x86_load_slow(cpu, linear, size);
         x86_store_slow(cpu, linear, fn(cpu, op, old), size);
+        x86_exclusive_end(cpu);
         return old;
     }
     old = host_get(host, size);
@@ -453,12 +474,16 @@ void x86_fn_cmpxchg8b(X86Cpu *cpu, const Op *op)
     desired = (unsigned __int128)insn_reg(cpu, X86_RCX * 8, half) << (8 * half) | insn_reg(cpu, X86_RBX * 8, half);
     host = x86_host_ptr(cpu, linear, 2 * half, ACCESS_RMW);
     if (!host) {
+        if (op->lock && (linear & 0xfff) + 2 * half > X86_PAGE_SIZE) {
+            x86_exclusive_begin(cpu);
+        }
         x86_probe_write(cpu, linear, 2 * half);
         seen = (unsigned __int128)x86_load_slow(cpu, linear + half, half) << (8 * half) | x86_load_slow(cpu, linear, half);
         if (seen == expected) {
             x86_store_slow(cpu, linear, (uint64_t)desired & insn_mask(half), half);
             x86_store_slow(cpu, linear + half, (uint64_t)(desired >> (8 * half)) & insn_mask(half), half);
         }
+        x86_exclusive_end(cpu);
     } else if (half == 4) {
         uint64_t old = (uint64_t)expected;
 
@@ -522,8 +547,12 @@ void x86_fn_bt(X86Cpu *cpu, const Op *op)
         void *host = x86_host_ptr(cpu, linear, op->osize, ACCESS_RMW);
 
         if (!host) {
+            if (op->lock && (linear & 0xfff) + op->osize > X86_PAGE_SIZE) {
+                x86_exclusive_begin(cpu);
+            }
             x86_probe_write(cpu, linear, op->osize);
             x86_store_slow(cpu, linear, bt_modify(cpu, op, x86_load_slow(cpu, linear, op->osize)), op->osize);
+            x86_exclusive_end(cpu);
             return;
         }
         uint64_t old = host_get(host, op->osize);

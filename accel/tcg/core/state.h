@@ -267,6 +267,7 @@ struct X86Cpu {
     uint64_t cr0, cr2, cr3, cr4, efer, dr[8];
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, pat, sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t misc_enable, xcr0, tsc_offset, tsc_deadline, mtrr_def_type, mtrr_fixed[11], mtrr_var[16];
+    bool exclusive;           /* between the bus's exclusive() calls */
     bool halted, wait_sipi, nmi_blocked, boot_cpu, smm;
     uint32_t smbase;
     uint8_t irq_shadow;       /* SHADOW_*, while insns is shadow_insns */
@@ -390,6 +391,9 @@ void x86_watch_check(X86Cpu *cpu, uint64_t linear, unsigned size, bool write);
 bool x86_watch_page(const X86Cpu *cpu, uint64_t linear);
 /* Makes the op that stops at a debugger's breakpoint in front of the instruction there; false when none can be. */
 bool x86_breakpoint_op(const X86Cpu *cpu, uint64_t linear, const Op *op, Op *stop);
+/* Around a locked access that no instruction of the host does at once. */
+void x86_exclusive_begin(X86Cpu *cpu);
+void x86_exclusive_end(X86Cpu *cpu);
 /* smm.c */
 void x86_update_a20(X86Cpu *cpu);
 void x86_smm_set(X86Cpu *cpu, bool on); /* tells the bus and forgets what was seen of it; nothing else */

@@ -288,7 +288,7 @@ static void test_changed_code(void)
 
 /* --- the second processor --- */
 
-enum { APIC = 0xfee00000u, TRAMPOLINE = 0x8000, ROUNDS = 20000, TIMER_VECTOR = 0x50 };
+enum { APIC = 0xfee00000u, TRAMPOLINE = 0x8000, ROUNDS = 20000, SPLIT_ROUNDS = 50000, SPLIT = 0x5ffe, TIMER_VECTOR = 0x50 };
 
 static volatile uint32_t *const apic = (volatile uint32_t *)(uintptr_t)APIC;
 
@@ -296,7 +296,7 @@ extern char trampoline[], trampoline_end[];
 /* 16-bit code at 8000: counts itself, then adds to a word in low memory as often as it says there. */
 __asm__(".section .rodata\n.code16\n.globl trampoline, trampoline_end\ntrampoline:\n cli\n xorw %ax, %ax\n movw %ax, %ds\n"
         "movw %cs, 0x700c\n lock incl 0x7000\n movl 0x7004, %ecx\n 1: lock incl 0x7008\n lock xaddl %eax, 0x7010\n decl %ecx\n jnz 1b\n"
-        "lock incl 0x7014\n 2: hlt\n jmp 2b\ntrampoline_end:\n.code64\n.text");
+        "lock incl 0x7018\n 4: pause\n cmpl $0, 0x701c\n je 4b\n movl $50000, %ecx\n 3: lock incl 0x5ffe\n decl %ecx\n jnz 3b\n lock incl 0x7014\n 2: hlt\n jmp 2b\ntrampoline_end:\n.code64\n.text");
 
 static void wait_for(volatile uint32_t *word, uint32_t val)
 {
@@ -307,8 +307,9 @@ static void wait_for(volatile uint32_t *word, uint32_t val)
 
 static void test_second_processor(void)
 {
-    volatile uint32_t *low = (volatile uint32_t *)0x7000;
+    volatile uint32_t *low = (volatile uint32_t *)0x7000, *split = (volatile uint32_t *)SPLIT; /* in two pages */
 
+    *split = 0;
     for (char *from = trampoline, *to = (char *)TRAMPOLINE; from < trampoline_end; from++, to++) {
         *to = *from;
     }
@@ -327,10 +328,16 @@ static void test_second_processor(void)
     for (unsigned i = 0; i < ROUNDS; i++) {
         __asm__ volatile("lock incl %0" : "+m"(low[2]));
     }
+    wait_for(&low[6], 1);
+    low[7] = 1;
+    for (unsigned i = 0; i < SPLIT_ROUNDS; i++) {
+        __asm__ volatile("lock incl %0" : "+m"(*split));
+    }
     wait_for(&low[5], 1);
     put_text("smp:");
     put_value("cs", low[3]);
     put_value("sum", low[2]);
+    put_value("split", *split);
     put_char('\n');
 }
 
