@@ -448,8 +448,8 @@ static unsigned memory_move(Lsi *s)
     while (done < len) {
         uint32_t n = MIN(len - done, (uint32_t)sizeof(piece));
 
-        if (!lsi_mem_read(s, with_upper(s->mmrs, s->dsps + done), piece, n) ||
-            !lsi_mem_write(s, with_upper(s->mmws, target + done), piece, n)) {
+        if (!(s->dmode & LSI_DMODE_SIOM ? lsi_io_read : lsi_mem_read)(s, with_upper(s->mmrs, s->dsps + done), piece, n) ||
+            !(s->dmode & LSI_DMODE_DIOM ? lsi_io_write : lsi_mem_write)(s, with_upper(s->mmws, target + done), piece, n)) {
             lsi_dma_interrupt(s, LSI_DSTAT_BF);
             return COST_OF(done);
         }

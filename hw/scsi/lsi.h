@@ -115,6 +115,9 @@ void lsi_scsi_interrupt(Lsi *s, uint8_t sist0, uint8_t sist1);
 /* Memory as SCRIPTS see it: the chip's own RAM and registers at their addresses, else the bus.  False: bus fault. */
 bool lsi_mem_read(Lsi *s, uint64_t addr, void *buf, uint32_t len);
 bool lsi_mem_write(Lsi *s, uint64_t addr, const void *buf, uint32_t len);
+/* I/O space, of which the chip reaches its own registers only.  False: bus fault. */
+bool lsi_io_read(Lsi *s, uint64_t addr, void *buf, uint32_t len);
+bool lsi_io_write(Lsi *s, uint64_t addr, const void *buf, uint32_t len);
 
 /* --- lsi-scripts.c --- */
 /* Begins at s->dsp. */

@@ -135,6 +135,30 @@ bool lsi_mem_write(Lsi *s, uint64_t addr, const void *buf, uint32_t len)
     return pci_dma_write(&s->pci, addr, buf, len) == MEM_OK;
 }
 
+bool lsi_io_read(Lsi *s, uint64_t addr, void *buf, uint32_t len)
+{
+    uint64_t offset;
+
+    if (!in_bar(s, BAR_IO, addr, len, &offset)) {
+        guest_error(&s->pci.dev, "memory move from I/O 0x%" G_GINT64_MODIFIER "x, which is not the chip's own", addr);
+        return false;
+    }
+    own_regs_read(s, offset, buf, len);
+    return true;
+}
+
+bool lsi_io_write(Lsi *s, uint64_t addr, const void *buf, uint32_t len)
+{
+    uint64_t offset;
+
+    if (!in_bar(s, BAR_IO, addr, len, &offset)) {
+        guest_error(&s->pci.dev, "memory move to I/O 0x%" G_GINT64_MODIFIER "x, which is not the chip's own", addr);
+        return false;
+    }
+    own_regs_write(s, offset, buf, len);
+    return true;
+}
+
 /* --- what registers do --- */
 
 static void chip_reset(Lsi *s)

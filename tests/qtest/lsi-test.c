@@ -359,6 +359,40 @@ static void test_instructions(void **state)
     }
 }
 
+/* Registers as I/O ports: source and destination of a memory move, and no other ports. */
+static void test_io_moves(void **state)
+{
+    Fixture *f = *state;
+    const uint32_t io = (uint32_t)f->dev->bars[0].addr;
+
+    qtest_writel(f->qts, DATA, 0xfeedf00d);
+    for (int own = 1; own >= 0; own--) {
+        qpci_writeb(f->dev, REGS, 0x38, 0x10); /* DMODE: DIOM */
+        script_at(f, SCRIPT);
+        emit(f, 0xc0000004u, DATA);
+        qtest_writel(f->qts, f->at, own ? io + SCRATCHA : 0x70);
+        f->at += 4;
+        emit(f, INT, 0x10);
+        script_run(f, SCRIPT);
+        if (own) {
+            script_ended(f, 0x10);
+            assert_int_equal(qpci_readl(f->dev, REGS, SCRATCHA), 0xfeedf00d);
+        } else {
+            script_wait(f, DIP);
+            assert_int_equal(qpci_readb(f->dev, REGS, DSTAT), 0xa0);
+        }
+    }
+    qpci_writeb(f->dev, REGS, 0x38, 0x20); /* SIOM */
+    script_at(f, SCRIPT);
+    emit(f, 0xc0000004u, io + SCRATCHA);
+    qtest_writel(f->qts, f->at, DATA + 8);
+    f->at += 4;
+    emit(f, INT, 0x11);
+    script_run(f, SCRIPT);
+    script_ended(f, 0x11);
+    assert_int_equal(qtest_readl(f->qts, DATA + 8), 0xfeedf00d);
+}
+
 static void test_bad_scripts(void **state)
 {
     Fixture *f = *state;
@@ -883,6 +917,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_registers),
         TEST(test_instructions),
+        TEST(test_io_moves),
         TEST(test_bad_scripts),
         TEST(test_intx),
         TEST(test_reselection),
