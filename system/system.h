@@ -23,6 +23,8 @@ int system_run(System *s);
 /* Undoes whatever system_start() got done. */
 void system_stop(System *s);
 
+extern const MachineModel none_machine_model;
+
 /* --- process.c --- */
 /* Blocks the signals that end the program, for the descriptor they are read from.  Before any thread. */
 bool process_block_signals(System *s, GError **error);

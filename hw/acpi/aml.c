@@ -14,6 +14,7 @@
 #define AML_BYTE       0x0a
 #define AML_WORD       0x0b
 #define AML_DWORD      0x0c
+#define AML_STRING     0x0d
 #define AML_QWORD      0x0e
 #define AML_SCOPE      0x10
 #define AML_BUFFER     0x11
@@ -169,6 +170,13 @@ void aml_name_int(GByteArray *b, const char *name, uint64_t val)
 {
     aml_name(b, name);
     aml_int(b, val);
+}
+
+void aml_name_string(GByteArray *b, const char *name, const char *text)
+{
+    aml_name(b, name);
+    put(b, AML_STRING, 1);
+    g_byte_array_append(b, (const uint8_t *)text, (guint)strlen(text) + 1);
 }
 
 void aml_name_eisaid(GByteArray *b, const char *name, const char *id)

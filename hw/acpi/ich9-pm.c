@@ -82,6 +82,11 @@ static void pm_overflow_expired(void *opaque)
     pm_schedule_overflow(s);
 }
 
+void ich9_pm_set_apmc(Ich9Pm *s, bool on)
+{
+    s->smi_en = on ? SMI_GBL_SMI_EN | SMI_APMC_EN : 0;
+}
+
 bool ich9_pm_apm_command(Ich9Pm *s, uint8_t command)
 {
     const uint32_t enabled = SMI_GBL_SMI_EN | SMI_APMC_EN;
@@ -110,10 +115,11 @@ void ich9_pm_power_button(Ich9Pm *s)
 
 static void pm_sleep(Ich9Pm *s, unsigned type)
 {
-    if (type == ICH9_PM_SLP_TYP_S5) {
+    if (type == ICH9_PM_SLP_TYP_S5 || type == PIIX4_PM_SLP_TYP_S5) {
         machine_request_shutdown(s->dev.obj.machine, SHUTDOWN_GUEST_SHUTDOWN, 0);
-    } else if (type) {
-        guest_error(&s->dev, "sleep type %u is not supported (allowed 0, %d)", type, ICH9_PM_SLP_TYP_S5);
+    } else {
+        guest_error(&s->dev, "sleep type %u is not supported (allowed %d, %d)", type, PIIX4_PM_SLP_TYP_S5,
+                    ICH9_PM_SLP_TYP_S5);
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The ACPI tables of a q35 machine (ACPI 6.3 chapter 5.2; PCI firmware
+ * The ACPI tables of a PC (ACPI 6.3 chapter 5.2; PCI firmware
  * specification 3.0 for MCFG; IA-PC HPET 1.0a for HPET; VT-d 3.3 chapter 8 for
  * DMAR).
  */
@@ -12,6 +12,7 @@
 #include "hw/acpi/ich9-pm.h"
 #include "hw/intc/ioapic.h"
 #include "hw/isa/ich9-lpc.h"
+#include "hw/nvram/fw-cfg.h"
 #include "hw/pci-host/q35.h"
 #include "hw/timer/hpet.h"
 
@@ -132,7 +133,17 @@ static void table_end(GByteArray *b, size_t start)
 
 /* --- DSDT --- */
 
-static void dsdt_prt(GByteArray *b)
+/* The global interrupt of a root slot's pin. */
+static unsigned dsdt_pci_gsi(const AcpiConfig *config, unsigned slot, unsigned pin)
+{
+    static const uint8_t piix3_irqs[4] = {10, 10, 11, 11}; /* as firmware routes PIRQA..PIRQD */
+    if (config->chipset == ACPI_CHIPSET_Q35) {
+        return 16 + (slot + pin) % ICH9_PIRQ_COUNT;
+    }
+    return piix3_irqs[(slot + pin + 3) % 4];
+}
+
+static void dsdt_prt(GByteArray *b, const AcpiConfig *config)
 {
     aml_name(b, "_PRT");
     size_t table = aml_package_begin(b, 32 * 4);
@@ -142,7 +153,7 @@ static void dsdt_prt(GByteArray *b)
             aml_int(b, slot << 16 | 0xffff);
             aml_int(b, pin);
             aml_int(b, 0);
-            aml_int(b, 16 + (slot + pin) % ICH9_PIRQ_COUNT);
+            aml_int(b, dsdt_pci_gsi(config, slot, pin));
             aml_end(b, entry);
         }
     }
@@ -171,7 +182,7 @@ static void dsdt_com_ports(GByteArray *b, const AcpiConfig *config)
 static void dsdt_isa(GByteArray *b, const AcpiConfig *config)
 {
     size_t isa = aml_device_begin(b, "ISA");
-    aml_name_int(b, "_ADR", 0x001f0000);
+    aml_name_int(b, "_ADR", config->chipset == ACPI_CHIPSET_Q35 ? 0x001f0000 : 0x00010000);
     size_t rtc = aml_device_begin(b, "RTC");
     aml_name_eisaid(b, "_HID", "PNP0B00");
     size_t crs = aml_crs_begin(b);
@@ -183,11 +194,27 @@ static void dsdt_isa(GByteArray *b, const AcpiConfig *config)
     aml_end(b, isa);
 }
 
+/* The firmware configuration device, whose files Linux shows. */
+static void dsdt_fw_cfg(GByteArray *b)
+{
+    size_t dev = aml_device_begin(b, "FWCF");
+    aml_name_string(b, "_HID", "QEMU0002");
+    aml_name_int(b, "_STA", 0xb); /* present, not for the user's eye */
+    size_t crs = aml_crs_begin(b);
+    aml_res_io(b, FW_CFG_IO_BASE, FW_CFG_IO_SIZE);
+    aml_crs_end(b, crs);
+    aml_end(b, dev);
+}
+
 static void dsdt_root_bus(GByteArray *b, const AcpiConfig *config)
 {
     size_t bus = aml_device_begin(b, "PCI0");
-    aml_name_eisaid(b, "_HID", "PNP0A08");
-    aml_name_eisaid(b, "_CID", "PNP0A03");
+    if (config->chipset == ACPI_CHIPSET_Q35) {
+        aml_name_eisaid(b, "_HID", "PNP0A08");
+        aml_name_eisaid(b, "_CID", "PNP0A03");
+    } else {
+        aml_name_eisaid(b, "_HID", "PNP0A03");
+    }
     aml_name_int(b, "_UID", 0);
     aml_name_int(b, "_BBN", 0);
     size_t crs = aml_crs_begin(b);
@@ -198,12 +225,15 @@ static void dsdt_root_bus(GByteArray *b, const AcpiConfig *config)
     aml_res_memory_window(b, (uint32_t)config->pci32_first, (uint32_t)config->pci32_last);
     aml_res_memory_window64(b, config->pci64_first, config->pci64_last);
     aml_crs_end(b, crs);
-    /* The system may control whatever it asks for: no firmware competes. */
-    size_t osc = aml_method_begin(b, "_OSC", 4);
-    aml_return_arg(b, 3);
-    aml_end(b, osc);
-    dsdt_prt(b);
+    if (config->chipset == ACPI_CHIPSET_Q35) {
+        /* The system may control whatever it asks for: no firmware competes. */
+        size_t osc = aml_method_begin(b, "_OSC", 4);
+        aml_return_arg(b, 3);
+        aml_end(b, osc);
+    }
+    dsdt_prt(b, config);
     dsdt_isa(b, config);
+    dsdt_fw_cfg(b);
     aml_end(b, bus);
 }
 
@@ -213,7 +243,9 @@ static void dsdt_board(GByteArray *b, const AcpiConfig *config)
     aml_name_eisaid(b, "_HID", "PNP0C02");
     aml_name_int(b, "_UID", 0);
     size_t crs = aml_crs_begin(b);
-    aml_res_memory32(b, Q35_ECAM_BASE, Q35_ECAM_SIZE);
+    if (config->chipset == ACPI_CHIPSET_Q35) {
+        aml_res_memory32(b, Q35_ECAM_BASE, Q35_ECAM_SIZE);
+    }
     aml_res_io(b, ICH9_PMBASE, ICH9_PM_SIZE);
     aml_crs_end(b, crs);
     aml_end(b, dev);
@@ -237,8 +269,9 @@ static uint64_t build_dsdt(GByteArray *b, const AcpiConfig *config)
     aml_end(b, scope);
     aml_name(b, "\\_S5");
     size_t s5 = aml_package_begin(b, 4);
-    aml_int(b, ICH9_PM_SLP_TYP_S5);
-    aml_int(b, ICH9_PM_SLP_TYP_S5);
+    unsigned type = config->chipset == ACPI_CHIPSET_Q35 ? ICH9_PM_SLP_TYP_S5 : PIIX4_PM_SLP_TYP_S5;
+    aml_int(b, type);
+    aml_int(b, type);
     aml_int(b, 0);
     aml_int(b, 0);
     aml_end(b, s5);
@@ -267,7 +300,7 @@ static void poke_gas(uint8_t *p, unsigned space, unsigned bits, unsigned access,
     poke(p + 4, address, 8);
 }
 
-static void fadt_registers(uint8_t *p)
+static void fadt_registers(uint8_t *p, const AcpiConfig *config)
 {
     static const struct {
         uint16_t field, length_field, x_field, offset;
@@ -278,7 +311,9 @@ static void fadt_registers(uint8_t *p)
         {FADT_PM_TMR, FADT_PM_TMR_LEN, FADT_X_PM_TMR, ICH9_PM_TMR, 4, 3},
         {FADT_GPE0, FADT_GPE0_LEN, FADT_X_GPE0, ICH9_PM_GPE0, ICH9_PM_GPE0_LEN, 1},
     };
-    for (unsigned i = 0; i < G_N_ELEMENTS(blocks); i++) {
+    /* The last is the ICH9's. */
+    unsigned count = G_N_ELEMENTS(blocks) - (config->chipset == ACPI_CHIPSET_Q35 ? 0 : 1);
+    for (unsigned i = 0; i < count; i++) {
         uint32_t port = ICH9_PMBASE + blocks[i].offset;
         poke(p + blocks[i].field, port, 4);
         p[blocks[i].length_field] = blocks[i].length;
@@ -297,7 +332,7 @@ static uint64_t build_fadt(GByteArray *b, const AcpiConfig *config, uint64_t fac
     poke(p + FADT_X_DSDT, dsdt, 8);
     p[FADT_PROFILE] = PROFILE_DESKTOP;
     poke(p + FADT_SCI_INT, SCI_IRQ, 2);
-    fadt_registers(p);
+    fadt_registers(p, config);
     poke(p + FADT_P_LVL2_LAT, P_LVL_UNSUPPORTED, 2);
     poke(p + FADT_P_LVL3_LAT, P_LVL_UNSUPPORTED, 2);
     p[FADT_CENTURY] = 0x32;
@@ -340,6 +375,9 @@ static uint64_t build_madt(GByteArray *b, const AcpiConfig *config)
     put(b, 0, 4);
     madt_override(b, 0, 2, MADT_EDGE_CONFORMING);
     madt_override(b, SCI_IRQ, SCI_IRQ, MADT_LEVEL_HIGH);
+    for (unsigned irq = 10; irq <= 11 && config->chipset == ACPI_CHIPSET_I440FX; irq++) {
+        madt_override(b, irq, irq, MADT_LEVEL_HIGH);
+    }
     put(b, MADT_LAPIC_NMI, 1);
     put(b, 6, 1);
     put(b, 0xff, 1); /* all CPUs */
@@ -424,7 +462,9 @@ GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_S
     uint64_t dsdt = build_dsdt(b, config);
     tables[count++] = build_fadt(b, config, facs, dsdt);
     tables[count++] = build_madt(b, config);
-    tables[count++] = build_mcfg(b, config);
+    if (config->chipset == ACPI_CHIPSET_Q35) {
+        tables[count++] = build_mcfg(b, config);
+    }
     if (config->hpet) {
         tables[count++] = build_hpet(b, config);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The ACPI tables of a q35 machine.  Pure: bytes from a description. */
+/* The ACPI tables of a PC.  Pure: bytes from a description. */
 #ifndef HW_I386_ACPI_BUILD_H
 #define HW_I386_ACPI_BUILD_H
 
@@ -17,7 +17,10 @@ typedef struct AcpiDmar {
     uint16_t ioapic;   /* requester id of the IO-APIC */
 } AcpiDmar;
 
+typedef enum AcpiChipset { ACPI_CHIPSET_Q35, ACPI_CHIPSET_I440FX } AcpiChipset;
+
 typedef struct AcpiConfig {
+    AcpiChipset chipset;
     uint64_t base; /* guest address the tables will be at, 64-byte aligned, below 4 GiB */
     unsigned cpus; /* APIC ids 0..cpus-1 */
     bool hpet;

@@ -63,8 +63,8 @@
 #define PTE_LARGE      0x80ull
 
 #define MTRR_DEF_WB_ENABLED 0x806
-#define MTRR_HOLE_BASE      0x80000000ull /* uncached, 2 GiB */
-#define MTRR_HOLE_MASK      0xff80000000ull
+#define MTRR_4G             0x100000000ull
+#define MTRR_MASK_BITS      0xffffffffffull /* 40 address bits */
 #define MTRR_MASK_VALID     0x800
 
 struct LinuxBoot {
@@ -343,8 +343,8 @@ bool linux_boot_set_cpu(const LinuxBoot *b, Vcpu *vcpu, GError **error)
     s.halted = s.wait_sipi = 0;
     /* As firmware leaves them: RAM is write-back, what lies behind it below 4 GiB is not cached. */
     s.mtrr_def_type = MTRR_DEF_WB_ENABLED;
-    s.mtrr_var[0] = MTRR_HOLE_BASE;
-    s.mtrr_var[1] = MTRR_HOLE_MASK | MTRR_MASK_VALID;
+    s.mtrr_var[0] = b->info.uncached;
+    s.mtrr_var[1] = (MTRR_MASK_BITS & ~(MTRR_4G - b->info.uncached - 1)) | MTRR_MASK_VALID;
     if (!ops->set_state(vcpu, &s)) {
         error_set(error, "-kernel: the boot CPU refuses the state of the 64-bit boot protocol");
         return false;

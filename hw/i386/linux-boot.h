@@ -18,6 +18,7 @@ typedef struct E820Entry {
 /* What the kernel is told of the machine. */
 typedef struct LinuxBootInfo {
     uint64_t ram_low; /* end of RAM below 4 GiB that the kernel and initrd may use */
+    uint64_t uncached; /* where memory ends and devices begin, a power of two below 4 GiB */
     uint64_t rsdp;    /* guest address of the ACPI RSDP */
     E820Entry e820[LINUX_BOOT_E820_MAX];
     unsigned e820_count;

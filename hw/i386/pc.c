@@ -1,101 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The q35 machine: what a Linux kernel needs of a PC when it is booted without
- * firmware.  RAM fills the first 2 GiB (but for the legacy hole at A0000h) and
- * continues at 4 GiB; PCI memory, IO-APIC, HPET and local APICs lie between, as
- * the Q35 and ICH9 data sheets have it.
+ * PC machines: what all have, whatever their chip set.  RAM begins at 0 (but for the legacy hole at A0000h) and
+ * continues at 4 GiB; PCI memory, IO-APIC, HPET and local APICs lie between.
  */
-#include "hw/i386/pc.h"
-
 #include <string.h>
 
 #include "accel/irqchip.h"
-#include "acpi-build.h"
-#include "hw/acpi/ich9-pm.h"
-#include "hw/char/serial.h"
-#include "hw/i386/smram.h"
-#include "hw/intc/i8259.h"
 #include "hw/intc/ioapic.h"
 #include "hw/isa/apm.h"
-#include "hw/isa/chipset-ports.h"
-#include "hw/isa/i8042.h"
-#include "hw/isa/ich9-lpc.h"
-#include "hw/isa/isa.h"
-#include "hw/nvram/fw-cfg.h"
-#include "hw/pci-host/pam.h"
-#include "hw/pci-host/q35.h"
-#include "hw/rtc/mc146818.h"
-#include "hw/timer/hpet.h"
-#include "hw/timer/i8254.h"
-#include "linux-boot.h"
-#include "pc-firmware.h"
+#include "pc-internal.h"
 
-/* RAM below 4 GiB ends where PCI memory begins, or earlier when there is RAM above anyway. */
-#define PC_RAM_LOW_MAX   0xb0000000ull
-#define PC_RAM_LOW_SPLIT 0x80000000ull
-#define PC_RAM_HIGH_BASE 0x100000000ull
-#define PC_RAM_MIN       0x200000ull
-#define PC_BASE_MEM_END  0x9fc00ull
-#define PC_HOLE_START    0xa0000ull
-#define PC_HOLE_END      0xc0000ull
-#define PC_RSDP_ADDR     0xf0000ull
-#define PC_ANCHOR_ADDR   0xf0100ull
-#define PC_SMBIOS_ADDR   0xf1000ull
-#define PC_SMBIOS_MAX    0xf000ull
-#define PC_PRODUCT       "Standard PC (Q35 + ICH9, 2009)"
-#define PC_VERSION       "pc-q35-7.2"
-#define PC_ACPI_SIZE     0x20000ull /* at the end of low RAM */
-#define PC_PCI32_FIRST   0xc0000000ull
-#define PC_PCI32_LAST    0xfebfffffull
-#define PC_PCI64_ALIGN   0x800000000ull /* 32 GiB: also the least base and the size */
-#define PC_MAX_CPUS      255
-#define PC_GSI_COUNT     24
-#define PC_GSI_PIRQ      16
-#define PC_SCI_IRQ       9
-#define PC_RTC_IRQ       8
-
-/* Who can drive an interrupt input. */
-typedef enum PcIrqSource { PC_SOURCE_LINE, PC_SOURCE_PIRQ, PC_SOURCE_HPET, PC_SOURCE_COUNT } PcIrqSource;
-
-typedef struct PcMachine {
-    Machine m;
-    bool hpet_on; /* property */
-    int smbios_64; /* property: 1: SMBIOS 3.0 */
-    int smm;      /* property: OnOffAuto */
-
-    uint64_t ram_low, ram_high; /* bytes below and above 4 GiB */
-    MemRegion *ram_alias[3];
-    MemRegion *pci_memory, *apic_region;
-    Smram *smram; /* NULL: no system management mode */
-    IsaBus *isa;
-    PicPair *pic;
-    IoApic *ioapic;
-    Pit *pit;
-    Hpet *hpet;
-    Rtc *rtc;
-    I8042 *i8042;
-    ChipsetPorts *ports;
-    Ich9Pm *pm;
-    Q35Host *host;
-    Q35Mch *mch;
-    Ich9Lpc *lpc;
-    Pam *pam;
-    PcRom *rom;
-    bool firmware; /* CPUs begin in it */
-    FwCfg *fw_cfg;
-    Apic **apics;
-    ApicBus apic_bus;
-    IrqLine **isa_irqs;               /* 16 ISA interrupts, as devices drive them */
-    IrqLine **hpet_irqs;              /* 24 IO-APIC pins, as the HPET drives them */
-    IrqLine **pic_output;             /* INT of the master 8259 */
-    uint32_t levels[PC_SOURCE_COUNT]; /* by source, one bit an interrupt */
-    uint8_t pirqs_to_pic;             /* one bit a PIRQ, when last looked at */
-    Serial *serial[4];
-    AcpiDmar dmar;
-    bool was_reset; /* the guest may have seen what there is */
-    LinuxBoot *boot;
-    LinuxBootInfo boot_info, firmware_memory; /* as a kernel, and as firmware is told */
-} PcMachine;
+#define PC_RAM_MIN   0x200000ull
+#define PC_HOLE_END  0xc0000ull
+#define PC_GSI_COUNT 24
+#define PC_SCI_IRQ   9
+#define PC_RTC_IRQ   8
 
 /* --- interrupts --- */
 
@@ -117,14 +36,7 @@ static void pc_update_gsi(PcMachine *pc, unsigned gsi)
 /* The 8259 input: the ISA line or any PIRQ routed to it. */
 static void pc_update_pic(PcMachine *pc, unsigned irq)
 {
-    int level = pc->levels[PC_SOURCE_LINE] >> irq & 1;
-    uint8_t pirqs = pc->lpc ? ich9_lpc_pirq_levels(pc->lpc) : 0;
-    for (unsigned n = 0; n < ICH9_PIRQ_COUNT; n++) {
-        if ((pirqs >> n & 1) && ich9_lpc_pirq_route(pc->lpc, n) == (int)irq) {
-            level = 1;
-        }
-    }
-    i8259_set_irq(pc->pic, irq, level);
+    i8259_set_irq(pc->pic, irq, (pc->levels[PC_SOURCE_LINE] | pc->pirq_isa) >> irq & 1);
 }
 
 static void pc_isa_irq(void *opaque, int n, int level)
@@ -144,14 +56,21 @@ static void pc_hpet_irq(void *opaque, int n, int level)
     pc_update_gsi(pc, (unsigned)n);
 }
 
-static void pc_pirq_changed(void *opaque)
+void pc_pirq_changed(void *opaque)
 {
     PcMachine *pc = opaque;
-    uint32_t now = (uint32_t)ich9_lpc_pirq_levels(pc->lpc) << 16;
-    uint32_t changed = now ^ pc->levels[PC_SOURCE_PIRQ];
+    const PcChipset *chipset = pc->chipset;
+    uint8_t pirqs = chipset->pirq_levels(pc);
+    uint16_t isa = 0;
     uint8_t to_pic = 0;
+    for (unsigned n = 0; n < chipset->pirq_count; n++) {
+        int irq = pirqs >> n & 1 ? chipset->pirq_route(pc, n) : -1;
+        isa |= (uint16_t)(irq >= 0 ? 1u << irq : 0);
+    }
+    uint32_t now = chipset->pirq_gsi ? (uint32_t)pirqs << PC_PIRQ_GSI : isa, changed = now ^ pc->levels[PC_SOURCE_PIRQ];
+    pc->pirq_isa = isa;
     pc->levels[PC_SOURCE_PIRQ] = now;
-    for (unsigned gsi = 16; gsi < PC_GSI_COUNT; gsi++) {
+    for (unsigned gsi = 0; gsi < PC_GSI_COUNT; gsi++) {
         if (changed >> gsi & 1) {
             pc_update_gsi(pc, gsi);
         }
@@ -159,8 +78,8 @@ static void pc_pirq_changed(void *opaque)
     for (unsigned irq = 0; irq < ISA_IRQ_COUNT; irq++) {
         pc_update_pic(pc, irq);
     }
-    for (unsigned n = 0; n < ICH9_PIRQ_COUNT; n++) {
-        to_pic |= (uint8_t)((ich9_lpc_pirq_route(pc->lpc, n) >= 0) << n);
+    for (unsigned n = 0; n < chipset->pirq_count; n++) {
+        to_pic |= (uint8_t)((chipset->pirq_route(pc, n) >= 0) << n);
     }
     if (to_pic != pc->pirqs_to_pic) {
         pc->pirqs_to_pic = to_pic;
@@ -204,21 +123,23 @@ static const ApicBusOps pc_apic_bus_ops = {.eoi = pc_apic_eoi, .extint_ack = pc_
 
 /* --- the root bus --- */
 
-static unsigned pc_pirq(PciDevice *dev, unsigned pin)
+static unsigned pc_pirq(const PcMachine *pc, PciDevice *dev, unsigned pin)
 {
+    const PcChipset *chipset = pc->chipset;
     PciDevice *top = dev;
     while (top->bus->parent) {
         top = top->bus->parent;
     }
     unsigned root_pin = top == dev ? pin : pci_swizzle_to_root(dev, pin);
-    return (PCI_SLOT(top->devfn) + root_pin) % ICH9_PIRQ_COUNT;
+    unsigned slot = PCI_SLOT(top->devfn) + chipset->pirq_count - chipset->first_slot;
+    return (slot + root_pin) % chipset->pirq_count;
 }
 
 static void pc_bus_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)
 {
     PcMachine *pc = bus->opaque;
-    if (pc->lpc) {
-        ich9_lpc_set_pirq(pc->lpc, pc_pirq(dev, pin), level);
+    if (pc->lpc || pc->piix3) {
+        pc->chipset->set_pirq(pc, pc_pirq(pc, dev, pin), level);
     }
 }
 
@@ -226,11 +147,11 @@ static void pc_bus_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level
 static int pc_bus_intx_route(PciBus *bus, PciDevice *dev, unsigned pin)
 {
     PcMachine *pc = bus->opaque;
-    unsigned n = pc_pirq(dev, pin);
-    if (!accel_with_ioapic(&pc->m) || !pc->lpc || ich9_lpc_pirq_route(pc->lpc, n) >= 0) {
+    unsigned n = pc_pirq(pc, dev, pin);
+    if (!accel_with_ioapic(&pc->m) || !pc->lpc || pc->chipset->pirq_route(pc, n) >= 0) {
         return -1;
     }
-    return (int)(PC_GSI_PIRQ + n);
+    return (int)(PC_PIRQ_GSI + n);
 }
 
 static bool pc_bus_msi_is_direct(PciBus *bus, PciDevice *dev, MsiMessage msg)
@@ -262,13 +183,14 @@ static bool pc_build_memory(PcMachine *pc, GError **error)
 {
     Machine *m = &pc->m;
     if (m->ram_size < PC_RAM_MIN || m->ram_size > (1ull << 39)) {
-        error_set(error, "-m: bad size for q35 (%" G_GUINT64_FORMAT " bytes, allowed 2M..512G)", m->ram_size);
+        error_set(error, "-m: bad size for %s (%" G_GUINT64_FORMAT " bytes, allowed 2M..512G)", pc->chipset->name,
+                  m->ram_size);
         return false;
     }
     if (!machine_ram_setup(m, error)) {
         return false;
     }
-    pc->ram_low = m->ram_size < PC_RAM_LOW_MAX ? m->ram_size : PC_RAM_LOW_SPLIT;
+    pc->ram_low = m->ram_size < pc->chipset->ram_low_max ? m->ram_size : pc->chipset->ram_low_split;
     pc->ram_high = m->ram_size - pc->ram_low;
     pc->ram_alias[0] = pc_alias_ram(pc, "ram-base", 0, PC_HOLE_START, 0);
     pc->ram_alias[1] = pc_alias_ram(pc, "ram-below-4g", PC_HOLE_END, pc->ram_low - PC_HOLE_END, PC_HOLE_END);
@@ -281,15 +203,14 @@ static bool pc_build_memory(PcMachine *pc, GError **error)
     return true;
 }
 
-/* A board device, not started: the caller sets its wiring. */
 /* id NULL: device[N]; the interrupt controllers have the names that test programs intercept by. */
-static void *pc_new(PcMachine *pc, const DeviceModel *model, const char *id, GError **error)
+void *pc_new_device(PcMachine *pc, const DeviceModel *model, const char *id, GError **error)
 {
     Object *parent = object_container(&pc->m.obj, "unattached");
     return object_new(&model->model, &pc->m, parent, id, error);
 }
 
-static bool pc_start_device(void *dev, GError **error)
+bool pc_start_device(void *dev, GError **error)
 {
     if (device_start(dev, error)) {
         return true;
@@ -323,7 +244,7 @@ static void pc_apm_command(void *opaque, uint8_t command, unsigned vcpu)
 
 static bool pc_build_apm(PcMachine *pc, GError **error)
 {
-    ApmPorts *apm = pc_new(pc, &apm_ports_model, NULL, error);
+    ApmPorts *apm = pc_new_device(pc, &apm_ports_model, NULL, error);
     if (!apm) {
         return false;
     }
@@ -347,7 +268,7 @@ static bool pc_build_interrupts(PcMachine *pc, GError **error)
         return false;
     }
     memcpy(pc->isa->irq, pc->isa_irqs, sizeof(pc->isa->irq));
-    IoApic *ioapic = pc_new(pc, &ioapic_model, "ioapic", error);
+    IoApic *ioapic = pc_new_device(pc, &ioapic_model, "ioapic", error);
     if (!ioapic) {
         return false;
     }
@@ -357,7 +278,7 @@ static bool pc_build_interrupts(PcMachine *pc, GError **error)
         return false;
     }
     pc->ioapic = ioapic;
-    PicPair *pic = pc_new(pc, &i8259_model, NULL, error);
+    PicPair *pic = pc_new_device(pc, &i8259_model, NULL, error);
     if (!pic) {
         return false;
     }
@@ -373,7 +294,7 @@ static bool pc_build_interrupts(PcMachine *pc, GError **error)
 static bool pc_build_cpu(PcMachine *pc, unsigned index, GError **error)
 {
     Machine *m = &pc->m;
-    Apic *apic = pc_new(pc, &apic_model, NULL, error);
+    Apic *apic = pc_new_device(pc, &apic_model, NULL, error);
     if (!apic) {
         return false;
     }
@@ -410,7 +331,7 @@ static bool pc_build_cpus(PcMachine *pc, GError **error)
 
 static bool pc_build_hpet(PcMachine *pc, GError **error)
 {
-    Hpet *hpet = pc_new(pc, &hpet_model, NULL, error);
+    Hpet *hpet = pc_new_device(pc, &hpet_model, NULL, error);
     if (!hpet) {
         return false;
     }
@@ -429,7 +350,7 @@ static bool pc_build_hpet(PcMachine *pc, GError **error)
 
 static bool pc_build_timers(PcMachine *pc, GError **error)
 {
-    Pit *pit = pc_new(pc, &i8254_model, NULL, error);
+    Pit *pit = pc_new_device(pc, &i8254_model, NULL, error);
     if (!pit) {
         return false;
     }
@@ -439,7 +360,7 @@ static bool pc_build_timers(PcMachine *pc, GError **error)
         return false;
     }
     pc->pit = pit;
-    Rtc *rtc = pc_new(pc, &mc146818_model, NULL, error);
+    Rtc *rtc = pc_new_device(pc, &mc146818_model, NULL, error);
     if (!rtc) {
         return false;
     }
@@ -456,7 +377,7 @@ static bool pc_build_timers(PcMachine *pc, GError **error)
 
 static bool pc_build_legacy(PcMachine *pc, GError **error)
 {
-    I8042 *kbd = pc_new(pc, &i8042_model, NULL, error);
+    I8042 *kbd = pc_new_device(pc, &i8042_model, NULL, error);
     if (!kbd) {
         return false;
     }
@@ -467,7 +388,7 @@ static bool pc_build_legacy(PcMachine *pc, GError **error)
         return false;
     }
     pc->i8042 = kbd;
-    ChipsetPorts *ports = pc_new(pc, &chipset_ports_model, NULL, error);
+    ChipsetPorts *ports = pc_new_device(pc, &chipset_ports_model, NULL, error);
     if (!ports) {
         return false;
     }
@@ -477,7 +398,7 @@ static bool pc_build_legacy(PcMachine *pc, GError **error)
         return false;
     }
     pc->ports = ports;
-    Ich9Pm *pm = pc_new(pc, &ich9_pm_model, NULL, error);
+    Ich9Pm *pm = pc_new_device(pc, &ich9_pm_model, NULL, error);
     if (!pm) {
         return false;
     }
@@ -490,12 +411,12 @@ static bool pc_build_legacy(PcMachine *pc, GError **error)
     return pc_build_apm(pc, error);
 }
 
-static bool pc_build_pci(PcMachine *pc, GError **error)
+bool pc_build_root_bus(PcMachine *pc, const char *name, const DeviceModel *host_model, GError **error)
 {
     Machine *m = &pc->m;
     machine_set_kind_ops(m, MODEL_PCI, &pci_kind_ops);
-    m->pci_bus = pci_bus_new(m, "pcie.0", &pc_bus_ops, pc, true, pc->pci_memory, m->system_io, m->memory);
-    Q35Host *host = pc_new(pc, &q35_host_model, NULL, error);
+    m->pci_bus = pci_bus_new(m, name, &pc_bus_ops, pc, pc->chipset->express, pc->pci_memory, m->system_io, m->memory);
+    Q35Host *host = pc_new_device(pc, host_model, NULL, error);
     if (!host) {
         return false;
     }
@@ -508,195 +429,7 @@ static bool pc_build_pci(PcMachine *pc, GError **error)
         return false;
     }
     pc->host = host;
-    Q35Mch *mch = (Q35Mch *)pci_create(m->pci_bus, PCI_DEVFN(0, 0), &q35_mch_model, NULL, error, NULL);
-    if (!mch) {
-        return false;
-    }
-    mch->pam = pc->pam;
-    pc->mch = mch;
-    q35_mch_connect(mch, host, pc->smram, pc->ram_low);
-    Ich9Lpc *lpc = (Ich9Lpc *)pci_create(m->pci_bus, PCI_DEVFN(0x1f, 0), &ich9_lpc_model, NULL, error, NULL);
-    if (!lpc) {
-        return false;
-    }
-    pc->lpc = lpc;
-    ich9_lpc_connect(lpc, pc->pm, pc_pirq_changed, pc);
     return true;
-}
-
-/* --- boot --- */
-
-static void pc_add_e820(LinuxBootInfo *info, uint64_t addr, uint64_t end, E820Type type)
-{
-    if (end > addr) {
-        info->e820[info->e820_count++] = (E820Entry){addr, end - addr, type};
-    }
-}
-
-static uint64_t pc_acpi_base(const PcMachine *pc)
-{
-    return pc->ram_low - PC_ACPI_SIZE;
-}
-
-static void pc_describe_memory(PcMachine *pc)
-{
-    LinuxBootInfo *info = &pc->boot_info;
-    uint64_t acpi = pc_acpi_base(pc);
-    pc->boot_info.ram_low = acpi;
-    pc->boot_info.rsdp = PC_RSDP_ADDR;
-    pc_add_e820(info, 0, PC_BASE_MEM_END, E820_RAM);
-    pc_add_e820(info, PC_BASE_MEM_END, PC_HOLE_START, E820_RESERVED);
-    pc_add_e820(info, PC_RSDP_ADDR, 0x100000, E820_RESERVED);
-    pc_add_e820(info, 0x100000, acpi, E820_RAM);
-    pc_add_e820(info, acpi, pc->ram_low, E820_ACPI);
-    pc_add_e820(info, Q35_ECAM_BASE, Q35_ECAM_BASE + Q35_ECAM_SIZE, E820_RESERVED);
-    pc_add_e820(info, PC_RAM_HIGH_BASE, PC_RAM_HIGH_BASE + pc->ram_high, E820_RAM);
-    /* Firmware is told of RAM only: it takes what it needs of it. */
-    pc_add_e820(&pc->firmware_memory, 0, pc->ram_low, E820_RAM);
-    pc_add_e820(&pc->firmware_memory, PC_RAM_HIGH_BASE, PC_RAM_HIGH_BASE + pc->ram_high, E820_RAM);
-}
-
-/* A kernel without -bios needs no firmware, nor does a machine that runs no instructions. */
-static bool pc_build_rom(PcMachine *pc, GError **error)
-{
-    Machine *m = &pc->m;
-    bool runs = m->accel && strcmp(m->accel->ops->name, "qtest");
-    pc->firmware = m->boot.bios || (!m->boot.kernel && runs);
-    pc->rom = pc_rom_new(m, pc->pci_memory, pc->firmware, error);
-    return pc->rom;
-}
-
-static bool pc_build_fw_cfg(PcMachine *pc, GError **error)
-{
-    FwCfg *fw_cfg = pc_new(pc, &fw_cfg_model, NULL, error);
-    if (!fw_cfg) {
-        return false;
-    }
-    fw_cfg->io = pc->m.system_io;
-    fw_cfg->memory = pc->m.memory;
-    if (!pc_start_device(fw_cfg, error)) {
-        return false;
-    }
-    pc->fw_cfg = fw_cfg;
-    return true;
-}
-
-static bool pc_prepare_boot(PcMachine *pc, GError **error)
-{
-    Machine *m = &pc->m;
-    if (!pc_build_rom(pc, error) || !pc_build_fw_cfg(pc, error)) {
-        return false;
-    }
-    pc_describe_memory(pc);
-    if (m->boot.kernel && !pc->firmware) {
-        pc->boot = linux_boot_new(&m->boot, &pc->boot_info, error);
-        return pc->boot;
-    }
-    return true;
-}
-
-static void pc_describe_acpi(const PcMachine *pc, AcpiConfig *config)
-{
-    uint64_t ram_end = PC_RAM_HIGH_BASE + pc->ram_high;
-    uint64_t pci64 = (ram_end + PC_PCI64_ALIGN - 1) / PC_PCI64_ALIGN * PC_PCI64_ALIGN;
-    *config = (AcpiConfig){
-        .base = pc_acpi_base(pc),
-        .cpus = pc->apic_bus.count,
-        .hpet = pc->hpet != NULL,
-        .pci32_first = PC_PCI32_FIRST,
-        .pci32_last = PC_PCI32_LAST,
-        .pci64_first = pci64,
-        .pci64_last = pci64 + PC_PCI64_ALIGN - 1,
-        .dmar = pc->dmar,
-    };
-    for (unsigned i = 0; i < 4; i++) {
-        config->com_ports |= (unsigned)(pc->serial[i] != NULL) << i;
-    }
-}
-
-static void pc_describe(const PcMachine *pc, PcDescription *d)
-{
-    *d = (PcDescription){
-        .smbios = {.product = PC_PRODUCT,
-                   .version = PC_VERSION,
-                   .cpu_version = PC_VERSION,
-                   .cpus = pc->apic_bus.count,
-                   .sockets = 1,
-                   .ram_low = pc->ram_low,
-                   .ram_high = pc->ram_high,
-                   .uuid = pc->m.uuid,
-                   .given = pc->m.boot.smbios},
-        .smbios_version = pc->smbios_64 ? SMBIOS_3_0 : SMBIOS_2_1,
-        .memory = &pc->firmware_memory,
-    };
-    pc_describe_acpi(pc, &d->acpi);
-}
-
-static void pc_write(PcMachine *pc, uint64_t addr, const void *data, size_t len)
-{
-    as_write(pc->m.memory, addr, data, len, MEM_ATTRS_CPU);
-}
-
-/* ACPI and SMBIOS tables where a kernel looks for them. */
-static bool pc_write_tables(PcMachine *pc, const PcDescription *d, GError **error)
-{
-    uint8_t rsdp[ACPI_RSDP_SIZE];
-    g_autoptr(GByteArray) smbios = smbios_build_tables(&d->smbios);
-    g_autoptr(GByteArray) anchor = smbios_build_anchor(smbios, d->smbios_version, PC_SMBIOS_ADDR);
-    g_autoptr(GByteArray) tables = acpi_build_tables(&d->acpi, rsdp);
-    if (smbios->len > PC_SMBIOS_MAX) {
-        error_set(error, "-smbios: too much text (%u bytes of tables, allowed 0..%llu)", smbios->len, PC_SMBIOS_MAX);
-        return false;
-    }
-    g_assert(tables->len <= PC_ACPI_SIZE);
-    pc_write(pc, d->acpi.base, tables->data, tables->len);
-    pc_write(pc, PC_RSDP_ADDR, rsdp, sizeof(rsdp));
-    pc_write(pc, PC_ANCHOR_ADDR, anchor->data, anchor->len);
-    pc_write(pc, PC_SMBIOS_ADDR, smbios->data, smbios->len);
-    return true;
-}
-
-/* Without a kernel there is nothing at the reset vector: the boot CPU sleeps instead of faulting for ever. */
-static void pc_halt_boot_cpu(PcMachine *pc)
-{
-    Vcpu *vcpu = pc->apics[0]->vcpu;
-    X86CpuState state;
-    if (vcpu->accel->ops->get_state(vcpu, &state)) {
-        state.halted = 1;
-        vcpu->accel->ops->set_state(vcpu, &state);
-    }
-}
-
-/* Instead of firmware: a kernel in memory and the boot CPU at its entry. */
-static bool pc_boot_kernel(PcMachine *pc, const PcDescription *d, GError **error)
-{
-    q35_mch_open_shadow(pc->mch);
-    apic_setup_virtual_wire(pc->apics[0]);
-    return pc_write_tables(pc, d, error) && linux_boot_load(pc->boot, pc->m.memory, error) &&
-           linux_boot_set_cpu(pc->boot, pc->apics[0]->vcpu, error);
-}
-
-static void pc_reset(Machine *m)
-{
-    PcMachine *pc = (PcMachine *)m;
-    GError *error = NULL;
-    PcDescription d;
-    pc->was_reset = true;
-    pc_describe(pc, &d);
-    for (unsigned i = 0; m->accel && i < pc->apic_bus.count; i++) {
-        m->accel->ops->vcpu_reset(pc->apics[i]->vcpu);
-    }
-    bool ok = pc_firmware_describe(pc->fw_cfg, &d, &error);
-    if (ok && m->accel && pc->boot) {
-        ok = pc_boot_kernel(pc, &d, &error);
-    } else if (m->accel && !pc->firmware) {
-        pc_halt_boot_cpu(pc);
-    }
-    if (!ok) {
-        g_printerr("%s\n", error->message);
-        g_clear_error(&error);
-        machine_vm_stop(m, RUN_STATE_INTERNAL_ERROR);
-    }
 }
 
 static void pc_powerdown(Machine *m)
@@ -759,7 +492,7 @@ static bool pc_start(Machine *m, GError **error)
 {
     PcMachine *pc = (PcMachine *)m;
     bool ok = pc_build_memory(pc, error) && pc_build_smm(pc, error) && pc_build_interrupts(pc, error) &&
-              pc_build_cpus(pc, error) && pc_build_timers(pc, error) && pc_build_legacy(pc, error) && pc_build_pci(pc, error) &&
+              pc_build_cpus(pc, error) && pc_build_timers(pc, error) && pc_build_legacy(pc, error) && pc->chipset->build(pc, error) &&
               pc_prepare_boot(pc, error);
     if (!ok) {
         pc_destroy_devices(pc);
@@ -770,7 +503,7 @@ static bool pc_start(Machine *m, GError **error)
 
 bool pc_add_serial(Machine *m, Chardev *chr, GError **error)
 {
-    if (m->obj.model != &pc_q35_model.model) {
+    if (m->obj.model != &pc_q35_model.model && m->obj.model != &pc_i440fx_model.model) {
         error_set(error, "-serial: machine %s has no serial ports", m->obj.model->name);
         return false;
     }
@@ -783,7 +516,7 @@ bool pc_add_serial(Machine *m, Chardev *chr, GError **error)
         error_set(error, "-serial: a PC has four serial ports and all are taken");
         return false;
     }
-    Serial *s = pc_new(pc, &isa_serial_model, NULL, error);
+    Serial *s = pc_new_device(pc, &isa_serial_model, NULL, error);
     if (!s) {
         return false;
     }
@@ -801,7 +534,7 @@ bool pc_add_serial(Machine *m, Chardev *chr, GError **error)
 bool pc_iommu_find_board(Machine *m, PcIommu *iommu, GError **error)
 {
     PcMachine *pc = (PcMachine *)m;
-    if (m->obj.model != &pc_q35_model.model) {
+    if (m->obj.model != &pc_q35_model.model && m->obj.model != &pc_i440fx_model.model) {
         error_set(error, "intel-iommu: machine %s has no place for it; use -machine q35", m->obj.model->name);
         return false;
     }
@@ -837,19 +570,31 @@ static const Prop pc_props[] = {
     PROP_END,
 };
 
-const MachineModel pc_q35_model = {
-    .model = {.name = "q35",
-              .alias = "pc-q35-7.2",
-              .doc = "Standard PC with Q35 and ICH9 chip sets, direct kernel boot.",
-              .kind = MODEL_MACHINE,
-              .size = sizeof(PcMachine),
-              .props = pc_props,
-              .state = &state_none},
-    .default_cpu = "qemu64",
-    .default_ram = 128ull << 20,
-    .max_cpus = PC_MAX_CPUS,
-    .start = pc_start,
-    .reset = pc_reset,
-    .powerdown = pc_powerdown,
-    .stop = pc_stop,
-};
+static bool pc_q35_start(Machine *m, GError **error)
+{
+    ((PcMachine *)m)->chipset = &pc_q35_chipset;
+    return pc_start(m, error);
+}
+
+static bool pc_i440fx_start(Machine *m, GError **error)
+{
+    ((PcMachine *)m)->chipset = &pc_i440fx_chipset;
+    return pc_start(m, error);
+}
+
+#define PC_MODEL(text_name, text_alias, text_doc, fn)                                                                  \
+    {                                                                                                                  \
+        .model = {.name = text_name,                                                                                   \
+                  .alias = text_alias,                                                                                 \
+                  .doc = text_doc,                                                                                     \
+                  .kind = MODEL_MACHINE,                                                                               \
+                  .size = sizeof(PcMachine),                                                                           \
+                  .props = pc_props,                                                                                   \
+                  .state = &state_none},                                                                               \
+        .default_cpu = "qemu64", .default_ram = 128ull << 20, .max_cpus = PC_MAX_CPUS, .start = fn, .reset = pc_reset, \
+        .powerdown = pc_powerdown, .stop = pc_stop,                                                                    \
+    }
+
+const MachineModel pc_q35_model = PC_MODEL("q35", "pc-q35-7.2", "Standard PC (Q35 + ICH9, 2009).", pc_q35_start);
+const MachineModel pc_i440fx_model =
+    PC_MODEL("pc", "pc-i440fx-7.2", "Standard PC (i440FX + PIIX, 1996).", pc_i440fx_start);

@@ -183,6 +183,18 @@ const DeviceModel q35_host_model = {
     .stop = host_stop,
 };
 
+const DeviceModel i440fx_host_model = {
+    .model = {.name = "i440FX-pcihost",
+              .doc = "Configuration access to the root bus of a pc machine.",
+              .kind = MODEL_DEVICE,
+              .size = sizeof(Q35Host),
+              .state = &host_state,
+              .internal = true},
+    .start = host_start,
+    .reset = host_reset,
+    .stop = host_stop,
+};
+
 /* --- the hub's function --- */
 
 /* D_LCK, once set, makes the registers of SMRAM read-only until reset, and closes it. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """SeaBIOS as Debian packages it: what it says on its debug port and its menu on the serial port."""
+import json
 import os
 import pathlib
 import re
@@ -67,17 +68,32 @@ DEBUG = ["-chardev", "stdio,id=dc", "-device", "isa-debugcon,iobase=0x402,charde
 
 
 @pytest.mark.parametrize("cpus", [1, 4])
-def test_seabios_finds_the_machine(console, cpus):
-    text = console("q35", "-m", "3G", "-smp", str(cpus), *DEBUG).wait_for("Booting from Hard Disk")
-    for words in ("Running on QEMU (q35)", "QEMU fw_cfg DMA interface supported", "PCIe: using q35 mmconfig at 0xb0000000",
-                  f"Found {cpus} cpu(s) max supported {cpus} cpu(s)", "table(50434146)=", "ACPI: parse DSDT",
-                  "addr 0x0000000100000000 len 0x0000000040000000 [RAM]"):
-        assert words in text, text
+@pytest.mark.parametrize("machine, words", [
+    ("q35", ["Running on QEMU (q35)", "PCIe: using q35 mmconfig at 0xb0000000", "addr 0x0000000100000000 len 0x0000000040000000 [RAM]"]),
+    ("pc-i440fx-7.2", ["Running on QEMU (i440fx)", "PCI: init bdf=00:01.3 id=8086:7113", "addr 0x0000000000000000 len 0x0000000040000000 [RAM]"])])
+def test_seabios_finds_the_machine(console, cpus, machine, words):
+    text = console(machine, "-m", "3G" if machine == "q35" else "1G", "-smp", str(cpus), *DEBUG).wait_for("Booting from Hard Disk")
+    for found in ("QEMU fw_cfg DMA interface supported", f"Found {cpus} cpu(s) max supported {cpus} cpu(s)",
+                  "table(50434146)=", "ACPI: parse DSDT", *words):
+        assert found in text, text
 
 
-def test_boot_menu_on_the_serial_port(console):
+def test_machines_and_their_versions():
+    """Names as QEMU's; the layout of the chip sets that drivers look for."""
+    for machine, ids in (("pc-q35-7.2", {(0, 0): 0x29c0, (31, 0): 0x2918}),
+                         ("pc-i440fx-7.2", {(0, 0): 0x1237, (1, 0): 0x7000, (1, 3): 0x7113}), ("none", {})):
+        done = subprocess.run([BINARY, "-machine", machine, "-accel", "qtest", "-nodefaults", "-display", "none", "-qmp", "stdio"],
+                              input='{"execute":"qmp_capabilities"}\n{"execute":"query-pci"}\n{"execute":"quit"}\n',
+                              capture_output=True, text=True, check=True)
+        found = {(d["slot"], d["function"]): d["id"]["device"] for line in done.stdout.splitlines()
+                 for bus in json.loads(line).get("return") or [] for d in bus["devices"]}
+        assert {k: found.get(k) for k in ids} == ids
+
+
+@pytest.mark.parametrize("name", ["q35", "pc"])
+def test_boot_menu_on_the_serial_port(console, name):
     started = time.monotonic()
-    machine = console("q35", "-m", "128", "-boot", "menu=on", "-serial", "stdio")
+    machine = console(name, "-m", "128", "-boot", "menu=on", "-serial", "stdio")
     machine.wait_for("Press ESC for boot menu")
     print(f"SeaBIOS to its boot menu: {time.monotonic() - started:.2f} s")
     machine.send(b"\x1b")
@@ -131,6 +147,7 @@ def check_grub_boot(done, cpus, disk_name):
 
 @pytest.mark.parametrize("machine, cpus, device, name", [
     ("q35", 1, "nvme,serial=s,drive=d0,bootindex=0", "nvme0n1p1"),
+    ("pc", 4, "nvme,serial=s,drive=d0,bootindex=0", "nvme0n1p1"),
     ("q35", 4, "virtio-blk-pci,drive=d0,bootindex=0", None)])
 def test_grub_boots_linux(disk, machine, cpus, device, name):
     """Firmware, GRUB, kernel; the end is ACPI's power-off."""
@@ -139,7 +156,7 @@ def test_grub_boots_linux(disk, machine, cpus, device, name):
     check_grub_boot(done, cpus, name)
 
 
-@pytest.mark.parametrize("machine", ["q35"])
+@pytest.mark.parametrize("machine", ["q35", "pc"])
 def test_grub_boots_from_another_process(disk, machine, tmp_path):
     sock = tmp_path / "nvme.sock"
     with subprocess.Popen([BINARY, "-machine", "x-remote,vfio-user=on", "-nodefaults",
@@ -166,7 +183,7 @@ cd /sys/firmware/dmi/tables
 for f in smbios_entry_point DMI; do echo "test: $f $(od -An -v -tx1 $f | tr -d ' \\n')"; done
 poweroff -f
 """)
-    done = subprocess.run([BINARY, "-machine", "q35", "-m", "256", "-nodefaults", "-nographic", "-serial", "stdio",
+    done = subprocess.run([BINARY, "-m", "256", "-nodefaults", "-nographic", "-serial", "stdio",
                            "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 quiet", *args],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace", check=False)
     parts = {name: bytes.fromhex(text) for name, text in re.findall(r"test: (\w+) ([0-9a-f]+)", done.stdout)}
@@ -189,9 +206,9 @@ GIVEN = ["-uuid", "00112233-4455-6677-8899-aabbccddeeff", "-smbios", "type=1,man
          "-smbios", "type=0,vendor=Us,version=7.7,release=3.4"]
 
 
-@pytest.mark.parametrize("args, version", [([], "SMBIOS 2.8 present"), (["-machine", "smbios-entry-point-type=64"], "SMBIOS 3.0"),
+@pytest.mark.parametrize("args, version", [([], "SMBIOS 2.8 present"), (["-machine", "pc"], "SMBIOS 2.8"), (["-machine", "smbios-entry-point-type=64"], "SMBIOS 3.0"),
                                            (["-bios", "bios-256k.bin"], "SMBIOS 2.8 present")],
-                         ids=["direct", "direct-3.0", "firmware"])
+                         ids=["direct", "direct-pc", "direct-3.0", "firmware"])
 def test_smbios_says_what_was_given(tmp_path, args, version):
     if "-bios" in args:
         pytest.skip("needs the boot ROM")

@@ -24,6 +24,7 @@ void aml_end(GByteArray *b, size_t mark);
 /* Name(name, ...): the object follows. */
 void aml_name(GByteArray *b, const char *name);
 void aml_name_int(GByteArray *b, const char *name, uint64_t val);
+void aml_name_string(GByteArray *b, const char *name, const char *text);
 /* _HID and _CID of the form "PNP0A08". */
 void aml_name_eisaid(GByteArray *b, const char *name, const char *id);
 void aml_int(GByteArray *b, uint64_t val);

@@ -12,6 +12,7 @@
 #define ICH9_PM_GPE0       0x20
 #define ICH9_PM_GPE0_LEN   0x10
 #define ICH9_PM_SLP_TYP_S5 7
+#define PIIX4_PM_SLP_TYP_S5 0 /* programs for QEMU write it on both */
 
 typedef struct Ich9Pm {
     Device dev;
@@ -31,6 +32,8 @@ typedef struct Ich9Pm {
 extern const DeviceModel ich9_pm_model;
 
 /* APM_CNT was written: enters or leaves ACPI mode, or true when a system management interrupt is due. */
+/* A PIIX4: its DEVACTB says whether APM commands make an SMI. */
+void ich9_pm_set_apmc(Ich9Pm *s, bool on);
 bool ich9_pm_apm_command(Ich9Pm *s, uint8_t command);
 
 /* Presses the power button for a moment. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The q35 machine.  Context: main loop. */
+/* PC machines.  Context: main loop. */
 #ifndef HW_I386_PC_H
 #define HW_I386_PC_H
 
@@ -7,7 +7,7 @@
 #include "core/machine.h"
 #include "hw/intc/ioapic.h"
 
-extern const MachineModel pc_q35_model;
+extern const MachineModel pc_q35_model, pc_i440fx_model;
 
 /* The IO-APIC's requester id towards an IOMMU: a bus the guest cannot number (DMAR says it too). */
 #define PC_IOAPIC_REQUESTER 0xff00

@@ -33,7 +33,8 @@ typedef struct Q35Mch {
     uint64_t low_ram;  /* bytes below 4 GiB: TSEG ends there */
 } Q35Mch;
 
-extern const DeviceModel q35_host_model;
+/* The second is the 440FX's: without ECAM, as nothing maps it. */
+extern const DeviceModel q35_host_model, i440fx_host_model;
 extern const PciModel q35_mch_model;
 
 /* Moves the ECAM window and SMRAM to where the hub's registers say. */

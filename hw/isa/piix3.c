@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The ISA bridge of the PIIX3, 8086:7000 (82371SB data sheet 2.2): routing of PIRQA..PIRQD; and the power management
+ * function of the PIIX4, 8086:7113 (82371AB data sheet 7.1): where the ACPI registers are and whether port B2h makes
+ * an SMI.  Its SMBus is not there.
+ */
+#include "hw/isa/piix3.h"
+
+#define PIIX3_PIRQRC   0x60
+#define PIRQRC_OFF     0x80
+#define PIIX4_PMBA     0x40
+#define PIIX4_DEVACTB  0x58
+#define PIIX4_PMREGMISC 0x80
+#define PMBA_IO        0x01
+#define PMBA_ADDRESS   0xffc0
+#define DEVACTB_APMC_EN 0x02 /* of the highest byte */
+#define PMREGMISC_PMIOSE 0x01
+#define PIIX4_PM_SIZE  0x20 /* up to the ICH9's blocks, which are elsewhere on the PIIX4 */
+#define PIIX4_PMBASE   0x600
+
+/* --- ISA bridge --- */
+
+void piix3_connect(Piix3 *s, void (*pirq_changed)(void *opaque), void *opaque)
+{
+    s->pirq_changed = pirq_changed;
+    s->opaque = opaque;
+}
+
+static void piix3_notify(Piix3 *s)
+{
+    if (s->pirq_changed) {
+        s->pirq_changed(s->opaque);
+    }
+}
+
+void piix3_set_pirq(Piix3 *s, unsigned n, int level)
+{
+    if (level) {
+        s->pirq_count[n]++;
+    } else if (s->pirq_count[n]) {
+        s->pirq_count[n]--;
+    }
+    piix3_notify(s);
+}
+
+uint8_t piix3_pirq_levels(const Piix3 *s)
+{
+    uint8_t levels = 0;
+    for (unsigned n = 0; n < PIIX3_PIRQ_COUNT; n++) {
+        levels |= (uint8_t)((s->pirq_count[n] > 0) << n);
+    }
+    return levels;
+}
+
+int piix3_pirq_route(const Piix3 *s, unsigned n)
+{
+    uint8_t route = s->pci.config[PIIX3_PIRQRC + n];
+    return route & PIRQRC_OFF ? -1 : route & 0xf;
+}
+
+void piix3_route_pirqs(Piix3 *s)
+{
+    static const uint8_t irqs[PIIX3_PIRQ_COUNT] = {10, 10, 11, 11};
+    for (unsigned n = 0; n < PIIX3_PIRQ_COUNT; n++) {
+        s->pci.config[PIIX3_PIRQRC + n] = irqs[n];
+    }
+    piix3_notify(s);
+}
+
+static void piix3_config_written(PciDevice *dev, uint16_t offset, unsigned size)
+{
+    piix3_notify((Piix3 *)dev);
+}
+
+static void piix3_reset(PciDevice *dev)
+{
+    for (unsigned n = 0; n < PIIX3_PIRQ_COUNT; n++) {
+        dev->config[PIIX3_PIRQRC + n] = PIRQRC_OFF;
+    }
+    pci_set16(dev->config + PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    piix3_notify((Piix3 *)dev);
+}
+
+static bool piix3_start(PciDevice *dev, GError **error)
+{
+    for (unsigned n = 0; n < PIIX3_PIRQ_COUNT; n++) {
+        dev->wmask[PIIX3_PIRQRC + n] = PIRQRC_OFF | 0xf;
+    }
+    dev->config[PCI_HEADER_TYPE] |= PCI_HEADER_TYPE_MULTI;
+    return true;
+}
+
+static bool piix3_post_load(void *instance, uint32_t version, GError **error)
+{
+    piix3_notify(instance);
+    return true;
+}
+
+static const StateField piix3_fields[] = {
+    STATE_FIELD_STRUCT(Piix3, pci, &pci_device_state), STATE_FIELD_ARRAY(Piix3, pirq_count), STATE_END};
+static const StateTable piix3_state = {
+    .name = "PIIX3", .version = 1, .fields = piix3_fields, .post_load = piix3_post_load};
+
+const PciModel piix3_model = {
+    .dev = {.name = "PIIX3",
+            .doc = "ISA bridge of the PIIX3.",
+            .kind = MODEL_PCI,
+            .size = sizeof(Piix3),
+            .state = &piix3_state,
+            .internal = true},
+    .ids = {.vendor = 0x8086, .device = 0x7000, .class_code = 0x060100},
+    .start = piix3_start,
+    .reset = piix3_reset,
+    .config_written = piix3_config_written,
+    .no_unplug = true,
+};
+
+/* --- power management --- */
+
+static void piix4_pm_update(Piix4Pm *s)
+{
+    const uint8_t *config = s->pci.config;
+    MemRegion *io = s->pci.dev.obj.machine->system_io;
+    uint16_t base = pci_get16(config + PIIX4_PMBA) & PMBA_ADDRESS;
+    uint16_t want = config[PIIX4_PMREGMISC] & PMREGMISC_PMIOSE ? base : 0;
+    if (!s->window) {
+        return;
+    }
+    ich9_pm_set_apmc(s->pm, config[PIIX4_DEVACTB + 3] & DEVACTB_APMC_EN);
+    if (want == s->mapped) {
+        return;
+    }
+    if (s->mapped) {
+        mem_region_del(io, s->window);
+    }
+    s->mapped = want;
+    if (want) {
+        mem_region_add(io, want, s->window);
+    }
+}
+
+void piix4_pm_connect(Piix4Pm *s, Ich9Pm *pm)
+{
+    s->pm = pm;
+    s->window = mem_region_new_alias(s->pci.dev.obj.machine->topo, "piix4-pm", pm->region, 0, PIIX4_PM_SIZE);
+    s->pci.config[PIIX4_DEVACTB + 3] = pm->smm ? 0 : DEVACTB_APMC_EN;
+    piix4_pm_update(s);
+}
+
+void piix4_pm_open(PciDevice *dev)
+{
+    pci_set16(dev->config + PIIX4_PMBA, PIIX4_PMBASE | PMBA_IO);
+    dev->config[PIIX4_PMREGMISC] = PMREGMISC_PMIOSE;
+    piix4_pm_update((Piix4Pm *)dev);
+}
+
+static void piix4_pm_config_written(PciDevice *dev, uint16_t offset, unsigned size)
+{
+    piix4_pm_update((Piix4Pm *)dev);
+}
+
+static void piix4_pm_reset(PciDevice *dev)
+{
+    Piix4Pm *s = (Piix4Pm *)dev;
+    pci_set16(dev->config + PIIX4_PMBA, PMBA_IO);
+    dev->config[PIIX4_PMREGMISC] = 0;
+    /* Without system management mode firmware must not wait for it: as if it were set up. */
+    dev->config[PIIX4_DEVACTB + 3] = s->pm && !s->pm->smm ? DEVACTB_APMC_EN : 0;
+    piix4_pm_update(s);
+}
+
+static bool piix4_pm_start(PciDevice *dev, GError **error)
+{
+    pci_set16(dev->wmask + PIIX4_PMBA, PMBA_ADDRESS);
+    dev->wmask[PIIX4_PMREGMISC] = PMREGMISC_PMIOSE;
+    dev->wmask[PIIX4_DEVACTB + 3] = DEVACTB_APMC_EN;
+    return true;
+}
+
+static void piix4_pm_stop(PciDevice *dev)
+{
+    Piix4Pm *s = (Piix4Pm *)dev;
+    if (s->mapped) {
+        mem_region_del(dev->dev.obj.machine->system_io, s->window);
+    }
+    if (s->window) {
+        mem_region_unref(s->window);
+    }
+    s->window = NULL;
+    s->mapped = 0;
+}
+
+static bool piix4_pm_post_load(void *instance, uint32_t version, GError **error)
+{
+    piix4_pm_update(instance);
+    return true;
+}
+
+static const StateField piix4_pm_fields[] = {STATE_FIELD_STRUCT(Piix4Pm, pci, &pci_device_state), STATE_END};
+static const StateTable piix4_pm_state = {
+    .name = "PIIX4_PM", .version = 1, .fields = piix4_pm_fields, .post_load = piix4_pm_post_load};
+
+const PciModel piix4_pm_model = {
+    .dev = {.name = "PIIX4_PM",
+            .doc = "Power management function of the PIIX4.",
+            .kind = MODEL_PCI,
+            .size = sizeof(Piix4Pm),
+            .state = &piix4_pm_state,
+            .internal = true},
+    .ids = {.vendor = 0x8086, .device = 0x7113, .revision = 3, .class_code = 0x068000},
+    .interrupt_pin = 1,
+    .start = piix4_pm_start,
+    .reset = piix4_pm_reset,
+    .stop = piix4_pm_stop,
+    .config_written = piix4_pm_config_written,
+    .no_unplug = true,
+};
