@@ -237,6 +237,7 @@ static void exit_ring_full(KvmVcpu *v)
 
 static void exit_triple_fault(KvmVcpu *v)
 {
+    accel_log_reset(&v->thread.vcpu, "Triple fault");
     pthread_mutex_lock(&v->thread.lock);
     v->dead = true;
     pthread_mutex_unlock(&v->thread.lock);

@@ -214,6 +214,7 @@ static uint64_t tcg_bus_read_tsc(void *opaque)
 
 static void tcg_triple_fault(void *opaque)
 {
+    accel_log_reset(&((TcgVcpu *)opaque)->thread.vcpu, "Triple fault");
     machine_request_reset(tcg_machine(opaque), SHUTDOWN_GUEST_RESET);
 }
 

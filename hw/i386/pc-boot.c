@@ -177,6 +177,7 @@ void pc_reset(Machine *m)
     pc->was_reset = true;
     pc_describe(pc, &d);
     for (unsigned i = 0; m->accel && i < pc->apic_bus.count; i++) {
+        accel_log_reset(pc->apics[i]->vcpu, "CPU Reset");
         m->accel->ops->vcpu_reset(pc->apics[i]->vcpu);
     }
     bool ok = pc_firmware_describe(pc->fw_cfg, &d, &error);

@@ -8,6 +8,7 @@
 
 #include "accel/tcg-cpu.h"
 #include "core/machine.h"
+#include "core/trace.h"
 
 /* Which interrupt controllers are the accelerator's own, instead of hw/intc. */
 typedef enum AccelIrqchip {
@@ -143,6 +144,15 @@ Accel *accel_new(Machine *machine, const char *list, const AccelConfig *config, 
  */
 void accel_stop(Accel *accel);
 void accel_free(Accel *accel);
+/* -d cpu_reset: what happens to the vCPU, and its state.  Its thread, or it is stopped. */
+static inline void accel_log_reset(Vcpu *vcpu, const char *what)
+{
+    if (log_mask & LOG_CPU_RESET) {
+        g_autofree char *state = vcpu->accel->ops->dump(vcpu);
+
+        log_line(LOG_CPU_RESET, "%s (CPU %u)\n%s", what, vcpu->index, state);
+    }
+}
 /* NULL-terminated list of what was built. */
 extern const AccelOps *const accel_table[];
 

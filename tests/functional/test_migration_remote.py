@@ -102,7 +102,8 @@ def test_back_and_forth(machines, tmp_path, hops, devices):
         assert info["ram"]["dirty-sync-count"] >= 1
         target.until_count(3)
         counts = target.counts()
-        assert counts[0] in range(before, vm.counts()[-1] + 2), "the count went back or jumped"
+        # A line may be cut in two by the move, and then is on neither console.
+        assert counts[0] in range(before, vm.counts()[-1] + 3), "the count went back or jumped"
         assert counts == list(range(counts[0], counts[-1] + 1))
         last = vm.counts()[-1]
         assert vm.end() == ""

@@ -52,7 +52,7 @@ static void test_file(void **state)
     assert_true(log_set_file(path, NULL));
     log_mask = LOG_GUEST_ERROR;
     log_line(LOG_GUEST_ERROR, "first %d", 1);
-    log_line(LOG_INT, "not this");
+    log_line(LOG_CPU_RESET, "not this");
     log_line(LOG_GUEST_ERROR, "second\n");
     events_b[0].enabled = true;
     TRACE(&events_b[0], "len %d", 7);
