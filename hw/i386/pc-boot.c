@@ -54,6 +54,10 @@ static bool pc_build_rom(PcMachine *pc, GError **error)
 {
     Machine *m = &pc->m;
     bool runs = m->accel && strcmp(m->accel->ops->name, "qtest");
+    if (m->boot.bios && m->boot.kernel) {
+        error_set(error, "-bios: cannot be had together with -kernel, which boots without firmware; leave one of them out");
+        return false;
+    }
     pc->firmware = m->boot.bios || (!m->boot.kernel && runs);
     pc->rom = pc_rom_new(m, pc->pci_memory, pc->firmware, error);
     return pc->rom;
@@ -169,6 +173,29 @@ static bool pc_boot_kernel(PcMachine *pc, const PcDescription *d, GError **error
            linux_boot_set_cpu(pc->boot, pc->apics[0]->vcpu, error);
 }
 
+#define CMOS_BOOT_FLAG_1 0x38 /* bits 7..4: third device to boot from; bit 0: floppies need no signature */
+#define CMOS_BOOT_FLAG_2 0x3d /* bits 3..0: first, bits 7..4: second */
+
+/* What firmware calls a drive of -boot order=. */
+static uint8_t cmos_boot_device(char letter)
+{
+    return letter <= 'b' ? 1 : letter == 'c' ? 2 : letter == 'd' ? 3 : 4;
+}
+
+/* once= holds until the first reset after the machine began. */
+static void pc_set_boot_order(PcMachine *pc)
+{
+    BootConfig *boot = &pc->m.boot;
+    const char *order = boot->once && !pc->booted ? boot->once : boot->order ? boot->order : "cad";
+    uint8_t device[3] = {0};
+    for (unsigned i = 0; i < G_N_ELEMENTS(device) && order[i]; i++) {
+        device[i] = cmos_boot_device(order[i]);
+    }
+    pc->rtc->cmos[CMOS_BOOT_FLAG_2] = (uint8_t)(device[1] << 4 | device[0]);
+    pc->rtc->cmos[CMOS_BOOT_FLAG_1] = (uint8_t)(device[2] << 4);
+    pc->booted = true;
+}
+
 void pc_reset(Machine *m)
 {
     PcMachine *pc = (PcMachine *)m;
@@ -180,6 +207,7 @@ void pc_reset(Machine *m)
         accel_log_reset(pc->apics[i]->vcpu, "CPU Reset");
         m->accel->ops->vcpu_reset(pc->apics[i]->vcpu);
     }
+    pc_set_boot_order(pc);
     bool ok = pc_firmware_describe(pc->fw_cfg, &d, &error);
     if (ok && m->accel && pc->boot) {
         ok = pc_boot_kernel(pc, &d, &error);

@@ -96,6 +96,7 @@ struct PcMachine {
     Serial *serial[4];
     AcpiDmar dmar;
     bool was_reset; /* the guest may have seen what there is */
+    bool booted; /* the first order of -boot is used up */
     LinuxBoot *boot;
     LinuxBootInfo boot_info, firmware_memory; /* as a kernel, and as firmware is told */
 };

@@ -78,6 +78,33 @@ def test_seabios_finds_the_machine(console, cpus, machine, words):
         assert found in text, text
 
 
+@pytest.mark.parametrize("machine", ["q35", "pc"])
+def test_firmware_above_2_gib(console, machine):
+    """SeaBIOS moves itself to the end of the low RAM; from there its calls wrap at 4 GiB."""
+    console(machine, "-m", "2560", *DEBUG).wait_for("Booting from Hard Disk")
+
+
+@pytest.mark.parametrize("options, tried", [
+    ("order=cd", ["Hard Disk", "DVD/CD", "Floppy"]), ("order=dc", ["DVD/CD", "Hard Disk", "Floppy"]),
+    ("once=d,order=c", ["DVD/CD", "Hard Disk", "Floppy"])])
+def test_boot_order(console, tmp_path, options, tried):
+    """As a peer has it with the same firmware."""
+    drives = []
+    for name in ("hd", "cd"):
+        (tmp_path / name).write_bytes(bytes(1 << 20))
+        drives += ["-drive", f"id={name},file={tmp_path}/{name},format=raw,if=none"]
+    text = console("q35", "-boot", options, *drives, "-device", "virtio-blk-pci,drive=hd", "-device", "ahci,id=ahci",
+                   "-device", "ide-cd,bus=ahci.0,drive=cd", *DEBUG).wait_for("No bootable device")
+    assert re.findall(r"Booting from ([^.\n]*?)\.\.\.", text) == tried
+
+
+def test_kernel_and_firmware():
+    """One of both boots."""
+    done = subprocess.run([BINARY, "-nodefaults", "-display", "none", "-bios", "bios-256k.bin", "-kernel", str(guest.kernel())],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "-bios: cannot be had together with -kernel" in done.stderr
+
+
 def test_machines_and_their_versions():
     """Names as QEMU's; the layout of the chip sets that drivers look for."""
     for machine, ids in (("pc-q35-7.2", {(0, 0): 0x29c0, (31, 0): 0x2918}),

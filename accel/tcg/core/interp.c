@@ -261,6 +261,10 @@ enter:
 
 /* Direct jumps: successors in the same page are linked, as nothing can have been flushed in between. */
 jump:
+    /* Outside 64-bit mode the instruction pointer wraps at 4 GiB. */
+    if (target >> 32 && !(cpu->mode & MODE_LONG64)) {
+        target = (uint32_t)target;
+    }
     cpu->rip = target;
     next = block->chain[taken];
     if (next && next->mode == cpu->mode) {
