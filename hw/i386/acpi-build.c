@@ -79,6 +79,10 @@ enum { MADT_LAPIC, MADT_IOAPIC, MADT_OVERRIDE, MADT_NMI_SOURCE, MADT_LAPIC_NMI }
 #define DMAR_INCLUDE_PCI_ALL 1
 #define DMAR_SCOPE_IOAPIC    3
 
+/* VIOT nodes. */
+#define VIOT_PCI_RANGE  1
+#define VIOT_VIRTIO_PCI 3
+
 const AcpiComPort acpi_com_ports[4] = {{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 4}, {0x2e8, 3}};
 
 static void put(GByteArray *b, uint64_t val, unsigned bytes)
@@ -441,6 +445,34 @@ static uint64_t build_dmar(GByteArray *b, const AcpiConfig *config)
     return config->base + start;
 }
 
+/* All of PCI is behind one function (ACPI 6.5, 5.2.33). */
+static uint64_t build_viot(GByteArray *b, const AcpiConfig *config)
+{
+    size_t start = table_begin(b, "VIOT", 0);
+    const unsigned first = 48, iommu = first + 24;
+
+    put(b, 2, 2); /* nodes */
+    put(b, first, 2);
+    put(b, 0, 8);
+    put(b, VIOT_PCI_RANGE, 1);
+    put(b, 0, 1);
+    put(b, 24, 2);
+    put(b, 0, 4); /* endpoint ids begin with 0: they are requester ids */
+    put(b, 0, 4); /* segments 0 to 0 */
+    put(b, 0, 2);
+    put(b, 0xffff, 2);
+    put(b, iommu, 2);
+    put(b, 0, 6);
+    put(b, VIOT_VIRTIO_PCI, 1);
+    put(b, 0, 1);
+    put(b, 16, 2);
+    put(b, 0, 2); /* segment */
+    put(b, config->viot, 2);
+    put(b, 0, 8);
+    table_end(b, start);
+    return config->base + start;
+}
+
 static void build_rsdp(uint8_t rsdp[ACPI_RSDP_SIZE], uint64_t xsdt)
 {
     memset(rsdp, 0, ACPI_RSDP_SIZE);
@@ -456,7 +488,7 @@ static void build_rsdp(uint8_t rsdp[ACPI_RSDP_SIZE], uint64_t xsdt)
 GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_SIZE])
 {
     GByteArray *b = g_byte_array_new();
-    uint64_t tables[5];
+    uint64_t tables[6];
     unsigned count = 0;
     uint64_t facs = build_facs(b, config);
     uint64_t dsdt = build_dsdt(b, config);
@@ -470,6 +502,9 @@ GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_S
     }
     if (config->dmar.base) {
         tables[count++] = build_dmar(b, config);
+    }
+    if (config->viot) {
+        tables[count++] = build_viot(b, config);
     }
     size_t xsdt = table_begin(b, "XSDT", 1);
     for (unsigned i = 0; i < count; i++) {

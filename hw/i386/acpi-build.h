@@ -28,6 +28,7 @@ typedef struct AcpiConfig {
     uint64_t pci32_first, pci32_last; /* memory windows of the root bus */
     uint64_t pci64_first, pci64_last;
     AcpiDmar dmar;
+    uint16_t viot; /* bus, device and function of a virtio IOMMU; 0: none */
 } AcpiConfig;
 
 /* A port and interrupt of COM1..COM4. */
@@ -38,7 +39,7 @@ typedef struct AcpiComPort {
 extern const AcpiComPort acpi_com_ports[4];
 
 /*
- * FACS, DSDT, FADT, MADT, MCFG, HPET, DMAR and XSDT for guest address config->base, and
+ * FACS, DSDT, FADT, MADT, MCFG, HPET, DMAR, VIOT and XSDT for guest address config->base, and
  * the RSDP that points to them.  The caller unrefs the array.
  */
 GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_SIZE]);

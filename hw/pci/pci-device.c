@@ -219,6 +219,10 @@ bool pci_bus_set_iommu(PciBus *root, const PciIommuOps *ops, void *opaque, GErro
 {
     Detach before;
 
+    if (ops && root->iommu) {
+        error_set(error, "there is an IOMMU on bus %s already, and a bus has no more than one", root->name);
+        return false;
+    }
     if (ops && !each_function(root, not_followed, error)) {
         return false;
     }

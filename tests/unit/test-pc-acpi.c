@@ -28,6 +28,7 @@ static const AcpiConfig config = {
     .pci32_last = 0xfebfffff,
     .pci64_first = 0x800000000,
     .pci64_last = 0xfffffffff,
+    .viot = 0x28,
     .dmar = {.base = 0xfed90000, .remap = true, .width = 40, .ioapic = 0xff00},
 };
 
@@ -141,6 +142,25 @@ static void test_dmar(void **state)
     g_byte_array_unref(b);
 }
 
+static void test_viot(void **state)
+{
+    static const uint8_t body[52] = {2, 0, 48, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                     1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 72, 0, 0, 0, 0, 0, 0, 0,
+                                     3, 0, 16, 0, 0, 0, 0x28, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    uint8_t rsdp[ACPI_RSDP_SIZE];
+    AcpiConfig c = config;
+    size_t len;
+    GByteArray *b = acpi_build_tables(&c, rsdp);
+    const uint8_t *viot = find_table(b, rsdp, "VIOT", &len);
+    assert_int_equal(len, 36 + sizeof(body));
+    assert_memory_equal(viot + 36, body, sizeof(body));
+    g_byte_array_unref(b);
+    c.viot = 0;
+    b = acpi_build_tables(&c, rsdp);
+    assert_null(find_table(b, rsdp, "VIOT", &len));
+    g_byte_array_unref(b);
+}
+
 static void run_iasl(const char *dir, const char *arguments, const char *clean)
 {
     g_autofree char *command = g_strdup_printf("sh -c 'cd %s && iasl %s 2>&1'", dir, arguments);
@@ -241,6 +261,7 @@ int main(void)
         cmocka_unit_test(test_madt_lists_every_cpu),
         cmocka_unit_test(test_no_hpet),
         cmocka_unit_test(test_dmar),
+        cmocka_unit_test(test_viot),
         cmocka_unit_test(test_iasl),
         cmocka_unit_test(test_loader_commands),
     };

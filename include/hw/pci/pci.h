@@ -209,6 +209,7 @@ struct PciBus {
     GPtrArray *children;     /* of PciBus *, behind bridges */
     const PciIommuOps *iommu; /* of a root bus; NULL: none */
     void *iommu_opaque;
+    PciDevice *iommu_function; /* what the IOMMU is, when it is a function of this bus: for the board's tables */
 };
 
 PciBus *pci_bus_new(Machine *machine, const char *name, const PciBusOps *ops, void *opaque, bool express,
