@@ -339,11 +339,34 @@ static const Prop viommu_props[] = {
     PROP_END,
 };
 
-static const StateField viommu_fields[] = {STATE_FIELD_STRUCT(Viommu, vp, &virtio_pci_state), STATE_END};
+static void viommu_pre_save(void *instance)
+{
+    Viommu *s = instance;
+
+    s->saved_domains = g_hash_table_size(s->domains);
+}
+
+/* Mappings are not saved: a guest that has some would lose its devices. */
+static bool viommu_post_load(void *instance, uint32_t version, GError **error)
+{
+    Viommu *s = instance;
+
+    if (s->saved_domains) {
+        error_set(error, "virtio-iommu-pci: the guest has domains (%u), and their mappings cannot be moved yet",
+                  s->saved_domains);
+        return false;
+    }
+    viommu_detach_all(s);
+    return true;
+}
+
+static const StateField viommu_fields[] = {STATE_FIELD_STRUCT(Viommu, vp, &virtio_pci_state),
+                                           STATE_FIELD_UINT(Viommu, saved_domains), STATE_END};
 static const StateTable viommu_state = {.name = "virtio-iommu-pci",
-                                        .blocker = "mappings of virtio-iommu are not saved",
                                         .version = 1,
-                                        .fields = viommu_fields};
+                                        .fields = viommu_fields,
+                                        .pre_save = viommu_pre_save,
+                                        .post_load = viommu_post_load};
 
 const PciModel virtio_iommu_pci_model = {
     .dev = {.name = "virtio-iommu-pci",

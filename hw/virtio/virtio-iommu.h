@@ -50,6 +50,7 @@ struct Viommu {
     GPtrArray *endpoints; /* of ViommuEndpoint * */
     GHashTable *domains;  /* of ViommuDomain *, by id */
     unsigned map_count;
+    uint32_t saved_domains; /* for the state: how many there were */
     LoopBh *faults_bh;
     GMutex lock;
     uint8_t faults[VIOMMU_MAX_FAULTS][VIRTIO_IOMMU_FAULT_LEN]; /* with the lock */
