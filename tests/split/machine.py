@@ -115,6 +115,10 @@ class Machine:
     def fd_count(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def private_kib(self):
+        with open(f"/proc/{self.process.pid}/smaps_rollup", encoding="ascii") as rollup:
+            return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_Dirty"))
+
     def thread_count(self):
         return len(os.listdir(f"/proc/{self.process.pid}/task"))
 

@@ -370,15 +370,17 @@ def test_check_32_killed_under_load(serve, boot):
     guest.goes_on()
 
 
-@pytest.mark.parametrize("rounds", [200])
-def test_check_62_plugged_again_and_again(serve, connect, rounds):
-    """Server alive; nothing is left of a device that went."""
+def test_check_62_plugged_again_and_again(serve, connect):
+    """A thousand times, server alive; nothing is left of a device that went: no fd, no thread, no memory."""
     machine = connect(serve())
-    counts = []
-    for i in range(rounds):
+    counts, sizes = [], []
+    for i in range(1000):
         assert "return" in machine.qmp("device_del", id="vd"), i
         server = serve()
         assert "return" in machine.qmp("device_add", driver="vfio-user-pci", id="vd", addr="4", socket=server.path)
         counts.append((machine.fd_count(), machine.thread_count()))
+        sizes.append(machine.private_kib())
         server.close()
     assert counts[-1] == counts[10]
+    # Less than a page in ten rounds: the heap settles, a leak does not.
+    assert sizes[-1] - sizes[200] < 320, sizes[::100]
