@@ -248,6 +248,11 @@ static bool report_section(VfioPciDevice *dev, const MemSection *s, GError **err
         g_autofree uint64_t *bitmap = g_new0(uint64_t, (pages + 63) / 64);
         int err = report(dev, s->addr + done, len, bitmap);
 
+        /* Servers tell of whole bytes of their bitmap only, and firmware cuts RAM below 1 MiB into smaller pieces. */
+        if (err == -ENOTSUP) {
+            memset(bitmap, 0xff, (pages + 63) / 64 * sizeof(uint64_t));
+            err = 0;
+        }
         if (err == -E2BIG && step > 64 * PAGE_BYTES) {
             step /= 2;
             continue;

@@ -394,8 +394,10 @@ static void test_dirty_pages(void **state)
     assert_int_equal(report(&c, 0, 0x8000, 4096, &bits), EINVAL);
     assert_int_equal(log_start(&c, 1), EINVAL);
     assert_int_equal(log_start(&c, 3000), EINVAL);
+    assert_false(vfu_ctx_dirty_logging(c.ctx));
     assert_int_equal(log_start(&c, 4096), 0);
     assert_int_equal(log_start(&c, 8192), EINVAL);
+    assert_true(vfu_ctx_dirty_logging(c.ctx));
     assert_int_equal(vfu_addr_to_sgl(c.ctx, at(0x2fff), 2, sg, 1, PROT_WRITE), 1);
     vfu_sgl_put(c.ctx, sg, NULL, 1);
     assert_int_equal(report(&c, 0x1000, 0x1000, 4096, &bits), ENOTSUP);
