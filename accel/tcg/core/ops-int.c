@@ -114,8 +114,8 @@ static uint64_t modify_rm(X86Cpu *cpu, const Op *op, unsigned size, bool lock, M
     linear = insn_ea(cpu, op);
     host = x86_host_ptr(cpu, linear, size, ACCESS_RMW);
     if (!host) {
-        /* In two pages, or no plain memory. */
-        if (lock && (linear & 0xfff) + size > X86_PAGE_SIZE) {
+        /* In two pages, in a page with code (whose writes are looked at), or no plain memory. */
+        if (lock && ((linear & 0xfff) + size > X86_PAGE_SIZE || x86_host_ptr(cpu, linear, size, ACCESS_READ))) {
             x86_exclusive_begin(cpu);
         }
         x86_probe_write(cpu, linear, size);
