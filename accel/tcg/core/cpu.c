@@ -100,7 +100,7 @@ static void keep_over_init(const X86Cpu *cpu, X86CpuState *s)
 }
 
 /* SDM vol. 3, table 9-1. */
-void x86_cpu_reset(X86Cpu *cpu, bool init)
+static void reset_state(X86Cpu *cpu, bool init)
 {
     X86CpuState s = {.rip = 0xfff0, .rflags = X86_FLAG_ONE, .cr0 = 0x60000010, .a20 = 1, .pat = UINT64_C(0x0007040600070406),
                      .xcr0 = 1, .smbase = X86_SMBASE_RESET};
@@ -125,8 +125,13 @@ void x86_cpu_reset(X86Cpu *cpu, bool init)
         memset(&cpu->fpu, 0, sizeof(cpu->fpu));
         x86_fpu_reset(&cpu->fpu);
     }
-    /* What other threads want of the CPU's caches outlives a reset. */
+}
+
+void x86_cpu_reset(X86Cpu *cpu, bool init)
+{
+    /* What other threads want of the CPU's caches outlives a reset, and so does what comes while it resets. */
     atomic_fetch_and(&cpu->pending, (unsigned)(PENDING_KICK | PENDING_FLUSH | PENDING_CODE));
+    reset_state(cpu, init);
 }
 
 /* --- inputs: any thread --- */
@@ -310,8 +315,9 @@ static bool service(X86Cpu *cpu, X86CpuExit *why)
         return true;
     }
     if ((pending & PENDING_INIT) && !cpu->smm) {
-        x86_cpu_reset(cpu, true);
-        atomic_fetch_or(&cpu->pending, pending & ~(unsigned)(PENDING_INIT | PENDING_HARD | PENDING_NMI));
+        /* First the bits, then the state: the SIPI that another CPU sends meanwhile is not lost. */
+        atomic_fetch_and(&cpu->pending, ~(unsigned)(PENDING_INIT | PENDING_HARD | PENDING_NMI));
+        reset_state(cpu, true);
         return true;
     }
     service_caches(cpu, pending);
