@@ -42,7 +42,7 @@ def step(results, name, command, env=None):
     started = time.monotonic()
     print(f"[{name}] ...", flush=True)
     with open(log, "w", encoding="utf-8") as out:
-        status = subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, check=False,
+        status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, check=False,
                                 env={**os.environ, **(env or {})}).returncode
     print(f"[{name}] {'ok' if status == 0 else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True)
     if status:
@@ -68,7 +68,7 @@ def meson_tests(results, name, directory, *suites):
         command += ["--no-suite" if suite.startswith("-") else "--suite", suite.lstrip("-")]
     with open(LOGS / f"tests-{name}.log", "w", encoding="utf-8") as out:
         env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1", "UBSAN_OPTIONS": "halt_on_error=1"}
-        subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, check=False, env=env)
+        subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, check=False, env=env)
     if not log.exists():
         results.add(f"{name}: meson test ran nothing", "failed")
         return
@@ -80,21 +80,36 @@ def meson_tests(results, name, directory, *suites):
             print(f"FAILED {name}: {test['name']}\n{test.get('stdout', '')[-2000:]}{test.get('stderr', '')[-2000:]}")
 
 
+def run_pytest(command, env, report):
+    """Its output, which is also kept in `report`; says each file's name when its first test has ended."""
+    lines, shown = [], None
+    with subprocess.Popen(command, cwd=ROOT, text=True, errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env=env) as run, open(report, "w", encoding="utf-8") as out:
+        for line in run.stdout:
+            lines.append(line)
+            out.write(line)
+            out.flush()
+            started = re.match(r"(tests/\S+\.py)::", line)
+            if started and started[1] != shown:
+                shown = started[1]
+                print(f"[pytest] {shown}", flush=True)
+    return run.returncode, "".join(lines)
+
+
 def pytests(results, directories):
-    report = LOGS / "pytest.txt"
     print("[pytest] ...", flush=True)
-    command = ["/usr/bin/python3", "-m", "pytest", "-rA", "-q", "-p", "no:cacheprovider", *directories]
+    started = time.monotonic()
+    command = ["/usr/bin/python3", "-m", "pytest", "-rA", "-v", "-p", "no:cacheprovider", *directories]
     env = {**os.environ, "QEMU_BINARY": str(ROOT / "build/system/qemu-system-x86_64"), "PYTHONDONTWRITEBYTECODE": "1"}
-    out = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-                         env=env)
-    report.write_text(out.stdout, encoding="utf-8")
-    outcomes = re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED) (.*)$", out.stdout, re.M)
+    status, text = run_pytest(command, env, LOGS / "pytest.txt")
+    outcomes = re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED) (.*)$", text, re.M)
     for word, name in outcomes:
         results.add(f"pytest {name}", {"PASSED": "passed", "SKIPPED": "skipped"}.get(word, "failed"))
-    if out.returncode or not outcomes:
-        print(out.stdout[-6000:])
+    if status or not outcomes:
+        print(text[-6000:])
     if not outcomes:
         results.add("pytest ran nothing", "failed")
+    print(f"[pytest] {len(outcomes)} tests in {time.monotonic() - started:.0f} s", flush=True)
 
 
 def main():
