@@ -4,15 +4,16 @@
  * and disks of other hosts.
  */
 #include <errno.h>
-#include <libnbd.h>
 #include <string.h>
 
 #include "block/block-opts.h"
+#include "block/nbd-library.h"
 
 #define NBD_MAX_TRANSFER (32u << 20) /* what every server takes */
 
 struct BlockEngine {
     BlockBackend *blk;
+    const NbdLibrary *lib;
     struct nbd_handle *nbd;
     LoopFd *watch;
     bool wants_write;
@@ -96,17 +97,17 @@ static int64_t op_start(NbdOp *op)
     switch (req->op) {
     case BLOCK_OP_READ:
         buf = op_buffer(op, false);
-        return nbd_aio_pread(e->nbd, buf, op->len, offset, done, 0);
+        return e->lib->aio_pread(e->nbd, buf, op->len, offset, done, 0);
     case BLOCK_OP_WRITE:
         buf = op_buffer(op, true);
-        return nbd_aio_pwrite(e->nbd, buf, op->len, offset, done, req->dsync ? LIBNBD_CMD_FLAG_FUA : 0);
+        return e->lib->aio_pwrite(e->nbd, buf, op->len, offset, done, req->dsync ? LIBNBD_CMD_FLAG_FUA : 0);
     case BLOCK_OP_PUNCH:
-        return req->discard ? nbd_aio_trim(e->nbd, req->len, offset, done, 0)
-                            : nbd_aio_zero(e->nbd, req->len, offset, done, 0);
+        return req->discard ? e->lib->aio_trim(e->nbd, req->len, offset, done, 0)
+                            : e->lib->aio_zero(e->nbd, req->len, offset, done, 0);
     case BLOCK_OP_ZERO_RANGE:
-        return nbd_aio_zero(e->nbd, req->len, offset, done, LIBNBD_CMD_FLAG_NO_HOLE);
+        return e->lib->aio_zero(e->nbd, req->len, offset, done, LIBNBD_CMD_FLAG_NO_HOLE);
     default:
-        return nbd_aio_flush(e->nbd, done, 0);
+        return e->lib->aio_flush(e->nbd, done, 0);
     }
 }
 
@@ -131,7 +132,7 @@ static void start(BlockEngine *e, BlockReq *req)
     op->engine = e;
     op->req = req;
     if (op_start(op) < 0) {
-        int error = nbd_get_errno() ? nbd_get_errno() : EIO;
+        int error = e->lib->get_errno() ? e->lib->get_errno() : EIO;
 
         op_ended(op, &error);
     }
@@ -142,9 +143,9 @@ static void writable(void *opaque);
 
 static void watch_update(BlockEngine *e)
 {
-    bool wants_write = nbd_aio_get_direction(e->nbd) & LIBNBD_AIO_DIRECTION_WRITE;
+    bool wants_write = e->lib->aio_get_direction(e->nbd) & LIBNBD_AIO_DIRECTION_WRITE;
 
-    if (e->watch && nbd_aio_get_fd(e->nbd) < 0) {
+    if (e->watch && e->lib->aio_get_fd(e->nbd) < 0) {
         loop_remove_fd(g_steal_pointer(&e->watch)); /* the server is gone */
     } else if (e->watch && wants_write != e->wants_write) {
         e->wants_write = wants_write;
@@ -160,8 +161,8 @@ static void reap(BlockEngine *e)
     int64_t cookie;
     BlockReq *req;
 
-    while ((cookie = nbd_aio_peek_command_completed(e->nbd)) > 0) {
-        nbd_aio_command_completed(e->nbd, (uint64_t)cookie);
+    while ((cookie = e->lib->aio_peek_command_completed(e->nbd)) > 0) {
+        e->lib->aio_command_completed(e->nbd, (uint64_t)cookie);
     }
     while ((req = block_queue_pop(&e->ended))) {
         if (block_req_step(req, req->engine_data)) {
@@ -183,7 +184,7 @@ static void readable(void *opaque)
 {
     BlockEngine *e = opaque;
 
-    nbd_aio_notify_read(e->nbd);
+    e->lib->aio_notify_read(e->nbd);
     reap(e);
 }
 
@@ -191,7 +192,7 @@ static void writable(void *opaque)
 {
     BlockEngine *e = opaque;
 
-    nbd_aio_notify_write(e->nbd);
+    e->lib->aio_notify_write(e->nbd);
     reap(e);
 }
 
@@ -199,11 +200,17 @@ static void writable(void *opaque)
 
 static bool nbd_engine_start(BlockBackend *blk, GError **error)
 {
+    const NbdLibrary *lib = nbd_library_get(error);
+
+    if (!lib) {
+        return false;
+    }
     blk->engine = g_new0(BlockEngine, 1);
     blk->engine->blk = blk;
-    blk->engine->nbd = nbd_create();
+    blk->engine->lib = lib;
+    blk->engine->nbd = lib->create();
     if (!blk->engine->nbd) {
-        error_set(error, "%s", nbd_get_error());
+        error_set(error, "%s", lib->get_error());
         g_free(g_steal_pointer(&blk->engine));
     }
     return blk->engine != NULL;
@@ -212,13 +219,13 @@ static bool nbd_engine_start(BlockBackend *blk, GError **error)
 static void nbd_engine_stop(BlockBackend *blk)
 {
     /* Without nbd_shutdown(): the same befalls its farewell when the server is gone.  Everything was flushed that had to be. */
-    nbd_close(blk->engine->nbd);
+    blk->engine->lib->close(blk->engine->nbd);
     g_free(g_steal_pointer(&blk->engine));
 }
 
 static void nbd_engine_attach(BlockBackend *blk)
 {
-    int fd = nbd_aio_get_fd(blk->engine->nbd);
+    int fd = blk->engine->lib->aio_get_fd(blk->engine->nbd);
 
     if (fd >= 0) {
         blk->engine->watch = loop_add_fd(blk->loop, fd, readable, NULL, blk->engine);
@@ -251,7 +258,7 @@ static void nbd_engine_poll(BlockBackend *blk, bool wait)
     BlockEngine *e = blk->engine;
 
     if (wait && !e->ended.head) {
-        nbd_poll(e->nbd, -1);
+        e->lib->poll(e->nbd, -1);
     }
     reap(e);
 }
@@ -329,28 +336,28 @@ static bool address_parse(NbdAddress *a, const BlockOpts *o, GError **error)
     return ok;
 }
 
-static bool connect_to(struct nbd_handle *nbd, const NbdAddress *a)
+static bool connect_to(const NbdLibrary *lib, struct nbd_handle *nbd, const NbdAddress *a)
 {
-    if (a->export_name && nbd_set_export_name(nbd, a->export_name) < 0) {
+    if (a->export_name && lib->set_export_name(nbd, a->export_name) < 0) {
         return false;
     }
     if (a->uri) {
-        return nbd_connect_uri(nbd, a->uri) == 0;
+        return lib->connect_uri(nbd, a->uri) == 0;
     }
-    return (a->path ? nbd_connect_unix(nbd, a->path) : nbd_connect_tcp(nbd, a->host, a->port)) == 0;
+    return (a->path ? lib->connect_unix(nbd, a->path) : lib->connect_tcp(nbd, a->host, a->port)) == 0;
 }
 
 static bool learn(BlockBackend *blk, const BlockOpts *o, GError **error)
 {
     BlockEngine *e = blk->engine;
-    int64_t size = nbd_get_size(e->nbd);
+    int64_t size = e->lib->get_size(e->nbd);
 
     if (size < BLOCK_SECTOR_SIZE) {
         error_set(error, "%s: the export is too small (%" G_GINT64_FORMAT " bytes, allowed at least %d)", o->where, size,
                   BLOCK_SECTOR_SIZE);
         return false;
     }
-    if (nbd_is_read_only(e->nbd) > 0 && !blk->readonly) {
+    if (e->lib->is_read_only(e->nbd) > 0 && !blk->readonly) {
         if (!o->auto_read_only) {
             error_set(error, "%s: the export is read-only; add readonly=on", o->where);
             return false;
@@ -358,10 +365,10 @@ static bool learn(BlockBackend *blk, const BlockOpts *o, GError **error)
         blk->readonly = true;
     }
     blk->size = (uint64_t)size & ~(uint64_t)(BLOCK_SECTOR_SIZE - 1);
-    blk->no_flush |= nbd_can_flush(e->nbd) <= 0;
-    e->has_fua = nbd_can_fua(e->nbd) > 0;
-    e->has_trim = nbd_can_trim(e->nbd) > 0;
-    e->has_zero = nbd_can_zero(e->nbd) > 0;
+    blk->no_flush |= e->lib->can_flush(e->nbd) <= 0;
+    e->has_fua = e->lib->can_fua(e->nbd) > 0;
+    e->has_trim = e->lib->can_trim(e->nbd) > 0;
+    e->has_zero = e->lib->can_zero(e->nbd) > 0;
     return true;
 }
 
@@ -376,8 +383,8 @@ static bool nbd_open(BlockBackend *blk, const BlockOpts *o, GError **error)
         blk->engine_ops = &engine_nbd;
         ok = engine_nbd.start(blk, error);
     }
-    if (ok && !connect_to(blk->engine->nbd, &a)) {
-        error_set(error, "%s: cannot connect: %s", o->where, nbd_get_error());
+    if (ok && !connect_to(blk->engine->lib, blk->engine->nbd, &a)) {
+        error_set(error, "%s: cannot connect: %s", o->where, blk->engine->lib->get_error());
         ok = false;
     }
     ok = ok && learn(blk, o, error);
