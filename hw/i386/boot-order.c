@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The order of boot devices for firmware: paths in the form of Open Firmware device names (IEEE 1275, PCI bus binding
- * 2.2.1), one a line.  SeaBIOS compares bus and unit address and takes any name.
+ * 2.2.1), one a line.  SeaBIOS compares bus and unit address and takes any name.  A kernel's option ROM comes first.
  */
 #include <string.h>
 
@@ -68,6 +68,9 @@ char *pc_boot_order(Machine *m)
     GString *text = g_string_new(NULL);
     machine_each_device(m, boot_collect, devices);
     g_ptr_array_sort(devices, boot_compare);
+    if (m->boot.kernel) {
+        g_string_append(text, "/rom@" PC_KERNEL_ROM "\n");
+    }
     for (guint i = 0; i < devices->len; i++) {
         boot_path(text, devices->pdata[i]);
         g_string_append_c(text, '\n');

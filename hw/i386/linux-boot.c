@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Direct boot of a bzImage by the 64-bit boot protocol (Linux kernel
- * documentation, "The Linux/x86 Boot Protocol", sections "The Real-Mode Kernel
- * Header" and "64-bit Boot Protocol"; "Zero Page").  The image is hostile input:
- * every field is checked before it is used.
+ * Boot of a bzImage: directly, by the 64-bit boot protocol, or from firmware, by the 16-bit one (Linux kernel
+ * documentation, "The Linux/x86 Boot Protocol", sections "The Real-Mode Kernel Header", "Running the Kernel" and
+ * "64-bit Boot Protocol"; "Zero Page").  The image is hostile input: every field is checked before it is used.
  */
 #include "linux-boot.h"
 
@@ -21,6 +20,7 @@
 #define HDR_LOADFLAGS       0x211
 #define HDR_RAMDISK_IMAGE   0x218
 #define HDR_RAMDISK_SIZE    0x21c
+#define HDR_HEAP_END_PTR    0x224
 #define HDR_CMD_LINE_PTR    0x228
 #define HDR_INITRD_ADDR_MAX 0x22c
 #define HDR_XLOADFLAGS      0x236
@@ -32,7 +32,10 @@
 #define BOOT_FLAG_MAGIC   0xaa55
 #define HDR_MAGIC_VALUE   0x53726448 /* "HdrS" */
 #define HDR_VERSION_64BIT 0x020c
+#define HDR_VERSION_16BIT 0x0206 /* the first that says how long a command line may be */
+#define HDR_VERSION_PREF  0x020a /* has pref_address and init_size */
 #define LOADED_HIGH       0x01
+#define CAN_USE_HEAP      0x80
 #define XLF_KERNEL_64     0x0001
 #define LOADER_UNDEFINED  0xff
 #define ENTRY_64_OFFSET   0x200
@@ -52,6 +55,7 @@
 #define CMDLINE_ADDR 0x20000ull
 #define CMDLINE_MAX  0xffffu
 #define STACK_TOP    0x8000ull
+#define SETUP_HEAP   0xe000u /* end of the setup part's heap and stack, from PARAMS_ADDR */
 
 #define KERNEL_MIN_ADDRESS 0x100000ull
 #define PAGE_SIZE          0x1000ull
@@ -70,7 +74,7 @@
 struct LinuxBoot {
     GMappedFile *kernel, *initrd; /* initrd NULL: none */
     char *cmdline;
-    uint64_t kernel_addr, initrd_addr, initrd_size;
+    uint64_t kernel_addr, kernel_end, initrd_addr, initrd_size; /* end: of what the kernel needs at first */
     size_t setup_size; /* bytes of the image before the protected-mode part */
     LinuxBootInfo info;
 };
@@ -140,11 +144,17 @@ static bool boot_check_format(LinuxBoot *b, const char *path, GError **error)
         return false;
     }
     unsigned version = (unsigned)get(p + HDR_VERSION, 2);
-    if (version < HDR_VERSION_64BIT || !(get(p + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64) ||
-        !(p[HDR_LOADFLAGS] & LOADED_HIGH)) {
+    if (b->info.firmware && (version < HDR_VERSION_16BIT || !(p[HDR_LOADFLAGS] & LOADED_HIGH))) {
+        error_set(error, "-kernel: %s is too old a kernel (boot protocol %u.%02u, needed 2.06 and a bzImage)", path,
+                  version >> 8, version & 0xff);
+        return false;
+    }
+    if (!b->info.firmware && (version < HDR_VERSION_64BIT || !(get(p + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64) ||
+                              !(p[HDR_LOADFLAGS] & LOADED_HIGH))) {
         error_set(
             error,
-            "-kernel: %s has no 64-bit entry point (boot protocol %u.%02u, needed 2.12 and a 64-bit kernel)",
+            "-kernel: %s has no 64-bit entry point (boot protocol %u.%02u, needed 2.12 and a 64-bit kernel); with -bios "
+            "bios-256k.bin it is entered as firmware does",
             path, version >> 8, version & 0xff);
         return false;
     }
@@ -158,13 +168,14 @@ static bool boot_check_format(LinuxBoot *b, const char *path, GError **error)
     return true;
 }
 
-/* Where the kernel goes, and whether it fits. */
+/* Where the kernel goes, and whether it fits.  Entered by its setup part it is at 1 MiB first and moves itself. */
 static bool boot_place_kernel(LinuxBoot *b, const char *path, GError **error)
 {
     size_t len;
     const uint8_t *p = boot_image(b, &len);
-    uint64_t addr = get(p + HDR_PREF_ADDRESS, 8), init_size = get(p + HDR_INIT_SIZE, 4);
-    uint64_t need = MAX(init_size, len - b->setup_size);
+    bool preferred = get(p + HDR_VERSION, 2) >= HDR_VERSION_PREF;
+    uint64_t addr = preferred ? get(p + HDR_PREF_ADDRESS, 8) : KERNEL_MIN_ADDRESS;
+    uint64_t need = MAX(preferred ? get(p + HDR_INIT_SIZE, 4) : 0, len - b->setup_size);
     if (addr < KERNEL_MIN_ADDRESS || addr % PAGE_SIZE || addr > UINT32_MAX) {
         error_set(error,
                   "-kernel: %s asks for a bad load address (0x%" PRIx64 ", allowed 0x%llx..0xfffff000)", path,
@@ -179,7 +190,8 @@ static bool boot_place_kernel(LinuxBoot *b, const char *path, GError **error)
                   path, (addr + need + 0xfffff) >> 20, b->info.ram_low >> 20);
         return false;
     }
-    b->kernel_addr = addr;
+    b->kernel_end = addr + need;
+    b->kernel_addr = b->info.firmware ? KERNEL_MIN_ADDRESS : addr;
     return true;
 }
 
@@ -188,7 +200,7 @@ static bool boot_place_initrd(LinuxBoot *b, const char *path, GError **error)
 {
     size_t len;
     const uint8_t *p = boot_image(b, &len);
-    uint64_t kernel_end = b->kernel_addr + MAX(get(p + HDR_INIT_SIZE, 4), len - b->setup_size);
+    uint64_t kernel_end = b->kernel_end;
     uint64_t limit = MIN(b->info.ram_low, get(p + HDR_INITRD_ADDR_MAX, 4) + 1);
     b->initrd_size = g_mapped_file_get_length(b->initrd);
     uint64_t addr = limit > b->initrd_size ? (limit - b->initrd_size) & ~(PAGE_SIZE - 1) : 0;
@@ -265,6 +277,33 @@ static void boot_fill_params(const LinuxBoot *b, uint8_t *bp)
         put(entry + 8, b->info.e820[i].size, 8);
         put(entry + 16, b->info.e820[i].type, 4);
     }
+}
+
+/* What the setup part's header is told by who loads it; the option ROM sees to ramdisk_image. */
+static GBytes *boot_setup(const LinuxBoot *b)
+{
+    size_t len;
+    uint8_t *setup = g_memdup2(boot_image(b, &len), b->setup_size);
+    setup[HDR_TYPE_OF_LOADER] = LOADER_UNDEFINED;
+    setup[HDR_LOADFLAGS] |= CAN_USE_HEAP;
+    put(setup + HDR_HEAP_END_PTR, SETUP_HEAP - 0x200, 2);
+    put(setup + HDR_CMD_LINE_PTR, CMDLINE_ADDR, 4);
+    put(setup + HDR_RAMDISK_IMAGE, b->initrd_addr, 4);
+    put(setup + HDR_RAMDISK_SIZE, b->initrd_size, 4);
+    return g_bytes_new_take(setup, b->setup_size);
+}
+
+void linux_boot_parts(const LinuxBoot *b, LinuxBootPart parts[LINUX_BOOT_PARTS])
+{
+    size_t len;
+    boot_image(b, &len);
+    g_autoptr(GBytes) image = g_mapped_file_get_bytes(b->kernel);
+    parts[LINUX_BOOT_SETUP] = (LinuxBootPart){PARAMS_ADDR, boot_setup(b)};
+    parts[LINUX_BOOT_CMDLINE] = (LinuxBootPart){CMDLINE_ADDR, g_bytes_new(b->cmdline, strlen(b->cmdline) + 1)};
+    parts[LINUX_BOOT_KERNEL] =
+        (LinuxBootPart){b->kernel_addr, g_bytes_new_from_bytes(image, b->setup_size, len - b->setup_size)};
+    parts[LINUX_BOOT_INITRD] =
+        (LinuxBootPart){b->initrd_addr, b->initrd ? g_mapped_file_get_bytes(b->initrd) : g_bytes_new(NULL, 0)};
 }
 
 /* The first 4 GiB, identical, in 2 MiB pages. */

@@ -54,10 +54,6 @@ static bool pc_build_rom(PcMachine *pc, GError **error)
 {
     Machine *m = &pc->m;
     bool runs = m->accel && strcmp(m->accel->ops->name, "qtest");
-    if (m->boot.bios && m->boot.kernel) {
-        error_set(error, "-bios: cannot be had together with -kernel, which boots without firmware; leave one of them out");
-        return false;
-    }
     pc->firmware = m->boot.bios || (!m->boot.kernel && runs);
     pc->rom = pc_rom_new(m, pc->pci_memory, pc->firmware, error);
     return pc->rom;
@@ -85,9 +81,10 @@ bool pc_prepare_boot(PcMachine *pc, GError **error)
         return false;
     }
     pc_describe_memory(pc);
-    if (m->boot.kernel && !pc->firmware) {
+    pc->boot_info.firmware = pc->firmware;
+    if (m->boot.kernel) {
         pc->boot = linux_boot_new(&m->boot, &pc->boot_info, error);
-        return pc->boot;
+        return pc->boot && (!pc->firmware || pc_firmware_add_kernel(pc->fw_cfg, pc->boot, error));
     }
     return true;
 }
@@ -210,7 +207,7 @@ void pc_reset(Machine *m)
     }
     pc_set_boot_order(pc);
     bool ok = pc_firmware_describe(pc->fw_cfg, &d, &error);
-    if (ok && m->accel && pc->boot) {
+    if (ok && m->accel && pc->boot && !pc->firmware) {
         ok = pc_boot_kernel(pc, &d, &error);
     } else if (m->accel && !pc->firmware) {
         pc_halt_boot_cpu(pc);

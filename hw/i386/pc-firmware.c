@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "pc-bios/roms.h"
+
 #define FILE_E820      "etc/e820"
 #define FILE_TABLES    "etc/acpi/tables"
 #define FILE_RSDP      "etc/acpi/rsdp"
@@ -84,6 +86,26 @@ static bool firmware_add_given(FwCfg *s, GError **error)
         }
     }
     return true;
+}
+
+bool pc_firmware_add_kernel(FwCfg *s, const LinuxBoot *kernel, GError **error)
+{
+    static const struct {
+        uint16_t addr, size, data;
+    } items[LINUX_BOOT_PARTS] = {
+        [LINUX_BOOT_KERNEL] = {FW_CFG_KERNEL_ADDR, FW_CFG_KERNEL_SIZE, FW_CFG_KERNEL_DATA},
+        [LINUX_BOOT_INITRD] = {FW_CFG_INITRD_ADDR, FW_CFG_INITRD_SIZE, FW_CFG_INITRD_DATA},
+        [LINUX_BOOT_CMDLINE] = {FW_CFG_CMDLINE_ADDR, FW_CFG_CMDLINE_SIZE, FW_CFG_CMDLINE_DATA},
+        [LINUX_BOOT_SETUP] = {FW_CFG_SETUP_ADDR, FW_CFG_SETUP_SIZE, FW_CFG_SETUP_DATA},
+    };
+    LinuxBootPart parts[LINUX_BOOT_PARTS];
+    linux_boot_parts(kernel, parts);
+    for (unsigned i = 0; i < LINUX_BOOT_PARTS; i++) {
+        fw_cfg_set_int(s, items[i].addr, parts[i].addr, 4);
+        fw_cfg_set_int(s, items[i].size, g_bytes_get_size(parts[i].data), 4);
+        fw_cfg_set(s, items[i].data, parts[i].data);
+    }
+    return fw_cfg_set_file(s, PC_KERNEL_ROM, g_bytes_new_static(linuxboot_rom, linuxboot_rom_size), error);
 }
 
 bool pc_firmware_describe(FwCfg *s, const PcDescription *pc, GError **error)

@@ -28,6 +28,12 @@ typedef struct PcDescription {
 /* Fills the items and files of fw_cfg. */
 bool pc_firmware_describe(FwCfg *fw_cfg, const PcDescription *pc, GError **error);
 
+/* The parts of a kernel as items, and the option ROM that boots it. */
+bool pc_firmware_add_kernel(FwCfg *fw_cfg, const LinuxBoot *kernel, GError **error);
+
+/* Name of that option ROM, a file of fw_cfg. */
+#define PC_KERNEL_ROM "genroms/linuxboot_dma.bin"
+
 /* The file "bootorder": paths of functions with a bootindex, by it, each ending with a newline.  g_free. */
 char *pc_boot_order(Machine *m);
 

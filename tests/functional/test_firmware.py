@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import time
@@ -98,11 +99,51 @@ def test_boot_order(console, tmp_path, options, tried):
     assert re.findall(r"Booting from ([^.\n]*?)\.\.\.", text) == tried
 
 
-def test_kernel_and_firmware():
-    """One of both boots."""
-    done = subprocess.run([BINARY, "-nodefaults", "-display", "none", "-bios", "bios-256k.bin", "-kernel", str(guest.kernel())],
-                          capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "-bios: cannot be had together with -kernel" in done.stderr
+SAY_BOOT = """
+echo "test: $(cat /proc/cmdline) acpi $(ls /sys/firmware/acpi/tables | wc -l)"
+dmesg | grep -o 'RAMDISK: .*' | sed 's/^/test: /'
+poweroff -f
+"""
+
+
+@pytest.fixture(name="initrd", scope="module")
+def initrd_fixture(tmp_path_factory):
+    return guest.initramfs(tmp_path_factory.mktemp("initrd") / "initrd.gz", guest.PROLOGUE + SAY_BOOT)
+
+
+def rom_boot(machine, initrd, *args):
+    return ["-bios", "bios-256k.bin", "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 mill=wheel",
+            "-machine", machine, "-serial", "stdio", *args]
+
+
+@pytest.mark.parametrize("machine, cpus", [("q35", 4), ("pc", 1)])
+def test_firmware_boots_kernel(console, initrd, machine, cpus):
+    """-kernel with -bios: SeaBIOS runs our option ROM, before what has a bootindex; the kernel begins in real mode."""
+    text = console(machine, *rom_boot(machine, initrd, "-m", "256", "-smp", str(cpus), "-device", "edu,bootindex=0")).wait_for("reboot: Power down")
+    assert "Booting from ROM" in text and "test: console=ttyS0 mill=wheel acpi " in text and "test: RAMDISK" in text, text
+
+
+def test_initrd_goes_below_firmwares_tables(console, initrd, tmp_path):
+    """A file of 200 KiB that firmware puts at the end of memory; the host cannot know, the option ROM asks."""
+    (tmp_path / "big").write_bytes(bytes(200 << 10))
+    allocate = struct.pack("<I56sIB63x", 1, b"opt/big", 4096, 1)
+    (tmp_path / "loader").write_bytes(allocate)
+    text = console("q35", *rom_boot("q35", initrd, "-m", "256", "-fw_cfg", f"opt/big,file={tmp_path}/big",
+                                    "-fw_cfg", f"etc/table-loader,file={tmp_path}/loader")).wait_for("reboot: ")
+    start, end = (int(n, 16) for n in re.search(r"test: RAMDISK: \[mem 0x(\w+)-0x(\w+)\]", text).groups())
+    assert end < (256 << 20) - (200 << 10) and start > 200 << 20, text
+
+
+def test_kernel_that_firmware_cannot_boot(tmp_path):
+    """What is no bzImage, or of a protocol without a setup part that takes a command line."""
+    image = bytearray(guest.kernel().read_bytes()[:1 << 20])
+    image[0x206:0x208] = b"\x03\x02"
+    (tmp_path / "old").write_bytes(image)
+    (tmp_path / "text").write_text("no kernel " * 100)
+    for name, words in ("old", "too old a kernel (boot protocol 2.03"), ("text", "is not a Linux kernel image"):
+        done = subprocess.run([BINARY, "-nodefaults", "-display", "none", "-bios", "bios-256k.bin", "-kernel", str(tmp_path / name)],
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and words in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_machines_and_their_versions():
