@@ -293,17 +293,6 @@ static void test_serial_ports_run_out(void **state)
     g_clear_error(&error);
 }
 
-static void test_i8042_self_test(void **state)
-{
-    Machine *m = *state;
-    out(m, 0x64, 0xaa);
-    assert_int_equal(in(m, 0x64) & 1, 1);
-    assert_int_equal(in(m, 0x60), 0x55);
-    assert_int_equal(in(m, 0x64) & 1, 0);
-    out(m, 0x60, 0xf2); /* identify: nobody answers */
-    assert_int_equal(in(m, 0x64) & 0x41, 0x41);
-}
-
 static void test_power_button_and_s5(void **state)
 {
     Machine *m = *state;
@@ -394,7 +383,6 @@ int main(void)
         PC_TEST(test_uart_loopback),
         PC_TEST(test_uart_interrupt_order),
         PC_TEST(test_serial_ports_run_out),
-        PC_TEST(test_i8042_self_test),
         PC_TEST(test_power_button_and_s5),
         PC_TEST(test_ecam_equals_ports),
         PC_TEST(test_state_round_trip),
