@@ -68,6 +68,11 @@ bool clock_running(ClockSource *clocks, ClockKind kind);
 void machine_track(Machine *m, Object *obj);
 void machine_untrack(Machine *m, Object *obj);
 GPtrArray *machine_tracked(Machine *m);
+/* Of what -global gave, in order (core/machine-global.c); NULL while the machine itself is made. */
+GPtrArray *machine_globals(Machine *m);
+void machine_global_free(void *global);
+/* Sets what -global says of the model of a new object.  False with *error. */
+bool object_apply_globals(Object *obj, GError **error);
 /* Of DeviceBus *, oldest first. */
 GPtrArray *machine_device_buses(Machine *m);
 /* --- boot-index.c --- */

@@ -34,6 +34,7 @@ typedef struct QueuedEvent {
 struct MachinePrivate {
     const DeviceKindOps *kind_ops[MODEL_KIND_COUNT];
     GPtrArray *started; /* of Object *: objects and devices in order of their start */
+    GPtrArray *globals; /* of Global * (core/machine-global.c) */
     GPtrArray *device_buses; /* of DeviceBus * */
     GQueue device_adds; /* of DeviceAdd * (core/device-later.c) */
     GArray *run_state_handlers, *event_handlers, *reset_handlers;
@@ -43,7 +44,7 @@ struct MachinePrivate {
     ShutdownCause resetting_cause;
     int reset_holds; /* atomic */
     /* requests of any thread; atomic */
-    int reset_cause, shutdown_cause, exit_code, powerdown;
+    int reset_cause, shutdown_cause, exit_code, powerdown, stop_state;
     bool shutdown_done;
     int shutdown_exit_code;
     pthread_mutex_t event_lock;
@@ -64,6 +65,8 @@ const char *run_state_name(RunState state)
         [RUN_STATE_FINISH_MIGRATE] = "finish-migrate",
         [RUN_STATE_POSTMIGRATE] = "postmigrate",
         [RUN_STATE_DEBUG] = "debug",
+        [RUN_STATE_GUEST_PANICKED] = "guest-panicked",
+        [RUN_STATE_WATCHDOG] = "watchdog",
     };
 
     return names[state];
@@ -110,6 +113,11 @@ void machine_untrack(Machine *m, Object *obj)
 GPtrArray *machine_tracked(Machine *m)
 {
     return m->priv->started;
+}
+
+GPtrArray *machine_globals(Machine *m)
+{
+    return m->priv ? m->priv->globals : NULL;
 }
 
 GPtrArray *machine_device_buses(Machine *m)
@@ -221,6 +229,7 @@ static void machine_init(Machine *m, const MachineModel *model, Object *root)
     m->priv = g_new0(struct MachinePrivate, 1);
     m->priv->started = g_ptr_array_new();
     m->priv->device_buses = g_ptr_array_new();
+    m->priv->globals = g_ptr_array_new_with_free_func(machine_global_free);
     m->priv->run_state_handlers = g_array_new(FALSE, FALSE, sizeof(RunStateHandler));
     m->priv->event_handlers = g_array_new(FALSE, FALSE, sizeof(EventHandler));
     m->priv->reset_handlers = g_array_new(FALSE, FALSE, sizeof(ResetHandler));
@@ -324,6 +333,7 @@ static void machine_free_private(Machine *m)
     g_array_free(priv->reset_handlers, TRUE);
     g_ptr_array_free(priv->started, TRUE);
     g_ptr_array_free(priv->device_buses, TRUE);
+    g_ptr_array_free(priv->globals, TRUE);
     pthread_mutex_destroy(&priv->event_lock);
     g_clear_pointer(&m->priv, g_free);
 }
@@ -551,7 +561,8 @@ static void machine_finish_reset(Machine *m)
     if (cause != SHUTDOWN_NONE) {
         machine_emit_cause(m, "RESET", cause);
     }
-    if (m->run_state == RUN_STATE_SHUTDOWN || m->run_state == RUN_STATE_INTERNAL_ERROR) {
+    if (m->run_state == RUN_STATE_SHUTDOWN || m->run_state == RUN_STATE_INTERNAL_ERROR ||
+        m->run_state == RUN_STATE_GUEST_PANICKED) {
         m->run_state = RUN_STATE_PAUSED;
     }
     priv->resetting = false;
@@ -627,6 +638,12 @@ void machine_request_powerdown(Machine *m)
     loop_wake(m->main_loop);
 }
 
+void machine_request_stop(Machine *m, RunState state)
+{
+    __atomic_store_n(&m->priv->stop_state, (int)state, __ATOMIC_SEQ_CST);
+    loop_wake(m->main_loop);
+}
+
 bool machine_shutdown_requested(Machine *m, int *exit_code)
 {
     if (m->priv->shutdown_done && exit_code) {
@@ -638,7 +655,7 @@ bool machine_shutdown_requested(Machine *m, int *exit_code)
 static void machine_do_shutdown(Machine *m, ShutdownCause cause)
 {
     machine_emit_cause(m, "SHUTDOWN", cause);
-    if (m->no_shutdown && cause_is_guest(cause)) {
+    if (m->actions.on[MACHINE_ACTION_SHUTDOWN] && cause_is_guest(cause)) {
         machine_vm_stop(m, RUN_STATE_SHUTDOWN);
         return;
     }
@@ -650,6 +667,7 @@ void machine_process_requests(Machine *m)
 {
     struct MachinePrivate *priv = m->priv;
     ShutdownCause reset, shutdown;
+    RunState stop;
 
     loop_lock(m->main_loop);
     if (priv->resetting && !machine_reset_held(m)) {
@@ -660,7 +678,7 @@ void machine_process_requests(Machine *m)
         reset = (ShutdownCause)__atomic_exchange_n(&priv->reset_cause, SHUTDOWN_NONE, __ATOMIC_SEQ_CST);
     }
     shutdown = (ShutdownCause)__atomic_exchange_n(&priv->shutdown_cause, SHUTDOWN_NONE, __ATOMIC_SEQ_CST);
-    if (reset == SHUTDOWN_GUEST_RESET && m->no_reboot && !shutdown) {
+    if (reset == SHUTDOWN_GUEST_RESET && m->actions.on[MACHINE_ACTION_REBOOT] && !shutdown) {
         shutdown = reset;
     }
     if (shutdown) {
@@ -673,6 +691,10 @@ void machine_process_requests(Machine *m)
             machine_model(m)->powerdown(m);
         }
         machine_emit_event(m, "POWERDOWN", NULL);
+    }
+    stop = (RunState)__atomic_exchange_n(&priv->stop_state, RUN_STATE_PRELAUNCH, __ATOMIC_SEQ_CST);
+    if (stop != RUN_STATE_PRELAUNCH && m->run_state == RUN_STATE_RUNNING) {
+        machine_vm_stop(m, stop);
     }
     if (priv->shutdown_done) {
         machine_flush_events(m); /* there may be no other iteration */

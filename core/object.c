@@ -179,6 +179,8 @@ static char *object_free_name(Object *parent)
 
 Object *object_new(const Model *model, Machine *machine, Object *parent, const char *id, GError **error)
 {
+    Object *obj;
+
     if (id && !object_name_wellformed(id)) {
         error_set(error,
                   "%s: malformed id ('%s', allowed letters, digits, '-', '.', '_', beginning with a letter)",
@@ -191,7 +193,12 @@ Object *object_new(const Model *model, Machine *machine, Object *parent, const c
         error_set(error, "%s: duplicate id ('%s' exists below %s); choose another", model->name, id, path);
         return NULL;
     }
-    return object_alloc(model, machine, parent, id ? g_strdup(id) : object_free_name(parent));
+    obj = object_alloc(model, machine, parent, id ? g_strdup(id) : object_free_name(parent));
+    if (!object_apply_globals(obj, error)) {
+        object_free(obj);
+        return NULL;
+    }
+    return obj;
 }
 
 void object_free(Object *obj)

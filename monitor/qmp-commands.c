@@ -194,6 +194,36 @@ static struct json_object *qmp_human_monitor_command(Machine *m, struct json_obj
     return json_object_new_string(text);
 }
 
+static struct json_object *qmp_set_action(Machine *m, struct json_object *args, GError **error)
+{
+    MachineActions actions = m->actions;
+    bool ok = true;
+
+    json_object_object_foreach(args, event, action)
+    {
+        ok = ok && machine_action_parse(&actions, event, json_object_get_string(action), error);
+    }
+    if (ok) {
+        m->actions = actions;
+    }
+    return NULL;
+}
+
+static struct json_object *qmp_watchdog_set_action(Machine *m, struct json_object *args, GError **error)
+{
+    machine_action_parse(&m->actions, "watchdog", json_member_str(args, "action"), error);
+    return NULL;
+}
+
+static struct json_object *qmp_inject_nmi(Machine *m, struct json_object *args, GError **error)
+{
+    machine_inject_nmi(m, error);
+    return NULL;
+}
+
+static const QmpArg set_action_args[] = {
+    {"reboot", QMP_STR, true}, {"shutdown", QMP_STR, true}, {"panic", QMP_STR, true}, {"watchdog", QMP_STR, true}, {NULL}};
+static const QmpArg watchdog_args[] = {{"action", QMP_STR, false}, {NULL}};
 static const QmpArg capabilities_args[] = {{"enable", QMP_ARRAY, true}, {NULL}};
 static const QmpArg hmp_args[] = {{"command-line", QMP_STR, false}, {"cpu-index", QMP_INT, true}, {NULL}};
 
@@ -219,6 +249,15 @@ const QmpCommand qmp_machine_table[] = {
     {.name = "quit", .run = qmp_quit, .doc = "Ends the program."},
     {.name = "system_reset", .run = qmp_system_reset, .doc = "Resets the machine; the event RESET follows."},
     {.name = "system_powerdown", .run = qmp_system_powerdown, .doc = "Presses the power button."},
+    {.name = "set-action",
+     .args = set_action_args,
+     .run = qmp_set_action,
+     .doc = "What follows when the guest reboots, powers off or panics, or its watchdog barks, as -action."},
+    {.name = "watchdog-set-action",
+     .args = watchdog_args,
+     .run = qmp_watchdog_set_action,
+     .doc = "What follows when the guest's watchdog barks."},
+    {.name = "inject-nmi", .run = qmp_inject_nmi, .doc = "A non-maskable interrupt for every CPU."},
     {.name = "human-monitor-command",
      .args = hmp_args,
      .run = qmp_human_monitor_command,

@@ -293,6 +293,36 @@ static bool opt_object(Cmdline *c, const char *option, const char *arg, GError *
     return help || cmdline_add_opts(c->objects, option, arg, "qom-type", error);
 }
 
+/* "driver.prop=value" or driver=,property=,value=. */
+static bool opt_global(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    const char *dot = strchr(arg, '.'), *eq = strchr(arg, '=');
+    struct json_object *opts;
+
+    if (!eq || !dot || dot > eq) {
+        static const char *const keys[] = {"driver", "property", "value"};
+
+        opts = opts_parse(option, arg, NULL, error);
+        for (size_t i = 0; opts && i < G_N_ELEMENTS(keys); i++) {
+            if (!json_object_object_get_ex(opts, keys[i], NULL) || json_object_object_length(opts) != 3) {
+                error_set(error, "-global %s: must be DRIVER.PROP=VALUE or driver=DRIVER,property=PROP,value=VALUE", arg);
+                json_object_put(opts);
+                return false;
+            }
+        }
+        if (!opts) {
+            return false;
+        }
+    } else {
+        opts = json_object_new_object();
+        json_object_object_add(opts, "driver", json_object_new_string_len(arg, (int)(dot - arg)));
+        json_object_object_add(opts, "property", json_object_new_string_len(dot + 1, (int)(eq - dot - 1)));
+        json_object_object_add(opts, "value", json_object_new_string(eq + 1));
+    }
+    cmdline_item_add(c->globals, option, arg, opts);
+    return true;
+}
+
 static bool opt_device(Cmdline *c, const char *option, const char *arg, GError **error)
 {
     bool help;
@@ -586,14 +616,29 @@ static bool opt_only_migratable(Cmdline *c, const char *option, const char *arg,
 
 static bool opt_no_reboot(Cmdline *c, const char *option, const char *arg, GError **error)
 {
-    c->no_reboot = true;
+    c->actions.on[MACHINE_ACTION_REBOOT] = 1;
     return true;
 }
 
 static bool opt_no_shutdown(Cmdline *c, const char *option, const char *arg, GError **error)
 {
-    c->no_shutdown = true;
+    c->actions.on[MACHINE_ACTION_SHUTDOWN] = 1;
     return true;
+}
+
+static bool opt_action(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    struct json_object *opts = opts_parse(option, arg, NULL, error);
+    bool ok = opts != NULL;
+
+    if (ok) {
+        json_object_object_foreach(opts, key, value)
+        {
+            ok = ok && machine_action_parse(&c->actions, key, json_object_get_string(value), error);
+        }
+    }
+    json_object_put(opts);
+    return ok;
 }
 
 static bool opt_version(Cmdline *c, const char *option, const char *arg, GError **error)
@@ -629,6 +674,7 @@ static const Option option_table[] = {
     {"cpu", "MODEL[,+FEATURE...]", opt_cpu, "CPU model; help lists"},
     {"m", "[size=]MEGS", opt_m, "guest RAM: MiB, or with suffix k, M, G"},
     {"smp", "[cpus=]N", opt_smp, "number of CPUs"},
+    {"global", "DRIVER.PROP=VALUE", opt_global, "another default of a property, for all of that driver"},
     {"object", "TYPE,id=ID[,PROP=VALUE...]", opt_object,
      "make an object; also JSON; help lists, TYPE,help details"},
     {"device", "DRIVER[,PROP=VALUE...]", opt_device,
@@ -653,6 +699,8 @@ static const Option option_table[] = {
     {"smbios", "type=N[,KEY=TEXT...]", option_smbios,
      "fields of SMBIOS structures: 0 BIOS, 1 system, 2 board, 3 chassis, 4 CPU, 11 OEM strings, 17 memory"},
     {"uuid", "UUID", option_uuid, "the machine's UUID"},
+    {"rtc", "[base=utc|localtime|DATE][,clock=host|vm|rt][,driftfix=none|slew]", option_rtc,
+     "the machine's calendar clock: where it starts, what drives it"},
     {"debugcon", "CHARDEV", opt_debugcon, "debug console at port 0xe9"},
     {"nodefaults", NULL, opt_nodefaults, "no serial port or monitor but those asked for"},
     {"nographic", NULL, opt_nographic, "serial port and monitor share the terminal; Ctrl-A h for help"},
@@ -671,9 +719,13 @@ static const Option option_table[] = {
     {"only-migratable", NULL, opt_only_migratable, "refuse devices that cannot be moved"},
     {"no-reboot", NULL, opt_no_reboot, "end instead of rebooting"},
     {"no-shutdown", NULL, opt_no_shutdown, "stop instead of ending when the guest powers off"},
+    {"action", "EVENT=ACTION[,...]", opt_action,
+     "reboot=reset|shutdown, shutdown=poweroff|pause, panic=shutdown|pause|exit-failure|none, "
+     "watchdog=reset|shutdown|poweroff|pause|debug|none|inject-nmi"},
     {"name", "[guest=]NAME", opt_name, "name of the machine"},
     {"pidfile", "FILE", opt_pidfile, "write the process id to FILE, and remove it at the end"},
     {"daemonize", NULL, opt_daemonize, "go to the background once everything is set up"},
+    {"msg", "timestamp=on|off[,guest-name=on|off]", option_msg, "what messages on standard error begin with"},
     {"d", "ITEM[,...]", opt_d, "log these items; help lists"},
     {"D", "FILE", opt_log_file, "log to FILE instead of standard error"},
     {"trace", "[enable=]PATTERN", opt_trace, "trace events whose name matches; help lists"},
@@ -789,7 +841,7 @@ Cmdline *cmdline_new(void)
 {
     Cmdline *c = g_new0(Cmdline, 1);
     GPtrArray **lists[] = {&c->objects,  &c->devices, &c->drives,  &c->chardevs, &c->serials,
-                           &c->monitors, &c->mons,    &c->netdevs, &c->nics,    &c->debugcons};
+                           &c->monitors, &c->mons,    &c->netdevs, &c->nics,    &c->debugcons, &c->globals};
 
     c->machine = json_object_new_object();
     c->accels = g_string_new(NULL);
@@ -805,7 +857,7 @@ Cmdline *cmdline_new(void)
 void cmdline_free(Cmdline *c)
 {
     GPtrArray *lists[] = {c->objects,  c->devices, c->drives,  c->chardevs, c->serials,
-                          c->monitors, c->mons,    c->netdevs, c->nics,    c->debugcons};
+                          c->monitors, c->mons,    c->netdevs, c->nics,    c->debugcons, c->globals};
     char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log, c->gdb, c->incoming};
 
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {

@@ -25,16 +25,18 @@ typedef struct Cmdline {
     char *cpu, *name, *pidfile, *qtest, *qtest_log;
     BootConfig boot;
     uint8_t uuid[16];
+    RtcConfig rtc;
     GPtrArray *data_dirs; /* of char *: -L */
     char *gdb;      /* where the debugger comes to; NULL: nowhere */
     char *incoming; /* URI, or "defer" */
     bool only_migratable;
     uint64_t ram_size; /* bytes; 0: not given */
     unsigned smp_cpus; /* 0: not given */
-    bool nodefaults, nographic, vga, paused, no_reboot, no_shutdown, daemonize;
+    bool nodefaults, nographic, vga, paused, daemonize;
+    MachineActions actions;
     GPtrArray *objects, *devices, *drives, *chardevs; /* of CmdlineItem *, in order */
     GPtrArray *netdevs, *nics;
-    GPtrArray *debugcons;
+    GPtrArray *debugcons, *globals;
     GPtrArray *serials, *monitors, *mons;             /* monitors: -monitor and -qmp */
 } Cmdline;
 
@@ -51,6 +53,10 @@ bool option_boot(Cmdline *c, const char *option, const char *arg, GError **error
 bool option_fw_cfg(Cmdline *c, const char *option, const char *arg, GError **error);
 bool option_smbios(Cmdline *c, const char *option, const char *arg, GError **error);
 bool option_uuid(Cmdline *c, const char *option, const char *arg, GError **error);
+
+/* --- process-options.c: of the process around the machine --- */
+bool option_msg(Cmdline *c, const char *option, const char *arg, GError **error);
+bool option_rtc(Cmdline *c, const char *option, const char *arg, GError **error);
 
 /* --- help.c --- */
 void help_print_machines(void);

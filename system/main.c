@@ -9,7 +9,7 @@
 
 static int system_fail(GError *error)
 {
-    fprintf(stderr, "%s: %s\n", SYSTEM_PROGRAM, error->message);
+    g_printerr("%s: %s\n", SYSTEM_PROGRAM, error->message);
     g_error_free(error);
     return EXIT_FAILURE;
 }

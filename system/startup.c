@@ -98,6 +98,22 @@ static bool system_check_cpus(System *s, GError **error)
     return true;
 }
 
+/* -global: before the first device is made. */
+static bool system_add_globals(System *s, GError **error)
+{
+    for (guint i = 0; i < s->cmdline->globals->len; i++) {
+        const CmdlineItem *item = g_ptr_array_index(s->cmdline->globals, i);
+        const char *driver = json_object_get_string(json_object_object_get(item->opts, "driver"));
+        const char *prop = json_object_get_string(json_object_object_get(item->opts, "property"));
+
+        if (!machine_add_global(s->machine, driver, prop, json_object_object_get(item->opts, "value"), error)) {
+            cmdline_prefix_error(item, error);
+            return false;
+        }
+    }
+    return true;
+}
+
 static void system_configure_machine(System *s)
 {
     const Cmdline *c = s->cmdline;
@@ -114,8 +130,8 @@ static void system_configure_machine(System *s)
     m->nodefaults = c->nodefaults;
     m->nographic = c->nographic;
     m->incoming = c->incoming != NULL;
-    m->no_reboot = c->no_reboot;
-    m->no_shutdown = c->no_shutdown;
+    m->actions = c->actions;
+    m->rtc = c->rtc;
     if (c->ram_size && model->default_ram) {
         m->ram_size = c->ram_size;
     } else if (c->ram_size) {
@@ -569,7 +585,8 @@ bool system_start(System *s, GError **error)
     if (s->cmdline->pidfile && !process_write_pidfile(s, error)) {
         return false;
     }
-    if (!system_new_machine(s, error) || !system_check_cpus(s, error)) {
+    if (!system_new_machine(s, error) || !system_check_cpus(s, error) ||
+        !system_add_globals(s, error)) {
         return false;
     }
     system_configure_machine(s);

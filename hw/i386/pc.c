@@ -437,6 +437,14 @@ static void pc_powerdown(Machine *m)
     ich9_pm_power_button(((PcMachine *)m)->pm);
 }
 
+/* Any thread. */
+static void pc_nmi(Machine *m)
+{
+    ApicMessage msg = {.dest = UINT32_MAX, .x2apic = true, .mode = APIC_NMI};
+
+    apic_bus_send(&((PcMachine *)m)->apic_bus, &msg);
+}
+
 /* --- the machine --- */
 
 static void pc_drop_region(MemRegion *parent, MemRegion **region)
@@ -592,7 +600,7 @@ static bool pc_i440fx_start(Machine *m, GError **error)
                   .props = pc_props,                                                                                   \
                   .state = &state_none},                                                                               \
         .default_cpu = "qemu64", .default_ram = 128ull << 20, .max_cpus = PC_MAX_CPUS, .start = fn, .reset = pc_reset, \
-        .powerdown = pc_powerdown, .stop = pc_stop,                                                                    \
+        .powerdown = pc_powerdown, .nmi = pc_nmi, .stop = pc_stop,                                                     \
     }
 
 const MachineModel pc_q35_model = PC_MODEL("q35", "pc-q35-7.2", "Standard PC (Q35 + ICH9, 2009).", pc_q35_start);

@@ -2,8 +2,8 @@
 /*
  * The MC146818 real-time clock and its CMOS memory at ports 70h and 71h
  * (Motorola MC146818 data sheet; ICH9 data sheet 5.11 for the century byte).  The
- * clock is the host's wall clock plus an offset the guest sets; periodic
- * interrupts follow guest time.
+ * clock is one of the host's or the guest's time (-rtc clock=) plus an offset the
+ * guest sets; periodic interrupts follow guest time.
  */
 #include "hw/rtc/mc146818.h"
 
@@ -57,9 +57,25 @@ enum {
 #define RTC_HOURS_PM  0x80
 #define RTC_ALARM_ANY 0xc0
 
+/* After so many lost periodic interrupts the guest's own idea of time is beyond help. */
+#define RTC_LOST_MAX 100000
+
+static ClockKind rtc_clock(const Rtc *s)
+{
+    static const ClockKind kinds[] = {
+        [RTC_CLOCK_HOST] = CLOCK_KIND_HOST, [RTC_CLOCK_VM] = CLOCK_KIND_VIRTUAL, [RTC_CLOCK_RT] = CLOCK_KIND_REALTIME};
+
+    return kinds[s->dev.obj.machine->rtc.clock];
+}
+
+static int64_t rtc_reference(const Rtc *s)
+{
+    return clock_now(s->dev.obj.machine->clocks, rtc_clock(s));
+}
+
 static int64_t rtc_now(const Rtc *s)
 {
-    return clock_now(s->dev.obj.machine->clocks, CLOCK_KIND_HOST) + s->offset;
+    return rtc_reference(s) + s->offset;
 }
 
 static int64_t rtc_second(int64_t ns)
@@ -125,8 +141,7 @@ static void rtc_set_time(Rtc *s)
         .tm_mon = rtc_decode(s, s->cmos[RTC_MONTH]) - 1,
         .tm_year = rtc_decode(s, s->cmos[RTC_CENTURY]) * 100 + rtc_decode(s, s->cmos[RTC_YEAR]) - 1900,
     };
-    int64_t host = clock_now(s->dev.obj.machine->clocks, CLOCK_KIND_HOST);
-    s->offset = (int64_t)timegm(&tm) * NS_PER_S - host;
+    s->offset = (int64_t)timegm(&tm) * NS_PER_S - rtc_reference(s);
     s->update_seen = rtc_second(rtc_now(s));
 }
 
@@ -204,6 +219,13 @@ static void rtc_schedule_periodic(Rtc *s)
 static void rtc_periodic_expired(void *opaque)
 {
     Rtc *s = opaque;
+    int64_t now = clock_now(s->dev.obj.machine->clocks, CLOCK_KIND_VIRTUAL), period = rtc_period(s);
+
+    if (s->dev.obj.machine->rtc.slew && period) {
+        int64_t missed = MAX(now - s->periodic_next, 0) / period + !!(s->cmos[RTC_REG_C] & REG_C_PF);
+
+        s->lost = (unsigned)MIN(s->lost + missed, RTC_LOST_MAX);
+    }
     rtc_flag(s, REG_C_PF);
     rtc_schedule_periodic(s);
 }
@@ -263,6 +285,10 @@ static uint8_t rtc_read_c(Rtc *s)
     uint8_t val = s->cmos[RTC_REG_C];
     s->cmos[RTC_REG_C] = 0;
     irq_lower(s->irq);
+    if (s->lost && (val & REG_C_PF) && (s->cmos[RTC_REG_B] & REG_B_PIE)) {
+        s->lost--;
+        rtc_flag(s, REG_C_PF);
+    }
     return val;
 }
 
@@ -328,6 +354,7 @@ static void rtc_reset(Device *dev)
     /* The clock has a battery: reset only disables the interrupts. */
     s->cmos[RTC_REG_B] &= (uint8_t) ~(REG_B_PIE | REG_B_AIE | REG_B_UIE);
     s->cmos[RTC_REG_C] = 0;
+    s->lost = 0;
     irq_lower(s->irq);
     rtc_schedule_update(s);
     rtc_schedule_periodic(s);
@@ -336,9 +363,10 @@ static void rtc_reset(Device *dev)
 static bool rtc_start(Device *dev, GError **error)
 {
     Rtc *s = (Rtc *)dev;
-    s->update = timer_new(dev->home, CLOCK_KIND_HOST, rtc_update_expired, s);
+    s->update = timer_new(dev->home, rtc_clock(s), rtc_update_expired, s);
     s->periodic = timer_new(dev->home, CLOCK_KIND_VIRTUAL, rtc_periodic_expired, s);
     s->periodic_next = -1;
+    s->offset = clock_now(dev->obj.machine->clocks, CLOCK_KIND_HOST) + dev->obj.machine->rtc.offset - rtc_reference(s);
     s->cmos[RTC_REG_A] = 0x26;
     s->cmos[RTC_REG_B] = REG_B_24H;
     s->cmos[RTC_REG_D] = REG_D_VRT;
@@ -360,9 +388,24 @@ static void rtc_stop(Device *dev)
     timer_free(s->periodic);
 }
 
+/* The host's monotonic clock means nothing elsewhere: what moves is relative to its wall clock. */
+static int64_t rtc_clock_skew(const Rtc *s)
+{
+    bool monotonic = rtc_clock(s) == CLOCK_KIND_REALTIME;
+
+    return monotonic ? clock_now(s->dev.obj.machine->clocks, CLOCK_KIND_HOST) - rtc_reference(s) : 0;
+}
+
+static void rtc_pre_save(void *instance)
+{
+    Rtc *s = instance;
+    s->moving_offset = s->offset - rtc_clock_skew(s);
+}
+
 static bool rtc_post_load(void *instance, uint32_t version, GError **error)
 {
     Rtc *s = instance;
+    s->offset = s->moving_offset + rtc_clock_skew(s);
     if (s->index >= RTC_CMOS_SIZE) {
         error_set(error, "mc146818rtc: bad index (%u, allowed 0..%d)", s->index, RTC_CMOS_SIZE - 1);
         return false;
@@ -375,12 +418,12 @@ static bool rtc_post_load(void *instance, uint32_t version, GError **error)
 static const StateField rtc_fields[] = {
     STATE_FIELD_UINT(Rtc, index),
     STATE_FIELD_BYTES(Rtc, cmos),
-    STATE_FIELD_UINT(Rtc, offset),
+    STATE_FIELD_UINT(Rtc, moving_offset),
     STATE_FIELD_UINT(Rtc, update_seen),
     STATE_END,
 };
 static const StateTable rtc_state = {
-    .name = "mc146818rtc", .version = 1, .fields = rtc_fields, .post_load = rtc_post_load};
+    .name = "mc146818rtc", .version = 1, .fields = rtc_fields, .pre_save = rtc_pre_save, .post_load = rtc_post_load};
 
 const DeviceModel mc146818_model = {
     .model = {.name = "mc146818rtc",

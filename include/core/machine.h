@@ -23,6 +23,8 @@ typedef enum RunState {
     RUN_STATE_FINISH_MIGRATE, /* stopped for the end of one */
     RUN_STATE_POSTMIGRATE,    /* the guest is elsewhere */
     RUN_STATE_DEBUG,          /* gdb has stopped it */
+    RUN_STATE_GUEST_PANICKED,
+    RUN_STATE_WATCHDOG,
 } RunState;
 
 typedef enum ShutdownCause {
@@ -36,6 +38,28 @@ typedef enum ShutdownCause {
     SHUTDOWN_GUEST_PANIC,
 } ShutdownCause;
 
+/* What the guest does that -action has an answer for, and the answers; the first is the default. */
+enum {
+    MACHINE_ACTION_REBOOT,   /* 0 reset, 1 shutdown (-no-reboot) */
+    MACHINE_ACTION_SHUTDOWN, /* 0 poweroff, 1 pause (-no-shutdown) */
+    MACHINE_ACTION_PANIC,
+    MACHINE_ACTION_WATCHDOG,
+    MACHINE_ACTION_COUNT,
+};
+enum { PANIC_ACTION_SHUTDOWN, PANIC_ACTION_PAUSE, PANIC_ACTION_EXIT_FAILURE, PANIC_ACTION_NONE };
+enum {
+    WATCHDOG_ACTION_RESET,
+    WATCHDOG_ACTION_SHUTDOWN,
+    WATCHDOG_ACTION_POWEROFF,
+    WATCHDOG_ACTION_PAUSE,
+    WATCHDOG_ACTION_DEBUG,
+    WATCHDOG_ACTION_NONE,
+    WATCHDOG_ACTION_INJECT_NMI,
+};
+typedef struct MachineActions {
+    int on[MACHINE_ACTION_COUNT];
+} MachineActions;
+
 typedef struct MachineModel {
     Model model;                       /* kind MODEL_MACHINE; props are the -machine options */
     const char *default_cpu;           /* NULL: no CPUs */
@@ -44,6 +68,7 @@ typedef struct MachineModel {
     bool (*start)(Machine *m, GError **error); /* builds the board: RAM, buses, devices */
     void (*reset)(Machine *m);         /* after all devices were reset: boot state of CPUs; may be NULL */
     void (*powerdown)(Machine *m);     /* presses the power button; NULL: not supported */
+    void (*nmi)(Machine *m);           /* a non-maskable interrupt to every CPU, any thread; NULL: not supported */
     void (*stop)(Machine *m);          /* all devices are gone; undoes the rest of start */
 } MachineModel;
 
@@ -68,6 +93,13 @@ void boot_config_clear(BootConfig *config);
 BootConfig boot_config_copy(const BootConfig *config);
 /* A list for BootConfig.files, which takes ownership of what is added. */
 GPtrArray *boot_files_new(void);
+
+/* -rtc: how the machine's calendar clock starts and runs. */
+typedef struct RtcConfig {
+    enum { RTC_CLOCK_HOST, RTC_CLOCK_VM, RTC_CLOCK_RT } clock;
+    int64_t offset; /* ns: the guest's time at the start minus the host's UTC */
+    bool slew;      /* periodic interrupts that were late are made up for */
+} RtcConfig;
 
 /* Notified of events a monitor shows; data may be NULL and is borrowed. */
 typedef void MachineEventFn(void *opaque, const char *name, struct json_object *data);
@@ -96,10 +128,12 @@ struct Machine {
     Object *ram_backend;       /* memory-backend-* of -machine memory-backend=, or created from -m */
     MemRegion *ram;            /* its region */
     BootConfig boot;
+    RtcConfig rtc;
     GPtrArray *data_dirs;      /* of char *: -L; NULL: none; borrowed */
     uint8_t uuid[16];          /* -uuid, as it is written; zero: none */
     PciBus *pci_bus;           /* root bus -device goes to by default; NULL: none */
-    bool nodefaults, no_reboot, no_shutdown;
+    bool nodefaults;
+    MachineActions actions;    /* -action, -no-reboot, -no-shutdown */
     bool nographic;            /* -nographic: firmware uses the serial port */
     bool incoming;             /* the guest comes from elsewhere: its disks still belong to the source */
     struct Migration *migration; /* NULL: none was ever asked for */
@@ -131,6 +165,21 @@ void machine_vm_stop(Machine *m, RunState state);
 void machine_request_reset(Machine *m, ShutdownCause cause);
 void machine_request_shutdown(Machine *m, ShutdownCause cause, int exit_code);
 void machine_request_powerdown(Machine *m);
+/* The guest stops, in that state. */
+void machine_request_stop(Machine *m, RunState state);
+
+/* --- core/machine-action.c --- */
+/* "reboot", "shutdown", "panic" or "watchdog" and one of its answers.  False: no such event or answer. */
+bool machine_action_parse(MachineActions *actions, const char *event, const char *word, GError **error);
+/*
+ * For devices, any thread: the guest said that it has panicked (info: what it said, may be NULL, taken), or did not
+ * feed its watchdog.  The event and what -action says follow.
+ */
+void machine_guest_panicked(Machine *m, struct json_object *info);
+void machine_watchdog_expired(Machine *m);
+/* Any thread.  False: not on this machine. */
+bool machine_inject_nmi(Machine *m, GError **error);
+
 /* True when the process should end; *exit_code says how. */
 bool machine_shutdown_requested(Machine *m, int *exit_code);
 /* Carries out pending requests; called by the main loop after each iteration. */
@@ -173,6 +222,12 @@ Device *machine_device_add(Machine *m, struct json_object *opts, GError **error)
 typedef void DeviceAddedFn(void *opaque, GError *error);
 bool machine_device_add_later(Machine *m, struct json_object *opts, unsigned patience_ms, DeviceAddedFn *done,
                               void *opaque, GError **error);
+/*
+ * -global: objects of that model (or alias) that are made from now on have `value` in the property, unless their own
+ * options say otherwise.  False: no such model, or it has no such property.
+ */
+bool machine_add_global(Machine *m, const char *driver, const char *prop, struct json_object *value, GError **error);
+
 /* Calls fn for every started device, in the order of their starts. */
 void machine_each_device(Machine *m, void (*fn)(Device *dev, void *opaque), void *opaque);
 /* Guest-visible unplug of a device added with an id; the event DEVICE_DELETED follows. */

@@ -521,14 +521,14 @@ static void test_run_state(void **state)
                         "RESUME STOP RESET{\"guest\":true,\"reason\":\"guest-reset\"} POWERDOWN ");
     g_string_truncate(events, 0);
     assert_false(machine_shutdown_requested(m, &code));
-    m->no_shutdown = true;
+    m->actions.on[MACHINE_ACTION_SHUTDOWN] = 1;
     machine_vm_start(m);
     machine_request_shutdown(m, SHUTDOWN_GUEST_SHUTDOWN, 0);
     machine_process_requests(m);
     assert_false(machine_shutdown_requested(m, &code));
     assert_int_equal(m->run_state, RUN_STATE_SHUTDOWN);
-    m->no_reboot = true;
-    m->no_shutdown = false;
+    m->actions.on[MACHINE_ACTION_REBOOT] = 1;
+    m->actions.on[MACHINE_ACTION_SHUTDOWN] = 0;
     machine_request_reset(m, SHUTDOWN_GUEST_RESET);
     machine_process_requests(m);
     assert_true(machine_shutdown_requested(m, &code));
@@ -540,6 +540,62 @@ static void test_run_state(void **state)
     assert_non_null(strstr(events->str, "SHUTDOWN{\"guest\":false,\"reason\":\"host-signal\"}"));
     machine_remove_reset_handler(m, note_reset, NULL);
     machine_remove_run_state_handler(m, note_run_state, NULL);
+    machine_remove_event_handler(m, note_event, events);
+}
+
+/* What -action says about a panic and the watchdog. */
+static void test_actions(void **state)
+{
+    static const struct {
+        const char *event, *action, *told;
+        RunState state;
+        bool over;
+        int code;
+    } cases[] = {
+        {"panic", "none", "GUEST_PANICKED{\"action\":\"run\",\"info\":\"why\"} ", RUN_STATE_RUNNING, false, 0},
+        {"panic", "pause", "GUEST_PANICKED{\"action\":\"pause\",\"info\":\"why\"} STOP ", RUN_STATE_GUEST_PANICKED, false, 0},
+        {"watchdog", "none", "WATCHDOG{\"action\":\"none\"} ", RUN_STATE_RUNNING, false, 0},
+        {"watchdog", "pause", "WATCHDOG{\"action\":\"pause\"} STOP ", RUN_STATE_WATCHDOG, false, 0},
+        {"watchdog", "reset", "WATCHDOG{\"action\":\"reset\"} RESET{\"guest\":true,\"reason\":\"guest-reset\"} ",
+         RUN_STATE_RUNNING, false, 0},
+        {"watchdog", "shutdown", "WATCHDOG{\"action\":\"shutdown\"} POWERDOWN ", RUN_STATE_RUNNING, false, 0},
+        {"panic", "exit-failure",
+         "GUEST_PANICKED{\"action\":\"poweroff\",\"info\":\"why\"} SHUTDOWN{\"guest\":true,\"reason\":\"guest-panic\"} ",
+         RUN_STATE_RUNNING, true, 1},
+        {"watchdog", "poweroff",
+         "WATCHDOG{\"action\":\"poweroff\"} SHUTDOWN{\"guest\":true,\"reason\":\"guest-shutdown\"} ", RUN_STATE_RUNNING, true, 0},
+    };
+    Machine *m = *state;
+    g_autoptr(GString) events = g_string_new(NULL);
+    GError *error = NULL;
+    int code = -1;
+
+    machine_add_event_handler(m, note_event, events);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        assert_true(machine_action_parse(&m->actions, cases[i].event, cases[i].action, &error));
+        machine_vm_start(m);
+        loop_iterate(m->main_loop, false);
+        g_string_truncate(events, 0);
+        if (cases[i].event[0] == 'p') {
+            machine_guest_panicked(m, json_object_new_string("why"));
+        } else {
+            machine_watchdog_expired(m);
+        }
+        machine_process_requests(m);
+        loop_iterate(m->main_loop, false);
+        assert_string_equal(events->str, cases[i].told);
+        assert_int_equal(m->run_state, cases[i].state);
+        assert_int_equal(machine_shutdown_requested(m, &code), cases[i].over);
+        if (cases[i].over) {
+            assert_int_equal(code, cases[i].code);
+        }
+    }
+    assert_false(machine_action_parse(&m->actions, "panic", "dance", &error));
+    g_clear_error(&error);
+    assert_false(machine_action_parse(&m->actions, "boredom", "pause", &error));
+    g_clear_error(&error);
+    assert_false(machine_inject_nmi(m, &error)); /* this board has no CPUs */
+    g_clear_error(&error);
     machine_remove_event_handler(m, note_event, events);
 }
 
@@ -726,6 +782,7 @@ int main(void)
         TEST(test_kind),
         TEST(test_unplug),
         cmocka_unit_test(test_teardown_order),
+        TEST(test_actions),
         TEST(test_device_state),
         TEST(test_guest_errors),
         TEST(test_registers),

@@ -15,9 +15,11 @@ typedef struct Rtc {
     MemRegion *region;
     uint8_t index;
     uint8_t cmos[RTC_CMOS_SIZE];
-    int64_t offset;        /* guest's clock minus the host's wall clock, ns */
+    int64_t offset;        /* guest's clock minus the reference of -rtc clock=, ns */
+    int64_t moving_offset; /* the same in the saved state */
     int64_t update_seen;   /* guest second whose update is reflected in register C */
     int64_t periodic_next; /* guest-time ns, or -1 */
+    unsigned lost; /* periodic interrupts to make up for */
     Timer *update, *periodic;
 } Rtc;
 
