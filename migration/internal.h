@@ -7,6 +7,7 @@
 #include "migration/migration.h"
 #include "migration/record.h"
 #include "migration/state.h"
+#include "migration/throttle.h"
 
 typedef struct Migration Migration;
 
@@ -22,6 +23,7 @@ struct Migration {
     bool logging;      /* writes to RAM are logged */
     GPtrArray *pieces; /* MigPiece: saved, or received and not loaded yet */
     LoopFd *listen;
+    MigThrottle throttle; /* main loop */
 
     GMutex lock; /* of figures and params */
     MigrationFigures figures;

@@ -15,6 +15,10 @@
 #define DEFAULT_BANDWIDTH (UINT64_C(128) << 20)
 #define DEFAULT_DOWNTIME  300
 
+static const MigrationParams default_params = {.max_bandwidth = DEFAULT_BANDWIDTH, .downtime_limit = DEFAULT_DOWNTIME,
+                                               .throttle_initial = 20, .throttle_increment = 10, .throttle_max = 99,
+                                               .throttle_threshold = 50};
+
 const char *migration_status_name(MigrationStatus status)
 {
     static const char *const names[] = {
@@ -34,7 +38,7 @@ Migration *migration_of(Machine *m)
         mig = g_new0(Migration, 1);
         mig->m = m;
         mig->stream.fd = mig->channel.fd = -1;
-        mig->params = (MigrationParams){.max_bandwidth = DEFAULT_BANDWIDTH, .downtime_limit = DEFAULT_DOWNTIME};
+        mig->params = default_params;
         g_mutex_init(&mig->lock);
         m->migration = mig;
     }
@@ -215,6 +219,9 @@ MigrationFigures migration_query(Machine *m)
     g_mutex_lock(&mig->lock);
     figures = mig->figures;
     figures.error = g_strdup(figures.error);
+    if (figures.devices) {
+        g_ptr_array_ref(figures.devices);
+    }
     if (figures.status > MIGRATION_NONE && figures.status < MIGRATION_COMPLETED) {
         figures.total_ms = migration_ms_since(mig->started_at);
     }
@@ -225,6 +232,7 @@ MigrationFigures migration_query(Machine *m)
 void migration_figures_clear(MigrationFigures *figures)
 {
     g_clear_pointer(&figures->error, g_free);
+    g_clear_pointer(&figures->devices, g_ptr_array_unref);
 }
 
 MigrationParams *migration_params(Machine *m)

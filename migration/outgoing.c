@@ -83,16 +83,37 @@ static void take_dirty(Migration *mig, void *opaque)
     }
 }
 
+typedef struct Round {
+    uint64_t written, sent; /* bytes */
+} Round;
+
+static void look_at_round(Migration *mig, void *opaque)
+{
+    const Round *round = opaque;
+
+    mig_throttle_look(&mig->throttle, mig->m, &mig->params, round->written, round->sent);
+    g_mutex_lock(&mig->lock);
+    mig->figures.throttle = mig->throttle.percent;
+    g_mutex_unlock(&mig->lock);
+}
+
 /* --- main loop: the last part --- */
 
 /* Ends what devices have under way, which may write to RAM once more. */
 static bool save_all(Migration *mig, GError **error)
 {
+    GPtrArray *costs = mig_costs_new(mig->m);
+
     g_ptr_array_set_size(mig->pieces, 0);
-    if (!mig_remote_stop(mig->m, error) || !mig_remote_save(mig->m, mig->pieces, error)) {
+    if (!mig_remote_stop(mig->m, costs, error) || !mig_remote_save(mig->m, mig->pieces, costs, error)) {
+        g_ptr_array_unref(costs);
         return false;
     }
-    mig_save_state(mig->m, mig->pieces);
+    mig_save_state(mig->m, mig->pieces, costs);
+    g_mutex_lock(&mig->lock);
+    g_clear_pointer(&mig->figures.devices, g_ptr_array_unref);
+    mig->figures.devices = costs;
+    g_mutex_unlock(&mig->lock);
     return true;
 }
 
@@ -101,6 +122,7 @@ static void stop_and_save(Migration *mig, void *opaque)
     Sender *s = opaque;
     Machine *m = mig->m;
 
+    mig_throttle_end(&mig->throttle);
     mig->was_running = m->run_state == RUN_STATE_RUNNING;
     mig->stopped_at = g_get_monotonic_time();
     if (mig->was_running) {
@@ -140,6 +162,7 @@ static void give_up(Migration *mig, void *opaque)
     g_autoptr(GError) error = NULL;
 
     mig_close(&mig->stream); /* which tells the destination */
+    mig_throttle_end(&mig->throttle);
     stop_logging(mig);
     if (!block_activate_all(m, &error) || !mig_remote_run(m, &error)) {
         g_printerr("migration: what was given up cannot be taken back: %s; the guest stays stopped\n", error->message);
@@ -307,6 +330,7 @@ static bool send_ram_live(Sender *s)
         if ((double)remaining <= bandwidth * (double)limit / 1000) {
             return true;
         }
+        migration_in_main(mig, look_at_round, &(Round){remaining, mig->stream.sent - sent});
     }
 }
 

@@ -97,30 +97,51 @@ bool mig_remote_sync(Machine *m, GError **error)
     return each(m, one_sync, NULL, false, error);
 }
 
-static bool one_stop(Device *dev, unsigned index, void *opaque, GError **error)
+typedef struct Saving {
+    GPtrArray *pieces, *costs;
+} Saving;
+
+static void add_cost(const Saving *s, unsigned index, uint64_t bytes, int64_t begin)
 {
-    return dev->obj.model->move->stop(dev, error);
+    MigrationDevice *cost = g_ptr_array_index(s->costs, index);
+
+    cost->bytes += bytes;
+    cost->us += (uint64_t)(g_get_monotonic_time() - begin);
 }
 
-bool mig_remote_stop(Machine *m, GError **error)
+static bool one_stop(Device *dev, unsigned index, void *opaque, GError **error)
 {
-    return each(m, one_stop, NULL, false, error) && mig_remote_sync(m, error);
+    int64_t begin = g_get_monotonic_time();
+    bool ok = dev->obj.model->move->stop(dev, error);
+
+    add_cost(opaque, index, 0, begin);
+    return ok;
+}
+
+bool mig_remote_stop(Machine *m, GPtrArray *costs, GError **error)
+{
+    Saving saving = {.costs = costs};
+
+    return each(m, one_stop, &saving, false, error) && mig_remote_sync(m, error);
 }
 
 static bool one_save(Device *dev, unsigned index, void *opaque, GError **error)
 {
+    const Saving *saving = opaque;
     g_autoptr(GByteArray) data = g_byte_array_new();
+    int64_t begin = g_get_monotonic_time();
 
     if (!dev->obj.model->move->save(dev, data, error)) {
         return false;
     }
-    add_pieces(opaque, index, data);
+    add_pieces(saving->pieces, index, data);
+    add_cost(saving, index, data->len, begin);
     return true;
 }
 
-bool mig_remote_save(Machine *m, GPtrArray *pieces, GError **error)
+bool mig_remote_save(Machine *m, GPtrArray *pieces, GPtrArray *costs, GError **error)
 {
-    return each(m, one_save, pieces, false, error);
+    return each(m, one_save, &(Saving){pieces, costs}, false, error);
 }
 
 static bool one_run(Device *dev, unsigned index, void *opaque, GError **error)

@@ -13,8 +13,8 @@ bool mig_remote_possible(Machine *m, GError **error);
 bool mig_remote_begin(Machine *m, GPtrArray *pieces, GError **error);
 bool mig_remote_sync(Machine *m, GError **error);
 /* The guest is stopped: the devices stop, and their last writes and interrupts are in the machine. */
-bool mig_remote_stop(Machine *m, GError **error);
-bool mig_remote_save(Machine *m, GPtrArray *pieces, GError **error);
+bool mig_remote_stop(Machine *m, GPtrArray *costs, GError **error);
+bool mig_remote_save(Machine *m, GPtrArray *pieces, GPtrArray *costs, GError **error);
 /* Destination.  A MIG_REMOTE record; its far side may refuse it. */
 bool mig_remote_load(Machine *m, const GByteArray *record, GError **error);
 /* After every device's own state. */

@@ -280,7 +280,31 @@ static void add_section(GPtrArray *pieces, const GByteArray *section)
     g_byte_array_append(mig_pieces_add(pieces, MIG_DEVICE), section->data + at, section->len - at);
 }
 
-void mig_save_state(Machine *m, GPtrArray *pieces)
+static void cost_free(void *opaque)
+{
+    MigrationDevice *cost = opaque;
+
+    g_free(cost->path);
+    g_free(cost);
+}
+
+GPtrArray *mig_costs_new(Machine *m)
+{
+    g_autoptr(GPtrArray) devices = devices_of(m);
+    GPtrArray *costs = g_ptr_array_new_with_free_func(cost_free);
+
+    for (guint i = 0; i < devices->len; i++) {
+        const Device *dev = g_ptr_array_index(devices, i);
+        MigrationDevice *cost = g_new0(MigrationDevice, 1);
+
+        cost->path = object_path(&dev->obj);
+        cost->model = dev->obj.model->name;
+        g_ptr_array_add(costs, cost);
+    }
+    return costs;
+}
+
+void mig_save_state(Machine *m, GPtrArray *pieces, GPtrArray *costs)
 {
     g_autoptr(GPtrArray) devices = devices_of(m);
     g_autofree X86CpuState *state = g_new0(X86CpuState, 1);
@@ -289,9 +313,13 @@ void mig_save_state(Machine *m, GPtrArray *pieces)
     g_byte_array_append(mig_pieces_add(pieces, MIG_CLOCK), (const guint8 *)&now, sizeof(now));
     for (guint i = 0; i < devices->len; i++) {
         g_autoptr(GByteArray) section = g_byte_array_new();
+        MigrationDevice *cost = g_ptr_array_index(costs, i);
+        int64_t begin = g_get_monotonic_time();
 
         device_save(g_ptr_array_index(devices, i), section);
         add_section(pieces, section);
+        cost->bytes += section->len;
+        cost->us += (uint64_t)(g_get_monotonic_time() - begin);
     }
     for (unsigned i = 0; i < cpu_count(m); i++) {
         g_autofree char *section = g_strdup_printf("cpu%u", i);

@@ -3,8 +3,8 @@
 #ifndef MIGRATION_STATE_H
 #define MIGRATION_STATE_H
 
+#include "migration/migration.h"
 #include "migration/record.h"
-#include "core/machine.h"
 
 /* JSON the destination compares with its own: machine, RAM, CPUs, devices; and whether the guest ran. */
 char *mig_describe(Machine *m, bool running); /* g_free */
@@ -20,8 +20,10 @@ typedef struct MigPiece {
 /* An empty list of MigPiece that frees them; and a new one at its end, to append to. */
 GPtrArray *mig_pieces_new(void);
 GByteArray *mig_pieces_add(GPtrArray *pieces, MigRecordType type);
-/* All of it, in the order it is loaded. */
-void mig_save_state(Machine *m, GPtrArray *pieces); /* appends */
+/* A MigrationDevice for each device of the machine, in the order of their start; g_ptr_array_unref. */
+GPtrArray *mig_costs_new(Machine *m);
+/* All of it, in the order it is loaded.  Appends to *pieces, adds to *costs. */
+void mig_save_state(Machine *m, GPtrArray *pieces, GPtrArray *costs);
 /* One record of it.  *next counts the devices loaded so far. */
 bool mig_load_piece(Machine *m, MigRecordType type, const GByteArray *data, unsigned *next_cpu, unsigned *next_device,
                     GError **error);

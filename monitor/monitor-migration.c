@@ -45,6 +45,23 @@ static struct json_object *ram_figures(const MigrationFigures *f)
     return ram;
 }
 
+static struct json_object *device_figures(const GPtrArray *devices)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (guint i = 0; i < devices->len; i++) {
+        const MigrationDevice *device = g_ptr_array_index(devices, i);
+        struct json_object *entry = json_object_new_object();
+
+        json_object_object_add(entry, "device", json_object_new_string(device->path));
+        json_object_object_add(entry, "model", json_object_new_string(device->model));
+        add_uint(entry, "bytes", device->bytes);
+        add_uint(entry, "time-us", device->us);
+        json_object_array_add(list, entry);
+    }
+    return list;
+}
+
 static struct json_object *qmp_query_migrate(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *result = json_object_new_object();
@@ -58,6 +75,12 @@ static struct json_object *qmp_query_migrate(Machine *m, struct json_object *arg
         add_uint(result, f.status == MIGRATION_COMPLETED ? "downtime" : "expected-downtime",
                  f.status == MIGRATION_COMPLETED ? f.downtime_ms : f.expected_downtime_ms);
         add_uint(result, "x-device-bytes", f.device_bytes);
+        if (f.throttle) {
+            add_uint(result, "cpu-throttle-percentage", f.throttle);
+        }
+        if (f.devices) {
+            json_object_object_add(result, "x-devices", device_figures(f.devices));
+        }
         json_object_object_add(result, "ram", ram_figures(&f));
     }
     if (f.error) {
@@ -79,13 +102,32 @@ static struct json_object *qmp_query_migrate(Machine *m, struct json_object *arg
 typedef struct Param {
     const char *name;
     size_t offset;
-    uint64_t max;
+    uint64_t min, max;
 } Param;
 
 static const Param params[] = {
-    {"max-bandwidth", offsetof(MigrationParams, max_bandwidth), INT64_MAX},
-    {"downtime-limit", offsetof(MigrationParams, downtime_limit), 2000000},
+    {"max-bandwidth", offsetof(MigrationParams, max_bandwidth), 0, INT64_MAX},
+    {"downtime-limit", offsetof(MigrationParams, downtime_limit), 0, 2000000},
+    {"cpu-throttle-initial", offsetof(MigrationParams, throttle_initial), 1, 99},
+    {"cpu-throttle-increment", offsetof(MigrationParams, throttle_increment), 1, 99},
+    {"max-cpu-throttle", offsetof(MigrationParams, throttle_max), 1, 99},
+    {"throttle-trigger-threshold", offsetof(MigrationParams, throttle_threshold), 1, 100},
 };
+
+#define LATER "xbzrle, multifd and post-copy are not in this version, they come in a later one"
+
+/* Asked for by programs that know other emulators. */
+static const char *const later[] = {"xbzrle", "multifd", "postcopy", NULL};
+
+static bool comes_later(const char *name)
+{
+    for (size_t i = 0; later[i]; i++) {
+        if (strstr(name, later[i])) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static struct json_object *qmp_query_params(Machine *m, struct json_object *args, GError **error)
 {
@@ -105,14 +147,19 @@ static bool set_param(Machine *m, const char *name, struct json_object *value, G
         if (strcmp(params[i].name, name)) {
             continue;
         }
-        if (!json_object_is_type(value, json_type_int) || val < 0 || (uint64_t)val > params[i].max) {
-            error_set(error, "Parameter '%s' expects an integer in the range of 0 to %" PRIu64, name, params[i].max);
+        if (!json_object_is_type(value, json_type_int) || val < (int64_t)params[i].min || (uint64_t)val > params[i].max) {
+            error_set(error, "Parameter '%s' expects an integer in the range of %" PRIu64 " to %" PRIu64, name, params[i].min,
+                      params[i].max);
             return false;
         }
         *(uint64_t *)((char *)migration_params(m) + params[i].offset) = (uint64_t)val;
         return true;
     }
-    error_set(error, "Parameter '%s' is not supported (available: max-bandwidth, downtime-limit)", name);
+    if (comes_later(name)) {
+        error_set(error, "Parameter '%s' is not supported: %s", name, LATER);
+    } else {
+        error_set(error, "Parameter '%s' is not supported; query-migrate-parameters lists those that are", name);
+    }
     return false;
 }
 
@@ -127,21 +174,57 @@ static struct json_object *qmp_set_params(Machine *m, struct json_object *args, 
     return NULL;
 }
 
-/* What is always so. */
-static const char *const always_on[] = {"events"};
+typedef struct Capability {
+    const char *name;
+    bool always;   /* cannot be switched off */
+    size_t offset; /* of a bool of MigrationParams, otherwise */
+} Capability;
+
+static const Capability capabilities[] = {
+    {"events", true, 0},
+    {"auto-converge", false, offsetof(MigrationParams, auto_converge)},
+};
+
+static bool *capability_state(Machine *m, const Capability *c)
+{
+    return (bool *)((char *)migration_params(m) + c->offset);
+}
 
 static struct json_object *qmp_query_capabilities(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *list = json_object_new_array();
 
-    for (size_t i = 0; i < G_N_ELEMENTS(always_on); i++) {
+    for (size_t i = 0; i < G_N_ELEMENTS(capabilities); i++) {
         struct json_object *entry = json_object_new_object();
+        bool on = capabilities[i].always || *capability_state(m, &capabilities[i]);
 
-        json_object_object_add(entry, "capability", json_object_new_string(always_on[i]));
-        json_object_object_add(entry, "state", json_object_new_boolean(true));
+        json_object_object_add(entry, "capability", json_object_new_string(capabilities[i].name));
+        json_object_object_add(entry, "state", json_object_new_boolean(on));
         json_object_array_add(list, entry);
     }
     return list;
+}
+
+static bool set_capability(Machine *m, const char *name, bool on, GError **error)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(capabilities); i++) {
+        const Capability *c = &capabilities[i];
+
+        if (strcmp(c->name, name) || (c->always && !on)) {
+            continue;
+        }
+        if (!c->always) {
+            *capability_state(m, c) = on;
+        }
+        return true;
+    }
+    /* What is not there is off. */
+    if (on || !strcmp(name, "events")) {
+        error_set(error, "Capability '%s' cannot be switched %s%s%s", name, on ? "on" : "off", comes_later(name) ? ": " : "",
+                  comes_later(name) ? LATER : "");
+        return false;
+    }
+    return true;
 }
 
 static struct json_object *qmp_set_capabilities(Machine *m, struct json_object *args, GError **error)
@@ -157,9 +240,7 @@ static struct json_object *qmp_set_capabilities(Machine *m, struct json_object *
             error_set(error, "Parameter 'capabilities' expects a list of capability and state");
             break;
         }
-        if (json_object_get_boolean(state) != !strcmp(name, "events")) {
-            error_set(error, "Capability '%s' cannot be switched %s in this version", name,
-                      json_object_get_boolean(state) ? "on" : "off");
+        if (!set_capability(m, name, json_object_get_boolean(state), error)) {
             break;
         }
     }
@@ -213,6 +294,14 @@ static void hmp_info_migrate(Machine *m, const char *args, GString *out)
                                f.total_ms, f.downtime_ms, f.mbps, f.ram_transferred / 1024, done, f.ram_remaining / 1024,
                                f.ram_total / 1024, f.pages_zero, f.pages_normal, f.sync_count);
     }
+    if (f.throttle) {
+        g_string_append_printf(out, "cpu throttle percentage: %" PRIu64 "\n", f.throttle);
+    }
+    for (guint i = 0; f.devices && i < f.devices->len; i++) {
+        const MigrationDevice *d = g_ptr_array_index(f.devices, i);
+
+        g_string_append_printf(out, "device %s (%s): %" PRIu64 " bytes, %" PRIu64 " us\n", d->path, d->model, d->bytes, d->us);
+    }
     if (f.error) {
         g_string_append_printf(out, "error: %s\n", f.error);
     }
@@ -231,7 +320,9 @@ const QmpCommand qmp_migration_table[] = {
     {.name = "migrate-incoming", .args = uri_args, .run = qmp_migrate_incoming,
      .doc = "With -incoming defer: where the guest will come from."},
     {.name = "query-migrate", .run = qmp_query_migrate, .doc = "How the last migration goes, or went."},
-    {.name = "migrate-set-parameters", .args_open = true, .run = qmp_set_params, .doc = "max-bandwidth (bytes/s), downtime-limit (ms)."},
+    {.name = "migrate-set-parameters", .args_open = true, .run = qmp_set_params, .doc = 
+     "max-bandwidth (bytes/s), downtime-limit (ms); of auto-converge, in per cent: cpu-throttle-initial, cpu-throttle-increment, "
+     "max-cpu-throttle, throttle-trigger-threshold."},
     {.name = "query-migrate-parameters", .run = qmp_query_params, .doc = "What migrate-set-parameters set."},
     {.name = "migrate-set-capabilities", .args = capabilities_args, .run = qmp_set_capabilities,
      .doc = "Switches capabilities; those that are not there cannot be."},

@@ -29,7 +29,18 @@ const char *migration_status_name(MigrationStatus status);
 typedef struct MigrationParams {
     uint64_t max_bandwidth;   /* bytes a second; 0: no limit */
     uint64_t downtime_limit;  /* milliseconds the guest may be stopped for what is left */
+    /* auto-converge: per cent of the time that the CPUs stand still, 1..99 */
+    uint64_t throttle_initial, throttle_increment, throttle_max;
+    uint64_t throttle_threshold; /* per cent of what a round sent that the guest may write in it */
+    bool auto_converge;
 } MigrationParams;
+
+/* What the state of one device came to while the guest was stopped, its far side's included. */
+typedef struct MigrationDevice {
+    char *path;
+    const char *model;
+    uint64_t bytes, us;
+} MigrationDevice;
 
 typedef struct MigrationFigures {
     MigrationStatus status;
@@ -38,6 +49,8 @@ typedef struct MigrationFigures {
     uint64_t ram_total, ram_transferred, ram_remaining; /* bytes */
     uint64_t pages_normal, pages_zero, sync_count;
     uint64_t device_bytes;
+    GPtrArray *devices;       /* of MigrationDevice, once they are saved; NULL */
+    uint64_t throttle;        /* per cent, at present */
     double mbps;              /* megabits a second, of the last round */
 } MigrationFigures;
 

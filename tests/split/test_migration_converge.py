@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests that write faster than the wire takes: with auto-converge they are slowed until the move ends, and not after it."""
+import struct
+import time
+
+import pytest
+
+from bare_guest import COUNTER, Guest, forever, increment
+
+FIRST, END = 0x400000, 0xc00000
+# A page, a pause, the next page; a lap, a count.
+LAP = (b"\xbf" + struct.pack("<I", FIRST) +  # mov edi, FIRST
+       b"\xff\x07" + b"\xb9" + struct.pack("<I", 2000) + b"\xff\xc9\x75\xfc" +  # inc dword [rdi]; mov ecx, 2000; dec ecx; jnz back
+       b"\x81\xc7\x00\x10\x00\x00" + b"\x81\xff" + struct.pack("<I", END) +  # add edi, 4096; cmp edi, END
+       b"\x72\xe7")  # jb, to inc
+CODE = forever(LAP + increment(COUNTER))
+
+
+@pytest.fixture(name="start")
+def fixture_start(tmp_path):
+    running = []
+
+    def start(name, *args):
+        (tmp_path / name).mkdir()
+        running.append(Guest(tmp_path / name, CODE, *args))
+        running[-1].refused = False
+        return running[-1]
+
+    yield start
+    for guest in running:
+        assert guest.close() == (1 if guest.refused else 0)
+
+
+def info(guest):
+    return guest.qmp("query-migrate")["return"]
+
+
+def laps_in_a_moment(guest):
+    begin = guest.word(COUNTER)
+    time.sleep(0.5)
+    return guest.word(COUNTER) - begin
+
+
+def begin(source, target, uri):
+    source.wait(lambda: source.word(COUNTER) > 2, "the guest to run")
+    source.qmp("migrate-set-parameters", **{"max-bandwidth": 30 << 20, "downtime-limit": 10, "cpu-throttle-initial": 40,
+                                            "cpu-throttle-increment": 20})
+    assert source.qmp("migrate", uri=uri) == {"return": {}}
+
+
+def until_ended(source):
+    seen = set()
+    while (said := info(source))["status"] not in ("completed", "failed", "cancelled"):
+        seen.add(said.get("cpu-throttle-percentage", 0))
+        time.sleep(0.01)
+    return said, seen
+
+
+def test_slowed_until_it_fits(start, tmp_path):
+    uri = f"unix:{tmp_path}/move"
+    source, target = start("source"), start("target", "-incoming", uri)
+    source.qmp("migrate-set-capabilities", capabilities=[{"capability": "auto-converge", "state": True}])
+    assert {"capability": "auto-converge", "state": True} in source.qmp("query-migrate-capabilities")["return"]
+    begin(source, target, uri)
+    said, seen = until_ended(source)
+    assert said["status"] == "completed", said
+    assert seen <= {0, 40, 60, 80, 99} and 40 in seen, seen
+    text = source.qmp("human-monitor-command", **{"command-line": "info migrate"})["return"]
+    assert "cpu throttle percentage: " in text and "% done" in text and "device /machine/" in text
+    devices = {d["device"]: d for d in said["x-devices"]}
+    assert all(d["bytes"] >= 0 and d["time-us"] >= 0 and d["model"] for d in devices.values())
+    assert 0 < sum(d["bytes"] for d in devices.values()) <= said["x-device-bytes"]
+    # It runs all of the time there: more than the last share would let it.
+    target.wait(lambda: target.qmp("query-status")["return"]["status"] == "running", "the guest there")
+    target.goes_on()
+    assert source.qmp("query-status")["return"]["status"] == "postmigrate" and source.stands()
+
+
+def test_not_asked_for_not_slowed(start, tmp_path):
+    """It does not end by itself; nor is a guest slowed after a move that was given up."""
+    uri = f"unix:{tmp_path}/move"
+    source, target = start("source"), start("target", "-incoming", uri)
+    source.wait(lambda: source.word(COUNTER) > 2, "the guest to run")
+    before = laps_in_a_moment(source)
+    begin(source, target, uri)
+    while info(source)["ram"]["dirty-sync-count"] < 6:
+        assert info(source)["status"] in ("setup", "active")
+        time.sleep(0.01)
+    assert "cpu-throttle-percentage" not in info(source)
+    source.qmp("migrate-set-capabilities", capabilities=[{"capability": "auto-converge", "state": True}])
+    source.qmp("migrate-set-parameters", **{"max-bandwidth": 16 << 20, "cpu-throttle-initial": 99})
+    source.wait(lambda: "cpu-throttle-percentage" in info(source), "the guest to be slowed", timeout=300)
+    source.qmp("migrate_cancel")
+    said, _ = until_ended(source)
+    assert said["status"] == "cancelled" and target.process.wait() == 1
+    target.refused = True
+    source.wait(lambda: laps_in_a_moment(source) > before / 30, "the guest to run all of the time", timeout=300)
+
+
+def test_refused(start):
+    guest = start("guest")
+    for name in ("xbzrle", "multifd", "postcopy-ram"):
+        answer = guest.qmp("migrate-set-capabilities", capabilities=[{"capability": name, "state": True}])
+        assert name in answer["error"]["desc"] and "come in a later one" in answer["error"]["desc"]
+        assert "return" in guest.qmp("migrate-set-capabilities", capabilities=[{"capability": name, "state": False}])
+    for name in ("xbzrle-cache-size", "multifd-channels", "max-postcopy-bandwidth"):
+        assert "come in a later one" in guest.qmp("migrate-set-parameters", **{name: 1})["error"]["desc"]
+    assert "cannot be switched off" in guest.qmp("migrate-set-capabilities", capabilities=[
+        {"capability": "events", "state": False}])["error"]["desc"]
+    for name, value in (("cpu-throttle-initial", 0), ("max-cpu-throttle", 100), ("throttle-trigger-threshold", 101), ("nothing", 1)):
+        assert name in guest.qmp("migrate-set-parameters", **{name: value})["error"]["desc"]
+    assert guest.qmp("query-migrate-parameters")["return"]["cpu-throttle-initial"] == 20
