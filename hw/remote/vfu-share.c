@@ -113,6 +113,9 @@ static void area_renew(MemListener *l, const MemSection *section)
 
 /* --- doorbells --- */
 
+/* KVM_IOEVENTFD_FLAG_DATAMATCH and, as registers of that kind are in I/O space, _PIO. */
+#define BY_NUMBER_FLAGS 3u
+
 static size_t doorbell_size(const PciDoorbells *d)
 {
     return (d->count * sizeof(uint32_t) + PAGE_SIZE - 1) & ~(size_t)(PAGE_SIZE - 1);
@@ -186,11 +189,20 @@ static int doorbell_offer(VfuServer *s, unsigned n)
 {
     const PciDoorbells *d = &s->dev->doorbells;
     size_t offset = d->offset + (size_t)n * d->stride;
-    int fd = s->bells[n % s->bell_count].fd;
+    int fd = s->bells[n % s->bell_count].fd, err = 0;
 
-    return d->rung ? vfu_create_ioeventfd(s->ctx, d->bar, fd, offset, sizeof(uint32_t), 0, 0, s->doorbell_memory,
-                                          n * sizeof(uint32_t))
-                   : vfu_create_ioeventfd(s->ctx, d->bar, fd, offset, d->signal_size, 0, 0, -1, 0);
+    if (d->rung) {
+        return vfu_create_ioeventfd(s->ctx, d->bar, fd, offset, sizeof(uint32_t), 0, 0, s->doorbell_memory,
+                                    n * sizeof(uint32_t));
+    }
+    if (d->signal_size) {
+        err = vfu_create_ioeventfd(s->ctx, d->bar, fd, offset, d->signal_size, 0, 0, -1, 0);
+    }
+    if (!err && d->by_number_size) {
+        err = vfu_create_ioeventfd(s->ctx, d->by_number_bar, fd, d->by_number_offset, d->by_number_size, BY_NUMBER_FLAGS, n,
+                                   -1, 0);
+    }
+    return err;
 }
 
 bool vfu_server_doorbells_init(VfuServer *s, GError **error)

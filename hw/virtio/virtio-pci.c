@@ -23,6 +23,7 @@
 #define MSIX_BAR        1
 #define MSIX_PBA        0x800
 #define LEGACY_BAR      0
+#define LEGACY_NOTIFY   16
 #define LEGACY_CONFIG   20 /* device configuration; 24 with MSI-X enabled */
 #define LEGACY_MSIX_LEN 4
 #define CAP_LEN         16
@@ -322,7 +323,7 @@ static const RegDef legacy_regs[] = {
      .size = 2,
      .writable = UINT16_MAX,
      .field = offsetof(VirtioPci, queue_select)},
-    FN("queue_notify", 16, 2, NULL, legacy_notify_written),
+    FN("queue_notify", LEGACY_NOTIFY, NOTIFY_SIZE, NULL, legacy_notify_written),
     FN("device_status", 18, 1, status_read, status_written),
     FN("isr_status", 19, 1, isr_read, NULL),
     {.name = NULL},
@@ -670,15 +671,23 @@ static void queue_signalled(PciDevice *dev, unsigned n)
     queue_run(&((VirtioPci *)dev)->queues[n]);
 }
 
-/* The queue's number is in the address of its notification already (4.1.4.4). */
+/* The queue's number is in the address of its notification already (4.1.4.4), or is what is written (4.1.4.8). */
 static void offer_doorbells(VirtioPci *vp)
 {
-    vp->pci.doorbells = (PciDoorbells){.bar = MODERN_BAR,
-                                       .offset = MODERN_NOTIFY,
-                                       .stride = NOTIFY_STRIDE,
-                                       .count = vp->num_queues,
-                                       .signal_size = NOTIFY_SIZE,
-                                       .signalled = queue_signalled};
+    PciDoorbells *d = &vp->pci.doorbells;
+
+    *d = (PciDoorbells){.count = vp->num_queues, .signalled = queue_signalled};
+    if (vp->modern) {
+        d->bar = MODERN_BAR;
+        d->offset = MODERN_NOTIFY;
+        d->stride = NOTIFY_STRIDE;
+        d->signal_size = NOTIFY_SIZE;
+    }
+    if (vp->legacy) {
+        d->by_number_bar = LEGACY_BAR;
+        d->by_number_offset = LEGACY_NOTIFY;
+        d->by_number_size = NOTIFY_SIZE;
+    }
 }
 
 bool virtio_pci_start(VirtioPci *vp, const VirtioType *type, unsigned num_queues, const uint16_t *queue_sizes,
@@ -709,11 +718,11 @@ bool virtio_pci_start(VirtioPci *vp, const VirtioType *type, unsigned num_queues
     set_ids(vp);
     if (vp->modern) {
         add_modern(vp);
-        offer_doorbells(vp);
     }
     if (vp->legacy) {
         add_legacy(vp);
     }
+    offer_doorbells(vp);
     return true;
 }
 

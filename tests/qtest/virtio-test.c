@@ -348,52 +348,98 @@ static void test_features(void **state)
 }
 
 /* The interface of before version 1: I/O BAR, page number, ring in the driver's order. */
+enum {
+    LEGACY_FEATURES = 4,
+    LEGACY_PFN = 8,
+    LEGACY_SIZE = 12,
+    LEGACY_SELECT = 14,
+    LEGACY_NOTIFY = 16,
+    LEGACY_STATUS = 18,
+    LEGACY_ISR = 19,
+    LEGACY_CONFIG = 20
+};
+
+static void legacy_begin(QpciDevice *dev)
+{
+    assert_true(dev->bars[0].io);
+    qpci_writeb(dev, 0, LEGACY_STATUS, 0);
+    qpci_writeb(dev, 0, LEGACY_STATUS, 3);
+    qpci_writel(dev, 0, LEGACY_FEATURES, 0);
+}
+
+static void legacy_queue(Blk *b, QvirtioQueue *q, uint16_t n, uint64_t at)
+{
+    QpciDevice *dev = b->v.dev;
+
+    qpci_writew(dev, 0, LEGACY_SELECT, n);
+    assert_int_equal(qpci_readw(dev, 0, LEGACY_SIZE), QVIRTIO_RING);
+    qtest_memset(b->qts, at, 0, 0x2000);
+    qpci_writel(dev, 0, LEGACY_PFN, (uint32_t)(at / 4096));
+    assert_int_equal(qpci_readl(dev, 0, LEGACY_PFN), at / 4096);
+    *q = (QvirtioQueue){.v = &b->v, .desc = at, .driver = at + 16 * QVIRTIO_RING, .device = at + 0x1000};
+}
+
+static void legacy_io(Blk *b, QvirtioQueue *q, uint16_t n)
+{
+    QvirtioBuf bufs[] = {{BUF, 16, false}, {BUF + 0x1000, 512, true}, {BUF + 32, 1, true}};
+
+    qtest_memset(b->qts, BUF, 0, 33);
+    qtest_writeb(b->qts, BUF + 32, 0xee);
+    qvirtio_add(q, bufs, 3, false);
+    qpci_writew(b->v.dev, 0, LEGACY_NOTIFY, n);
+    assert_int_equal(qvirtio_wait(q), 513);
+    assert_int_equal(qtest_readb(b->qts, BUF + 32), 0);
+}
+
 static void test_legacy(void **state)
 {
-    enum {
-        FEATURES = 0,
-        GUEST_FEATURES = 4,
-        PFN = 8,
-        SIZE = 12,
-        SELECT = 14,
-        NOTIFY = 16,
-        STATUS = 18,
-        ISR = 19,
-        CONFIG = 20
-    };
     Blk b = {0};
     QpciDevice *dev;
-    uint64_t used;
 
     blk_start(&b, ",queue-size=8");
     dev = b.v.dev;
-    assert_true(dev->bars[0].io);
-    qpci_writeb(dev, 0, STATUS, 0);
-    qpci_writeb(dev, 0, STATUS, 3);
-    assert_int_equal(qpci_readl(dev, 0, CONFIG), DISK_SIZE / 512);
-    qpci_writel(dev, 0, GUEST_FEATURES, 0);
-    qpci_writew(dev, 0, SELECT, 0);
-    assert_int_equal(qpci_readw(dev, 0, SIZE), QVIRTIO_RING);
-    qtest_memset(b.qts, RING0, 0, 0x3000);
-    qpci_writel(dev, 0, PFN, RING0 / 4096);
-    assert_int_equal(qpci_readl(dev, 0, PFN), RING0 / 4096);
-    qpci_writeb(dev, 0, STATUS, 7);
-    used = RING0 + 0x1000;
-    b.q = (QvirtioQueue){.v = &b.v, .desc = RING0, .driver = RING0 + 16 * QVIRTIO_RING, .device = used};
+    legacy_begin(dev);
+    assert_int_equal(qpci_readl(dev, 0, LEGACY_CONFIG), DISK_SIZE / 512);
+    legacy_queue(&b, &b.q, 0, RING0);
+    qpci_writeb(dev, 0, LEGACY_STATUS, 7);
     for (unsigned i = 0; i < 20; i++) {
-        QvirtioBuf bufs[] = {{BUF, 16, false}, {BUF + 0x1000, 512, true}, {BUF + 32, 1, true}};
-
-        qtest_memset(b.qts, BUF, 0, 33);
-        qtest_writeb(b.qts, BUF + 32, 0xee);
-        qvirtio_add(&b.q, bufs, 3, false);
-        qpci_writew(dev, 0, NOTIFY, 0);
-        assert_int_equal(qvirtio_wait(&b.q), 513);
-        assert_int_equal(qtest_readb(b.qts, BUF + 32), 0);
-        assert_int_equal(qpci_readb(dev, 0, ISR), 1);
+        legacy_io(&b, &b.q, 0);
+        assert_int_equal(qpci_readb(dev, 0, LEGACY_ISR), 1);
     }
-    qpci_writel(dev, 0, PFN, 0);
-    assert_int_equal(qpci_readb(dev, 0, STATUS), 0);
+    qpci_writel(dev, 0, LEGACY_PFN, 0);
+    assert_int_equal(qpci_readb(dev, 0, LEGACY_STATUS), 0);
     blk_stop(&b);
+}
+
+/* A queue's number in the one register of all queues is a signal as well; no queue's number is a message. */
+static void test_legacy_doorbells(void **state)
+{
+    const char *const interfaces[] = {"", ",disable-modern=on,disable-legacy=off"};
+
+    for (unsigned n = 0; n < G_N_ELEMENTS(interfaces); n++) {
+        g_autofree char *props = g_strdup_printf(",queue-size=8,num-queues=12%s", interfaces[n]);
+        QvirtioQueue last;
+        int64_t before = 0;
+        Blk b = {0};
+
+        blk_start(&b, props);
+        qpci_msix_enable(b.v.dev);
+        legacy_begin(b.v.dev);
+        legacy_queue(&b, &b.q, 0, RING0);
+        legacy_queue(&b, &last, 11, RING1);
+        qpci_writeb(b.v.dev, 0, LEGACY_STATUS, 7);
+        before = qtest_is_split(b.qts) ? qtest_messages_sent(b.qts) : 0;
+        for (unsigned i = 0; i < 20; i++) {
+            legacy_io(&b, &b.q, 0);
+            legacy_io(&b, &last, 11);
+        }
+        if (qtest_is_split(b.qts)) {
+            assert_int_equal(qtest_messages_sent(b.qts), before);
+            qpci_writew(b.v.dev, 0, LEGACY_NOTIFY, 12);
+            assert_int_equal(qtest_messages_sent(b.qts), before + 1);
+        }
+        blk_stop(&b);
+    }
 }
 
 /* Access through configuration space (4.1.4.7). */
@@ -636,7 +682,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rng),      cmocka_unit_test(test_blk_data),   cmocka_unit_test(test_blk_errors),
         cmocka_unit_test(test_features), cmocka_unit_test(test_interrupts), cmocka_unit_test(test_event_idx),
-        cmocka_unit_test(test_legacy),   cmocka_unit_test(test_cfg_window), cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_legacy), cmocka_unit_test(test_legacy_doorbells),  cmocka_unit_test(test_cfg_window), cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_net),      cmocka_unit_test(test_doorbells), cmocka_unit_test(test_hostile_packed),  cmocka_unit_test(test_blk_error_actions),
     };
 

@@ -58,13 +58,16 @@ typedef struct PciIds {
  *
  * - with `rung`: of 32 bits, the latest value is all that counts.  While the function is served, its client may leave the
  *   value in values[] and signal an eventfd instead of writing the register;
- * - with `signalled`: the value tells nothing.  A client may signal an eventfd instead of a write of signal_size bytes.
+ * - with `signalled`: the value tells nothing.  A client may signal an eventfd instead of a write of signal_size bytes, or
+ *   of a write of n to the one register that stands for all.
  */
 typedef struct PciDoorbells {
     uint8_t bar;
-    uint8_t signal_size;     /* bytes of a write that is a signal */
+    uint8_t signal_size;     /* bytes of a write that is a signal; 0: there are none but by number */
     uint32_t offset, stride; /* bytes: of the first, between two */
     unsigned count;
+    uint8_t by_number_bar, by_number_size; /* a write of n to it, in I/O space, signals register n; 0 bytes: none */
+    uint32_t by_number_offset;
     void (*rung)(PciDevice *dev);                  /* some of values[] may have changed */
     void (*signalled)(PciDevice *dev, unsigned n); /* register n may have been written */
     /*
