@@ -53,14 +53,8 @@ static bool debugcon_start(Device *dev, GError **error)
     DebugCon *s = (DebugCon *)dev;
     const ChardevFrontend frontend = {
         .can_read = debugcon_can_read, .read = debugcon_read_input, .event = debugcon_event, .opaque = s};
-    MemSection section;
     s->bus = isa_bus_find(dev->obj.machine, "isa-debugcon", error);
-    if (!s->bus) {
-        return false;
-    }
-    if (as_lookup(dev->obj.machine->io, s->iobase, &section)) {
-        error_set(error, "isa-debugcon: port 0x%x belongs to %s; choose another iobase=", s->iobase,
-                  mem_region_name(section.region));
+    if (!s->bus || !isa_check_ports(s->bus, dev, "iobase", s->iobase, 1, error)) {
         return false;
     }
     if (s->chr && !chardev_attach(s->chr, &frontend, error)) {

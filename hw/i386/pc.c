@@ -8,6 +8,7 @@
 #include "accel/irqchip.h"
 #include "hw/intc/ioapic.h"
 #include "hw/isa/apm.h"
+#include "hw/isa/i8237.h"
 #include "pc-internal.h"
 
 #define PC_RAM_MIN   0x200000ull
@@ -388,6 +389,14 @@ static bool pc_build_legacy(PcMachine *pc, GError **error)
         return false;
     }
     pc->i8042 = kbd;
+    I8237Pair *dma = pc_new_device(pc, &i8237_model, NULL, error);
+    if (!dma) {
+        return false;
+    }
+    dma->io = pc->m.system_io;
+    if (!pc_start_device(dma, error)) {
+        return false;
+    }
     ChipsetPorts *ports = pc_new_device(pc, &chipset_ports_model, NULL, error);
     if (!ports) {
         return false;

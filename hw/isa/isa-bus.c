@@ -5,7 +5,8 @@
  */
 #include "hw/isa/isa.h"
 
-#define ISA_BUS_ID "isa.0"
+#define ISA_BUS_ID     "isa.0"
+#define ISA_PORT_COUNT 0x10000u
 
 const ObjectModel isa_bus_model = {
     .model = {.name = "isa-bus",
@@ -59,6 +60,25 @@ void isa_release_irq(IsaBus *bus, Device *dev, unsigned irq)
     if (irq < ISA_IRQ_COUNT && bus->irq_user[irq] == dev) {
         bus->irq_user[irq] = NULL;
     }
+}
+
+bool isa_check_ports(IsaBus *bus, Device *dev, const char *prop, uint32_t port, uint32_t size, GError **error)
+{
+    const char *who = dev->obj.model->name;
+    if (size > ISA_PORT_COUNT || port > ISA_PORT_COUNT - size) {
+        error_set(error, "%s: ports end at 0x%x (%s=0x%x and %u ports)", who, ISA_PORT_COUNT - 1, prop ? prop : "port",
+                  port, size);
+        return false;
+    }
+    for (uint32_t i = port; i < port + size; i++) {
+        MemSection section;
+        if (as_lookup(dev->obj.machine->io, i, &section)) {
+            error_set(error, prop ? "%s: port 0x%x belongs to %s; choose another %s=" : "%s: port 0x%x belongs to %s%s", who, i,
+                      mem_region_name(section.region), prop ? prop : "");
+            return false;
+        }
+    }
+    return true;
 }
 
 MemRegion *isa_map_ports(IsaBus *bus, Device *dev, const char *name, uint16_t port, unsigned size,

@@ -32,6 +32,9 @@ IsaBus *isa_bus_find(Machine *machine, const char *who, GError **error);
 bool isa_claim_irq(IsaBus *bus, Device *dev, unsigned irq, IrqLine **line, GError **error);
 void isa_release_irq(IsaBus *bus, Device *dev, unsigned irq);
 
+/* False with *error, which names property `prop` (or NULL), when one of the ports is beyond FFFFh or belongs to somebody. */
+bool isa_check_ports(IsaBus *bus, Device *dev, const char *prop, uint32_t port, uint32_t size, GError **error);
+
 /* Maps `size` ports at `port` under the device's home loop.  The caller owns the region: isa_unmap_ports().
  */
 MemRegion *isa_map_ports(IsaBus *bus, Device *dev, const char *name, uint16_t port, unsigned size,

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Devices on the ISA bus: the DMA controllers every PC has, and those that -device adds. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "libqtest/libqtest.h"
+
+#define MACHINE "-nodefaults -m 16 -machine "
+static const char *const machines[] = {"q35", "pc"};
+
+static QtestState *start(const char *machine, const char *args)
+{
+    g_autofree char *all = g_strconcat(MACHINE, machine, " ", args, NULL);
+
+    return qtest_start(all);
+}
+
+/* Low byte, high byte of address or count `reg` of the controller at `base`. */
+static unsigned dma_word(QtestState *s, uint16_t port)
+{
+    unsigned low = qtest_inb(s, port);
+
+    return low | (unsigned)qtest_inb(s, port) << 8;
+}
+
+static void check_dma(QtestState *s, uint16_t base, unsigned step)
+{
+    uint16_t address = (uint16_t)(base + 2 * step), count = (uint16_t)(base + 3 * step); /* channel 1 of it */
+
+    assert_int_equal(qtest_inb(s, (uint16_t)(base + 15 * step)), 0xff); /* all masked */
+    qtest_outb(s, (uint16_t)(base + 12 * step), 0);
+    qtest_outb(s, address, 0x34);
+    qtest_outb(s, address, 0x12);
+    qtest_outb(s, count, 0xff);
+    qtest_outb(s, count, 0x03);
+    assert_int_equal(dma_word(s, address), 0x1234);
+    assert_int_equal(dma_word(s, count), 0x03ff);
+    qtest_inb(s, address); /* now in the middle of a word */
+    qtest_outb(s, (uint16_t)(base + 12 * step), 0);
+    assert_int_equal(dma_word(s, address), 0x1234);
+    qtest_outb(s, (uint16_t)(base + 10 * step), 0x01);
+    assert_int_equal(qtest_inb(s, (uint16_t)(base + 15 * step)), 0xfd);
+    qtest_outb(s, (uint16_t)(base + 14 * step), 0);
+    assert_int_equal(qtest_inb(s, (uint16_t)(base + 15 * step)), 0xf0);
+    qtest_outb(s, (uint16_t)(base + 9 * step), 0x05); /* a request that nothing follows */
+    assert_int_equal(qtest_inb(s, (uint16_t)(base + 8 * step)), 0x20);
+    qtest_outb(s, (uint16_t)(base + 13 * step), 0);
+    assert_int_equal(qtest_inb(s, (uint16_t)(base + 8 * step)), 0);
+    assert_int_equal(qtest_inb(s, (uint16_t)(base + 15 * step)), 0xff);
+}
+
+static void test_dma(void **state)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(machines); i++) {
+        QtestState *s = start(machines[i], "");
+
+        check_dma(s, 0x00, 1);
+        check_dma(s, 0xc0, 2);
+        for (uint16_t port = 0x80; port <= 0x8f; port++) {
+            qtest_outb(s, port, (uint8_t)(port ^ 0x5a));
+        }
+        for (uint16_t port = 0x80; port <= 0x8f; port++) {
+            assert_int_equal(qtest_inb(s, port), port ^ 0x5a);
+        }
+        assert_int_equal(qtest_inb(s, 0x92), 0x02);
+        qtest_end(s);
+    }
+}
+
+static void test_debug_exit(void **state)
+{
+    static const struct {
+        const char *args;
+        uint16_t port;
+        uint32_t val;
+        int code;
+    } cases[] = {
+        {"-device isa-debug-exit", 0x501, 0x10, 0x21},
+        {"-device isa-debug-exit", 0x502, 0, 1},
+        {"-device isa-debug-exit,iobase=0xf4,iosize=0x04", 0xf4, 0x31, 0x63},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        QtestState *s = start(machines[i % 2], cases[i].args);
+        siginfo_t info;
+
+        assert_int_equal(qtest_inb(s, cases[i].port), 0);
+        qtest_outb(s, cases[i].port, (uint8_t)cases[i].val);
+        assert_int_equal(waitid(P_PID, (id_t)qtest_pid(s), &info, WEXITED | WNOWAIT), 0);
+        assert_int_equal(info.si_code, CLD_EXITED);
+        assert_int_equal(info.si_status, cases[i].code);
+        qtest_kill(s);
+    }
+}
+
+static void expect_refusal(const char *args, const char *text)
+{
+    g_autofree char *all = g_strconcat(MACHINE, args, NULL), *err = NULL;
+
+    assert_int_equal(qtest_run_to_exit(all, &err), 1);
+    if (!strstr(err, text)) {
+        fail_msg("'%s' is not in '%s'", text, err);
+    }
+}
+
+static void test_refusals(void **state)
+{
+    expect_refusal("q35 -device isa-debug-exit,iobase=0x60",
+                   "port 0x60 belongs to i8042-data; choose another iobase=");
+    expect_refusal("q35 -device isa-debug-exit,iobase=0xffff", "ports end at 0xffff");
+    expect_refusal("q35 -device isa-debug-exit,iosize=9", "iosize");
+    expect_refusal("none -device isa-debug-exit", "no ISA bus");
+    expect_refusal("q35 -device pc-testdev -device pc-testdev", "port 0xe0 belongs to pc-testdev-reg");
+}
+
+static void test_testdev(void **state)
+{
+    QtestState *s = start("q35", "-device pc-testdev");
+
+    qtest_outl(s, 0xe0, 0x12345678);
+    assert_int_equal(qtest_inl(s, 0xe0), 0x12345678);
+    assert_int_equal(qtest_inw(s, 0xe2), 0x1234);
+    qtest_outb(s, 0xe1, 0xaa);
+    assert_int_equal(qtest_inl(s, 0xe0), 0x1234aa78);
+    qtest_outl(s, 0xe4, 0x1000);
+    qtest_outl(s, 0xe8, 0x87654321);
+    assert_int_equal(qtest_inb(s, 0xea), 0x65);
+    assert_int_equal(qtest_inl(s, 0xe8), 0x87654321);
+    qtest_writeq(s, 0xff00fff8, UINT64_C(0x1122334455667788));
+    assert_int_equal(qtest_readl(s, 0xff00fffc), 0x11223344);
+    qtest_irq_intercept_in(s, "ioapic");
+    qtest_outb(s, 0x200e, 1);
+    assert_true(qtest_irq(s, 14));
+    assert_int_equal(qtest_inb(s, 0x200e), 1);
+    qtest_outb(s, 0x200e, 0);
+    assert_false(qtest_irq(s, 14));
+    qtest_end(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_dma),
+        cmocka_unit_test(test_debug_exit),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_testdev),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
