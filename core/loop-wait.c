@@ -202,11 +202,12 @@ void loop_waiter_wake(LoopWaiter *waiter)
     }
 }
 
-static void waiter_clear(LoopWaiter *waiter)
+/* A wake may have told the flag and not yet the fd when its waiter left: the fd alone says so the next time. */
+static void waiter_clear(LoopWaiter *waiter, bool readable)
 {
     uint64_t count;
 
-    if (!__atomic_load_n(&waiter->woken, __ATOMIC_SEQ_CST)) {
+    if (!readable && !__atomic_load_n(&waiter->woken, __ATOMIC_SEQ_CST)) {
         return;
     }
     /* First the fd, then the flag: a wake between the two writes again. */
@@ -235,23 +236,16 @@ static void waiter_resign(LoopWaiter *waiter)
     __atomic_store_n(&waiter->loop->leader, NULL, __ATOMIC_SEQ_CST);
 }
 
-/* True when the urgent set is ready. */
-static bool waiter_poll(LoopWaiter *waiter, bool lead)
-{
-    struct pollfd fds[] = {{waiter->fd, POLLIN, 0}, {lead ? waiter->loop->urgent_fd : -1, POLLIN, 0}};
-    PollWindow never = {0};
-    /* One thread that burns time while it waits is enough. */
-    int n = poll_window_wait(lead ? &waiter->window : &never, fds, G_N_ELEMENTS(fds), -1);
-
-    return n > 0 && fds[1].revents;
-}
-
 void loop_waiter_sleep(LoopWaiter *waiter)
 {
     EventLoop *loop = waiter->loop;
     bool lead = waiter_lead(waiter);
+    struct pollfd fds[] = {{waiter->fd, POLLIN, 0}, {lead ? loop->urgent_fd : -1, POLLIN, 0}};
+    PollWindow never = {0};
+    /* One thread that burns time while it waits is enough. */
+    int n = poll_window_wait(lead ? &waiter->window : &never, fds, G_N_ELEMENTS(fds), -1);
 
-    if (waiter_poll(waiter, lead)) {
+    if (n > 0 && fds[1].revents) {
         loop_lock(loop);
         loop_urgent_dispatch(loop);
         loop_unlock(loop);
@@ -259,5 +253,5 @@ void loop_waiter_sleep(LoopWaiter *waiter)
     if (lead) {
         waiter_resign(waiter);
     }
-    waiter_clear(waiter);
+    waiter_clear(waiter, n > 0 && fds[0].revents);
 }

@@ -325,12 +325,51 @@ static void test_poller_of_a_loop_that_sleeps(void **state)
     memory_test(*state, 0);
 }
 
+enum { STORM = 200000 };
+
+static gpointer waker(gpointer opaque)
+{
+    World *w = opaque;
+
+    for (int i = 0; i < STORM; i++) {
+        loop_waiter_wake(w->waiter);
+        if (i % 16 == 0) {
+            ring(w->fd[0]);
+        }
+    }
+    return NULL;
+}
+
+/* A wake that is half told when its waiter leaves for another reason does not keep it awake for ever. */
+static void test_waiter_sleeps_after_a_storm(void **state)
+{
+    World *w = *state;
+    GThread *thread, *wakers[4];
+    int sleeps;
+
+    w->watch[0] = loop_add_urgent_fd(w->loop, w->fd[0], interrupt, w);
+    thread = g_thread_new("waiter", sleeper, w);
+    for (int i = 0; i < 4; i++) {
+        wakers[i] = g_thread_new("waker", waker, w);
+    }
+    for (int i = 0; i < 4; i++) {
+        g_thread_join(wakers[i]);
+    }
+    wait_for(&w->interrupts, 4 * STORM / 16);
+    g_usleep(20000);
+    sleeps = __atomic_load_n(&w->sleeps, __ATOMIC_SEQ_CST);
+    g_usleep(20000);
+    assert_in_range(__atomic_load_n(&w->sleeps, __ATOMIC_SEQ_CST) - sleeps, 0, 1);
+    end_sleeper(w, thread);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_loop_dispatches_without_waiter),
         TEST(test_waiter_dispatches),
+        TEST(test_waiter_sleeps_after_a_storm),
         TEST(test_gate_opens_again),
         TEST(test_race),
         TEST(test_wake_before_sleep_is_kept),
