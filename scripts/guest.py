@@ -115,6 +115,22 @@ def initramfs(path, init, files=None):
     return path
 
 
+def libraries(*programs):
+    """{path in the guest: (mode, bytes)} of everything the programs load."""
+    files = {}
+    for program in programs:
+        text = subprocess.run(["ldd", str(program)], check=True, text=True, stdout=subprocess.PIPE).stdout
+        for path in re.findall(r"(/\S+) \(0x", text):
+            files[path.lstrip("/")] = (0o100755, pathlib.Path(path).read_bytes())
+    return files
+
+
+def directories(files):
+    """The directories of files, parents first."""
+    found = {str(parent) for name in files for parent in pathlib.Path(name).parents} - {"."}
+    return {name: (0o040755, b"") for name in sorted(found)}
+
+
 PROLOGUE = """#!/bin/sh
 /bin/busybox --install -s /bin
 mount -t devtmpfs dev /dev 2>/dev/null

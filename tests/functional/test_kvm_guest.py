@@ -19,7 +19,6 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 import guest  # noqa: E402
-from test_vfio_pci import directories, libraries  # noqa: E402
 
 BINARY = pathlib.Path(os.environ.get("QEMU_BINARY", ROOT / "build/system/qemu-system-x86_64"))
 PEER = shutil.which("qemu-system-x86_64", path="/usr/bin")
@@ -74,7 +73,7 @@ EXPECTED = PATTERN + bytes(61440) + (b"kvm\n" * 16384) + bytes(1 << 17)
 
 
 def make_initramfs(path, vmlinuz, modules):
-    files = libraries(BINARY)
+    files = guest.libraries(BINARY)
     inner = guest.initramfs(path.with_name("inner.gz"), INNER)
     files["vmlinuz"] = (0o100644, vmlinuz.read_bytes())
     files["inner.gz"] = (0o100644, inner.read_bytes())
@@ -82,7 +81,7 @@ def make_initramfs(path, vmlinuz, modules):
     files["disk"] = (0o100644, PATTERN + bytes(len(EXPECTED) - len(PATTERN)))
     for module in modules:
         files[f"modules/{module.name}"] = (0o100644, module.read_bytes())
-    return guest.initramfs(path, INIT.format(modules=" ".join(MODULES)), {**directories(files), **files})
+    return guest.initramfs(path, INIT.format(modules=" ".join(MODULES)), {**guest.directories(files), **files})
 
 
 @pytest.fixture(name="output", scope="module")

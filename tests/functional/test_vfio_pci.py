@@ -69,24 +69,8 @@ poweroff -f
 PATTERN = bytes(i * 7 % 256 for i in range(512))
 
 
-def libraries(*programs):
-    """{path in the guest: (mode, bytes)} of everything the programs load."""
-    files = {}
-    for program in programs:
-        text = subprocess.run(["ldd", str(program)], check=True, text=True, stdout=subprocess.PIPE).stdout
-        for path in re.findall(r"(/\S+) \(0x", text):
-            files[path.lstrip("/")] = (0o100755, pathlib.Path(path).read_bytes())
-    return files
-
-
-def directories(files):
-    """The directories of files, parents first."""
-    found = {str(parent) for name in files for parent in pathlib.Path(name).parents} - {"."}
-    return {name: (0o040755, b"") for name in sorted(found)}
-
-
 def make_initramfs(path, vmlinuz, modules):
-    files = libraries(BINARY, DRIVER)
+    files = guest.libraries(BINARY, DRIVER)
     inner = guest.initramfs(path.with_name("inner.gz"), INNER)
     files["vmlinuz"] = (0o100644, vmlinuz.read_bytes())
     files["inner.gz"] = (0o100644, inner.read_bytes())
@@ -94,7 +78,7 @@ def make_initramfs(path, vmlinuz, modules):
     files["driver"] = (0o100755, DRIVER.read_bytes())
     for module in modules:
         files[f"modules/{module.name}"] = (0o100644, module.read_bytes())
-    return guest.initramfs(path, INIT.format(modules=" ".join(MODULES)), {**directories(files), **files})
+    return guest.initramfs(path, INIT.format(modules=" ".join(MODULES)), {**guest.directories(files), **files})
 
 
 @pytest.fixture(name="output", scope="module")

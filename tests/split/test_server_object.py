@@ -74,22 +74,6 @@ def test_tcp(servers):
     client.close()
 
 
-def test_vsock(servers):
-    try:
-        probe = socket.socket(socket.AF_VSOCK)
-        probe.bind((1, 0x7001))
-        probe.close()
-    except OSError as missing:
-        pytest.skip(f"this kernel has no loopback for vsock: {missing}")
-    servers(*edu(), "-object", "x-vfio-user-server,id=vfu0,type=vsock,cid=1,port=0x7002,device=edu0")
-    conn = socket.socket(socket.AF_VSOCK)
-    conn.connect((1, 0x7002))
-    client = Client(fd=conn.detach())
-    client.negotiate()
-    assert client.read(CONFIG, 0, 4) == EDU_ID
-    client.close()
-
-
 def test_inherited_listener(servers, tmp_path):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "inherited.sock"))

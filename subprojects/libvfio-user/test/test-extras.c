@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What this library adds: other transports, polling, batches, counters, interrupt masks, ioregionfds. */
+/* What this library adds: pipes, handed over fds, polling, batches, counters, interrupt masks, ioregionfds. */
 #include "client.h"
 
-#include <netinet/in.h>
 #include <pthread.h>
 #include <sys/wait.h>
 
@@ -85,175 +84,7 @@ static void bump(WireStream *s, uint8_t value)
     wire_message_clear(&m);
 }
 
-/* ---- transports ---- */
-
-/* A free port, which nobody else takes in the next moment. */
-static uint16_t tcp_port(void)
-{
-    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof(addr);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&addr, len), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-    close(fd);
-    return ntohs(addr.sin_port);
-}
-
-static int tcp_connect(uint16_t port)
-{
-    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-    return fd;
-}
-
-/* Answers one DMA_READ with bytes of value 0x5a. */
-static void *answer_read(void *opaque)
-{
-    WireStream *s = opaque;
-    WireDmaAccess a;
-    uint8_t head[WIRE_DMA_ACCESS_SIZE], data[256];
-    struct iovec iov[2] = { { head, sizeof(head) }, { data, sizeof(data) } };
-    WireMessage m;
-
-    memset(data, 0x5a, sizeof(data));
-    if (wire_stream_receive(s, &m, WIRE_STREAM_WAIT) == 0 && wire_dma_read_decode(&a, m.body, m.len, sizeof(data)) == 0) {
-        WireHeader h = { .id = m.header.id, .command = m.header.command, .flags = WIRE_TYPE_REPLY };
-
-        wire_dma_access_encode(head, &a);
-        iov[1].iov_len = a.count;
-        wire_stream_send(s, &h, iov, 2, NULL, 0, WIRE_STREAM_WAIT);
-    }
-    wire_message_clear(&m);
-    return NULL;
-}
-
-/* No fds: nothing can be mapped or offered, memory is reached by messages. */
-static void without_fds(Client *c)
-{
-    uint8_t data[256], body[WIRE_REGION_INFO_SIZE] = { 0 };
-    WireRegionInfo info = { .argsz = 4096, .index = 1 }, got;
-    WireIoFds io = { .argsz = 4096, .index = 1 };
-    dma_sg_t *sg = calloc(1, dma_sg_size());
-    pthread_t thread;
-    WireMessage m;
-
-    assert_int_equal(client_write(c, 0, 0, "tcp", 3), 0);
-    assert_memory_equal(bar, "tcp", 3);
-    wire_region_info_encode(body, &info);
-    assert_int_equal(client_call(c, WIRE_GET_REGION_INFO, body, sizeof(body), NULL, 0, &m), 0);
-    assert_int_equal(wire_region_info_decode(&got, m.body, m.len), 0);
-    assert_int_equal(got.size, 4096);
-    assert_int_equal(got.flags, WIRE_REGION_READ_FLAG | WIRE_REGION_WRITE_FLAG);
-    wire_message_clear(&m);
-    wire_io_fds_encode(body, &io);
-    assert_int_equal(client_call(c, WIRE_GET_REGION_IO_FDS, body, WIRE_IO_FDS_SIZE, NULL, 0, &m), 0);
-    assert_int_equal(wire_get_u32(m.body, 12), 0);
-    wire_message_clear(&m);
-    assert_int_equal(client_map(c, 0x1000, 0x1000, 3, -1, 0), 0);
-    assert_int_equal(vfu_addr_to_sgl(c->ctx, (vfu_dma_addr_t)0x1010, sizeof(data), sg, 1, PROT_READ), 1);
-    assert_false(vfu_sg_is_mappable(c->ctx, sg));
-    assert_int_equal(pthread_create(&thread, NULL, answer_read, c->stream), 0);
-    assert_int_equal(vfu_sgl_read(c->ctx, sg, 1, data, 0), 0);
-    pthread_join(thread, NULL);
-    assert_int_equal(data[255], 0x5a);
-    assert_int_equal(vfu_irq_trigger(c->ctx, 0), -1);
-    assert_int_equal(errno, ENOENT);
-    free(sg);
-}
-
-static void test_tcp(void **state)
-{
-    uint16_t port = tcp_port();
-    char address[64];
-    int fd = memory_file(4096), event = eventfd(0, 0);
-    Client c = { 0 };
-
-    snprintf(address, sizeof(address), "127.0.0.1:%u", port);
-    c.ctx = vfu_create_ctx(VFU_TRANS_TCP, address, LIBVFIO_USER_FLAG_ATTACH_NB, NULL, VFU_DEV_TYPE_PCI);
-    set_up(c.ctx);
-    assert_int_equal(vfu_setup_region(c.ctx, 1, 4096, NULL, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM, NULL, 0, fd, 0), 0);
-    assert_int_equal(vfu_create_ioeventfd(c.ctx, 1, event, 0, 4, 0, 0, -1, 0), 0);
-    assert_null(vfu_create_ctx(VFU_TRANS_TCP, address, 0, NULL, VFU_DEV_TYPE_PCI));
-    assert_int_equal(errno, EADDRINUSE);
-    for (int i = 0; i < 2; i++) {
-        client_attach_fd(&c, tcp_connect(port),
-                         "{\"capabilities\":{\"max_msg_fds\":8,\"twin_socket\":{\"supported\":true}}}");
-        assert_null(c.twin);
-        without_fds(&c);
-        client_hang_up(&c);
-        while (vfu_run_ctx(c.ctx) >= 0) {
-        }
-        assert_int_equal(errno, ENOTCONN);
-    }
-    close(fd);
-    close(event);
-    vfu_destroy_ctx(c.ctx);
-}
-
-static void test_bad_addresses(void **state)
-{
-    static const struct {
-        vfu_trans_t trans;
-        const char *address;
-    } bad[] = {
-        { VFU_TRANS_TCP, "" }, { VFU_TRANS_TCP, "localhost" }, { VFU_TRANS_TCP, "localhost:" },
-        { VFU_TRANS_VSOCK, "" }, { VFU_TRANS_VSOCK, "1" }, { VFU_TRANS_VSOCK, "1:" }, { VFU_TRANS_VSOCK, "1:x" },
-        { VFU_TRANS_VSOCK, "1:4294967296" }, { VFU_TRANS_VSOCK, "-1:5" }, { VFU_TRANS_VSOCK, "x:5" },
-        { VFU_TRANS_VSOCK, "11111111111111111111:5" },
-    };
-    char longer[400];
-
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        assert_null(vfu_create_ctx(bad[i].trans, bad[i].address, 0, NULL, VFU_DEV_TYPE_PCI));
-        assert_int_equal(errno, EINVAL);
-    }
-    memset(longer, 'h', sizeof(longer));
-    snprintf(longer + 300, 100, ":1");
-    assert_null(vfu_create_ctx(VFU_TRANS_TCP, longer, 0, NULL, VFU_DEV_TYPE_PCI));
-    assert_int_equal(errno, EINVAL);
-    assert_null(vfu_create_ctx(VFU_TRANS_TCP, "256.256.256.256:1", 0, NULL, VFU_DEV_TYPE_PCI));
-    assert_int_equal(errno, EADDRNOTAVAIL);
-    assert_null(vfu_create_ctx(VFU_TRANS_SOCK, "/nowhere/at/all", 0, NULL, VFU_DEV_TYPE_PCI));
-    assert_int_equal(errno, ENOENT);
-}
-
-static void test_tcp_of_any_family(void **state)
-{
-    char address[64];
-    uint16_t port = tcp_port();
-    vfu_ctx_t *ctx;
-    int fd;
-
-    snprintf(address, sizeof(address), ":%u", port);
-    ctx = vfu_create_ctx(VFU_TRANS_TCP, address, 0, NULL, VFU_DEV_TYPE_PCI);
-    assert_non_null(ctx);
-    fd = tcp_connect(port);
-    close(fd);
-    vfu_destroy_ctx(ctx);
-    snprintf(address, sizeof(address), "[::1]:%u", tcp_port());
-    ctx = vfu_create_ctx(VFU_TRANS_TCP, address, 0, NULL, VFU_DEV_TYPE_PCI);
-    /* A machine may have no IPv6. */
-    assert_true(ctx != NULL || errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL);
-    vfu_destroy_ctx(ctx);
-}
-
-static void test_vsock(void **state)
-{
-    vfu_ctx_t *ctx = vfu_create_ctx(VFU_TRANS_VSOCK, ":40961", LIBVFIO_USER_FLAG_ATTACH_NB, NULL, VFU_DEV_TYPE_PCI);
-
-    if (ctx == NULL) {
-        /* The kernel's own words where the module is missing; anything else would be our mistake. */
-        assert_true(errno == EAFNOSUPPORT || errno == ENODEV || errno == EACCES || errno == EPERM);
-        skip();
-    }
-    assert_int_equal(vfu_realize_ctx(ctx), 0);
-    assert_int_equal(vfu_attach_ctx(ctx), -1);
-    assert_int_equal(errno, EAGAIN);
-    vfu_destroy_ctx(ctx);
-}
+/* ---- pipes ---- */
 
 /* A device on standard input and output, in a process of its own. */
 static int pipe_device(int flags)
@@ -873,10 +704,6 @@ static void test_io_fds_of_each_kind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tcp),
-        cmocka_unit_test(test_bad_addresses),
-        cmocka_unit_test(test_tcp_of_any_family),
-        cmocka_unit_test(test_vsock),
         cmocka_unit_test(test_pipe),
         cmocka_unit_test(test_pipe_from_file),
         cmocka_unit_test(test_pair_stream),

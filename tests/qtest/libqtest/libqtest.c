@@ -192,19 +192,23 @@ QtestState *qtest_start_controller(const char *backend_args, const char *device,
                                downstream_args);
         return qtest_start(args);
     }
-    if (strcmp(transport, "unix") != 0) {
-        qtest_die(NULL, "QTEST_TRANSPORT=%s: allowed are local, unix", transport);
+    if (strcmp(transport, "unix") != 0 && strcmp(transport, "vsock") != 0) {
+        qtest_die(NULL, "QTEST_TRANSPORT=%s: allowed are local, unix, vsock", transport);
     }
     args = g_strdup_printf("-machine x-remote,vfio-user=on %s -device '%s,id=dev0' %s", backend_args, device,
                            downstream_args);
     server = qtest_start(args);
-    sock = g_build_filename(server->dir, "vfu.sock", NULL);
+    sock = strcmp(transport, "unix") == 0 ?
+               g_strdup_printf("'type': 'unix', 'path': '%s/vfu.sock'", server->dir) :
+               g_strdup_printf("'type': 'vsock', 'cid': '1', 'port': '%d'", 0x10000 + server->pid);
     qtest_qmp_ok(server,
                  "{'execute': 'object-add', 'arguments': {'qom-type': 'x-vfio-user-server', 'id': 'vfu0', "
-                 "'type': 'unix', 'path': '%s', 'device': 'dev0'}}",
+                 "'device': 'dev0', %s}}",
                  sock);
     g_free(args);
-    args = g_strdup_printf("%s %s -device vfio-user-pci,socket=%s,id=dev0", client, client_args, sock);
+    g_strdelimit(sock, "'", '"');
+    args = g_strdup_printf("%s %s -device '{\"driver\": \"vfio-user-pci\", \"id\": \"dev0\", \"socket\": {%s}}'", client,
+                           client_args, sock);
     s = qtest_start(args);
     s->server = server;
     return s;
@@ -218,6 +222,11 @@ QtestState *qtest_start_device(const char *backend_args, const char *device, con
 bool qtest_is_split(QtestState *s)
 {
     return s->server != NULL;
+}
+
+bool qtest_transport_passes_fds(void)
+{
+    return g_strcmp0(g_getenv("QTEST_TRANSPORT"), "vsock") != 0;
 }
 
 QtestState *qtest_server(QtestState *s)

@@ -5,7 +5,7 @@
  * work ends the test with a message; the program ends with the test.
  *
  * The same test body runs with the device in process and in another process:
- * qtest_start_device() looks at $QTEST_TRANSPORT (local, unix).
+ * qtest_start_device() looks at $QTEST_TRANSPORT (local, unix; vsock where the kernel speaks it with itself).
  */
 #ifndef LIBQTEST_H
 #define LIBQTEST_H
@@ -30,6 +30,8 @@ QtestState *qtest_start_controller(const char *backend_args, const char *device,
                                    const char *client_args);
 /* True when the device of qtest_start_device() is in another process. */
 bool qtest_is_split(QtestState *s);
+/* False when $QTEST_TRANSPORT lets neither interrupts nor memory be shared with that process. */
+bool qtest_transport_passes_fds(void);
 /* The other process (to stop, to ask by QMP), or NULL. */
 QtestState *qtest_server(QtestState *s);
 int qtest_pid(const QtestState *s);
