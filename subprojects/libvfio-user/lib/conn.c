@@ -58,8 +58,15 @@ int conn_reply(vfu_ctx_t *ctx, const WireHeader *h, int err, const Reply *r)
 
 int conn_flush(vfu_ctx_t *ctx)
 {
+    int err;
+
     ctx->batched = 0;
-    return wire_stream_flush(ctx->stream, ctx->nb ? 0 : WIRE_STREAM_WAIT);
+    err = wire_stream_flush(ctx->stream, ctx->nb ? 0 : WIRE_STREAM_WAIT);
+    /* Who has closed its side of such a socket would keep the poll fd ready for nothing. */
+    if (err == EAGAIN && ctx->hides_hang_up && wire_stream_poll(ctx->stream, POLLRDHUP, 0) == 0) {
+        err = ENOTCONN;
+    }
+    return err;
 }
 
 VFU_EXPORT int vfu_ctx_set_batch(vfu_ctx_t *ctx, uint32_t max)
@@ -217,7 +224,7 @@ static int conn_send_version(vfu_ctx_t *ctx, const WireHeader *h, uint16_t clien
 /* The pair, the fd that was handed over, or a new client. */
 static int conn_accept(vfu_ctx_t *ctx)
 {
-    int fd = ctx->handed_fd, out_fd = ctx->handed_out_fd, err;
+    int fd = ctx->handed_fd, out_fd = ctx->handed_out_fd, family, err;
 
     if (fd < 0 && ctx->listen_fd < 0) {
         return ENOTCONN;
@@ -238,7 +245,9 @@ static int conn_accept(vfu_ctx_t *ctx)
         return ENOMEM;
     }
     ctx->handed_fd = ctx->handed_out_fd = -1;
-    ctx->passes_fds = out_fd < 0 && transport_set_up(fd);
+    family = out_fd < 0 ? transport_set_up(fd) : AF_UNSPEC;
+    ctx->passes_fds = family == AF_UNIX;
+    ctx->hides_hang_up = family == AF_VSOCK;
     ctx->conn = CONN_NEGOTIATING;
     err = ctx_update_poll(ctx);
     if (err) {

@@ -250,7 +250,7 @@ static int ctx_wanted(const vfu_ctx_t *ctx, uint32_t *events)
         return -1;
     }
     if (wire_stream_queued(ctx->stream)) {
-        *events = EPOLLOUT;
+        *events = EPOLLOUT | (ctx->hides_hang_up ? EPOLLRDHUP : 0u);
         return wire_stream_out_fd(ctx->stream);
     }
     if (ctx->dma.ended_count || (ctx->backlog && ctx->pending == PENDING_NONE) || wire_stream_has_message(ctx->stream)) {

@@ -226,6 +226,7 @@ struct vfu_ctx {
 
     enum ConnState conn;
     bool passes_fds;            /* the connection's socket does */
+    bool hides_hang_up;         /* a client that is gone does not wake who waits to send: vsock */
     WireStream *stream, *twin;
     WireCaps client;
     Backlog *backlog, **backlog_tail;
@@ -267,8 +268,8 @@ int transport_listen(vfu_trans_t trans, const char *address);
 int transport_take_stdio(int fds[2]);
 /* A client's socket, or -1; nb: EAGAIN when there is none. */
 int transport_accept(int listen_fd, bool nb);
-/* Prepares a client's socket; can it carry fds? */
-bool transport_set_up(int fd);
+/* Prepares a client's socket; its family. */
+int transport_set_up(int fd);
 
 /* ---- wait ---- */
 uint64_t wait_now_ns(void);

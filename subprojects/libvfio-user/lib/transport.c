@@ -182,9 +182,9 @@ int transport_accept(int listen_fd, bool nb)
     return fd < 0 && errno == EWOULDBLOCK ? vfu_fail(EAGAIN) : fd;
 }
 
-bool transport_set_up(int fd)
+int transport_set_up(int fd)
 {
-    int domain = 0;
+    int domain = AF_UNSPEC;
     const int on = 1;
     socklen_t len = sizeof(domain);
 
@@ -195,5 +195,5 @@ bool transport_set_up(int fd)
         /* A client whose machine is gone says no goodbye. */
         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     }
-    return domain == AF_UNIX;
+    return domain;
 }
