@@ -91,10 +91,6 @@ static bool system_check_cpus(System *s, GError **error)
         error_set_errno(error, errno, "-kernel: cannot read '%s'", s->cmdline->boot.kernel);
         return false;
     }
-    if (s->cmdline->boot.initrd && access(s->cmdline->boot.initrd, R_OK) != 0) {
-        error_set_errno(error, errno, "-initrd: cannot read '%s'", s->cmdline->boot.initrd);
-        return false;
-    }
     return true;
 }
 

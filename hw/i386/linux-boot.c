@@ -9,6 +9,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "boot-image.h"
+
 /* Setup header, offsets in the image and in boot_params. */
 #define HDR_START           0x1f1
 #define HDR_SETUP_SECTS     0x1f1
@@ -59,17 +61,11 @@
 
 #define KERNEL_MIN_ADDRESS 0x100000ull
 #define PAGE_SIZE          0x1000ull
-#define IMAGE_MAX          (1ull << 30)
 
 #define BOOT_CS        0x10
 #define BOOT_DS        0x18
 #define PTE_PRESENT_RW 0x3ull
 #define PTE_LARGE      0x80ull
-
-#define MTRR_DEF_WB_ENABLED 0x806
-#define MTRR_4G             0x100000000ull
-#define MTRR_MASK_BITS      0xffffffffffull /* 40 address bits */
-#define MTRR_MASK_VALID     0x800
 
 struct LinuxBoot {
     GMappedFile *kernel, *initrd; /* initrd NULL: none */
@@ -79,52 +75,10 @@ struct LinuxBoot {
     LinuxBootInfo info;
 };
 
-static uint64_t get(const uint8_t *p, unsigned bytes)
-{
-    uint64_t v = 0;
-    for (unsigned i = 0; i < bytes; i++) {
-        v |= (uint64_t)p[i] << (8 * i);
-    }
-    return v;
-}
-
-static void put(uint8_t *p, uint64_t v, unsigned bytes)
-{
-    for (unsigned i = 0; i < bytes; i++) {
-        p[i] = (uint8_t)(v >> (8 * i));
-    }
-}
-
 static const uint8_t *boot_image(const LinuxBoot *b, size_t *len)
 {
     *len = g_mapped_file_get_length(b->kernel);
     return (const uint8_t *)g_mapped_file_get_contents(b->kernel);
-}
-
-static GMappedFile *boot_open(const char *option, const char *path, GError **error)
-{
-    if (!g_file_test(path, G_FILE_TEST_EXISTS)) {
-        error_set(error, "%s: no such file (%s)", option, path);
-        return NULL;
-    }
-    if (!g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
-        error_set(error, "%s: not a regular file (%s)", option, path);
-        return NULL;
-    }
-    GError *cause = NULL;
-    GMappedFile *file = g_mapped_file_new(path, FALSE, &cause);
-    if (!file) {
-        error_set(error, "%s: cannot read %s: %s", option, path, cause->message);
-        g_clear_error(&cause);
-        return NULL;
-    }
-    if (g_mapped_file_get_length(file) == 0 || g_mapped_file_get_length(file) > IMAGE_MAX) {
-        error_set(error, "%s: bad size of %s (%zu bytes, allowed 1..%llu)", option, path,
-                  (size_t)g_mapped_file_get_length(file), IMAGE_MAX);
-        g_mapped_file_unref(file);
-        return NULL;
-    }
-    return file;
 }
 
 /* Is it a bzImage we can enter in 64-bit mode?  Sets setup_size. */
@@ -132,24 +86,18 @@ static bool boot_check_format(LinuxBoot *b, const char *path, GError **error)
 {
     size_t len;
     const uint8_t *p = boot_image(b, &len);
-    if (len >= 4 && !memcmp(p, "\177ELF", 4)) {
-        error_set(error,
-                  "-kernel: %s is an ELF file (vmlinux), which is not supported; give the bzImage (vmlinuz)",
-                  path);
-        return false;
-    }
-    if (len < HDR_END || get(p + HDR_BOOT_FLAG, 2) != BOOT_FLAG_MAGIC ||
-        get(p + HDR_MAGIC, 4) != HDR_MAGIC_VALUE) {
+    if (len < HDR_END || boot_get(p + HDR_BOOT_FLAG, 2) != BOOT_FLAG_MAGIC ||
+        boot_get(p + HDR_MAGIC, 4) != HDR_MAGIC_VALUE) {
         error_set(error, "-kernel: %s is not a Linux kernel image (no boot header); give a bzImage", path);
         return false;
     }
-    unsigned version = (unsigned)get(p + HDR_VERSION, 2);
+    unsigned version = (unsigned)boot_get(p + HDR_VERSION, 2);
     if (b->info.firmware && (version < HDR_VERSION_16BIT || !(p[HDR_LOADFLAGS] & LOADED_HIGH))) {
         error_set(error, "-kernel: %s is too old a kernel (boot protocol %u.%02u, needed 2.06 and a bzImage)", path,
                   version >> 8, version & 0xff);
         return false;
     }
-    if (!b->info.firmware && (version < HDR_VERSION_64BIT || !(get(p + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64) ||
+    if (!b->info.firmware && (version < HDR_VERSION_64BIT || !(boot_get(p + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64) ||
                               !(p[HDR_LOADFLAGS] & LOADED_HIGH))) {
         error_set(
             error,
@@ -173,9 +121,9 @@ static bool boot_place_kernel(LinuxBoot *b, const char *path, GError **error)
 {
     size_t len;
     const uint8_t *p = boot_image(b, &len);
-    bool preferred = get(p + HDR_VERSION, 2) >= HDR_VERSION_PREF;
-    uint64_t addr = preferred ? get(p + HDR_PREF_ADDRESS, 8) : KERNEL_MIN_ADDRESS;
-    uint64_t need = MAX(preferred ? get(p + HDR_INIT_SIZE, 4) : 0, len - b->setup_size);
+    bool preferred = boot_get(p + HDR_VERSION, 2) >= HDR_VERSION_PREF;
+    uint64_t addr = preferred ? boot_get(p + HDR_PREF_ADDRESS, 8) : KERNEL_MIN_ADDRESS;
+    uint64_t need = MAX(preferred ? boot_get(p + HDR_INIT_SIZE, 4) : 0, len - b->setup_size);
     if (addr < KERNEL_MIN_ADDRESS || addr % PAGE_SIZE || addr > UINT32_MAX) {
         error_set(error,
                   "-kernel: %s asks for a bad load address (0x%" PRIx64 ", allowed 0x%llx..0xfffff000)", path,
@@ -201,7 +149,7 @@ static bool boot_place_initrd(LinuxBoot *b, const char *path, GError **error)
     size_t len;
     const uint8_t *p = boot_image(b, &len);
     uint64_t kernel_end = b->kernel_end;
-    uint64_t limit = MIN(b->info.ram_low, get(p + HDR_INITRD_ADDR_MAX, 4) + 1);
+    uint64_t limit = MIN(b->info.ram_low, boot_get(p + HDR_INITRD_ADDR_MAX, 4) + 1);
     b->initrd_size = g_mapped_file_get_length(b->initrd);
     uint64_t addr = limit > b->initrd_size ? (limit - b->initrd_size) & ~(PAGE_SIZE - 1) : 0;
     if (addr < kernel_end) {
@@ -217,7 +165,7 @@ static bool boot_check_cmdline(LinuxBoot *b, GError **error)
 {
     size_t len;
     const uint8_t *p = boot_image(b, &len);
-    uint64_t max = MIN(get(p + HDR_CMDLINE_SIZE, 4), CMDLINE_MAX);
+    uint64_t max = MIN(boot_get(p + HDR_CMDLINE_SIZE, 4), CMDLINE_MAX);
     if (strlen(b->cmdline) > max) {
         error_set(error, "-append: too long for this kernel (%zu bytes, allowed 0..%" PRIu64 ")",
                   strlen(b->cmdline), max);
@@ -231,14 +179,14 @@ LinuxBoot *linux_boot_new(const BootConfig *config, const LinuxBootInfo *info, G
     LinuxBoot *b = g_new0(LinuxBoot, 1);
     b->info = *info;
     b->cmdline = g_strdup(config->append ? config->append : "");
-    b->kernel = boot_open("-kernel", config->kernel, error);
+    b->kernel = boot_file_open("-kernel", config->kernel, error);
     if (!b->kernel || !boot_check_format(b, config->kernel, error) ||
         !boot_place_kernel(b, config->kernel, error) || !boot_check_cmdline(b, error)) {
         linux_boot_free(b);
         return NULL;
     }
     if (config->initrd) {
-        b->initrd = boot_open("-initrd", config->initrd, error);
+        b->initrd = boot_file_open("-initrd", config->initrd, error);
         if (!b->initrd || !boot_place_initrd(b, config->initrd, error)) {
             linux_boot_free(b);
             return NULL;
@@ -266,16 +214,16 @@ static void boot_fill_params(const LinuxBoot *b, uint8_t *bp)
     end = MIN(end, (size_t)BP_E820_TABLE);
     memcpy(bp + HDR_START, p + HDR_START, MAX(end, (size_t)HDR_END) - HDR_START);
     bp[HDR_TYPE_OF_LOADER] = LOADER_UNDEFINED;
-    put(bp + HDR_CMD_LINE_PTR, CMDLINE_ADDR, 4);
-    put(bp + HDR_RAMDISK_IMAGE, b->initrd_addr, 4);
-    put(bp + HDR_RAMDISK_SIZE, b->initrd_size, 4);
-    put(bp + BP_ACPI_RSDP, b->info.rsdp, 8);
+    boot_put(bp + HDR_CMD_LINE_PTR, CMDLINE_ADDR, 4);
+    boot_put(bp + HDR_RAMDISK_IMAGE, b->initrd_addr, 4);
+    boot_put(bp + HDR_RAMDISK_SIZE, b->initrd_size, 4);
+    boot_put(bp + BP_ACPI_RSDP, b->info.rsdp, 8);
     bp[BP_E820_ENTRIES] = (uint8_t)b->info.e820_count;
     for (unsigned i = 0; i < b->info.e820_count; i++) {
         uint8_t *entry = bp + BP_E820_TABLE + i * BP_E820_ENTRY_SIZE;
-        put(entry, b->info.e820[i].addr, 8);
-        put(entry + 8, b->info.e820[i].size, 8);
-        put(entry + 16, b->info.e820[i].type, 4);
+        boot_put(entry, b->info.e820[i].addr, 8);
+        boot_put(entry + 8, b->info.e820[i].size, 8);
+        boot_put(entry + 16, b->info.e820[i].type, 4);
     }
 }
 
@@ -286,10 +234,10 @@ static GBytes *boot_setup(const LinuxBoot *b)
     uint8_t *setup = g_memdup2(boot_image(b, &len), b->setup_size);
     setup[HDR_TYPE_OF_LOADER] = LOADER_UNDEFINED;
     setup[HDR_LOADFLAGS] |= CAN_USE_HEAP;
-    put(setup + HDR_HEAP_END_PTR, SETUP_HEAP - 0x200, 2);
-    put(setup + HDR_CMD_LINE_PTR, CMDLINE_ADDR, 4);
-    put(setup + HDR_RAMDISK_IMAGE, b->initrd_addr, 4);
-    put(setup + HDR_RAMDISK_SIZE, b->initrd_size, 4);
+    boot_put(setup + HDR_HEAP_END_PTR, SETUP_HEAP - 0x200, 2);
+    boot_put(setup + HDR_CMD_LINE_PTR, CMDLINE_ADDR, 4);
+    boot_put(setup + HDR_RAMDISK_IMAGE, b->initrd_addr, 4);
+    boot_put(setup + HDR_RAMDISK_SIZE, b->initrd_size, 4);
     return g_bytes_new_take(setup, b->setup_size);
 }
 
@@ -309,12 +257,12 @@ void linux_boot_parts(const LinuxBoot *b, LinuxBootPart parts[LINUX_BOOT_PARTS])
 /* The first 4 GiB, identical, in 2 MiB pages. */
 static void boot_fill_page_tables(uint8_t *pages)
 {
-    put(pages, (PAGES_ADDR + PAGE_SIZE) | PTE_PRESENT_RW, 8);
+    boot_put(pages, (PAGES_ADDR + PAGE_SIZE) | PTE_PRESENT_RW, 8);
     for (unsigned i = 0; i < 4; i++) {
-        put(pages + PAGE_SIZE + 8 * i, (PAGES_ADDR + (2 + i) * PAGE_SIZE) | PTE_PRESENT_RW, 8);
+        boot_put(pages + PAGE_SIZE + 8 * i, (PAGES_ADDR + (2 + i) * PAGE_SIZE) | PTE_PRESENT_RW, 8);
     }
     for (uint64_t i = 0; i < 4 * 512; i++) {
-        put(pages + 2 * PAGE_SIZE + 8 * i, i << 21 | PTE_LARGE | PTE_PRESENT_RW, 8);
+        boot_put(pages + 2 * PAGE_SIZE + 8 * i, i << 21 | PTE_LARGE | PTE_PRESENT_RW, 8);
     }
 }
 
@@ -330,7 +278,7 @@ bool linux_boot_load(LinuxBoot *b, AddressSpace *memory, GError **error)
     boot_fill_params(b, params);
     boot_fill_page_tables(pages);
     for (unsigned i = 0; i < G_N_ELEMENTS(gdt); i++) {
-        put(gdt_bytes + 8 * i, gdt[i], 8);
+        boot_put(gdt_bytes + 8 * i, gdt[i], 8);
     }
     const struct {
         uint64_t addr;
@@ -380,10 +328,7 @@ bool linux_boot_set_cpu(const LinuxBoot *b, Vcpu *vcpu, GError **error)
     s.cr4 = 0x20;   /* PAE */
     s.efer = 0x500; /* LMA LME */
     s.halted = s.wait_sipi = 0;
-    /* As firmware leaves them: RAM is write-back, what lies behind it below 4 GiB is not cached. */
-    s.mtrr_def_type = MTRR_DEF_WB_ENABLED;
-    s.mtrr_var[0] = b->info.uncached;
-    s.mtrr_var[1] = (MTRR_MASK_BITS & ~(MTRR_4G - b->info.uncached - 1)) | MTRR_MASK_VALID;
+    boot_set_memory_types(&s, b->info.uncached);
     if (!ops->set_state(vcpu, &s)) {
         error_set(error, "-kernel: the boot CPU refuses the state of the 64-bit boot protocol");
         return false;

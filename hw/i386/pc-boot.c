@@ -82,6 +82,14 @@ bool pc_prepare_boot(PcMachine *pc, GError **error)
     }
     pc_describe_memory(pc);
     pc->boot_info.firmware = pc->firmware;
+    if (m->boot.kernel && elf_boot_is(m->boot.kernel)) {
+        if (pc->firmware) {
+            error_set(error, "-kernel: %s is a Multiboot or PVH kernel, which boots without firmware; leave out -bios", m->boot.kernel);
+            return false;
+        }
+        pc->elf_boot = elf_boot_new(&m->boot, &pc->boot_info, error);
+        return pc->elf_boot;
+    }
     if (m->boot.kernel) {
         pc->boot = linux_boot_new(&m->boot, &pc->boot_info, error);
         return pc->boot && (!pc->firmware || pc_firmware_add_kernel(pc->fw_cfg, pc->boot, error));
@@ -167,6 +175,10 @@ static bool pc_boot_kernel(PcMachine *pc, const PcDescription *d, GError **error
 {
     pc->chipset->prepare_kernel(pc);
     apic_setup_virtual_wire(pc->apics[0]);
+    if (pc->elf_boot) {
+        return pc_write_tables(pc, d, error) && elf_boot_load(pc->elf_boot, pc->m.memory, error) &&
+               elf_boot_set_cpu(pc->elf_boot, pc->apics[0]->vcpu, error);
+    }
     return pc_write_tables(pc, d, error) && linux_boot_load(pc->boot, pc->m.memory, error) &&
            linux_boot_set_cpu(pc->boot, pc->apics[0]->vcpu, error);
 }
@@ -207,7 +219,7 @@ void pc_reset(Machine *m)
     }
     pc_set_boot_order(pc);
     bool ok = pc_firmware_describe(pc->fw_cfg, &d, &error);
-    if (ok && m->accel && pc->boot && !pc->firmware) {
+    if (ok && m->accel && m->boot.kernel && !pc->firmware) {
         ok = pc_boot_kernel(pc, &d, &error);
     } else if (m->accel && !pc->firmware) {
         pc_halt_boot_cpu(pc);

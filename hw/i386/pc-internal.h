@@ -22,6 +22,7 @@
 #include "hw/rtc/mc146818.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
+#include "elf-boot.h"
 #include "linux-boot.h"
 #include "pc-firmware.h"
 
@@ -98,6 +99,7 @@ struct PcMachine {
     bool was_reset; /* the guest may have seen what there is */
     bool booted; /* the first order of -boot is used up */
     LinuxBoot *boot;
+    ElfBoot *elf_boot; /* one of both, or none */
     LinuxBootInfo boot_info, firmware_memory; /* as a kernel, and as firmware is told */
 };
 

@@ -469,6 +469,7 @@ static void pc_stop(Machine *m)
 {
     PcMachine *pc = (PcMachine *)m;
     g_clear_pointer(&pc->boot, linux_boot_free);
+    g_clear_pointer(&pc->elf_boot, elf_boot_free);
     if (m->pci_bus) {
         pci_bus_free(m->pci_bus);
         m->pci_bus = NULL;
