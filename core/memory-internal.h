@@ -54,7 +54,7 @@ struct MemRegion {
     MemRegion *parent;
     HwAddr addr;
     int priority;
-    GPtrArray *children; /* of MemRegion *; first is on top; each holds a reference */
+    GPtrArray *children; /* of MemRegion *; first is on top; each holds a reference; NULL: never had any */
     /* alias */
     MemRegion *target; /* referenced */
     uint64_t target_offset;

@@ -27,7 +27,7 @@ static void print_region(GString *out, const MemRegion *r, unsigned depth, HwAdd
         g_string_append(out, r->name);
     }
     g_string_append(out, r->enabled ? "\n" : " [disabled]\n");
-    for (guint i = 0; i < r->children->len; i++) {
+    for (guint i = 0; r->children && i < r->children->len; i++) {
         const MemRegion *child = r->children->pdata[i];
 
         print_region(out, child, depth + 1, base + child->addr);

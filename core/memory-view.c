@@ -128,7 +128,7 @@ static void render_region(RangeList *list, MemRegion *r, Int128 base, Window win
                       readonly);
         return;
     }
-    for (guint i = 0; i < r->children->len; i++) {
+    for (guint i = 0; r->children && i < r->children->len; i++) {
         render_region(list, r->children->pdata[i], base, window, readonly);
     }
     if (r->kind != MEM_CONTAINER) {

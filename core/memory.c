@@ -109,7 +109,6 @@ static MemRegion *mem_region_new(MemTopology *topo, const char *name, MemKind ki
     r->refs = 1;
     r->enabled = true;
     r->fd = -1;
-    r->children = g_ptr_array_new();
     return r;
 }
 
@@ -207,7 +206,7 @@ static void mem_region_destroy(MemRegion *r)
 {
     MemTopology *topo = r->topo;
 
-    for (guint i = 0; i < r->children->len; i++) {
+    for (guint i = 0; r->children && i < r->children->len; i++) {
         MemRegion *child = r->children->pdata[i];
 
         child->parent = NULL;
@@ -223,7 +222,7 @@ static void mem_region_destroy(MemRegion *r)
     }
     mem_dirty_free(r);
     g_free(r->ioeventfds);
-    g_ptr_array_free(r->children, TRUE);
+    g_clear_pointer(&r->children, g_ptr_array_unref);
     g_clear_pointer(&r->notifiers, g_ptr_array_unref);
     g_free(r->name);
     g_free(r);
@@ -299,6 +298,7 @@ static void mem_region_insert(MemRegion *parent, MemRegion *child)
     guint at = 0;
 
     /* Among equal priorities the newest is on top. */
+    parent->children = parent->children ? parent->children : g_ptr_array_new();
     while (at < parent->children->len &&
            ((MemRegion *)parent->children->pdata[at])->priority > child->priority) {
         at++;

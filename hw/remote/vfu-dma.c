@@ -5,11 +5,13 @@
  * vIOMMU has tens of thousands, and makes and drops them all the time.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 
 #include "hw/remote/vfu-server.h"
 
 #define VFU_SERVER_MAX_DMA_REGIONS 65535
+#define VFU_SERVER_TRIM_FROM       4096 /* mappings: about a MiB */
 
 typedef struct VfuDmaRegion {
     VfuServer *server;
@@ -112,6 +114,18 @@ static bool dma_find(void *opaque, HwAddr addr, MemSection *out)
     return found;
 }
 
+/*
+ * A client that maps for a while by the ten thousand leaves tens of MiB of heap, which the allocator would keep: it is given
+ * back when nearly all mappings have gone: the few that are left hold a page each.
+ */
+static void dma_trim(VfuDma *dma)
+{
+    if (dma->most >= VFU_SERVER_TRIM_FROM && g_hash_table_size(dma->by_memory) < dma->most / 256) {
+        dma->most = 0;
+        malloc_trim(0);
+    }
+}
+
 static void dma_register(vfu_ctx_t *ctx, vfu_dma_info_t *info)
 {
     VfuServer *s = vfu_get_private(ctx);
@@ -132,6 +146,7 @@ static void dma_register(vfu_ctx_t *ctx, vfu_dma_info_t *info)
     pthread_mutex_lock(&s->dma.lock);
     g_tree_insert(s->dma.regions, &r->iova, r);
     g_hash_table_insert(s->dma.by_memory, r->region, r);
+    s->dma.most = MAX(s->dma.most, g_hash_table_size(s->dma.by_memory));
     pthread_mutex_unlock(&s->dma.lock);
 }
 
@@ -148,6 +163,7 @@ static void dma_unregister(vfu_ctx_t *ctx, vfu_dma_info_t *info)
     mem_region_retire(r->region);
     mem_region_unref(r->region);
     g_free(r);
+    dma_trim(&s->dma);
 }
 
 /* --- pages that were written --- */

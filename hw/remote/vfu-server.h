@@ -21,6 +21,7 @@ typedef struct VfuDma {
     GTree *regions;     /* of VfuDmaRegion * by iova; under the lock; NULL: not set up */
     MemRegion *space;   /* finds them, below the slot's DMA root */
     GHashTable *by_memory; /* MemRegion * of what is mapped to its VfuDmaRegion *; under the lock */
+    unsigned most;      /* mappings since heap was last given back */
     MemPins pins;       /* uses of all of them */
     bool awaited;       /* atomic: `idle` is to be signalled when they have ended */
     pthread_cond_t idle;
