@@ -43,10 +43,18 @@ static void vcpu_signalled(KvmVcpu *v)
     vcpu_thread_wake(&v->thread);
 }
 
+/* A SIPI of before is not for the CPU that INIT makes. */
+static void vcpu_signal_init(KvmVcpu *v)
+{
+    unsigned old = atomic_load(&v->pending);
+
+    while (!atomic_compare_exchange_weak(&v->pending, &old, (old & ~(unsigned)KVM_PENDING_SIPI) | KVM_PENDING_INIT)) {
+    }
+}
+
 void kvm_vcpu_irq(Vcpu *vcpu, X86CpuIrq irq, bool level)
 {
-    static const unsigned edges[] = {
-        [X86_IRQ_NMI] = KVM_PENDING_NMI, [X86_IRQ_SMI] = KVM_PENDING_SMI, [X86_IRQ_INIT] = KVM_PENDING_INIT};
+    static const unsigned edges[] = {[X86_IRQ_NMI] = KVM_PENDING_NMI, [X86_IRQ_SMI] = KVM_PENDING_SMI};
     KvmVcpu *v = (KvmVcpu *)vcpu;
 
     if (irq == X86_IRQ_HARD) {
@@ -54,6 +62,8 @@ void kvm_vcpu_irq(Vcpu *vcpu, X86CpuIrq irq, bool level)
         if (!level) {
             return;
         }
+    } else if (irq == X86_IRQ_INIT) {
+        vcpu_signal_init(v);
     } else if (irq < G_N_ELEMENTS(edges)) {
         atomic_fetch_or(&v->pending, edges[irq]);
     }
@@ -69,24 +79,37 @@ void kvm_vcpu_sipi(Vcpu *vcpu, uint8_t vector)
     vcpu_signalled(v);
 }
 
+/* True when the edge was there, which it is no more; not while one of `unless` is. */
+static bool vcpu_take(KvmVcpu *v, unsigned edge, unsigned unless)
+{
+    unsigned old = atomic_load(&v->pending);
+
+    do {
+        if (!(old & edge) || (old & unless)) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak(&v->pending, &old, old & ~edge));
+    return true;
+}
+
+/* One by one, as others come meanwhile: a SIPI that came after an INIT is taken after it. */
 static void vcpu_take_edges(KvmVcpu *v)
 {
-    unsigned pending = atomic_exchange(&v->pending, 0);
-
-    if (pending & KVM_PENDING_INIT) {
+    if (vcpu_take(v, KVM_PENDING_INIT, 0)) {
+        vcpu_take(v, KVM_PENDING_NMI, 0);
         kvm_state_reset(v, true);
     }
-    if ((pending & KVM_PENDING_SIPI) && v->wait_sipi) {
+    if (vcpu_take(v, KVM_PENDING_SIPI, KVM_PENDING_INIT) && v->wait_sipi) {
         kvm_state_sipi(v, (uint8_t)atomic_load(&v->sipi_vector));
     }
     if (v->wait_sipi) {
         return;
     }
-    if (pending & KVM_PENDING_NMI) {
+    if (vcpu_take(v, KVM_PENDING_NMI, KVM_PENDING_INIT)) {
         ioctl(v->fd, KVM_NMI, 0);
         v->halted = false;
     }
-    if ((pending & KVM_PENDING_SMI) && kvm_accel(v)->has_smm) {
+    if (vcpu_take(v, KVM_PENDING_SMI, KVM_PENDING_INIT) && kvm_accel(v)->has_smm) {
         ioctl(v->fd, KVM_SMI, 0);
         v->halted = false;
     }
