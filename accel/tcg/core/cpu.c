@@ -72,12 +72,14 @@ void x86_cpu_free(X86Cpu *cpu)
     free(cpu);
 }
 
+static void state_of(X86Cpu *cpu, X86CpuState *s);
+
 /* INIT leaves the model-specific registers, the caches' modes and the extended state as they are. */
-static void keep_over_init(const X86Cpu *cpu, X86CpuState *s)
+static void keep_over_init(X86Cpu *cpu, X86CpuState *s)
 {
     X86CpuState old;
 
-    x86_cpu_get_state((X86Cpu *)cpu, &old);
+    state_of(cpu, &old);
     s->cr0 |= old.cr0 & (X86_CR0_CD | X86_CR0_NW);
     s->star = old.star;
     s->lstar = old.lstar;
@@ -129,8 +131,11 @@ static void reset_state(X86Cpu *cpu, bool init)
 
 void x86_cpu_reset(X86Cpu *cpu, bool init)
 {
-    /* What other threads want of the CPU's caches outlives a reset, and so does what comes while it resets. */
-    atomic_fetch_and(&cpu->pending, (unsigned)(PENDING_KICK | PENDING_FLUSH | PENDING_CODE));
+    /*
+     * What other threads want of the CPU's caches outlives a reset, and so does what comes while it resets.  INTR is a
+     * level: whoever drives it lowers it.
+     */
+    atomic_fetch_and(&cpu->pending, (unsigned)(PENDING_KICK | PENDING_FLUSH | PENDING_CODE | PENDING_HARD));
     reset_state(cpu, init);
 }
 
@@ -139,6 +144,15 @@ void x86_cpu_reset(X86Cpu *cpu, bool init)
 void x86_cpu_kick(X86Cpu *cpu)
 {
     atomic_fetch_or(&cpu->pending, PENDING_KICK);
+}
+
+/* A SIPI of before is not for the CPU that INIT makes. */
+static void signal_init(X86Cpu *cpu)
+{
+    unsigned old = atomic_load(&cpu->pending);
+
+    while (!atomic_compare_exchange_weak(&cpu->pending, &old, (old & ~(unsigned)PENDING_SIPI) | PENDING_INIT)) {
+    }
 }
 
 void x86_cpu_set_irq(X86Cpu *cpu, X86CpuIrq irq, bool level)
@@ -150,6 +164,8 @@ void x86_cpu_set_irq(X86Cpu *cpu, X86CpuIrq irq, bool level)
 
     if (irq == X86_IRQ_HARD && !level) {
         atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_HARD);
+    } else if (irq == X86_IRQ_INIT) {
+        signal_init(cpu);
     } else {
         atomic_fetch_or(&cpu->pending, bits[irq]);
     }
@@ -246,13 +262,32 @@ static void drop_written_code(X86Cpu *cpu)
     }
 }
 
+/* First the bits, then the state: the SIPI that another CPU sends meanwhile is not lost. */
+static bool take_init(X86Cpu *cpu)
+{
+    if (cpu->smm || !(atomic_load(&cpu->pending) & PENDING_INIT)) {
+        return false;
+    }
+    atomic_fetch_and(&cpu->pending, ~(unsigned)(PENDING_INIT | PENDING_NMI));
+    reset_state(cpu, true);
+    return true;
+}
+
+/* One that came after an INIT waits until that is carried out. */
 static void take_sipi(X86Cpu *cpu)
 {
-    uint8_t vector = atomic_load(&cpu->sipi_vector);
+    unsigned old = atomic_load(&cpu->pending);
+    uint8_t vector;
 
+    do {
+        if (!(old & PENDING_SIPI) || (old & PENDING_INIT)) {
+            return;
+        }
+    } while (!atomic_compare_exchange_weak(&cpu->pending, &old, old & ~(unsigned)PENDING_SIPI));
     if (!cpu->wait_sipi) {
         return;
     }
+    vector = atomic_load(&cpu->sipi_vector);
     cpu->wait_sipi = false;
     x86_set_real_seg(cpu, X86_SEG_CS, (uint16_t)(vector << 8));
     cpu->rip = 0;
@@ -314,17 +349,11 @@ static bool service(X86Cpu *cpu, X86CpuExit *why)
         x86_cpu_reset(cpu, false);
         return true;
     }
-    if ((pending & PENDING_INIT) && !cpu->smm) {
-        /* First the bits, then the state: the SIPI that another CPU sends meanwhile is not lost. */
-        atomic_fetch_and(&cpu->pending, ~(unsigned)(PENDING_INIT | PENDING_HARD | PENDING_NMI));
-        reset_state(cpu, true);
+    if (take_init(cpu)) {
         return true;
     }
     service_caches(cpu, pending);
-    if (pending & PENDING_SIPI) {
-        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_SIPI);
-        take_sipi(cpu);
-    }
+    take_sipi(cpu);
     if (!cpu->wait_sipi && !cpu->irq_shadow && (!cpu->debug_step || cpu->halted)) {
         service_interrupts(cpu, pending);
     }
@@ -497,7 +526,7 @@ X86CpuExit x86_cpu_run(X86Cpu *cpu)
 /* XSTATE_BV in the header of an XSAVE area (SDM vol. 1, 13.4.2). */
 enum { XSTATE_BV_OFFSET = 512, XSTATE_X87_SSE = 3 };
 
-void x86_cpu_get_state(X86Cpu *cpu, X86CpuState *s)
+static void state_of(X86Cpu *cpu, X86CpuState *s)
 {
     const uint64_t xstate = XSTATE_X87_SSE;
 
@@ -535,11 +564,24 @@ void x86_cpu_get_state(X86Cpu *cpu, X86CpuState *s)
     s->halted = cpu->halted;
     s->wait_sipi = cpu->wait_sipi;
     s->nmi_blocked = cpu->nmi_blocked;
-    s->nmi_pending = !!(atomic_load(&cpu->pending) & PENDING_NMI);
     s->irq_shadow = cpu->insns == cpu->shadow_insns ? cpu->irq_shadow : 0;
     s->smm = cpu->smm;
     s->smbase = cpu->smbase;
     s->a20 = cpu->a20_on;
+}
+
+void x86_cpu_get_state(X86Cpu *cpu, X86CpuState *s)
+{
+    unsigned pending;
+
+    /* These have no place in the state: it is that of after them. */
+    take_init(cpu);
+    take_sipi(cpu);
+    state_of(cpu, s);
+    pending = atomic_load(&cpu->pending);
+    s->nmi_pending = !!(pending & PENDING_NMI);
+    s->events.smi_pending = !!(pending & PENDING_SMI);
+    s->events.init_latched = !!(pending & PENDING_INIT);
 }
 
 static bool state_valid(const X86CpuState *s)
@@ -614,6 +656,8 @@ bool x86_cpu_set_state(X86Cpu *cpu, const X86CpuState *s)
         x86_load_pdptes(cpu, s->cr3);
     }
     x86_update_mode(cpu);
+    atomic_fetch_or(&cpu->pending, (s->nmi_pending ? PENDING_NMI : 0u) | (s->events.smi_pending ? PENDING_SMI : 0u) |
+                                       (s->events.init_latched ? PENDING_INIT : 0u));
     return true;
 }
 

@@ -195,7 +195,7 @@ static inline bool attention(const X86Cpu *cpu)
         pending &= ~(unsigned)PENDING_NMI;
     }
     if (cpu->smm) {
-        pending &= ~(unsigned)(PENDING_SMI | PENDING_INIT);
+        pending &= ~(unsigned)(PENDING_SMI | PENDING_INIT | PENDING_SIPI);
     }
     return pending || cpu->insns > cpu->insn_soft;
 }

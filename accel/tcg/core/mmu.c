@@ -61,13 +61,11 @@ static uint8_t *phys_host(X86Cpu *cpu, uint64_t gpa, bool write)
 uint64_t x86_phys_read(X86Cpu *cpu, uint64_t gpa, unsigned size)
 {
     const uint8_t *host = phys_host(cpu, gpa, false);
-    uint64_t val = 0;
 
     if (!host) {
         return cpu->bus->mem_read(cpu->opaque, gpa & cpu->a20_mask, size);
     }
-    memcpy(&val, host, size);
-    return val;
+    return x86_ram_load(host, size);
 }
 
 void x86_phys_write(X86Cpu *cpu, uint64_t gpa, uint64_t val, unsigned size)
@@ -78,7 +76,7 @@ void x86_phys_write(X86Cpu *cpu, uint64_t gpa, uint64_t val, unsigned size)
         cpu->bus->mem_write(cpu->opaque, gpa & cpu->a20_mask, val, size);
         return;
     }
-    memcpy(host, &val, size);
+    x86_ram_store(host, val, size);
     x86_code_invalidate_page(cpu, gpa & cpu->a20_mask & X86_PAGE_MASK);
 }
 
@@ -91,6 +89,7 @@ typedef struct Walk {
     bool user, debug;
     int error;              /* PF error code bits on failure */
     bool writable, user_ok, nx;
+    bool again;             /* an entry changed meanwhile */
     uint64_t entry_addr;    /* of the leaf */
     uint64_t entry;
     unsigned entry_size;
@@ -126,21 +125,32 @@ static bool walk_entry(Walk *w, uint64_t addr, unsigned size, uint64_t reserved)
     return true;
 }
 
-/* Sets accessed and dirty bits with a compare-and-swap, as other processors may do the same. */
-static void walk_mark(Walk *w, uint64_t bits)
+static bool entry_replace(void *host, unsigned size, uint64_t old, uint64_t val)
+{
+    uint32_t old32 = (uint32_t)old;
+
+    return size == 8 ? __atomic_compare_exchange_n((uint64_t *)host, &old, val, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+                     : __atomic_compare_exchange_n((uint32_t *)host, &old32, (uint32_t)val, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * Sets accessed and dirty bits.  False: another processor has changed the entry since it was read (taken the page away,
+ * perhaps), and the walk begins again.
+ */
+static bool walk_mark(Walk *w, uint64_t bits)
 {
     uint8_t *host;
 
     if (w->debug || (w->entry & bits) == bits) {
-        return;
+        return true;
     }
     host = phys_host(w->cpu, w->entry_addr, true);
-    if (host && w->entry_size == 8) {
-        __atomic_fetch_or((uint64_t *)host, bits, __ATOMIC_SEQ_CST);
-    } else if (host) {
-        __atomic_fetch_or((uint32_t *)host, (uint32_t)bits, __ATOMIC_SEQ_CST);
+    if (host && !entry_replace(host, w->entry_size, w->entry, w->entry | bits)) {
+        w->again = true;
+        return false;
     }
     w->entry |= bits;
+    return true;
 }
 
 static bool walk_permissions(Walk *w)
@@ -173,7 +183,9 @@ static bool walk_leaf(Walk *w, uint64_t page_size, uint64_t *gpa)
     if (!walk_permissions(w)) {
         return false;
     }
-    walk_mark(w, PTE_A | (w->access & ACCESS_WRITE ? PTE_D : 0));
+    if (!walk_mark(w, PTE_A | (w->access & ACCESS_WRITE ? PTE_D : 0))) {
+        return false;
+    }
     /* A clean page stays write-protected in the TLB, so that the first write sets its dirty bit. */
     if (!(w->entry & PTE_D)) {
         w->writable = false;
@@ -207,7 +219,9 @@ static bool walk_4level(Walk *w, uint64_t *gpa)
             }
             return walk_leaf(w, size, gpa);
         }
-        walk_mark(w, PTE_A);
+        if (!walk_mark(w, PTE_A)) {
+            return false;
+        }
         table = w->entry & X86_PHYS_MASK;
     }
 }
@@ -228,8 +242,7 @@ static bool walk_pae(Walk *w, uint64_t *gpa)
     if (w->entry & PTE_PS) {
         return w->entry & 0x1fe000 ? walk_fail(w, PF_P | PF_RSVD) : walk_leaf(w, 1u << 21, gpa);
     }
-    walk_mark(w, PTE_A);
-    return walk_entry(w, (w->entry & X86_PHYS_MASK) + (w->linear >> 12 & 511) * 8, 8, PAE_RESERVED) &&
+    return walk_mark(w, PTE_A) && walk_entry(w, (w->entry & X86_PHYS_MASK) + (w->linear >> 12 & 511) * 8, 8, PAE_RESERVED) &&
            walk_leaf(w, X86_PAGE_SIZE, gpa);
 }
 
@@ -256,20 +269,25 @@ static bool walk_32(Walk *w, uint64_t *gpa)
     if ((w->entry & PTE_PS) && (w->cpu->cr4 & X86_CR4_PSE)) {
         return w->entry & 0x200000 ? walk_fail(w, PF_P | PF_RSVD) : walk_leaf(w, 1u << 22, gpa);
     }
-    walk_mark(w, PTE_A);
-    return walk_entry(w, (w->entry & 0xfffff000) + (w->linear >> 12 & 1023) * 4, 4, 0) && walk_leaf(w, X86_PAGE_SIZE, gpa);
+    return walk_mark(w, PTE_A) && walk_entry(w, (w->entry & 0xfffff000) + (w->linear >> 12 & 1023) * 4, 4, 0) && walk_leaf(w, X86_PAGE_SIZE, gpa);
 }
 
 static bool walk(Walk *w, uint64_t *gpa)
 {
     X86Cpu *cpu = w->cpu;
+    bool done;
 
-    w->writable = w->user_ok = true;
     if (!(cpu->cr0 & X86_CR0_PG)) {
+        w->writable = w->user_ok = true;
         *gpa = w->linear & 0xffffffff;
         return true;
     }
-    return cpu->efer & X86_EFER_LMA ? walk_4level(w, gpa) : cpu->cr4 & X86_CR4_PAE ? walk_pae(w, gpa) : walk_32(w, gpa);
+    do {
+        w->writable = w->user_ok = true;
+        w->nx = w->again = false;
+        done = cpu->efer & X86_EFER_LMA ? walk_4level(w, gpa) : cpu->cr4 & X86_CR4_PAE ? walk_pae(w, gpa) : walk_32(w, gpa);
+    } while (w->again);
+    return done;
 }
 
 /* --- TLB --- */
@@ -581,14 +599,10 @@ FetchEntry *x86_fetch_page(X86Cpu *cpu, uint64_t linear)
 
 static uint64_t load_at(X86Cpu *cpu, uint64_t linear, unsigned size, bool user)
 {
-    uint64_t gpa, val = 0;
+    uint64_t gpa;
     const uint8_t *host = resolve(cpu, linear, ACCESS_READ, user, &gpa);
 
-    if (!host) {
-        return cpu->bus->mem_read(cpu->opaque, gpa, size);
-    }
-    memcpy(&val, host, size);
-    return val;
+    return host ? x86_ram_load(host, size) : cpu->bus->mem_read(cpu->opaque, gpa, size);
 }
 
 static void store_at(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size, bool user)
@@ -597,7 +611,7 @@ static void store_at(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size, 
     uint8_t *host = resolve(cpu, linear, ACCESS_WRITE, user, &gpa);
 
     if (host) {
-        memcpy(host, &val, size);
+        x86_ram_store(host, val, size);
     } else {
         cpu->bus->mem_write(cpu->opaque, gpa, val, size);
     }
@@ -701,6 +715,18 @@ void x86_probe_write(X86Cpu *cpu, uint64_t linear, unsigned size)
     }
 }
 
+static bool page_is_ram(X86Cpu *cpu, uint64_t linear)
+{
+    const X86BusPage *page = bus_page(cpu, translate(cpu, linear, ACCESS_RMW, cpu->cpl == 3).gpa);
+
+    return page->host && page->writable;
+}
+
+bool x86_is_ram(X86Cpu *cpu, uint64_t linear, unsigned size)
+{
+    return page_is_ram(cpu, linear) && (!crosses(linear, size) || page_is_ram(cpu, (linear + size - 1) & X86_PAGE_MASK));
+}
+
 void *x86_host_ptr(X86Cpu *cpu, uint64_t linear, unsigned size, int access)
 {
     uint64_t gpa;
@@ -749,6 +775,10 @@ void x86_store_bytes(X86Cpu *cpu, uint64_t linear, const void *buf, unsigned siz
     void *host = x86_host_ptr(cpu, linear, size, ACCESS_WRITE);
     const uint8_t *in = buf;
 
+    if (host && size <= 8 && !(size & (size - 1))) {
+        x86_ram_store(host, x86_ram_load(buf, size), size);
+        return;
+    }
     if (host) {
         memcpy(host, buf, size);
         return;

@@ -45,14 +45,6 @@ static int64_t alu_compute(X86Cpu *cpu, unsigned kind, int64_t a, int64_t b, uns
     }
 }
 
-static uint64_t host_get(const void *p, unsigned size)
-{
-    uint64_t val = 0;
-
-    memcpy(&val, p, size);
-    return val;
-}
-
 static bool host_cas(void *p, unsigned size, uint64_t *old, uint64_t val)
 {
     switch (size) {
@@ -82,9 +74,9 @@ static bool host_cas(void *p, unsigned size, uint64_t *old, uint64_t val)
     }
 }
 
-void x86_exclusive_begin(X86Cpu *cpu)
+void x86_exclusive_begin(X86Cpu *cpu, uint64_t linear, unsigned size)
 {
-    if (x86_has_other_cpus(cpu) && cpu->bus->exclusive) {
+    if (x86_has_other_cpus(cpu) && cpu->bus->exclusive && x86_is_ram(cpu, linear, size)) {
         cpu->exclusive = true;
         cpu->bus->exclusive(cpu->opaque, true);
     }
@@ -114,9 +106,9 @@ static uint64_t modify_rm(X86Cpu *cpu, const Op *op, unsigned size, bool lock, M
     linear = insn_ea(cpu, op);
     host = x86_host_ptr(cpu, linear, size, ACCESS_RMW);
     if (!host) {
-        /* In two pages, in a page with code (whose writes are looked at), or no plain memory. */
-        if (lock && ((linear & 0xfff) + size > X86_PAGE_SIZE || x86_host_ptr(cpu, linear, size, ACCESS_READ))) {
-            x86_exclusive_begin(cpu);
+        /* In two pages, or no plain memory. */
+        if (lock) {
+            x86_exclusive_begin(cpu, linear, size);
         }
         x86_probe_write(cpu, linear, size);
         old = x86_load_slow(cpu, linear, size);
@@ -124,11 +116,9 @@ static uint64_t modify_rm(X86Cpu *cpu, const Op *op, unsigned size, bool lock, M
         x86_exclusive_end(cpu);
         return old;
     }
-    old = host_get(host, size);
+    old = x86_ram_load(host, size);
     if (!lock) {
-        uint64_t val = fn(cpu, op, old);
-
-        memcpy(host, &val, size);
+        x86_ram_store(host, fn(cpu, op, old), size);
         return old;
     }
     for (;;) {
@@ -474,8 +464,8 @@ void x86_fn_cmpxchg8b(X86Cpu *cpu, const Op *op)
     desired = (unsigned __int128)insn_reg(cpu, X86_RCX * 8, half) << (8 * half) | insn_reg(cpu, X86_RBX * 8, half);
     host = x86_host_ptr(cpu, linear, 2 * half, ACCESS_RMW);
     if (!host) {
-        if (op->lock && (linear & 0xfff) + 2 * half > X86_PAGE_SIZE) {
-            x86_exclusive_begin(cpu);
+        if (op->lock) {
+            x86_exclusive_begin(cpu, linear, 2 * half);
         }
         x86_probe_write(cpu, linear, 2 * half);
         seen = (unsigned __int128)x86_load_slow(cpu, linear + half, half) << (8 * half) | x86_load_slow(cpu, linear, half);
@@ -547,15 +537,15 @@ void x86_fn_bt(X86Cpu *cpu, const Op *op)
         void *host = x86_host_ptr(cpu, linear, op->osize, ACCESS_RMW);
 
         if (!host) {
-            if (op->lock && (linear & 0xfff) + op->osize > X86_PAGE_SIZE) {
-                x86_exclusive_begin(cpu);
+            if (op->lock) {
+                x86_exclusive_begin(cpu, linear, op->osize);
             }
             x86_probe_write(cpu, linear, op->osize);
             x86_store_slow(cpu, linear, bt_modify(cpu, op, x86_load_slow(cpu, linear, op->osize)), op->osize);
             x86_exclusive_end(cpu);
             return;
         }
-        uint64_t old = host_get(host, op->osize);
+        uint64_t old = x86_ram_load(host, op->osize);
 
         while (!host_cas(host, op->osize, &old, bt_modify(cpu, op, old))) {
         }

@@ -329,6 +329,46 @@ static inline uint64_t x86_get_rflags(const X86Cpu *cpu)
 }
 void x86_set_rflags(X86Cpu *cpu, uint64_t val, uint64_t mask);
 
+/*
+ * Guest RAM as an instruction accesses it: once, whatever other CPUs do there.  memcpy() of a size that is no constant
+ * may store the same bytes twice, and undo what another CPU wrote in between.
+ */
+typedef uint16_t RamU16 __attribute__((aligned(1), may_alias));
+typedef uint32_t RamU32 __attribute__((aligned(1), may_alias));
+typedef uint64_t RamU64 __attribute__((aligned(1), may_alias));
+
+static inline uint64_t x86_ram_load(const void *host, unsigned size)
+{
+    switch (size) {
+    case 1:
+        return *(const volatile uint8_t *)host;
+    case 2:
+        return *(const volatile RamU16 *)host;
+    case 4:
+        return *(const volatile RamU32 *)host;
+    default:
+        return *(const volatile RamU64 *)host;
+    }
+}
+
+static inline void x86_ram_store(void *host, uint64_t val, unsigned size)
+{
+    switch (size) {
+    case 1:
+        *(volatile uint8_t *)host = (uint8_t)val;
+        break;
+    case 2:
+        *(volatile RamU16 *)host = (uint16_t)val;
+        break;
+    case 4:
+        *(volatile RamU32 *)host = (uint32_t)val;
+        break;
+    default:
+        *(volatile RamU64 *)host = val;
+        break;
+    }
+}
+
 /* --- mmu.c: linear accesses at the present (or given) privilege --- */
 enum { ACCESS_READ = 0, ACCESS_WRITE = 1, ACCESS_EXEC = 2, ACCESS_RMW = 3 };
 uint64_t x86_load_slow(X86Cpu *cpu, uint64_t linear, unsigned size);
@@ -337,6 +377,8 @@ void x86_load_bytes(X86Cpu *cpu, uint64_t linear, void *buf, unsigned size);
 void x86_store_bytes(X86Cpu *cpu, uint64_t linear, const void *buf, unsigned size);
 /* Checks that [linear, linear+size) can be written, faulting otherwise. */
 void x86_probe_write(X86Cpu *cpu, uint64_t linear, unsigned size);
+/* Is all of it RAM that can be written?  Faults. */
+bool x86_is_ram(X86Cpu *cpu, uint64_t linear, unsigned size);
 /* Host address for an access that lies in one page of plain memory, or NULL (device, ROM write, crossing).  Faults. */
 void *x86_host_ptr(X86Cpu *cpu, uint64_t linear, unsigned size, int access);
 /* As the processor itself, at CPL 0: descriptor tables, TSS, stacks of gates. */
@@ -391,8 +433,8 @@ void x86_watch_check(X86Cpu *cpu, uint64_t linear, unsigned size, bool write);
 bool x86_watch_page(const X86Cpu *cpu, uint64_t linear);
 /* Makes the op that stops at a debugger's breakpoint in front of the instruction there; false when none can be. */
 bool x86_breakpoint_op(const X86Cpu *cpu, uint64_t linear, const Op *op, Op *stop);
-/* Around a locked access that no instruction of the host does at once. */
-void x86_exclusive_begin(X86Cpu *cpu);
+/* Around a locked access to RAM that no instruction of the host does at once; a device's register is no RAM. */
+void x86_exclusive_begin(X86Cpu *cpu, uint64_t linear, unsigned size);
 void x86_exclusive_end(X86Cpu *cpu);
 /* smm.c */
 void x86_update_a20(X86Cpu *cpu);
