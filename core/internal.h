@@ -79,10 +79,10 @@ GPtrArray *machine_device_buses(Machine *m);
 /* False: another device of the machine has the same place in the boot order; *error names both. */
 bool device_check_bootindex(const Device *dev, GError **error);
 
-/* Devices that are being plugged by threads (core/device-later.c); with the main loop's lock. */
-GQueue *machine_device_adds(Machine *m);
+/* What threads do for monitors (core/machine-later.c); with the main loop's lock. */
+GQueue *machine_laters(Machine *m);
 /* The same, ended: as the machine goes. */
-void machine_device_adds_end(Machine *m);
+void machine_laters_end(Machine *m);
 /* Stops a started -object; object_free follows. */
 void machine_stop_object(Object *obj);
 

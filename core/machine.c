@@ -36,7 +36,7 @@ struct MachinePrivate {
     GPtrArray *started; /* of Object *: objects and devices in order of their start */
     GPtrArray *globals; /* of Global * (core/machine-global.c) */
     GPtrArray *device_buses; /* of DeviceBus * */
-    GQueue device_adds; /* of DeviceAdd * (core/device-later.c) */
+    GQueue laters; /* of LaterWork * (core/machine-later.c) */
     GArray *run_state_handlers, *event_handlers, *reset_handlers;
     VcpuControlFn *vcpu_pause, *vcpu_stop, *vcpu_resume;
     bool model_started;
@@ -235,7 +235,7 @@ static void machine_init(Machine *m, const MachineModel *model, Object *root)
     m->priv->reset_handlers = g_array_new(FALSE, FALSE, sizeof(ResetHandler));
     pthread_mutex_init(&m->priv->event_lock, NULL);
     g_queue_init(&m->priv->events);
-    g_queue_init(&m->priv->device_adds);
+    g_queue_init(&m->priv->laters);
     machine_set_kind_ops(m, MODEL_DEVICE, &device_kind_ops);
     m->clocks = clock_source_new();
     clock_enable_virtual(m->clocks, false);
@@ -377,9 +377,9 @@ BootConfig boot_config_copy(const BootConfig *config)
     return copy;
 }
 
-GQueue *machine_device_adds(Machine *m)
+GQueue *machine_laters(Machine *m)
 {
-    return &m->priv->device_adds;
+    return &m->priv->laters;
 }
 
 void machine_free(Machine *m)
@@ -396,7 +396,7 @@ void machine_free(Machine *m)
     root = m->root;
     machine_vm_stop(m, RUN_STATE_SHUTDOWN);
     loop_lock(loop);
-    machine_device_adds_end(m);
+    machine_laters_end(m);
     machine_destroy_started(m, false);
     if (m->priv->model_started && machine_model(m)->stop) {
         machine_model(m)->stop(m);

@@ -79,6 +79,48 @@ static void hmp_device_add(Machine *m, const char *args, GString *out)
     hmp_add(m, "device_add", args, "driver", out);
 }
 
+/* The result of a command that is over later, as text. */
+typedef struct HmpText {
+    MonitorReply reply;
+    MonitorReply *outer;
+} HmpText;
+
+static void hmp_text_send(MonitorReply *later, struct json_object *result, GError *error)
+{
+    HmpText *text = (HmpText *)later;
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    if (error) {
+        hmp_error(out, error);
+    }
+    json_object_put(result);
+    text->outer->send(text->outer, json_object_new_string(out->str), NULL);
+    g_free(text);
+}
+
+static bool hmp_device_add_later(Machine *m, const char *args, MonitorReply *reply, GString *out)
+{
+    GError *error = NULL;
+    struct json_object *opts = opts_parse("device_add", args, "driver", &error), *result = NULL;
+    const QmpCommand *cmd = qmp_find("device_add");
+    HmpText *text = g_new0(HmpText, 1);
+    bool over = true;
+
+    *text = (HmpText){{hmp_text_send}, reply};
+    if (opts && qmp_check_args(cmd, opts, &error)) {
+        over = cmd->later(m, opts, &text->reply, &result, &error);
+    }
+    json_object_put(opts);
+    json_object_put(result);
+    if (error) {
+        hmp_error(out, error);
+    }
+    if (over) {
+        g_free(text);
+    }
+    return over;
+}
+
 static void hmp_object_add(Machine *m, const char *args, GString *out)
 {
     hmp_add(m, "object-add", args, "qom-type", out);
@@ -222,20 +264,24 @@ static void hmp_print_value(const HmpDumpFormat *format, uint64_t val, GString *
     }
 }
 
-static void hmp_xp(Machine *m, const char *args, GString *out)
+/* False: args are not what it takes, and out says so. */
+static bool hmp_parse_xp(const char *args, HmpDumpFormat *format, uint64_t *addr, GString *out)
 {
-    HmpDumpFormat format;
     char *end;
-    uint64_t addr;
 
-    if (!hmp_parse_format(&args, &format, out)) {
-        return;
+    if (!hmp_parse_format(&args, format, out)) {
+        return false;
     }
-    addr = strtoull(args, &end, 0);
+    *addr = strtoull(args, &end, 0);
     if (end == args || *end) {
         g_string_append_printf(out, "'%s' is not an address; usage: xp /4xw 0x1000\n", args);
-        return;
+        return false;
     }
+    return true;
+}
+
+static void hmp_dump(Machine *m, HmpDumpFormat format, uint64_t addr, GString *out)
+{
     for (unsigned i = 0; i < format.count; i++, addr += format.size) {
         uint8_t bytes[8] = {0};
         uint64_t val = 0;
@@ -252,6 +298,64 @@ static void hmp_xp(Machine *m, const char *args, GString *out)
     g_string_append_c(out, '\n');
 }
 
+static void hmp_xp(Machine *m, const char *args, GString *out)
+{
+    HmpDumpFormat format;
+    uint64_t addr;
+
+    if (hmp_parse_xp(args, &format, &addr, out)) {
+        hmp_dump(m, format, addr, out);
+    }
+}
+
+/* Registers of a device in another process may be there. */
+typedef struct HmpDump {
+    HmpDumpFormat format;
+    uint64_t addr;
+    GString *out;
+    MonitorReply *reply;
+} HmpDump;
+
+static void hmp_dump_run(Machine *m, void *opaque, GError **error)
+{
+    HmpDump *dump = opaque;
+
+    hmp_dump(m, dump->format, dump->addr, dump->out);
+}
+
+static void hmp_dump_free(HmpDump *dump)
+{
+    g_string_free(dump->out, TRUE);
+    g_free(dump);
+}
+
+static void hmp_dump_done(void *opaque, GError *error)
+{
+    HmpDump *dump = opaque;
+
+    dump->reply->send(dump->reply, json_object_new_string(dump->out->str), NULL);
+    hmp_dump_free(dump);
+}
+
+static bool hmp_xp_later(Machine *m, const char *args, MonitorReply *reply, GString *out)
+{
+    HmpDumpFormat format;
+    HmpDump *dump;
+    uint64_t addr;
+
+    if (!hmp_parse_xp(args, &format, &addr, out)) {
+        return true;
+    }
+    dump = g_new0(HmpDump, 1);
+    *dump = (HmpDump){format, addr, g_string_new(NULL), reply};
+    if (machine_run_later(m, &(MachineWork){hmp_dump_run, hmp_dump_done, dump}, MONITOR_PATIENCE_MS, NULL)) {
+        g_string_append(out, dump->out->str);
+        hmp_dump_free(dump);
+        return true;
+    }
+    return false;
+}
+
 const HmpCommand hmp_command_table[] = {
     {"help|?", "[command]", "this list", hmp_help},
     {"quit|q", "", "end the program", hmp_quit},
@@ -259,13 +363,13 @@ const HmpCommand hmp_command_table[] = {
     {"cont|c", "", "let the guest go on", hmp_cont},
     {"system_reset", "", "reset the machine", hmp_system_reset},
     {"system_powerdown", "", "press the power button", hmp_system_powerdown},
-    {"device_add", "driver[,prop=value][,...]", "plug a device", hmp_device_add},
+    {"device_add", "driver[,prop=value][,...]", "plug a device", hmp_device_add, hmp_device_add_later},
     {"device_del", "id", "unplug a device", hmp_device_del},
     {"object_add", "type,id=name[,prop=value][,...]", "make an object", hmp_object_add},
     {"object_del", "id", "remove an object", hmp_object_del},
     {"qom-list", "[path]", "properties and children of an object", hmp_qom_list},
     {"qom-get", "path property", "value of a property", hmp_qom_get},
     {"qom-set", "path property value", "set a property", hmp_qom_set},
-    {"xp", "/fmt address", "guest-physical memory; /fmt as in /4xw: count, x d u, b h w g", hmp_xp},
+    {"xp", "/fmt address", "guest-physical memory; /fmt as in /4xw: count, x d u, b h w g", hmp_xp, hmp_xp_later},
     {NULL, NULL, NULL, NULL},
 };

@@ -21,7 +21,15 @@ struct HmpSession {
     guint history_pos;  /* == history->len: the new line */
     HmpKeyState keys;
     bool greeted;
+    struct HmpReply *held_by; /* of the line that is not over yet: what is typed meanwhile is read after it */
+    GByteArray *unread;       /* that */
+    LoopBh *resume;           /* reads it */
 };
+
+typedef struct HmpReply {
+    MonitorReply reply;
+    HmpSession *session; /* NULL: who typed the line is gone */
+} HmpReply;
 
 /* --- commands --- */
 
@@ -40,26 +48,39 @@ static bool hmp_name_matches(const char *names, const char *line, const char **r
     return false;
 }
 
-char *hmp_run(Machine *machine, const char *line)
+static const HmpCommand *hmp_find(const char *line, const char **rest)
 {
-    g_autofree char *text = g_strstrip(g_strdup(line));
-    GString *out = g_string_new(NULL);
-
-    if (!*text) {
-        return g_string_free(out, FALSE);
-    }
     for (size_t t = 0; hmp_tables[t]; t++) {
         for (const HmpCommand *cmd = hmp_tables[t]; cmd->name; cmd++) {
-            const char *rest;
-
-            if (hmp_name_matches(cmd->name, text, &rest)) {
-                cmd->run(machine, rest, out);
-                return g_string_free(out, FALSE);
+            if (hmp_name_matches(cmd->name, line, rest)) {
+                return cmd;
             }
         }
     }
-    g_string_append_printf(out, "unknown command: '%s'; 'help' lists commands\n", text);
+    return NULL;
+}
+
+char *hmp_run_later(Machine *machine, const char *line, MonitorReply *reply)
+{
+    g_autofree char *text = g_strstrip(g_strdup(line));
+    GString *out = g_string_new(NULL);
+    const char *rest;
+    const HmpCommand *cmd = hmp_find(text, &rest);
+
+    if (cmd && cmd->later && reply) {
+        return cmd->later(machine, rest, reply, out) ? g_string_free(out, FALSE) : g_string_free(out, TRUE);
+    }
+    if (cmd) {
+        cmd->run(machine, rest, out);
+    } else if (*text) {
+        g_string_append_printf(out, "unknown command: '%s'; 'help' lists commands\n", text);
+    }
     return g_string_free(out, FALSE);
+}
+
+char *hmp_run(Machine *machine, const char *line)
+{
+    return hmp_run_later(machine, line, NULL);
 }
 
 void hmp_error(GString *out, GError *error)
@@ -109,15 +130,49 @@ static void hmp_remember(HmpSession *s)
     s->history_pos = s->history->len;
 }
 
+/* Main loop. */
+static void hmp_reply_send(MonitorReply *later, struct json_object *result, GError *error)
+{
+    HmpReply *reply = (HmpReply *)later;
+    HmpSession *s = reply->session;
+
+    if (s) {
+        hmp_puts(s, json_object_get_string(result));
+        hmp_prompt(s);
+        s->held_by = NULL;
+        loop_bh_schedule(s->resume);
+    }
+    json_object_put(result);
+    g_clear_error(&error);
+    g_free(reply);
+}
+
+/* Who typed is gone. */
+static void hmp_forget_later(HmpSession *s)
+{
+    if (s->held_by) {
+        s->held_by->session = NULL;
+        s->held_by = NULL;
+    }
+    g_byte_array_set_size(s->unread, 0);
+}
+
 static void hmp_enter(HmpSession *s)
 {
     g_autofree char *line = g_strdup(s->line->str);
     g_autofree char *out = NULL;
+    HmpReply *reply = g_new0(HmpReply, 1);
 
     hmp_puts(s, "\n");
     hmp_remember(s);
     g_string_truncate(s->line, 0);
-    out = hmp_run(s->mon->machine, line);
+    *reply = (HmpReply){{hmp_reply_send}, s};
+    out = hmp_run_later(s->mon->machine, line, &reply->reply);
+    if (!out) {
+        s->held_by = reply;
+        return;
+    }
+    g_free(reply);
     hmp_puts(s, out);
     hmp_prompt(s);
 }
@@ -188,14 +243,32 @@ static size_t hmp_can_read(void *opaque)
 {
     HmpSession *s = opaque;
 
-    return chardev_pending(s->mon->chr) == 0 ? 1024 : 0;
+    return !s->held_by && !s->unread->len && chardev_pending(s->mon->chr) == 0 ? 1024 : 0;
 }
 
 static void hmp_read(void *opaque, const uint8_t *buf, size_t len)
 {
+    HmpSession *s = opaque;
+
     for (size_t i = 0; i < len; i++) {
-        hmp_key(opaque, buf[i]);
+        if (s->held_by) {
+            g_byte_array_append(s->unread, buf + i, (guint)(len - i));
+            return;
+        }
+        hmp_key(s, buf[i]);
     }
+}
+
+/* The answer that was waited for is out. */
+static void hmp_resume(void *opaque)
+{
+    HmpSession *s = opaque;
+    GByteArray *unread = s->unread;
+
+    s->unread = g_byte_array_new();
+    hmp_read(s, unread->data, unread->len);
+    g_byte_array_unref(unread);
+    chardev_accept_input(s->mon->chr);
 }
 
 static void hmp_event(void *opaque, ChardevEvent event)
@@ -204,6 +277,7 @@ static void hmp_event(void *opaque, ChardevEvent event)
 
     switch (event) {
     case CHARDEV_OPENED:
+        hmp_forget_later(s);
         s->greeted = false;
         g_string_truncate(s->line, 0);
         if (chardev_focused(s->mon->chr, s)) {
@@ -218,6 +292,8 @@ static void hmp_event(void *opaque, ChardevEvent event)
         hmp_puts(s, "\n");
         break;
     case CHARDEV_CLOSED:
+        hmp_forget_later(s);
+        break;
     case CHARDEV_BREAK:
         break;
     }
@@ -230,12 +306,17 @@ HmpSession *hmp_session_new(Monitor *mon, ChardevFrontend *frontend)
     s->mon = mon;
     s->line = g_string_new(NULL);
     s->history = g_ptr_array_new_with_free_func(g_free);
+    s->unread = g_byte_array_new();
+    s->resume = loop_bh_new(mon->machine->main_loop, hmp_resume, s);
     *frontend = (ChardevFrontend){hmp_can_read, hmp_read, hmp_event, s};
     return s;
 }
 
 void hmp_session_free(HmpSession *s)
 {
+    hmp_forget_later(s);
+    loop_bh_free(s->resume);
+    g_byte_array_unref(s->unread);
     g_string_free(s->line, TRUE);
     g_ptr_array_free(s->history, TRUE);
     g_free(s);

@@ -20,6 +20,9 @@ struct Monitor {
     HmpSession *hmp;
 };
 
+/* What is over so soon is answered in the order of the requests. */
+#define MONITOR_PATIENCE_MS 50
+
 /* Sessions; each gives the front end that reads its chardev. */
 QmpSession *qmp_session_new(Monitor *mon, ChardevFrontend *frontend);
 void qmp_session_free(QmpSession *session);

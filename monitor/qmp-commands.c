@@ -224,6 +224,17 @@ static struct json_object *qmp_inject_nmi(Machine *m, struct json_object *args, 
 static const QmpArg set_action_args[] = {
     {"reboot", QMP_STR, true}, {"shutdown", QMP_STR, true}, {"panic", QMP_STR, true}, {"watchdog", QMP_STR, true}, {NULL}};
 static const QmpArg watchdog_args[] = {{"action", QMP_STR, false}, {NULL}};
+
+/* The text of the human monitor is the result as it is. */
+static bool qmp_human_monitor_later(Machine *m, struct json_object *args, MonitorReply *reply,
+                                    struct json_object **result, GError **error)
+{
+    g_autofree char *text = hmp_run_later(m, json_member_str(args, "command-line"), reply);
+
+    *result = text ? json_object_new_string(text) : NULL;
+    return text != NULL;
+}
+
 static const QmpArg capabilities_args[] = {{"enable", QMP_ARRAY, true}, {NULL}};
 static const QmpArg hmp_args[] = {{"command-line", QMP_STR, false}, {"cpu-index", QMP_INT, true}, {NULL}};
 
@@ -261,6 +272,7 @@ const QmpCommand qmp_machine_table[] = {
     {.name = "human-monitor-command",
      .args = hmp_args,
      .run = qmp_human_monitor_command,
+     .later = qmp_human_monitor_later,
      .doc = "Runs a line of the human monitor; the result is its text."},
     {.name = NULL},
 };

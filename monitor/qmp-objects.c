@@ -134,23 +134,50 @@ static struct json_object *qmp_device_add(Machine *m, struct json_object *args, 
     return NULL;
 }
 
-static void device_added(void *opaque, GError *error)
+/* --- device_add of a model whose start waits --- */
+
+typedef struct DeviceAdd {
+    struct json_object *opts;
+    MonitorReply *reply;
+} DeviceAdd;
+
+static void device_add_free(DeviceAdd *add)
 {
-    qmp_reply_send(opaque, error);
+    json_object_put(add->opts);
+    g_free(add);
 }
 
-/* What is there soon is answered in the order of the requests. */
-#define DEVICE_ADD_PATIENCE_MS 50
+static void device_add_run(Machine *m, void *opaque, GError **error)
+{
+    machine_device_add(m, ((DeviceAdd *)opaque)->opts, error);
+}
 
-static bool qmp_device_add_later(Machine *m, struct json_object *args, QmpReply *reply, GError **error)
+static void device_add_done(void *opaque, GError *error)
+{
+    DeviceAdd *add = opaque;
+
+    add->reply->send(add->reply, NULL, error);
+    device_add_free(add);
+}
+
+static bool qmp_device_add_later(Machine *m, struct json_object *args, MonitorReply *reply, struct json_object **result,
+                                 GError **error)
 {
     const Model *model = model_find(json_member_str(args, "driver"), 1u << MODEL_DEVICE | 1u << MODEL_PCI);
+    DeviceAdd *add;
 
-    if (model && model->start_waits) {
-        return machine_device_add_later(m, args, DEVICE_ADD_PATIENCE_MS, device_added, reply, error);
+    if (!model || !model->start_waits) {
+        machine_device_add(m, args, error);
+        return true;
     }
-    machine_device_add(m, args, error);
-    return true;
+    add = g_new0(DeviceAdd, 1);
+    add->reply = reply;
+    json_object_deep_copy(args, &add->opts, NULL); /* references are not counted across threads */
+    if (machine_run_later(m, &(MachineWork){device_add_run, device_add_done, add}, MONITOR_PATIENCE_MS, error)) {
+        device_add_free(add);
+        return true;
+    }
+    return false;
 }
 
 static struct json_object *qmp_device_del(Machine *m, struct json_object *args, GError **error)

@@ -18,14 +18,18 @@
 #define QMP_OUTPUT_LIMIT ((size_t)64 << 20)
 #define QMP_RESET_BYTE   0xff
 
-struct QmpReply {
+typedef struct QmpReply {
+    MonitorReply reply;
     QmpSession *session; /* NULL: who asked is gone */
     struct json_object *id;
-};
+} QmpReply;
 
 struct QmpSession {
     Monitor *mon;
-    GQueue later; /* of QmpReply *: requests not answered yet */
+    GQueue later;       /* of QmpReply *: requests not answered yet */
+    QmpReply *held_by;  /* the one without an id: what comes next is read after its answer */
+    GByteArray *unread; /* that */
+    LoopBh *resume;     /* reads it */
     struct json_tokener *tok;
     size_t fed;      /* bytes of the value being read */
     char quote;      /* inside a string that began with it; 0: outside */
@@ -135,35 +139,38 @@ static void qmp_send_result(QmpSession *s, struct json_object *id, struct json_o
 
 /* --- answers that come later --- */
 
-static QmpReply *qmp_reply_new(QmpSession *s, struct json_object *id)
+/* Main loop. */
+static void qmp_reply_send(MonitorReply *later, struct json_object *result, GError *error)
 {
-    QmpReply *reply = g_new0(QmpReply, 1);
+    QmpReply *reply = (QmpReply *)later;
+    QmpSession *s = reply->session;
 
-    reply->session = s;
-    reply->id = json_object_get(id);
-    g_queue_push_tail(&s->later, reply);
-    return reply;
-}
-
-static void qmp_reply_free(QmpReply *reply)
-{
-    if (reply->session) {
-        g_queue_remove(&reply->session->later, reply);
+    if (!s) {
+        g_clear_error(&error);
+        json_object_put(result);
+    } else if (error) {
+        qmp_send_error(s, reply->id, error);
+    } else {
+        qmp_send_result(s, reply->id, result ? result : json_object_new_object());
+    }
+    if (s) {
+        g_queue_remove(&s->later, reply);
+        if (s->held_by == reply) {
+            s->held_by = NULL;
+            loop_bh_schedule(s->resume);
+        }
     }
     json_object_put(reply->id);
     g_free(reply);
 }
 
-void qmp_reply_send(QmpReply *reply, GError *error)
+static QmpReply *qmp_reply_new(QmpSession *s, struct json_object *id)
 {
-    if (!reply->session) {
-        g_clear_error(&error);
-    } else if (error) {
-        qmp_send_error(reply->session, reply->id, error);
-    } else {
-        qmp_send_result(reply->session, reply->id, json_object_new_object());
-    }
-    qmp_reply_free(reply);
+    QmpReply *reply = g_new0(QmpReply, 1);
+
+    *reply = (QmpReply){{qmp_reply_send}, s, json_object_get(id)};
+    g_queue_push_tail(&s->later, reply);
+    return reply;
 }
 
 /* Who asked is gone. */
@@ -174,22 +181,27 @@ static void qmp_forget_later(QmpSession *s)
     while ((reply = g_queue_pop_head(&s->later))) {
         reply->session = NULL;
     }
+    s->held_by = NULL;
+    g_byte_array_set_size(s->unread, 0);
 }
 
 /* True: it is answered, or will be. */
 static bool qmp_handle_later(QmpSession *s, const QmpCommand *cmd, struct json_object *args,
                              struct json_object *id)
 {
+    struct json_object *result = NULL;
     GError *error = NULL;
     QmpReply *reply;
 
-    if (!cmd->later || !id || !args || !qmp_check_args(cmd, args, &error)) {
+    if (!cmd->later || !args || !qmp_check_args(cmd, args, &error)) {
         g_clear_error(&error); /* told on the other way */
         return false;
     }
     reply = qmp_reply_new(s, id);
-    if (cmd->later(s->mon->machine, args, reply, &error)) {
-        qmp_reply_send(reply, error);
+    if (cmd->later(s->mon->machine, args, &reply->reply, &result, &error)) {
+        qmp_reply_send(&reply->reply, result, error);
+    } else if (!id) {
+        s->held_by = reply;
     }
     return true;
 }
@@ -314,7 +326,7 @@ static size_t qmp_can_read(void *opaque)
 {
     QmpSession *s = opaque;
 
-    return chardev_pending(s->mon->chr) < QMP_OUTPUT_HIGH ? 4096 : 0;
+    return !s->held_by && !s->unread->len && chardev_pending(s->mon->chr) < QMP_OUTPUT_HIGH ? 4096 : 0;
 }
 
 static void qmp_read(void *opaque, const uint8_t *buf, size_t len)
@@ -324,6 +336,10 @@ static void qmp_read(void *opaque, const uint8_t *buf, size_t len)
     while (len) {
         size_t used;
 
+        if (s->held_by) {
+            g_byte_array_append(s->unread, buf, (guint)len);
+            return;
+        }
         if (*buf == QMP_RESET_BYTE) {
             qmp_reset_parser(s);
             s->skipping = false;
@@ -339,6 +355,18 @@ static void qmp_read(void *opaque, const uint8_t *buf, size_t len)
         buf += used;
         len -= used;
     }
+}
+
+/* The answer that was waited for is out. */
+static void qmp_resume(void *opaque)
+{
+    QmpSession *s = opaque;
+    GByteArray *unread = s->unread;
+
+    s->unread = g_byte_array_new();
+    qmp_read(s, unread->data, unread->len);
+    g_byte_array_unref(unread);
+    chardev_accept_input(s->mon->chr);
 }
 
 /* --- events --- */
@@ -385,6 +413,8 @@ QmpSession *qmp_session_new(Monitor *mon, ChardevFrontend *frontend)
     QmpSession *s = g_new0(QmpSession, 1);
 
     s->mon = mon;
+    s->unread = g_byte_array_new();
+    s->resume = loop_bh_new(mon->machine->main_loop, qmp_resume, s);
     s->tok = json_tokener_new_ex(QMP_MAX_DEPTH);
     json_tokener_set_flags(s->tok, JSON_TOKENER_VALIDATE_UTF8);
     chardev_set_queue_limit(mon->chr, QMP_OUTPUT_LIMIT);
@@ -397,6 +427,8 @@ void qmp_session_free(QmpSession *s)
 {
     machine_remove_event_handler(s->mon->machine, qmp_machine_event, s);
     qmp_forget_later(s);
+    loop_bh_free(s->resume);
+    g_byte_array_unref(s->unread);
     json_tokener_free(s->tok);
     g_free(s);
 }

@@ -214,14 +214,18 @@ const char *shutdown_cause_name(ShutdownCause cause);
  * opts holds "driver", optional "id", and properties.  Undone on failure.
  */
 Device *machine_device_add(Machine *m, struct json_object *opts, GError **error);
+/* Work for a thread of its own, because it may have to wait for another process. */
+typedef struct MachineWork {
+    void (*run)(Machine *m, void *opaque, GError **error); /* in that thread, which holds no lock; the end of the
+                                                              machine cancels its waits */
+    void (*done)(void *opaque, GError *error);             /* main loop, with its lock; takes the error; NULL: none */
+    void *opaque;
+} MachineWork;
 /*
- * The same by a thread of its own, where the start may have to wait for another process (Model.start_waits): after
- * patience_ms the main loop goes on, and calls done later.  True: it is over already, *error is set if it failed.  Main
- * loop, with its lock.  error: NULL if the device is there, else the callee's.
+ * Runs it.  After patience_ms the main loop goes on, and calls done later (false).  True: it is over already, done is
+ * not called, and *error is set if it failed.  Main loop, with its lock.
  */
-typedef void DeviceAddedFn(void *opaque, GError *error);
-bool machine_device_add_later(Machine *m, struct json_object *opts, unsigned patience_ms, DeviceAddedFn *done,
-                              void *opaque, GError **error);
+bool machine_run_later(Machine *m, const MachineWork *work, unsigned patience_ms, GError **error);
 /*
  * -global: objects of that model (or alias) that are made from now on have `value` in the property, unless their own
  * options say otherwise.  False: no such model, or it has no such property.

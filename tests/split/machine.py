@@ -132,13 +132,13 @@ class Machine:
         return code
 
 
-def nvme_server(tmp, name="vfio-user.sock"):
+def nvme_server(tmp, name="vfio-user.sock", auto_shutdown="on"):
     image, path = tmp / "disk.img", str(tmp / name)
     if os.path.exists(path):
         os.unlink(path)
     with open(image, "ab") as disk:
         disk.truncate(16 << 20)
-    server = subprocess.Popen([BINARY, "-machine", "x-remote,vfio-user=on", "-nodefaults", "-display", "none",
+    server = subprocess.Popen([BINARY, "-machine", f"x-remote,vfio-user=on,auto-shutdown={auto_shutdown}", "-nodefaults", "-display", "none",
                                "-drive", f"id=d0,file={image},format=raw,if=none",
                                "-device", "nvme,id=nvme0,serial=split,drive=d0",
                                "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={path},device=nvme0"])
