@@ -348,6 +348,21 @@ static bool opt_drive(Cmdline *c, const char *option, const char *arg, GError **
     return cmdline_add_opts(c->drives, option, arg, NULL, error);
 }
 
+/* -hda to -hdd, -cdrom: a place on the board's IDE ports. */
+static bool opt_ide_drive(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    const char *name = option + strspn(option, "-");
+    bool cdrom = strcmp(name, "cdrom") == 0;
+    struct json_object *opts = json_object_new_object();
+
+    json_object_object_add(opts, "file", json_object_new_string(arg));
+    json_object_object_add(opts, "if", json_object_new_string("ide"));
+    json_object_object_add(opts, "media", json_object_new_string(cdrom ? "cdrom" : "disk"));
+    json_object_object_add(opts, "index", json_object_new_string_len(cdrom ? "2" : &"0123"[name[2] - 'a'], 1));
+    cmdline_item_add(c->drives, option, arg, opts);
+    return true;
+}
+
 /* -netdev and -nic; opts may name some keys many times. */
 static bool cmdline_add_net(GPtrArray *list, const char *option, const char *arg, GError **error)
 {
@@ -679,7 +694,13 @@ static const Option option_table[] = {
      "make an object; also JSON; help lists, TYPE,help details"},
     {"device", "DRIVER[,PROP=VALUE...]", opt_device,
      "add a device; also JSON; help lists, DRIVER,help details"},
-    {"drive", "id=ID,file=PATH[,...]", opt_drive, "block back end: format=raw, if=none, readonly=on, ..."},
+    {"drive", "file=PATH[,if=IF][,id=ID][,...]", opt_drive,
+     "drive: if=none (a back end only), ide or virtio, media=disk or cdrom, index=N, format=raw, readonly=on, ..."},
+    {"hda", "FILE", opt_ide_drive, "a disk at place 0 of the board's IDE ports"},
+    {"hdb", "FILE", opt_ide_drive, "the same at place 1"},
+    {"hdc", "FILE", opt_ide_drive, "the same at place 2"},
+    {"hdd", "FILE", opt_ide_drive, "the same at place 3"},
+    {"cdrom", "FILE", opt_ide_drive, "a disc in a CD-ROM drive at place 2"},
     {"blockdev", "[driver=]DRIVER,node-name=ID[,...]", opt_blockdev, "block back end as a node: raw, file, host_device, null-co, nbd; also JSON"},
     {"chardev", "BACKEND,id=ID[,...]", opt_chardev,
      "character device: null, stdio, file, pipe, pty, fd, socket"},

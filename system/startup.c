@@ -17,6 +17,7 @@
 #include "migration/migration.h"
 #include "monitor/monitor.h"
 #include "net/net.h"
+#include "drives.h"
 #include "system.h"
 
 #define SYSTEM_DEFAULT_MACHINE "q35"
@@ -212,11 +213,12 @@ static bool system_add_objects(System *s, bool late, GError **error)
 
 static bool system_add_drives(System *s, GError **error)
 {
+    drives_init(s);
     for (guint i = 0; i < s->cmdline->drives->len; i++) {
         CmdlineItem *item = g_ptr_array_index(s->cmdline->drives, i);
         bool blockdev = !strcmp(item->option + strspn(item->option, "-"), "blockdev");
 
-        if (!(blockdev ? block_open_node : block_open)(s->machine, item->opts, error)) {
+        if (blockdev ? !block_open_node(s->machine, item->opts, error) : !drives_open(s, item->opts, error)) {
             cmdline_prefix_error(item, error);
             return false;
         }
@@ -530,7 +532,7 @@ static bool system_build(System *s, GError **error)
            system_add_drives(s, error) && system_add_chardevs(s, error) && system_add_netdevs(s, error) &&
            machine_start(s->machine, error) &&
            system_add_serials(s, error) && system_add_vga(s, error) && system_add_nics(s, error) &&
-           system_add_debugcons(s, error) && system_add_devices(s, error) &&
+           system_add_debugcons(s, error) && drives_plug(s, error) && system_add_devices(s, error) &&
            system_add_objects(s, true, error) && system_add_monitors(s, error) && system_add_qtest(s, error) &&
            system_add_gdb(s, error);
 }
@@ -629,6 +631,7 @@ void system_stop(System *s)
         machine_free(m);
         accel_free(accel);
     }
+    g_clear_pointer(&s->drive_devices, g_ptr_array_unref);
     if (s->signal_fd >= 0) {
         close(s->signal_fd);
     }

@@ -14,6 +14,9 @@ typedef struct System {
     int signal_fd; /* SIGINT, SIGTERM, SIGHUP; -1: none */
     LoopFd *signal_watch;
     bool pidfile_written;
+    GPtrArray *drive_devices; /* of struct json_object *: of drives that need no -device */
+    uint32_t ide_taken;       /* bit n: place n of the IDE ports has a drive */
+    unsigned virtio_drives;
 } System;
 
 /* Everything up to the first guest instruction.  On false the caller still calls system_stop(). */

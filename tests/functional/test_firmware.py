@@ -199,8 +199,11 @@ def disk_fixture(tmp_path_factory):
 
 
 def grub_command(machine, image, device, *args):
+    """device: "" is the board's own controller, which is what a -drive goes to when it says nothing."""
+    own = "" if device == "" else ",if=none,id=d0"
     return [BINARY, "-machine", machine, "-m", "256", "-nodefaults", "-nographic", "-serial", "stdio", *args,
-            *(["-drive", f"id=d0,file={image},format=raw,if=none,readonly=on"] if image else []), "-device", device]
+            *(["-drive", f"file={image},format=raw,readonly=on{own}"] if image else []),
+            *(arg for model in device.split() for arg in ("-device", model))]
 
 
 def check_grub_boot(done, cpus, disk_name):
@@ -216,7 +219,8 @@ def check_grub_boot(done, cpus, disk_name):
 @pytest.mark.parametrize("machine, cpus, device, name", [
     ("q35", 1, "nvme,serial=s,drive=d0,bootindex=0", "nvme0n1p1"),
     ("pc", 4, "nvme,serial=s,drive=d0,bootindex=0", "nvme0n1p1"),
-    ("q35", 4, "virtio-blk-pci,drive=d0,bootindex=0", None)])
+    ("q35", 4, "virtio-blk-pci,drive=d0,bootindex=0", None), ("q35", 1, "", None),
+    ("q35", 1, "ahci,id=a ide-hd,bus=a.3,drive=d0,bootindex=0", None)])
 def test_grub_boots_linux(disk, machine, cpus, device, name):
     """Firmware, GRUB, kernel; the end is ACPI's power-off."""
     done = subprocess.run(grub_command(machine, disk, device, "-smp", str(cpus)), stdin=subprocess.DEVNULL,

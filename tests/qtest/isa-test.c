@@ -143,13 +143,33 @@ static void test_testdev(void **state)
     qtest_end(s);
 }
 
+/* The guest says that it has panicked: an event, and the machine stops as -action says. */
+static void test_pvpanic(void **state)
+{
+    QtestState *s = start("q35", "-device pvpanic -action panic=pause");
+    struct json_object *event, *data, *action;
+
+    assert_int_equal(qtest_inb(s, 0x505), 3);
+    qtest_outb(s, 0x505, 2);
+    json_object_put(qtest_qmp_event(s, "GUEST_CRASHLOADED"));
+    qtest_outb(s, 0x505, 1);
+    event = qtest_qmp_event(s, "GUEST_PANICKED");
+    assert_true(json_object_object_get_ex(event, "data", &data));
+    assert_true(json_object_object_get_ex(data, "action", &action));
+    assert_string_equal(json_object_get_string(action), "pause");
+    json_object_put(event);
+    json_object_put(qtest_qmp_event(s, "STOP"));
+    qtest_end(s);
+    s = start("pc", "-device pvpanic,ioport=0x600,events=1");
+    assert_int_equal(qtest_inb(s, 0x600), 1);
+    qtest_end(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dma),
-        cmocka_unit_test(test_debug_exit),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_testdev),
+        cmocka_unit_test(test_dma),     cmocka_unit_test(test_debug_exit), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_testdev), cmocka_unit_test(test_pvpanic),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@
 #define ACCESSES 20000
 #define MS       1000000
 
-extern const PciModel edu_model, pci_testdev_model, pci_serial_model, e1000_model, virtio_rng_pci_model,
+extern const PciModel edu_model, i6300esb_model, pci_testdev_model, pci_serial_model, e1000_model, virtio_rng_pci_model,
     virtio_net_pci_model, vga_model, ich9_ahci_model, lsi53c895a_model;
 
 static void storm_access(Bench *b, uint64_t *seed, unsigned *accesses)
@@ -87,6 +87,7 @@ static void storm_model(const PciModel *model, const char *key, const char *valu
 STORM(test_vga, vga_model, "vgamem_mb", "1")
 STORM(test_ahci, ich9_ahci_model, "rombar", "off")
 STORM(test_lsi, lsi53c895a_model, "rombar", "off")
+STORM(test_i6300esb, i6300esb_model, "multifunction", "off")
 STORM(test_edu, edu_model, "dma_mask", "0xffffffff")
 STORM(test_testdev, pci_testdev_model, "membar", "1M")
 STORM(test_serial, pci_serial_model, "prog_if", "2")
@@ -98,7 +99,7 @@ STORM(test_net_packed, virtio_net_pci_model, "packed", "on")
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_edu), cmocka_unit_test(test_vga),        cmocka_unit_test(test_testdev), cmocka_unit_test(test_serial),
+        cmocka_unit_test(test_i6300esb), cmocka_unit_test(test_edu), cmocka_unit_test(test_vga),        cmocka_unit_test(test_testdev), cmocka_unit_test(test_serial),
         cmocka_unit_test(test_e1000),      cmocka_unit_test(test_rng),     cmocka_unit_test(test_net),
         cmocka_unit_test(test_net_packed), cmocka_unit_test(test_ahci),     cmocka_unit_test(test_lsi),
     };
