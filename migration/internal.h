@@ -20,6 +20,7 @@ struct Migration {
     int cancel;   /* atomic */
     bool incoming, autostart;
     bool was_running;
+    bool given_away;   /* disks and devices may be the destination's */
     bool logging;      /* writes to RAM are logged */
     GPtrArray *pieces; /* MigPiece: saved, or received and not loaded yet */
     LoopFd *listen;

@@ -132,6 +132,7 @@ static void stop_and_save(Migration *mig, void *opaque)
         m->accel->ops->settle_all(m->accel);
     }
     migration_set_status(mig, MIGRATION_DEVICE, NULL);
+    mig->given_away = true;
     if (!save_all(mig, &s->error)) {
         mig_abort(&mig->stream);
         return;
@@ -145,6 +146,7 @@ static void stop_and_save(Migration *mig, void *opaque)
 static void complete(Migration *mig, void *opaque)
 {
     stop_logging(mig);
+    mig_close(&mig->stream); /* the destination waits for nothing more, whatever it made of the last record */
     mig->m->run_state = RUN_STATE_POSTMIGRATE;
     g_mutex_lock(&mig->lock);
     mig->figures.downtime_ms = migration_ms_since(mig->stopped_at);
@@ -154,24 +156,56 @@ static void complete(Migration *mig, void *opaque)
     __atomic_store_n(&mig->finished, 1, __ATOMIC_SEQ_CST);
 }
 
-/* The guest goes on as if nothing had been asked. */
+static bool take_back(Migration *mig, GError **error)
+{
+    mig->given_away = !block_activate_all(mig->m, error) || !mig_remote_run(mig->m, error);
+    return !mig->given_away;
+}
+
+bool migration_take_back(Machine *m, GError **error)
+{
+    Migration *mig = m->migration;
+
+    return !mig || !mig->given_away ? block_activate_all(m, error) : take_back(mig, error);
+}
+
+/* The guest goes on as if nothing had been asked; false, when it can't, with *error. */
+static bool go_on(Migration *mig, GError **error)
+{
+    Machine *m = mig->m;
+    GError *cause = NULL;
+
+    if (!take_back(mig, &cause)) {
+        error_set(error, "what was given up cannot be taken back: %s; `cont` tries again", cause->message);
+        g_error_free(cause);
+        if (m->run_state == RUN_STATE_FINISH_MIGRATE) {
+            m->run_state = RUN_STATE_PAUSED;
+        }
+        return false;
+    }
+    if (mig->was_running && m->run_state == RUN_STATE_FINISH_MIGRATE) {
+        machine_vm_start(m);
+    }
+    return true;
+}
+
 static void give_up(Migration *mig, void *opaque)
 {
     Sender *s = opaque;
-    Machine *m = mig->m;
-    g_autoptr(GError) error = NULL;
+    GError *error = NULL;
+    bool wanted;
 
     mig_close(&mig->stream); /* which tells the destination */
     mig_throttle_end(&mig->throttle);
     stop_logging(mig);
-    if (!block_activate_all(m, &error) || !mig_remote_run(m, &error)) {
-        g_printerr("migration: what was given up cannot be taken back: %s; the guest stays stopped\n", error->message);
-    } else if (mig->was_running && m->run_state == RUN_STATE_FINISH_MIGRATE) {
-        machine_vm_start(m);
+    wanted = go_on(mig, &error) && cancelled(mig);
+    if (error) {
+        g_printerr("migration: %s\n", error->message);
+        g_clear_error(&s->error);
+        s->error = error;
     }
     mig->was_running = false;
-    migration_set_status(mig, cancelled(mig) ? MIGRATION_CANCELLED : MIGRATION_FAILED,
-                         s->error && !cancelled(mig) ? s->error->message : NULL);
+    migration_set_status(mig, wanted ? MIGRATION_CANCELLED : MIGRATION_FAILED, s->error && !wanted ? s->error->message : NULL);
     __atomic_store_n(&mig->finished, 1, __ATOMIC_SEQ_CST);
 }
 

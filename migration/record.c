@@ -13,7 +13,7 @@
 
 #define STREAM_MAGIC  0x4d51504du /* "MPQM" */
 #define HEADER_LEN    8
-#define RECORD_HEADER 12
+#define RECORD_HEADER 16
 #define WINDOW_US     100000
 
 const char *mig_record_name(uint32_t type)
@@ -100,8 +100,9 @@ bool mig_write_header(MigStream *s, GError **error)
 {
     uint8_t header[HEADER_LEN];
 
+    s->version = MIG_VERSION;
     put32(header, STREAM_MAGIC);
-    put32(header + 4, MIG_VERSION);
+    put32(header + 4, s->version);
     return write_all(s, header, sizeof(header), error);
 }
 
@@ -116,8 +117,9 @@ bool mig_read_header(MigStream *s, GError **error)
         error_set(error, "migration: not a migration stream (magic 0x%08x, expected 0x%08x)", get32(header), STREAM_MAGIC);
         return false;
     }
-    if (get32(header + 4) != MIG_VERSION) {
-        error_set(error, "migration: stream of version %u (this program reads %u)", get32(header + 4), MIG_VERSION);
+    s->version = get32(header + 4);
+    if (!s->version || s->version > MIG_VERSION) {
+        error_set(error, "migration: stream of version %u (this program reads 1 to %u)", s->version, MIG_VERSION);
         return false;
     }
     return true;
@@ -146,20 +148,37 @@ static void throttle(MigStream *s, uint64_t len)
     }
 }
 
+static size_t record_header(const MigStream *s)
+{
+    return s->version == 1 ? RECORD_HEADER - 4 : RECORD_HEADER;
+}
+
+static bool crc_ok(uLong crc, const uint8_t *expected, uint32_t type, uint64_t at, GError **error)
+{
+    if ((uint32_t)crc != get32(expected)) {
+        error_set(error, "migration: damaged record (%s) at byte %" PRIu64 ": CRC 0x%08x, expected 0x%08x", mig_record_name(type), at,
+                  (uint32_t)crc, get32(expected));
+        return false;
+    }
+    return true;
+}
+
 bool mig_write(MigStream *s, MigRecordType type, const void *head, uint32_t head_len, const void *body, uint32_t body_len,
                GError **error)
 {
     uint8_t record[RECORD_HEADER];
+    size_t header = record_header(s);
     uLong crc;
 
     put32(record, type);
     put32(record + 4, head_len + body_len);
     crc = crc32_z(0, record, 8);
+    put32(record + 8, (uint32_t)crc);
     crc = head_len ? crc32_z(crc, head, head_len) : crc;
     crc = body_len ? crc32_z(crc, body, body_len) : crc;
-    put32(record + 8, (uint32_t)crc);
-    throttle(s, sizeof(record) + head_len + body_len);
-    return write_all(s, record, sizeof(record), error) && write_all(s, head, head_len, error) &&
+    put32(record + header - 4, (uint32_t)crc);
+    throttle(s, header + head_len + body_len);
+    return write_all(s, record, header, error) && write_all(s, head, head_len, error) &&
            write_all(s, body, body_len, error);
 }
 
@@ -167,14 +186,19 @@ bool mig_read(MigStream *s, uint32_t *type, GByteArray *payload, GError **error)
 {
     uint64_t at = s->received;
     uint8_t record[RECORD_HEADER];
+    size_t header = record_header(s);
     uint32_t len;
     uLong crc;
 
-    if (!read_all(s, record, sizeof(record), "a record's header", error)) {
+    if (!read_all(s, record, header, "a record's header", error)) {
         return false;
     }
     *type = get32(record);
     len = get32(record + 4);
+    crc = crc32_z(0, record, 8);
+    if (s->version > 1 && !crc_ok(crc, record + 8, *type, at, error)) {
+        return false;
+    }
     if (len > MIG_RECORD_MAX) {
         error_set(error, "migration: record at byte %" PRIu64 " is too long (%u, allowed %u)", at, len, MIG_RECORD_MAX);
         return false;
@@ -183,14 +207,8 @@ bool mig_read(MigStream *s, uint32_t *type, GByteArray *payload, GError **error)
     if (!read_all(s, payload->data, len, mig_record_name(*type), error)) {
         return false;
     }
-    crc = crc32_z(0, record, 8);
     crc = len ? crc32_z(crc, payload->data, len) : crc;
-    if ((uint32_t)crc != get32(record + 8)) {
-        error_set(error, "migration: damaged record (%s) at byte %" PRIu64 ": CRC 0x%08x, expected 0x%08x",
-                  mig_record_name(*type), at, (uint32_t)crc, get32(record + 8));
-        return false;
-    }
-    return true;
+    return crc_ok(crc, record + header - 4, *type, at, error);
 }
 
 void mig_abort(MigStream *s)

@@ -3,7 +3,9 @@
  * The migration stream.  All integers little endian:
  *
  *   stream  u32 magic "MPQM", u32 version; records
- *   record  u32 type, u32 length of the payload, u32 CRC-32 of the 8 bytes before and of the payload; payload
+ *   record  u32 type, u32 length of the payload, u32 CRC-32 of these 8 bytes, u32 CRC-32 that goes on with the payload; payload
+ *
+ * so that nobody waits for what a damaged length promises.  Version 1, which is still read, has the last CRC-32 only.
  *
  * A record says by itself what it is about, so that several streams can carry parts of one migration.
  */
@@ -14,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MIG_VERSION     1
+#define MIG_VERSION     2
 #define MIG_RECORD_MAX  (16u << 20)
 #define MIG_PAGE_SIZE   4096u
 #define MIG_PIECE_MAX   (1u << 20)   /* of one record */
@@ -42,6 +44,7 @@ const char *mig_record_name(uint32_t type);
 typedef struct MigStream {
     int fd;
     bool two_way;      /* the other side answers */
+    uint32_t version;  /* of its header, once that was written or read */
     uint64_t sent, received; /* bytes; written by the thread that does it */
     uint64_t limit;    /* bytes a second; 0: none */
     int64_t window_start; /* us, of the tenth of a second that is measured */

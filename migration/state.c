@@ -35,6 +35,10 @@ static const StateField event_fields[] = {
 };
 static const StateTable event_state = {.name = "events", .version = 1, .fields = event_fields};
 
+/* What came with KVM. */
+#define SINCE_2(f_kind, f, f_size, f_count, f_table) \
+    {.name = #f, .kind = f_kind, .offset = offsetof(X86CpuState, f), .size = f_size, .count = f_count, .table = f_table, .since = 2}
+
 static const StateField cpu_fields[] = {
     STATE_FIELD_ARRAY(X86CpuState, gpr),
     STATE_FIELD_UINT(X86CpuState, rip),
@@ -73,13 +77,13 @@ static const StateField cpu_fields[] = {
     STATE_FIELD_UINT(X86CpuState, smm),
     STATE_FIELD_UINT(X86CpuState, a20),
     STATE_FIELD_UINT(X86CpuState, smbase),
-    STATE_FIELD_BYTES(X86CpuState, xsave_more),
-    STATE_FIELD_ARRAY(X86CpuState, pdptrs),
-    STATE_FIELD_UINT(X86CpuState, pdptrs_valid),
-    STATE_FIELD_STRUCT(X86CpuState, events, &event_state),
-    STATE_FIELD_UINT(X86CpuState, msr_count),
-    STATE_FIELD_ARRAY(X86CpuState, msr_index),
-    STATE_FIELD_ARRAY(X86CpuState, msr_value),
+    SINCE_2(STATE_BYTES, xsave_more, X86_XSAVE_MORE, 1, NULL),
+    SINCE_2(STATE_UINT, pdptrs, 8, 4, NULL),
+    SINCE_2(STATE_UINT, pdptrs_valid, 1, 1, NULL),
+    SINCE_2(STATE_STRUCT, events, sizeof(X86EventState), 1, &event_state),
+    SINCE_2(STATE_UINT, msr_count, 4, 1, NULL),
+    SINCE_2(STATE_UINT, msr_index, 4, X86_MSR_MAX, NULL),
+    SINCE_2(STATE_UINT, msr_value, 8, X86_MSR_MAX, NULL),
     STATE_END,
 };
 

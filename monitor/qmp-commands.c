@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* QMP commands about the machine as a whole: version, run state, events of power. */
 #include "accel/accel.h"
-#include "block/block.h"
 #include "core/error.h"
+#include "migration/migration.h"
 #include "monitor-internal.h"
 
 /* The QMP dialect spoken, as clients that compare versions expect it. */
@@ -163,7 +163,7 @@ static struct json_object *qmp_cont(Machine *m, struct json_object *args, GError
         error_set(error, "Resetting the Virtual Machine is required");
     } else if (m->run_state == RUN_STATE_INMIGRATE || m->run_state == RUN_STATE_FINISH_MIGRATE) {
         error_set(error, "A migration is in progress: the guest runs when it is over");
-    } else if (m->run_state != RUN_STATE_RUNNING && block_activate_all(m, error)) {
+    } else if (m->run_state != RUN_STATE_RUNNING && migration_take_back(m, error)) {
         machine_vm_start(m);
     }
     return NULL;

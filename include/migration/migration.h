@@ -63,6 +63,11 @@ bool migration_possible(Machine *m, GError **error);
 bool migration_start(Machine *m, const char *uri, GError **error);
 /* Asks a migration in progress to end; the guest runs on. */
 bool migration_cancel(Machine *m, GError **error);
+/*
+ * Before the guest runs (again) here: disks and devices, which a migration may have given away, are this process's.  False: they
+ * can't be; it may be tried again.
+ */
+bool migration_take_back(Machine *m, GError **error);
 /* What is known of the last one; clear with migration_figures_clear. */
 MigrationFigures migration_query(Machine *m);
 void migration_figures_clear(MigrationFigures *figures);

@@ -73,13 +73,13 @@ def bzimage(path, code):
 class Guest(Machine):
     """Runs `code`, with the software CPU unless told otherwise."""
 
-    def __init__(self, tmp, code, *args, cpus=1, accel="tcg"):
+    def __init__(self, tmp, code, *args, cpus=1, accel="tcg", stderr=None):
         ram = tmp / "ram"
         with open(ram, "wb") as file:
             file.truncate(RAM_SIZE)
         bzimage(tmp / "kernel", code)
         super().__init__(tmp, "-object", f"memory-backend-file,id=mem,size=64M,mem-path={ram},share=on", "-machine",
-                         "memory-backend=mem", "-kernel", str(tmp / "kernel"), "-smp", str(cpus), *args, accel=accel)
+                         "memory-backend=mem", "-kernel", str(tmp / "kernel"), "-smp", str(cpus), *args, accel=accel, stderr=stderr)
         with open(ram, "r+b") as file:
             self.ram = mmap.mmap(file.fileno(), RAM_SIZE)
 

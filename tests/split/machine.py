@@ -34,7 +34,7 @@ def vfio_user(path, **options):
 
 
 class Machine:
-    def __init__(self, tmp, *args, accel="qtest", inherit=False):
+    def __init__(self, tmp, *args, accel="qtest", inherit=False, stderr=None):
         listeners = []
         for name in ("qtest", "qmp"):
             path = str(tmp / name)
@@ -46,7 +46,7 @@ class Machine:
             listener.settimeout(START_TIMEOUT)
             listeners.append(listener)
         self.process = subprocess.Popen(command("-qtest", f"unix:{tmp}/qtest", "-qtest-log", os.devnull,
-                                                "-qmp", f"unix:{tmp}/qmp", *args, accel=accel), close_fds=not inherit)
+                                                "-qmp", f"unix:{tmp}/qmp", *args, accel=accel), close_fds=not inherit, stderr=stderr)
         self.files = []
         for listener in listeners:
             conn, _ = listener.accept()
