@@ -137,7 +137,7 @@ def run_demo(work):
     initrd = guest.initramfs(work / "initrd.gz",
                              guest.PROLOGUE + (ROOT / "scripts/guest/demo-init.sh").read_text(encoding="ascii"))
     server_cmd = server_command(image, sock)
-    client_cmd = client_command(guest.kernel(), initrd, sock, "console=ttyS0 quiet", qmp)
+    client_cmd = client_command(guest.kernel(), initrd, sock, "console=ttyS0 no_timer_check quiet", qmp)
     print("starting the server and the client ...", flush=True)
     with subprocess.Popen(server_cmd) as server:
         try:
@@ -162,7 +162,7 @@ def run_shell(work):
     with subprocess.Popen(server_command(image, sock)) as server:
         try:
             wait_for(sock, server)
-            return subprocess.call(client_command(guest.kernel(), initrd, sock, "console=ttyS0 quiet"))
+            return subprocess.call(client_command(guest.kernel(), initrd, sock, "console=ttyS0 no_timer_check quiet"))
         finally:
             server.terminate()
 

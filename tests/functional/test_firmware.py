@@ -112,7 +112,7 @@ def initrd_fixture(tmp_path_factory):
 
 
 def rom_boot(machine, initrd, *args):
-    return ["-bios", "bios-256k.bin", "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 mill=wheel",
+    return ["-bios", "bios-256k.bin", "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check mill=wheel",
             "-machine", machine, "-serial", "stdio", *args]
 
 
@@ -120,7 +120,7 @@ def rom_boot(machine, initrd, *args):
 def test_firmware_boots_kernel(console, initrd, machine, cpus):
     """-kernel with -bios: SeaBIOS runs our option ROM, before what has a bootindex; the kernel begins in real mode."""
     text = console(machine, *rom_boot(machine, initrd, "-m", "256", "-smp", str(cpus), "-device", "edu,bootindex=0")).wait_for("reboot: Power down")
-    assert "Booting from ROM" in text and "test: console=ttyS0 mill=wheel acpi " in text and "test: RAMDISK" in text, text
+    assert "Booting from ROM" in text and "test: console=ttyS0 no_timer_check mill=wheel acpi " in text and "test: RAMDISK" in text, text
 
 
 def test_initrd_goes_below_firmwares_tables(console, initrd, tmp_path):
@@ -194,7 +194,7 @@ ls /dev/nvme0n1p1 2>/dev/null | sed 's/^/test: disk /'
 def disk_fixture(tmp_path_factory):
     work = tmp_path_factory.mktemp("bootdisk")
     initrd = guest.initramfs(work / "initrd.gz", guest.PROLOGUE + GUEST + "poweroff -f\n")
-    image = bootdisk.make(work / "disk.img", guest.kernel(), initrd, "console=ttyS0", work)
+    image = bootdisk.make(work / "disk.img", guest.kernel(), initrd, "console=ttyS0 no_timer_check", work)
     return image
 
 
@@ -256,7 +256,7 @@ for f in smbios_entry_point DMI; do echo "test: $f $(od -An -v -tx1 $f | tr -d '
 poweroff -f
 """)
     done = subprocess.run([BINARY, "-m", "256", "-nodefaults", "-nographic", "-serial", "stdio",
-                           "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 quiet", *args],
+                           "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet", *args],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace", check=False)
     parts = {name: bytes.fromhex(text) for name, text in re.findall(r"test: (\w+) ([0-9a-f]+)", done.stdout)}
     anchor, tables = bytearray(parts["smbios_entry_point"]), parts["DMI"]

@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import guest  # noqa: E402
 
 BINARY = os.environ.get("QEMU_BINARY", str(ROOT / "build/system/qemu-system-x86_64"))
-APPEND = "console=ttyS0 quiet"
+APPEND = "console=ttyS0 no_timer_check quiet"
 
 
 class Qmp:

@@ -22,7 +22,7 @@ def boot(initrd, *extra, append="", ram=256, kernel=None):
     command = [BINARY, "-machine", "q35,accel=tcg", "-nodefaults", "-nographic", "-serial", "stdio", "-m", str(ram),
                "-object", f"memory-backend-memfd,id=mem,size={ram}M,share=on", "-machine", "memory-backend=mem",
                "-kernel", str(kernel or guest.kernel()), "-initrd", str(initrd),
-               "-append", f"console=ttyS0 quiet intel_iommu=on {append}", *extra]
+               "-append", f"console=ttyS0 no_timer_check quiet intel_iommu=on {append}", *extra]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors="replace", check=False)
     assert done.returncode == 0, done.stdout[-3000:]
@@ -133,7 +133,7 @@ def test_the_peer_logs_the_same(tmp_path):
     initrd = make_initrd(tmp_path, EDU)
     theirs = subprocess.run([peer, "-machine", "q35,accel=tcg", "-nodefaults", "-nographic", "-serial", "stdio", "-m", "256",
                              "-kernel", str(guest.kernel()), "-initrd", str(initrd),
-                             "-append", "console=ttyS0 quiet intel_iommu=on", "-device", "intel-iommu", "-device", "edu"],
+                             "-append", "console=ttyS0 no_timer_check quiet intel_iommu=on", "-device", "intel-iommu", "-device", "edu"],
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace", check=False)
     ours = boot(initrd, "-device", "intel-iommu", "-device", "edu")
     assert fault_of(theirs.stdout) == fault_of(ours)

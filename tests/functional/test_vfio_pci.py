@@ -49,10 +49,10 @@ export QTEST_QEMU_BINARY=/qemu TMPDIR=/tmp
 /driver 2>&1
 echo "driver ended: $?"
 /qemu -machine q35,accel=tcg -m 128 -nodefaults -nographic -serial stdio -kernel /vmlinuz -initrd /inner.gz \\
-    -append "console=ttyS0 quiet" -device vfio-pci,host=$VFIO_NVME </dev/null
+    -append "console=ttyS0 no_timer_check quiet" -device vfio-pci,host=$VFIO_NVME </dev/null
 echo "inner guest ended: $?"
 /qemu -machine q35,accel=kvm -cpu host -m 128 -nodefaults -nographic -serial stdio -kernel /vmlinuz -initrd /inner.gz \\
-    -append "console=ttyS0 quiet who=kvm" -device vfio-pci,host=$VFIO_NVME -trace 'vfio_vector' </dev/null
+    -append "console=ttyS0 no_timer_check quiet who=kvm" -device vfio-pci,host=$VFIO_NVME -trace 'vfio_vector' </dev/null
 echo "kvm guest ended: $?"
 poweroff -f
 """

@@ -38,7 +38,7 @@ def client_command(tmp_path, *extra):
                              {f.name: (0o100644, f.read_bytes()) for f in modules})
     return [BINARY, "-machine", "q35,accel=tcg,memory-backend=mem", "-nodefaults", "-m", "256", "-nographic",
             "-object", "memory-backend-memfd,id=mem,size=256M,share=on", "-serial", "stdio",
-            "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", "console=ttyS0 quiet", *extra]
+            "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet", *extra]
 
 
 @pytest.fixture(name="image")
