@@ -314,6 +314,8 @@ typedef struct Finder {
     bool probe;      /* no fault is recorded when an IOMMU refuses: there is a second attempt, or none was made */
     MemResult why;   /* nothing was found: is nothing there, or is it not allowed? */
     HwAddr next;     /* and that up to this address (UINT64_MAX: to the end) */
+    MemRegion *lookup; /* the lookup region that was asked; NULL: none */
+    HwAddr lookup_at;
     FlatRange found; /* room for what a lookup or IOMMU region has */
 } Finder;
 
@@ -333,6 +335,8 @@ static const FlatRange *range_resolve(const FlatRange *range, HwAddr addr, Finde
     FlatRange *found = &f->found;
     MemSection s = {0};
 
+    f->lookup = r;
+    f->lookup_at = addr - shift;
     if (!r->find(r->opaque, addr - shift, &s)) {
         f->next = s.addr - 1 < range->last - shift ? s.addr + shift
                   : range->last == UINT64_MAX      ? UINT64_MAX
@@ -408,6 +412,7 @@ static const FlatRange *range_find(AddressSpace *as, HwAddr addr, Finder *f)
 #define FINDER(f, access, quiet)                                                                             \
     Finder f;                                                                                                \
     f.want = (access);                                                                                       \
+    f.lookup = NULL;                                                                                         \
     f.probe = (quiet);                                                                                       \
     f.why = MEM_DECODE_ERROR
 
@@ -517,13 +522,11 @@ static void transfer_direct(Transfer *t, const FlatRange *range, uint64_t offset
 
     if (!t->write) {
         host_copy_out(buf, r->host + offset, len);
-    } else if (!range->readonly) {
+    } else if (!range->readonly) { /* ROM: dropped */
         host_copy_in(r->host + offset, buf, len);
         if (mem_region_watched(r)) {
             mem_region_written(r, offset, len);
         }
-    } else {
-        t->result |= r->kind == MEM_ROM ? MEM_OK : MEM_ACCESS_ERROR;
     }
 }
 
@@ -557,6 +560,21 @@ static void transfer_bulk(Transfer *t, MemRegion *r, HwAddr offset, uint8_t *buf
     mem_region_leave(r);
 }
 
+/* Leaves the read section. */
+static void transfer_refused(Transfer *t, const Finder *f)
+{
+    MemRegion *r = f->lookup && f->lookup->refused ? f->lookup : NULL;
+
+    if (r) {
+        mem_region_enter(r);
+    }
+    rcu_read_unlock();
+    if (r) {
+        r->refused(r->opaque, f->lookup_at, t->write);
+        mem_region_leave(r);
+    }
+}
+
 /* Carries out the beginning of a transfer; returns its length. */
 static uint64_t transfer_step(Transfer *t, HwAddr addr, uint8_t *buf, uint64_t len)
 {
@@ -568,7 +586,7 @@ static uint64_t transfer_step(Transfer *t, HwAddr addr, uint8_t *buf, uint64_t l
     rcu_read_lock();
     range = range_find(t->as, addr, &finder);
     if (!range) {
-        rcu_read_unlock();
+        transfer_refused(t, &finder);
         len = finder.next == UINT64_MAX ? len : MIN(len, finder.next - addr);
         if (!t->write) {
             memset(buf, 0xff, len);
@@ -581,14 +599,14 @@ static uint64_t transfer_step(Transfer *t, HwAddr addr, uint8_t *buf, uint64_t l
     if (len - 1 > range->last - addr) {
         len = range->last - addr + 1;
     }
+    if (t->write && range->readonly && r->kind != MEM_ROM) {
+        transfer_refused(t, &finder);
+        t->result |= MEM_ACCESS_ERROR;
+        return len;
+    }
     if (mem_region_direct(r) && !(t->write && r->kind == MEM_ROM && r->ops)) {
         transfer_direct(t, range, offset, buf, len);
         rcu_read_unlock();
-        return len;
-    }
-    if (t->write && range->readonly && r->kind != MEM_ROM) {
-        rcu_read_unlock();
-        t->result |= MEM_ACCESS_ERROR;
         return len;
     }
     if (t->write ? r->ops->write_bulk != NULL : r->ops->read_bulk != NULL) {
@@ -649,6 +667,15 @@ MemResult as_write(AddressSpace *as, HwAddr addr, const void *buf, uint64_t len,
 }
 
 /* --- direct access --- */
+
+void as_refuse(AddressSpace *as, HwAddr addr, bool is_write)
+{
+    FINDER(finder, is_write ? MEM_PERM_WRITE : MEM_PERM_READ, false);
+
+    rcu_read_lock();
+    range_find(as, addr, &finder);
+    rcu_read_unlock();
+}
 
 void *as_map(AddressSpace *as, HwAddr addr, uint64_t *len, bool is_write, MemRegion **region)
 {

@@ -62,6 +62,7 @@ struct MemRegion {
     const MemOps *ops;
     void *opaque;
     EventLoop *home;
+    MemRefusedFn *refused; /* of the same, or NULL */
     MemFindFn *find; /* of mem_region_new_lookup(), which is MEM_IO without ops otherwise */
     const MemIommuOps *iommu; /* of MEM_IOMMU */
     GPtrArray *notifiers;     /* of MemIommuNotifier *; of MEM_IOMMU */

@@ -137,6 +137,11 @@ MemRegion *mem_region_new_lookup(MemTopology *topo, const char *name, uint64_t s
     return r;
 }
 
+void mem_region_set_refused(MemRegion *lookup, MemRefusedFn *refused)
+{
+    lookup->refused = refused;
+}
+
 MemRegion *mem_region_new_iommu(MemTopology *topo, const char *name, uint64_t size, const MemIommuOps *ops,
                                 void *opaque)
 {

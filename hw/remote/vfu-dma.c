@@ -114,6 +114,13 @@ static bool dma_find(void *opaque, HwAddr addr, MemSection *out)
     return found;
 }
 
+static void dma_refused(void *opaque, HwAddr addr, bool is_write)
+{
+    VfuDma *dma = opaque;
+
+    vfu_dma_refused(((VfuServer *)((char *)dma - offsetof(VfuServer, dma)))->ctx, addr, is_write);
+}
+
 /*
  * A client that maps for a while by the ten thousand leaves tens of MiB of heap, which the allocator would keep: it is given
  * back when nearly all mappings have gone: the few that are left hold a page each.
@@ -198,6 +205,7 @@ bool vfu_server_dma_init(VfuServer *s, GError **error)
     pthread_mutex_init(&s->dma.lock, NULL);
     pthread_cond_init(&s->dma.idle, NULL);
     s->dma.space = mem_region_new_lookup(s->obj.machine->topo, "client", UINT64_MAX, dma_find, &s->dma);
+    mem_region_set_refused(s->dma.space, dma_refused);
     mem_region_add(s->slot->dma_root, 0, s->dma.space);
     if (vfu_setup_device_dma(s->ctx, VFU_SERVER_MAX_DMA_REGIONS, dma_register, dma_unregister) < 0) {
         error_set_errno(error, errno, "x-vfio-user-server %s: cannot set up DMA", s->obj.id);

@@ -103,6 +103,7 @@ bool proxy_negotiate(Proxy *p, GError **error)
     caps.has_max_msg_fds = caps.has_max_data_xfer_size = caps.has_max_dma_maps = caps.has_pgsizes = true;
     caps.write_multiple = caps.has_write_multiple = true;
     caps.twin_socket = caps.has_twin_socket = p->carries_fds;
+    caps.dma_faults = caps.has_dma_faults = true;
     wire_caps_encode(json, sizeof(json), &caps);
     iov.iov_len = wire_version_encode(
         body, sizeof(body), &(WireVersion){.major = VERSION_MAJOR, .minor = VERSION_MINOR, .json = json});

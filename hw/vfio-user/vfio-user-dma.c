@@ -91,6 +91,9 @@ static bool dma_serve(VfioUserPci *dev, ProxyLink *link, const WireMessage *m, b
     if (!err && dma.access.address + dma.access.count < dma.access.address) {
         err = ENODEV;
     }
+    if (!err && !dma.access.count) {
+        as_refuse(dev->base.pci.dma, dma.access.address, dma.write); /* what "dma_faults" asked for */
+    }
     if (!err) {
         bounce = dma.write ? NULL : g_malloc(dma.access.count ? dma.access.count : 1);
         dma.data = dma.write ? (uint8_t *)dma.access.data : bounce;

@@ -90,6 +90,12 @@ MemRegion *mem_region_new_rom(MemTopology *topo, const char *name, uint64_t size
 typedef struct MemSection MemSection;
 typedef bool MemFindFn(void *opaque, HwAddr addr, MemSection *out);
 MemRegion *mem_region_new_lookup(MemTopology *topo, const char *name, uint64_t size, MemFindFn *find, void *opaque);
+/*
+ * A transfer (not an attempt to map) reached the lookup region where it has nothing, or nothing for that.  Any thread; before the
+ * region is in use.
+ */
+typedef void MemRefusedFn(void *opaque, HwAddr addr, bool is_write);
+void mem_region_set_refused(MemRegion *lookup, MemRefusedFn *refused);
 /* A window of size bytes on `target` beginning at `offset`. */
 MemRegion *mem_region_new_alias(MemTopology *topo, const char *name, MemRegion *target, uint64_t offset, uint64_t size);
 MemRegion *mem_region_ref(MemRegion *region);
@@ -166,6 +172,9 @@ MemResult as_write(AddressSpace *as, HwAddr addr, const void *buf, uint64_t len,
 /* One register access of 1, 2, 4 or 8 bytes, little-endian value in host order. */
 MemResult as_load(AddressSpace *as, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs);
 MemResult as_store(AddressSpace *as, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs);
+
+/* An access of another process was refused: if it would be here, an IOMMU in between records the fault.  Any thread. */
+void as_refuse(AddressSpace *as, HwAddr addr, bool is_write);
 
 /*
  * Direct access: the host address of [addr, addr + *len) when it is RAM;

@@ -383,6 +383,28 @@ def test_17_dma_that_cannot_be(serve):
     assert client.read(CONFIG, 0, 2) == b"\x34\x12"
 
 
+def test_17_refused_dma_is_told_to_who_asks(serve, tmp_path):
+    """As messages of no bytes, for the fault log of an IOMMU; no more than 16 without an answer, and none is waited for."""
+    _, client = serve()
+    client.close()
+    client = attach(f"{tmp_path}/p0.sock", twin_socket={"supported": True}, dma_faults=True)
+    probe, told = Probe(client), []
+    mapped(client, READABLE, 0x10000)
+    for i in range(20):
+        assert probe.move(1 + i % 2, 0x800000 + 0x1000 * i, 8) == DECODE
+    assert probe.move(2, 0x10010, 8) == ACCESS
+    for _ in range(16):
+        told.append(client.twin.receive())
+    assert client.twin.silent()
+    for i, m in enumerate(told):
+        assert m.command == (DMA_WRITE if i % 2 else DMA_READ) and m.body == struct.pack("<QQ", 0x800000 + 0x1000 * i, 0)
+        client.twin.send_raw(header(m.command, 32, m.id, 1) + m.body)
+    assert probe.move(2, 0x10010, 8) == ACCESS
+    m = client.twin.receive()
+    assert m.command == DMA_WRITE and m.body == struct.pack("<QQ", 0x10010, 0)
+    client.close()
+
+
 def test_17_no_dma_without_bus_master(serve):
     _, client = serve()
     probe = Probe(client)

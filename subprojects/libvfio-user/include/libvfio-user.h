@@ -291,6 +291,13 @@ void vfu_sgl_mark_dirty(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, size_t cnt);
  */
 bool vfu_ctx_dirty_logging(vfu_ctx_t *vfu_ctx);
 
+/*
+ * Additive: the device wanted to reach memory at iova that is not mapped, or not for that.  A client that asked for it in
+ * VERSION ("dma_faults") and has a twin socket is told, by a DMA_READ or DMA_WRITE of no bytes, so that an IOMMU of its guest
+ * records a fault.  At most 16 that it did not answer yet; further ones are not told.  Any thread; does not wait.
+ */
+void vfu_dma_refused(vfu_ctx_t *vfu_ctx, uint64_t iova, bool is_write);
+
 bool vfu_sg_is_mappable(vfu_ctx_t *vfu_ctx, dma_sg_t *sg);
 
 /* Use the file behind the region, if there is one, instead of messages. */

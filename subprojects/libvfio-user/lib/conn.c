@@ -115,6 +115,7 @@ void conn_close(vfu_ctx_t *ctx)
     ctx->backlog_bytes = 0;
     ctx->backlog_fds = 0;
     ctx->dma.stale_replies = 0;
+    ctx->dma.refusals = 0;
     wire_message_clear(&ctx->pending_message);
     ctx->pending = PENDING_NONE;
     ctx->conn = CONN_NONE;

@@ -49,6 +49,11 @@ int dma_put_aside(vfu_ctx_t *ctx, WireStream *s, WireMessage *m)
         return 0;
     }
     wire_message_clear(m);
+    /* Which of the two it is does not matter: nobody waits for either. */
+    if (s == ctx->twin && ctx->dma.refusals) {
+        ctx->dma.refusals--;
+        return 0;
+    }
     if (ctx->dma.stale_replies == 0) {
         return EPROTO;
     }
@@ -191,6 +196,42 @@ static int dma_catch_up(vfu_ctx_t *ctx)
         }
     }
     return 0;
+}
+
+/* With the lock.  Takes the answers to refusals that are there. */
+static int refusals_take(vfu_ctx_t *ctx)
+{
+    int err = 0;
+
+    while (err == 0 && ctx->dma.refusals) {
+        WireMessage m;
+
+        err = wire_stream_receive(ctx->twin, &m, 0);
+        if (err == 0) {
+            stats_received(ctx, &m);
+            err = dma_put_aside(ctx, ctx->twin, &m);
+        }
+    }
+    return err == EAGAIN || err == EINTR ? 0 : err;
+}
+
+VFU_EXPORT void vfu_dma_refused(vfu_ctx_t *ctx, uint64_t iova, bool is_write)
+{
+    DmaMessage x;
+    int err;
+
+    pthread_mutex_lock(&ctx->dma.message_lock);
+    if (ctx->conn == CONN_ATTACHED && ctx->twin && ctx->client.dma_faults) {
+        err = refusals_take(ctx);
+        if (err == 0 && ctx->dma.refusals < VFU_DMA_REFUSALS_MAX) {
+            ctx->dma.refusals++;
+            err = dma_message_send(ctx, &x, iova, 0, NULL, is_write);
+        }
+        if (err) {
+            wire_stream_shutdown(ctx->stream);
+        }
+    }
+    pthread_mutex_unlock(&ctx->dma.message_lock);
 }
 
 /* In pieces that the client takes. */

@@ -25,6 +25,7 @@
 #define VFU_BACKLOG_FDS        512u        /* descriptors these brought */
 #define VFU_DMA_TIMEOUT_MS     5000
 #define VFU_DMA_ASYNC_MAX     256u        /* requests whose answer vfu_run_ctx() takes */
+#define VFU_DMA_REFUSALS_MAX  16u         /* told and not answered */
 #define VFU_MAX_CAPS           128u
 #define VFU_BATCH_BYTES        (256u << 10) /* replies that may wait for company */
 
@@ -154,6 +155,7 @@ typedef struct Dma {
     pthread_mutex_t message_lock; /* one message to the client at a time */
     uint16_t message_id;
     uint32_t stale_replies;     /* of requests given up after the timeout */
+    uint32_t refusals;          /* told, and not answered yet: on the twin */
     PollWindow poll;            /* of waits for replies */
     DmaRequest *requests;       /* of vfu_sgl_read_async() and vfu_sgl_write_async(), oldest first */
     uint32_t request_count;

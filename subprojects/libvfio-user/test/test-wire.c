@@ -98,9 +98,11 @@ static void test_capabilities(void **state)
     assert_string_equal(server_refusal("\"migration\":{\"max_bitmap_size\":268435457}"), "max_bitmap_size");
     assert_string_equal(server_refusal("\"twin_socket\":{\"supported\":true}"), "twin_socket");
     assert_string_equal(server_refusal("\"write_multiple\":1"), "write_multiple");
+    assert_string_equal(server_refusal("\"dma_faults\":1"), "dma_faults");
     wire_caps_init(&caps);
     caps.has_max_msg_fds = caps.has_pgsizes = caps.has_write_multiple = caps.write_multiple = true;
     caps.has_migration = caps.has_max_bitmap_size = caps.has_twin_socket = caps.twin_socket = true;
+    caps.has_dma_faults = caps.dma_faults = true;
     caps.twin_fd_index = 0;
     len = wire_caps_encode(json, sizeof(json), &caps);
     assert_int_equal(len, strlen(json));

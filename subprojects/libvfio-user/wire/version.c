@@ -122,6 +122,7 @@ static void caps_object(CapsParse *p, json_object *o, WireCaps *caps)
     caps_number(p, o, "max_dma_maps", 0, INT64_MAX, &caps->max_dma_maps, &caps->has_max_dma_maps);
     caps_number(p, o, "pgsizes", 1, UINT64_MAX, &caps->pgsizes, &caps->has_pgsizes);
     caps_bool(p, o, "write_multiple", &caps->write_multiple, &caps->has_write_multiple);
+    caps_bool(p, o, "dma_faults", &caps->dma_faults, &caps->has_dma_faults);
     member = caps_member(p, o, "twin_socket", json_type_object);
     if (member) {
         caps->has_twin_socket = true;
@@ -222,6 +223,14 @@ static void text_number(Text *t, bool has, const char *name, uint64_t value)
     }
 }
 
+static void text_bool(Text *t, bool has, const char *name, bool value)
+{
+    if (has) {
+        text_add(t, "%s\"%s\":%s", t->separator, name, value ? "true" : "false");
+        t->separator = ",";
+    }
+}
+
 size_t wire_caps_encode(char *buf, size_t size, const WireCaps *caps)
 {
     Text t = { .buf = buf, .size = size, .separator = "" };
@@ -231,10 +240,8 @@ size_t wire_caps_encode(char *buf, size_t size, const WireCaps *caps)
     text_number(&t, caps->has_max_data_xfer_size, "max_data_xfer_size", caps->max_data_xfer_size);
     text_number(&t, caps->has_max_dma_maps, "max_dma_maps", caps->max_dma_maps);
     text_number(&t, caps->has_pgsizes, "pgsizes", caps->pgsizes);
-    if (caps->has_write_multiple) {
-        text_add(&t, "%s\"write_multiple\":%s", t.separator, caps->write_multiple ? "true" : "false");
-        t.separator = ",";
-    }
+    text_bool(&t, caps->has_write_multiple, "write_multiple", caps->write_multiple);
+    text_bool(&t, caps->has_dma_faults, "dma_faults", caps->dma_faults);
     if (caps->has_twin_socket) {
         text_add(&t, "%s\"twin_socket\":{\"supported\":%s", t.separator, caps->twin_socket ? "true" : "false");
         if (caps->twin_fd_index >= 0) {

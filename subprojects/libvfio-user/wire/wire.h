@@ -117,10 +117,12 @@ typedef struct WireCaps {
     bool write_multiple;
     bool twin_socket;           /* "supported" */
     int64_t twin_fd_index;      /* -1: none given */
+    /* Of a client, and not in the specification: a DMA_READ or DMA_WRITE of no bytes tells it of an access that was refused. */
+    bool dma_faults;
     bool has_migration;
     uint64_t migration_pgsize;  /* default 4096 */
     uint64_t max_bitmap_size;   /* default 256 MiB */
-    bool has_max_dma_maps, has_pgsizes, has_write_multiple, has_twin_socket, has_max_bitmap_size;
+    bool has_max_dma_maps, has_pgsizes, has_write_multiple, has_twin_socket, has_dma_faults, has_max_bitmap_size;
     bool has_max_msg_fds, has_max_data_xfer_size;
 } WireCaps;
 
