@@ -13,14 +13,27 @@
 typedef struct ChardevBackend {
     const char *name;
     const char *doc;
-    const char *const *keys; /* options besides backend, id, mux and logfile; NULL-terminated */
+    const char *const *keys; /* options besides those all have; NULL-terminated */
     /* Sets in_fd and out_fd, or the means to get them later.  On false nothing is left behind. */
     bool (*open)(Chardev *chr, struct json_object *opts, GError **error);
     /* Undoes open but for in_fd and out_fd, which the caller closes unless keep_fds. */
     void (*close)(Chardev *chr);
     /* The other side hung up and the descriptors were closed; NULL: that was the end. */
     void (*hung_up)(Chardev *chr);
+    /* Nobody is waited for any more, in this loop; hung_up begins again, in another.  NULL: nothing to do. */
+    void (*rest)(Chardev *chr);
+    /* Takes output instead of out_fd; with the lock. */
+    void (*write)(Chardev *chr, const uint8_t *buf, size_t len);
 } ChardevBackend;
+
+/* Where in a telnet command the input is. */
+typedef enum ChardevTelnetState {
+    TELNET_DATA,
+    TELNET_COMMAND, /* after IAC */
+    TELNET_OPTION,  /* after WILL, WONT, DO, DONT */
+    TELNET_SUB,     /* inside a subnegotiation */
+    TELNET_SUB_IAC,
+} ChardevTelnetState;
 
 struct Chardev {
     Object obj;
@@ -43,12 +56,17 @@ struct Chardev {
     int listen_fd;
     LoopFd *listen_watch;
     char *unlink_path;
+    struct SocketDial *dial; /* of a client that connects again; NULL: none */
+    bool telnet, telnet_break;
+    ChardevTelnetState telnet_state;
+    struct ChardevRing *ring; /* of ringbuf */
+    int log_fd;               /* logfile=; -1: none */
     /* terminals */
     int slave_fd;
 };
 
 extern const ChardevBackend chardev_null, chardev_stdio, chardev_file, chardev_pipe, chardev_pty, chardev_fd,
-    chardev_socket;
+    chardev_socket, chardev_ringbuf;
 
 /* The descriptors are ready: front ends see CHARDEV_OPENED.  -1 for none.  Main loop. */
 void chardev_set_fds(Chardev *chr, int in_fd, int out_fd);
@@ -61,6 +79,14 @@ void chardev_tell(Chardev *chr, ChardevEvent event);
 void chardev_mux_focus(Chardev *chr, unsigned index);
 void chardev_mux_input(Chardev *chr, const uint8_t *buf, size_t len);
 ChardevFrontend *chardev_focus_frontend(Chardev *chr);
+
+/* --- chardev-telnet.c --- */
+/* A connection begins: says how we would like it. */
+void chardev_telnet_begin(Chardev *chr);
+/* Input without what is not data, in place; returns how much that is.  Sets telnet_break. */
+size_t chardev_telnet_filter(Chardev *chr, uint8_t *buf, size_t len);
+/* Output as it goes over the wire. */
+void chardev_telnet_append(GByteArray *out, const uint8_t *buf, size_t len);
 
 /* Text of an option, or NULL. */
 const char *chardev_opt_str(struct json_object *opts, const char *key);

@@ -67,20 +67,11 @@ static void mux_next(Chardev *chr)
     }
 }
 
-static void mux_break(Chardev *chr)
-{
-    ChardevFrontend *fe = chardev_focus_frontend(chr);
-
-    if (fe && fe->event) {
-        fe->event(fe->opaque, CHARDEV_BREAK);
-    }
-}
-
 static const MuxKey mux_keys[] = {
     {'h', mux_help, "this help"},
     {'x', mux_quit, "quit the emulator"},
     {'c', mux_next, "switch between console and monitor"},
-    {'b', mux_break, "send a break"},
+    {'b', chardev_send_break, "send a break"},
     {0},
 };
 

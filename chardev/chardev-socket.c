@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Sockets: unix(7) by path and TCP by host and port, as client or as server.  A
- * server takes one connection at a time and listens again after a hang-up.
+ * server takes one connection at a time and listens again after a hang-up; a client with reconnect= dials again.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -18,6 +18,7 @@
 
 /* A host that does not answer is an error after that time, in seconds. */
 #define SOCKET_CONNECT_TIMEOUT 30
+#define SOCKET_RECONNECT_MAX   86400
 
 static void socket_accept(void *opaque)
 {
@@ -40,11 +41,119 @@ static void socket_listen_again(Chardev *chr)
     }
 }
 
-static void socket_close(Chardev *chr)
+/* --- a client that connects again --- */
+
+struct SocketDial {
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int64_t wait_ns; /* from a failure or hang-up to the next try */
+    bool told;       /* that the other side does not answer; once is enough */
+    Timer *timer;    /* NULL: not waiting */
+    int fd;          /* being connected; -1: none */
+    LoopFd *watch;
+};
+
+static void socket_dial(void *opaque);
+
+static void socket_dial_later(Chardev *chr)
 {
+    struct SocketDial *d = chr->dial;
+
+    if (!d->timer) {
+        d->timer = timer_new(chr->loop, CLOCK_KIND_REALTIME, socket_dial, chr);
+    }
+    timer_set(d->timer, clock_now(chr->obj.machine->clocks, CLOCK_KIND_REALTIME) + d->wait_ns);
+}
+
+static void socket_dial_end(Chardev *chr, int err)
+{
+    struct SocketDial *d = chr->dial;
+    int fd = d->fd, one = 1;
+
+    if (d->watch) {
+        loop_remove_fd(g_steal_pointer(&d->watch));
+    }
+    d->fd = -1;
+    if (!err) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* not TCP: refused, and no matter */
+        d->told = false;
+        chardev_set_fds(chr, fd, fd);
+        return;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (!d->told) {
+        g_printerr("chardev %s: cannot connect to %s: %s; trying again every %d s\n", chr->obj.id, chr->filename,
+                   g_strerror(err), (int)(d->wait_ns / G_GINT64_CONSTANT(1000000000)));
+        d->told = true;
+    }
+    socket_dial_later(chr);
+}
+
+static void socket_dialled(void *opaque)
+{
+    Chardev *chr = opaque;
+    int err = 0;
+    socklen_t len = sizeof(err);
+
+    if (getsockopt(chr->dial->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0) {
+        err = errno;
+    }
+    socket_dial_end(chr, err);
+}
+
+static void socket_dial(void *opaque)
+{
+    Chardev *chr = opaque;
+    struct SocketDial *d = chr->dial;
+
+    d->fd = socket(d->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (d->fd < 0) {
+        socket_dial_end(chr, errno);
+    } else if (connect(d->fd, (struct sockaddr *)&d->addr, d->len) == 0) {
+        socket_dial_end(chr, 0);
+    } else if (errno == EINPROGRESS) {
+        d->watch = loop_add_fd(chr->loop, d->fd, NULL, socket_dialled, chr);
+    } else {
+        socket_dial_end(chr, errno);
+    }
+}
+
+/* Listens, or dials, again. */
+static void socket_resume(Chardev *chr)
+{
+    socket_listen_again(chr);
+    if (chr->dial) {
+        socket_dial_later(chr);
+    }
+}
+
+/* Neither. */
+static void socket_rest(Chardev *chr)
+{
+    struct SocketDial *d = chr->dial;
+
     if (chr->listen_watch) {
         loop_remove_fd(g_steal_pointer(&chr->listen_watch));
     }
+    if (!d) {
+        return;
+    }
+    if (d->watch) {
+        loop_remove_fd(g_steal_pointer(&d->watch));
+    }
+    if (d->fd >= 0) {
+        close(d->fd);
+        d->fd = -1;
+    }
+    g_clear_pointer(&d->timer, timer_free);
+}
+
+static void socket_close(Chardev *chr)
+{
+    socket_rest(chr);
+    g_clear_pointer(&chr->dial, g_free);
     if (chr->listen_fd >= 0) {
         close(chr->listen_fd);
         chr->listen_fd = -1;
@@ -93,6 +202,13 @@ static bool socket_start(Chardev *chr, int family, const struct sockaddr *addr, 
         }
         chardev_set_nonblocking(fd, true);
         chr->listen_fd = fd;
+        return true;
+    }
+    if (chr->dial) {
+        close(fd);
+        memcpy(&chr->dial->addr, addr, len);
+        chr->dial->len = len;
+        socket_dial(chr);
         return true;
     }
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
@@ -169,6 +285,28 @@ static bool socket_wait(Chardev *chr, GError **error)
     return true;
 }
 
+/* reconnect=SECONDS; 0 is as without. */
+static bool socket_parse_reconnect(Chardev *chr, struct json_object *opts, bool server, GError **error)
+{
+    const char *text = chardev_opt_str(opts, "reconnect");
+    uint64_t seconds = 0;
+
+    if (text && !g_ascii_string_to_unsigned(text, 10, 0, SOCKET_RECONNECT_MAX, &seconds, NULL)) {
+        error_set(error, "chardev %s: bad reconnect= ('%s', allowed 0..%d seconds)", chr->obj.id, text, SOCKET_RECONNECT_MAX);
+        return false;
+    }
+    if (seconds && server) {
+        error_set(error, "chardev %s: reconnect= is for clients; a server listens again by itself", chr->obj.id);
+        return false;
+    }
+    if (seconds) {
+        chr->dial = g_new0(struct SocketDial, 1);
+        chr->dial->fd = -1;
+        chr->dial->wait_ns = (int64_t)seconds * G_GINT64_CONSTANT(1000000000);
+    }
+    return true;
+}
+
 static bool socket_open(Chardev *chr, struct json_object *opts, GError **error)
 {
     const char *path = chardev_opt_str(opts, "path");
@@ -177,6 +315,7 @@ static bool socket_open(Chardev *chr, struct json_object *opts, GError **error)
     bool server, wait, ok;
 
     if (!chardev_opt_bool(chr, opts, "server", false, &server, error) ||
+        !chardev_opt_bool(chr, opts, "telnet", false, &chr->telnet, error) ||
         !chardev_opt_bool(chr, opts, "wait", server, &wait, error)) {
         return false;
     }
@@ -188,6 +327,9 @@ static bool socket_open(Chardev *chr, struct json_object *opts, GError **error)
         error_set(error, "chardev %s: wait=on is for server=on", chr->obj.id);
         return false;
     }
+    if (!socket_parse_reconnect(chr, opts, server, error)) {
+        return false;
+    }
     ok = path ? socket_open_unix(chr, path, server, error)
               : socket_open_tcp(chr, host ? host : "", port, server, error);
     if (!ok) {
@@ -197,7 +339,7 @@ static bool socket_open(Chardev *chr, struct json_object *opts, GError **error)
     return !wait || socket_wait(chr, error);
 }
 
-static const char *const socket_keys[] = {"path", "host", "port", "server", "wait", NULL};
+static const char *const socket_keys[] = {"path", "host", "port", "server", "wait", "telnet", "reconnect", NULL};
 
 const ChardevBackend chardev_socket = {
     .name = "socket",
@@ -205,5 +347,6 @@ const ChardevBackend chardev_socket = {
     .keys = socket_keys,
     .open = socket_open,
     .close = socket_close,
-    .hung_up = socket_listen_again,
+    .hung_up = socket_resume,
+    .rest = socket_rest,
 };

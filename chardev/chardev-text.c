@@ -16,7 +16,7 @@ typedef struct TextForm {
 static const TextForm text_forms[] = {
     {"null", "null", NULL}, {"vc", "null", NULL},        {"stdio", "stdio", NULL},
     {"pty", "pty", NULL},   {"file:", "file", "path"},   {"pipe:", "pipe", "path"},
-    {"fd:", "fd", "fd"},    {"unix:", "socket", "path"},
+    {"fd:", "fd", "fd"},    {"unix:", "socket", "path"}, {"ringbuf", "ringbuf", NULL},
 };
 
 /* "HOST:PORT,more" to options; HOST may be empty or [v6]. */
@@ -29,7 +29,7 @@ static struct json_object *text_parse_tcp(const char *label, const char *text, G
     size_t host_len;
 
     if (!colon || colon + 1 == text + len) {
-        error_set(error, "%s: tcp:%s must be tcp:HOST:PORT", label, text);
+        error_set(error, "%s: '%s' must be tcp:HOST:PORT or telnet:HOST:PORT", label, text);
         return NULL;
     }
     host_len = (size_t)(colon - host);
@@ -43,10 +43,14 @@ static struct json_object *text_parse_tcp(const char *label, const char *text, G
 
 static struct json_object *text_parse(const char *label, const char *text, GError **error)
 {
+    bool telnet = g_str_has_prefix(text, "telnet:");
     struct json_object *opts;
 
-    if (g_str_has_prefix(text, "tcp:")) {
-        opts = text_parse_tcp(label, text + strlen("tcp:"), error);
+    if (g_str_has_prefix(text, "tcp:") || telnet) {
+        opts = text_parse_tcp(label, strchr(text, ':') + 1, error);
+        if (opts && telnet) {
+            json_object_object_add(opts, "telnet", json_object_new_string("on"));
+        }
         if (opts) {
             json_object_object_add(opts, "backend", json_object_new_string("socket"));
         }
@@ -75,7 +79,7 @@ static struct json_object *text_parse(const char *label, const char *text, GErro
     error_set(
         error,
         "%s: unknown character device '%s' (allowed: none, null, stdio, mon:stdio, pty, file:PATH, "
-        "pipe:PATH, fd:N, unix:PATH[,server=on,wait=off], tcp:HOST:PORT[,server=on,wait=off], chardev:ID)",
+        "pipe:PATH, fd:N, unix:PATH[,server=on,wait=off], tcp:HOST:PORT[,server=on,wait=off], telnet:HOST:PORT[,...], ringbuf, chardev:ID)",
         label, text);
     return NULL;
 }

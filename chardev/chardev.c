@@ -19,7 +19,7 @@
 
 static const ChardevBackend *const chardev_backends[] = {
     &chardev_null, &chardev_stdio, &chardev_file,   &chardev_pipe,
-    &chardev_pty,  &chardev_fd,    &chardev_socket, NULL,
+    &chardev_pty,  &chardev_fd,    &chardev_socket, &chardev_ringbuf, NULL,
 };
 
 /* --- the object --- */
@@ -149,6 +149,9 @@ static void chardev_cleanup(Chardev *chr)
     if (chr->backend->close) {
         chr->backend->close(chr);
     }
+    if (chr->log_fd >= 0) {
+        close(chr->log_fd);
+    }
     loop_bh_free(chr->watch_bh);
     g_byte_array_free(chr->out, TRUE);
     g_array_free(chr->frontends, TRUE);
@@ -161,6 +164,20 @@ static void chardev_cleanup(Chardev *chr)
 
 static void chardev_update_watch(void *opaque);
 
+static void chardev_received(Chardev *chr, uint8_t *buf, size_t len)
+{
+    if (chr->telnet) {
+        len = chardev_telnet_filter(chr, buf, len);
+    }
+    if (len) {
+        chardev_input(chr, buf, len);
+    }
+    if (chr->telnet_break) {
+        chr->telnet_break = false;
+        chardev_send_break(chr);
+    }
+}
+
 static void chardev_readable(void *opaque)
 {
     Chardev *chr = opaque;
@@ -169,10 +186,12 @@ static void chardev_readable(void *opaque)
     size_t room = fe ? fe->can_read(fe->opaque) : 0;
     ssize_t n;
 
+    /* The next byte may move the focus to a front end that takes less. */
+    room = chr->mux ? MIN(room, 1) : room;
     if (room) {
         n = read(chr->in_fd, buf, MIN(room, sizeof(buf)));
         if (n > 0) {
-            chardev_input(chr, buf, (size_t)n);
+            chardev_received(chr, buf, (size_t)n);
         } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
             chr->at_end = true;
             if (chr->in_fd == chr->out_fd) {
@@ -229,6 +248,9 @@ void chardev_set_fds(Chardev *chr, int in_fd, int out_fd)
     chr->at_end = false;
     g_mutex_unlock(&chr->lock);
     chr->connected = true;
+    if (chr->telnet) {
+        chardev_telnet_begin(chr);
+    }
     chardev_tell(chr, CHARDEV_OPENED);
     chardev_update_watch(chr);
 }
@@ -291,9 +313,16 @@ static const ChardevBackend *chardev_backend_find(const char *name, GError **err
     return NULL;
 }
 
+void chardev_each_backend(void (*fn)(const char *name, const char *doc, void *opaque), void *opaque)
+{
+    for (size_t i = 0; chardev_backends[i]; i++) {
+        fn(chardev_backends[i]->name, chardev_backends[i]->doc, opaque);
+    }
+}
+
 static bool chardev_check_keys(const ChardevBackend *backend, struct json_object *opts, GError **error)
 {
-    static const char *const common[] = {"backend", "id", "mux", NULL};
+    static const char *const common[] = {"backend", "id", "mux", "logfile", "logappend", NULL};
 
     json_object_object_foreach(opts, key, value)
     {
@@ -302,10 +331,29 @@ static bool chardev_check_keys(const ChardevBackend *backend, struct json_object
             g_autofree char *allowed =
                 backend->keys ? g_strjoinv(", ", (char **)backend->keys) : g_strdup("none");
 
-            error_set(error, "-chardev %s: unknown option '%s' (allowed: mux, %s)", backend->name, key,
+            error_set(error, "-chardev %s: unknown option '%s' (allowed: mux, logfile, logappend, %s)", backend->name, key,
                       allowed);
             return false;
         }
+    }
+    return true;
+}
+
+static bool chardev_open_log(Chardev *chr, struct json_object *opts, GError **error)
+{
+    const char *path = chardev_opt_str(opts, "logfile");
+    bool append;
+
+    if (!chardev_opt_bool(chr, opts, "logappend", false, &append, error)) {
+        return false;
+    }
+    if (!path) {
+        return true;
+    }
+    chr->log_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
+    if (chr->log_fd < 0) {
+        error_set_errno(error, errno, "chardev %s: cannot write logfile '%s'", chr->obj.id, path);
+        return false;
     }
     return true;
 }
@@ -330,13 +378,14 @@ Chardev *chardev_new(Machine *machine, struct json_object *opts, GError **error)
     }
     chr->backend = backend;
     chr->loop = machine->main_loop;
-    chr->in_fd = chr->out_fd = chr->listen_fd = chr->slave_fd = -1;
+    chr->in_fd = chr->out_fd = chr->listen_fd = chr->slave_fd = chr->log_fd = -1;
     chr->queue_limit = CHARDEV_QUEUE_LIMIT;
     chr->out = g_byte_array_new();
     chr->frontends = g_array_new(FALSE, FALSE, sizeof(ChardevFrontend));
     chr->watch_bh = loop_bh_new(chr->loop, chardev_update_watch, chr);
     g_mutex_init(&chr->lock);
-    if (!chardev_opt_bool(chr, opts, "mux", false, &chr->mux, error) || !backend->open(chr, opts, error)) {
+    if (!chardev_opt_bool(chr, opts, "mux", false, &chr->mux, error) ||
+        !chardev_open_log(chr, opts, error) || !backend->open(chr, opts, error)) {
         object_free(&chr->obj);
         return NULL;
     }
@@ -401,19 +450,17 @@ void chardev_input(Chardev *chr, const uint8_t *buf, size_t len)
 /* Nobody is attached. */
 static void chardev_move(Chardev *chr, EventLoop *loop)
 {
-    bool listening = chr->listen_watch;
-
     if (chr->loop == loop) {
         return;
     }
     chardev_drop_watches(chr);
-    if (listening) {
-        loop_remove_fd(g_steal_pointer(&chr->listen_watch));
+    if (chr->backend->rest) {
+        chr->backend->rest(chr);
     }
     loop_bh_free(chr->watch_bh);
     chr->loop = loop;
     chr->watch_bh = loop_bh_new(loop, chardev_update_watch, chr);
-    if (listening) {
+    if (chr->backend->hung_up && !chr->connected) {
         chr->backend->hung_up(chr); /* listens, there */
     }
 }
@@ -466,9 +513,43 @@ bool chardev_focused(const Chardev *chr, const void *opaque)
     return fe && fe->opaque == opaque;
 }
 
+void chardev_send_break(Chardev *chr)
+{
+    ChardevFrontend *fe = chardev_focus_frontend(chr);
+
+    if (fe && fe->event) {
+        fe->event(fe->opaque, CHARDEV_BREAK);
+    }
+}
+
+bool chardev_in_use(const Chardev *chr)
+{
+    return chr->frontends->len > 0;
+}
+
 void chardev_accept_input(Chardev *chr)
 {
     loop_bh_schedule(chr->watch_bh);
+}
+
+/* Puts output where it goes, or into the queue for it.  With the lock. */
+static void chardev_queue(Chardev *chr, const void *buf, size_t len)
+{
+    /* The log is a help: what does not get there is not worth stopping for. */
+    if (chr->log_fd >= 0 && write(chr->log_fd, buf, len) < 0) {
+        close(chr->log_fd);
+        chr->log_fd = -1;
+    }
+    if (chr->backend->write) {
+        chr->backend->write(chr, buf, len);
+    } else if (chr->out_fd >= 0) {
+        if (chr->telnet) {
+            chardev_telnet_append(chr->out, buf, len);
+        } else {
+            g_byte_array_append(chr->out, buf, (guint)len);
+        }
+        chardev_flush(chr);
+    }
 }
 
 void chardev_write(Chardev *chr, const void *buf, size_t len)
@@ -476,9 +557,8 @@ void chardev_write(Chardev *chr, const void *buf, size_t len)
     bool waiting;
 
     g_mutex_lock(&chr->lock);
+    chardev_queue(chr, buf, len);
     if (chr->out_fd >= 0) {
-        g_byte_array_append(chr->out, buf, (guint)len);
-        chardev_flush(chr);
         if (chr->out->len > chr->queue_limit) {
             g_byte_array_remove_range(chr->out, 0, (guint)(chr->out->len - chr->queue_limit));
         }
@@ -493,10 +573,7 @@ void chardev_write(Chardev *chr, const void *buf, size_t len)
 void chardev_write_all(Chardev *chr, const void *buf, size_t len)
 {
     g_mutex_lock(&chr->lock);
-    if (chr->out_fd >= 0) {
-        g_byte_array_append(chr->out, buf, (guint)len);
-        chardev_flush(chr);
-    }
+    chardev_queue(chr, buf, len);
     while (chr->out->len && chr->out_fd >= 0) {
         struct pollfd pfd = {.fd = chr->out_fd, .events = POLLOUT};
 

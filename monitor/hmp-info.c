@@ -102,18 +102,6 @@ static void hmp_info_kvm(Machine *m, const char *args, GString *out)
     g_string_append_printf(out, "kvm support: %s\n%s", used ? "enabled" : "disabled", more ? more : "");
 }
 
-static void hmp_info_chardev(Machine *m, const char *args, GString *out)
-{
-    Object *all = object_container(m->root, "chardevs");
-
-    for (guint i = 0; i < all->children->len; i++) {
-        Chardev *chr = g_ptr_array_index(all->children, i);
-
-        g_string_append_printf(out, "%s: filename=%s%s\n", chardev_id(chr), chardev_filename(chr),
-                               chardev_connected(chr) ? "" : " (disconnected)");
-    }
-}
-
 /* --- trees --- */
 
 static void hmp_print_props(Object *obj, const Prop *p, int indent, GString *out)
@@ -209,7 +197,6 @@ const HmpCommand hmp_info_table[] = {
     {"info registers", "", "registers of the CPUs", hmp_info_registers},
     {"info kvm", "", "whether KVM runs the guest", hmp_info_kvm},
     {"info cpus", "", "the virtual CPUs", hmp_info_cpus},
-    {"info chardev", "", "character devices", hmp_info_chardev},
     {NULL, NULL, NULL, NULL},
 };
 

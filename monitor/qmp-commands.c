@@ -132,23 +132,6 @@ static struct json_object *qmp_query_memory_size(Machine *m, struct json_object 
     return result;
 }
 
-static struct json_object *qmp_query_chardev(Machine *m, struct json_object *args, GError **error)
-{
-    Object *all = object_container(m->root, "chardevs");
-    struct json_object *list = json_object_new_array();
-
-    for (guint i = 0; i < all->children->len; i++) {
-        Chardev *chr = g_ptr_array_index(all->children, i);
-        struct json_object *entry = json_object_new_object();
-
-        json_object_object_add(entry, "label", json_object_new_string(chardev_id(chr)));
-        json_object_object_add(entry, "filename", json_object_new_string(chardev_filename(chr)));
-        json_object_object_add(entry, "frontend-open", json_object_new_boolean(chardev_connected(chr)));
-        json_object_array_add(list, entry);
-    }
-    return list;
-}
-
 static struct json_object *qmp_stop(Machine *m, struct json_object *args, GError **error)
 {
     if (m->run_state == RUN_STATE_RUNNING) {
@@ -254,7 +237,6 @@ const QmpCommand qmp_machine_table[] = {
     {.name = "query-cpus-fast", .run = qmp_query_cpus_fast, .doc = "The virtual CPUs."},
     {.name = "query-machines", .run = qmp_query_machines, .doc = "Machine models."},
     {.name = "query-memory-size-summary", .run = qmp_query_memory_size, .doc = "Size of guest RAM in bytes."},
-    {.name = "query-chardev", .run = qmp_query_chardev, .doc = "Character devices."},
     {.name = "stop", .run = qmp_stop, .doc = "Stops the guest; the event STOP follows."},
     {.name = "cont", .run = qmp_cont, .doc = "Lets the guest go on; the event RESUME follows."},
     {.name = "quit", .run = qmp_quit, .doc = "Ends the program."},

@@ -396,6 +396,11 @@ static bool opt_net(Cmdline *c, const char *option, const char *arg, GError **er
 
 static bool opt_chardev(Cmdline *c, const char *option, const char *arg, GError **error)
 {
+    if (is_help(arg)) {
+        help_print_chardevs();
+        c->done = true;
+        return true;
+    }
     return cmdline_add_opts(c->chardevs, option, arg, "backend", error);
 }
 
@@ -703,9 +708,9 @@ static const Option option_table[] = {
     {"cdrom", "FILE", opt_ide_drive, "a disc in a CD-ROM drive at place 2"},
     {"blockdev", "[driver=]DRIVER,node-name=ID[,...]", opt_blockdev, "block back end as a node: raw, file, host_device, null-co, nbd; also JSON"},
     {"chardev", "BACKEND,id=ID[,...]", opt_chardev,
-     "character device: null, stdio, file, pipe, pty, fd, socket"},
+     "character device: null, stdio, file, pipe, pty, fd, socket, ringbuf; logfile=FILE keeps a copy; help lists"},
     {"serial", "CHARDEV", opt_serial,
-     "serial port: stdio, mon:stdio, file:, unix:, tcp:, pty, null, none, chardev:ID"},
+     "serial port: stdio, mon:stdio, file:, unix:, tcp:, telnet:, pty, null, none, chardev:ID"},
     {"monitor", "CHARDEV", opt_monitor, "human monitor on a character device"},
     {"qmp", "CHARDEV", opt_monitor, "QMP monitor on a character device"},
     {"mon", "[chardev=]ID[,mode=MODE]", opt_mon, "monitor on a -chardev; MODE is readline or control (QMP)"},

@@ -62,6 +62,7 @@ bool option_rtc(Cmdline *c, const char *option, const char *arg, GError **error)
 void help_print_machines(void);
 void help_print_accels(void);
 void help_print_cpus(void);
+void help_print_chardevs(void);
 void help_print_objects(void);
 void help_print_devices(void);
 /* Properties of a model of one of the kinds.  False: no such model, *error names the nearest. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "accel/accel.h"
+#include "chardev/chardev.h"
 #include "cmdline.h"
 #include "core/error.h"
 #include "hw/pci/pci.h"
@@ -44,6 +45,17 @@ void help_print_cpus(void)
         printf("%s%s", i % 8 ? " " : i ? "\n  " : "  ", x86_cpu_feature_name(i));
     }
     printf("\n");
+}
+
+static void help_print_backend(const char *name, const char *doc, void *opaque)
+{
+    printf("  %-10s %s\n", name, doc);
+}
+
+void help_print_chardevs(void)
+{
+    printf("Available chardev backend types:\n");
+    chardev_each_backend(help_print_backend, NULL);
 }
 
 void help_print_objects(void)

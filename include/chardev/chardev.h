@@ -29,10 +29,10 @@ typedef struct ChardevFrontend {
     void *opaque;
 } ChardevFrontend;
 
-/* opts as -chardev: backend (null, stdio, file, pipe, socket, pty, fd), id, path, host, port, server, wait, mux ... */
+/* opts as -chardev: backend (null, stdio, file, pipe, socket, pty, fd, ringbuf), id, path, host, port, server, wait, mux ... */
 Chardev *chardev_new(Machine *machine, struct json_object *opts, GError **error);
 /* The shorthand: "stdio", "mon:stdio", "null", "none" (NULL without error), "unix:PATH[,server[=on][,wait=off]]",
- * "tcp:HOST:PORT[,...]", "file:PATH", "pty", "chardev:ID", "fd:N". */
+ * "tcp:HOST:PORT[,...]", "telnet:" the same, "file:PATH", "pty", "chardev:ID", "fd:N". */
 Chardev *chardev_from_text(Machine *machine, const char *label, const char *text, GError **error);
 Chardev *chardev_find(Machine *machine, const char *id);
 void chardev_free(Chardev *chr);
@@ -55,6 +55,16 @@ void chardev_write_all(Chardev *chr, const void *buf, size_t len);
 /* Bytes queued for a slow reader, and how many may be (1 MiB unless set).  Any thread. */
 size_t chardev_pending(Chardev *chr);
 void chardev_set_queue_limit(Chardev *chr, size_t bytes);
+/* As if the far end had sent a break. */
+void chardev_send_break(Chardev *chr);
+/* Somebody is attached. */
+bool chardev_in_use(const Chardev *chr);
+/* For every back end of this build. */
+void chardev_each_backend(void (*fn)(const char *name, const char *doc, void *opaque), void *opaque);
+/* What a ringbuf holds: appends to it, as output does; takes up to max of the oldest bytes out (g_byte_array_unref).
+ * False and NULL: another kind of back end. */
+bool chardev_ring_write(Chardev *chr, const void *buf, size_t len, GError **error);
+GByteArray *chardev_ring_read(Chardev *chr, size_t max, GError **error);
 /* True when input goes to the front end with that opaque now. */
 bool chardev_focused(const Chardev *chr, const void *opaque);
 bool chardev_connected(const Chardev *chr);
