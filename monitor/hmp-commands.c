@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands of the human monitor that act; those that only show are in hmp-info.c. */
-#include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/error.h"
 #include "monitor-internal.h"
-
-/* One `x` prints at most that many values. */
-#define HMP_DUMP_MAX 65536
 
 static void hmp_help(Machine *m, const char *args, GString *out)
 {
@@ -144,6 +139,11 @@ static void hmp_object_del(Machine *m, const char *args, GString *out)
     hmp_with_id(m, "object-del", args, out);
 }
 
+static void hmp_nmi(Machine *m, const char *args, GString *out)
+{
+    hmp_qmp(m, "inject-nmi", NULL, out);
+}
+
 /* --- properties --- */
 
 static void hmp_qom_list(Machine *m, const char *args, GString *out)
@@ -207,155 +207,6 @@ static void hmp_qom_set(Machine *m, const char *args, GString *out)
     hmp_qmp(m, "qom-set", opts, out);
 }
 
-/* --- memory --- */
-
-typedef struct HmpDumpFormat {
-    unsigned count, size; /* values, bytes of each */
-    char base;            /* x, d, u */
-} HmpDumpFormat;
-
-/* "/4xw": count, base and size (b, h, w, g) in any order but for the count. */
-static bool hmp_parse_format(const char **args, HmpDumpFormat *format, GString *out)
-{
-    const char *p = *args;
-
-    *format = (HmpDumpFormat){.count = 1, .size = 4, .base = 'x'};
-    if (*p != '/') {
-        return true;
-    }
-    p++;
-    if (g_ascii_isdigit(*p)) {
-        char *end;
-        unsigned long count = strtoul(p, &end, 10);
-
-        if (count == 0 || count > HMP_DUMP_MAX) {
-            g_string_append_printf(out, "count is out of range (allowed 1..%d)\n", HMP_DUMP_MAX);
-            return false;
-        }
-        format->count = (unsigned)count;
-        p = end;
-    }
-    for (; *p && *p != ' '; p++) {
-        const char *size = strchr("bhwg", *p);
-
-        if (size) {
-            format->size = 1u << (size - "bhwg");
-        } else if (strchr("xdu", *p)) {
-            format->base = *p;
-        } else {
-            g_string_append_printf(out, "unknown format letter '%c' (allowed x d u, b h w g)\n", *p);
-            return false;
-        }
-    }
-    *args = p + strspn(p, " ");
-    return true;
-}
-
-static void hmp_print_value(const HmpDumpFormat *format, uint64_t val, GString *out)
-{
-    unsigned bits = 8 * format->size;
-
-    if (format->base == 'x') {
-        g_string_append_printf(out, " 0x%0*" PRIx64, (int)(2 * format->size), val);
-    } else if (format->base == 'u') {
-        g_string_append_printf(out, " %" PRIu64, val);
-    } else {
-        g_string_append_printf(out, " %" PRId64, (int64_t)(val << (64 - bits)) >> (64 - bits));
-    }
-}
-
-/* False: args are not what it takes, and out says so. */
-static bool hmp_parse_xp(const char *args, HmpDumpFormat *format, uint64_t *addr, GString *out)
-{
-    char *end;
-
-    if (!hmp_parse_format(&args, format, out)) {
-        return false;
-    }
-    *addr = strtoull(args, &end, 0);
-    if (end == args || *end) {
-        g_string_append_printf(out, "'%s' is not an address; usage: xp /4xw 0x1000\n", args);
-        return false;
-    }
-    return true;
-}
-
-static void hmp_dump(Machine *m, HmpDumpFormat format, uint64_t addr, GString *out)
-{
-    for (unsigned i = 0; i < format.count; i++, addr += format.size) {
-        uint8_t bytes[8] = {0};
-        uint64_t val = 0;
-
-        if (i % (16 / format.size) == 0) {
-            g_string_append_printf(out, "%s%016" PRIx64 ":", i ? "\n" : "", addr);
-        }
-        as_read(m->memory, addr, bytes, format.size, MEM_ATTRS_CPU);
-        for (unsigned b = 0; b < format.size; b++) {
-            val |= (uint64_t)bytes[b] << (8 * b);
-        }
-        hmp_print_value(&format, val, out);
-    }
-    g_string_append_c(out, '\n');
-}
-
-static void hmp_xp(Machine *m, const char *args, GString *out)
-{
-    HmpDumpFormat format;
-    uint64_t addr;
-
-    if (hmp_parse_xp(args, &format, &addr, out)) {
-        hmp_dump(m, format, addr, out);
-    }
-}
-
-/* Registers of a device in another process may be there. */
-typedef struct HmpDump {
-    HmpDumpFormat format;
-    uint64_t addr;
-    GString *out;
-    MonitorReply *reply;
-} HmpDump;
-
-static void hmp_dump_run(Machine *m, void *opaque, GError **error)
-{
-    HmpDump *dump = opaque;
-
-    hmp_dump(m, dump->format, dump->addr, dump->out);
-}
-
-static void hmp_dump_free(HmpDump *dump)
-{
-    g_string_free(dump->out, TRUE);
-    g_free(dump);
-}
-
-static void hmp_dump_done(void *opaque, GError *error)
-{
-    HmpDump *dump = opaque;
-
-    dump->reply->send(dump->reply, json_object_new_string(dump->out->str), NULL);
-    hmp_dump_free(dump);
-}
-
-static bool hmp_xp_later(Machine *m, const char *args, MonitorReply *reply, GString *out)
-{
-    HmpDumpFormat format;
-    HmpDump *dump;
-    uint64_t addr;
-
-    if (!hmp_parse_xp(args, &format, &addr, out)) {
-        return true;
-    }
-    dump = g_new0(HmpDump, 1);
-    *dump = (HmpDump){format, addr, g_string_new(NULL), reply};
-    if (machine_run_later(m, &(MachineWork){hmp_dump_run, hmp_dump_done, dump}, MONITOR_PATIENCE_MS, NULL)) {
-        g_string_append(out, dump->out->str);
-        hmp_dump_free(dump);
-        return true;
-    }
-    return false;
-}
-
 const HmpCommand hmp_command_table[] = {
     {"help|?", "[command]", "this list", hmp_help},
     {"quit|q", "", "end the program", hmp_quit},
@@ -370,6 +221,6 @@ const HmpCommand hmp_command_table[] = {
     {"qom-list", "[path]", "properties and children of an object", hmp_qom_list},
     {"qom-get", "path property", "value of a property", hmp_qom_get},
     {"qom-set", "path property value", "set a property", hmp_qom_set},
-    {"xp", "/fmt address", "guest-physical memory; /fmt as in /4xw: count, x d u, b h w g", hmp_xp, hmp_xp_later},
+    {"nmi", "", "a non-maskable interrupt for every CPU", hmp_nmi},
     {NULL, NULL, NULL, NULL},
 };

@@ -102,6 +102,40 @@ static void hmp_info_kvm(Machine *m, const char *args, GString *out)
     g_string_append_printf(out, "kvm support: %s\n%s", used ? "enabled" : "disabled", more ? more : "");
 }
 
+static void print_irqs_below(Object *obj, bool counts, GString *out)
+{
+    if (obj->model->print_irqs) {
+        if (counts) {
+            g_string_append_printf(out, "IRQ statistics for %s:\n", obj->model->name);
+        }
+        obj->model->print_irqs(obj, counts, out);
+    }
+    for (guint i = 0; i < obj->children->len; i++) {
+        print_irqs_below(g_ptr_array_index(obj->children, i), counts, out);
+    }
+    if (!obj->parent && !out->len) {
+        g_string_append(out, "the machine has no interrupt controllers\n");
+    }
+}
+
+static void hmp_info_pic(Machine *m, const char *args, GString *out)
+{
+    print_irqs_below(m->root, false, out);
+}
+
+static void hmp_info_irq(Machine *m, const char *args, GString *out)
+{
+    print_irqs_below(m->root, true, out);
+}
+
+static void hmp_info_jit(Machine *m, const char *args, GString *out)
+{
+    bool used = m->accel && g_str_equal(m->accel->ops->name, "tcg");
+    g_autofree char *text = used && m->accel->ops->info ? m->accel->ops->info(m->accel) : NULL;
+
+    g_string_append(out, text ? text : "JIT information is only available with accel=tcg\n");
+}
+
 /* --- trees --- */
 
 static void hmp_print_props(Object *obj, const Prop *p, int indent, GString *out)
@@ -196,6 +230,9 @@ const HmpCommand hmp_info_table[] = {
     {"info qom-tree", "[path]", "the object tree", hmp_info_qom_tree},
     {"info registers", "", "registers of the CPUs", hmp_info_registers},
     {"info kvm", "", "whether KVM runs the guest", hmp_info_kvm},
+    {"info pic", "", "registers of the interrupt controllers", hmp_info_pic},
+    {"info irq", "", "how often each interrupt was raised", hmp_info_irq},
+    {"info jit", "", "blocks of code that the software CPU keeps", hmp_info_jit},
     {"info cpus", "", "the virtual CPUs", hmp_info_cpus},
     {NULL, NULL, NULL, NULL},
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The human monitor: finding and running a command line, and a session with
- * editing (backspace, Ctrl-U, Ctrl-C, arrows up and down through history) for
+ * editing (backspace, Ctrl-U, Ctrl-C, arrows up and down through history, Tab to complete) for
  * terminals in raw mode.
  */
 #include <string.h>
@@ -48,7 +48,7 @@ static bool hmp_name_matches(const char *names, const char *line, const char **r
     return false;
 }
 
-static const HmpCommand *hmp_find(const char *line, const char **rest)
+const HmpCommand *hmp_find(const char *line, const char **rest)
 {
     for (size_t t = 0; hmp_tables[t]; t++) {
         for (const HmpCommand *cmd = hmp_tables[t]; cmd->name; cmd++) {
@@ -197,10 +197,55 @@ static void hmp_history(HmpSession *s, int step)
     }
 }
 
+static void hmp_add(HmpSession *s, const char *text)
+{
+    if (s->line->len + strlen(text) <= HMP_MAX_LINE) {
+        g_string_append(s->line, text);
+        hmp_puts(s, text);
+    }
+}
+
+/* Adds what all that is possible has in common; when that is nothing, lists what is. */
+static void hmp_tab(HmpSession *s)
+{
+    size_t have, common;
+    g_autoptr(GPtrArray) names = hmp_complete(s->mon->machine, s->line->str, &have);
+
+    if (!names->len) {
+        return;
+    }
+    common = strlen(names->pdata[0]);
+    for (guint i = 1; i < names->len; i++) {
+        size_t same = 0;
+
+        while (same < common && ((char *)names->pdata[0])[same] == ((char *)names->pdata[i])[same]) {
+            same++;
+        }
+        common = same;
+    }
+    if (names->len == 1 || common > have) {
+        g_autofree char *more = g_strndup((char *)names->pdata[0] + have, common - have);
+
+        hmp_add(s, more);
+        if (names->len == 1) {
+            hmp_add(s, " ");
+        }
+        return;
+    }
+    hmp_puts(s, "\n");
+    for (guint i = 0; i < names->len; i++) {
+        hmp_puts(s, names->pdata[i]);
+        hmp_puts(s, i + 1 < names->len ? "  " : "\n");
+    }
+    hmp_prompt(s);
+}
+
 static void hmp_plain_key(HmpSession *s, uint8_t c)
 {
     if (c == '\r' || c == '\n') {
         hmp_enter(s);
+    } else if (c == '\t') {
+        hmp_tab(s);
     } else if (c == 0x1b) {
         s->keys = HMP_KEY_ESC;
     } else if (c == 0x7f || c == '\b') {

@@ -29,6 +29,14 @@ void qmp_session_free(QmpSession *session);
 HmpSession *hmp_session_new(Monitor *mon, ChardevFrontend *frontend);
 void hmp_session_free(HmpSession *session);
 
+/* The table entry of the command that a line begins with, or NULL; *rest: what follows its name. */
+const HmpCommand *hmp_find(const char *line, const char **rest);
+/*
+ * What the last word of `line` may become: of char *, sorted, each once; g_ptr_array_unref.  *have: how many of its
+ * characters are in the line already.
+ */
+GPtrArray *hmp_complete(Machine *machine, const char *line, size_t *have);
+
 /* The table entry of a QMP command, or NULL. */
 const QmpCommand *qmp_find(const char *name);
 /* Checks args against the command's list and runs it. */

@@ -768,6 +768,30 @@ static void tcg_set_a20(Accel *accel, bool enabled)
     }
 }
 
+static char *tcg_info(Accel *accel)
+{
+    GString *out = g_string_new(NULL);
+    bool running = accel->machine->run_state == RUN_STATE_RUNNING;
+
+    if (running) {
+        accel->ops->pause_all(accel);
+    }
+    for (guint i = 0; i < accel->vcpus->len; i++) {
+        X86BlockStats s = x86_cpu_block_stats(((TcgVcpu *)g_ptr_array_index(accel->vcpus, i))->cpu);
+
+        g_string_append_printf(out, "CPU#%u: %zu blocks in %zu KiB, %zu of them compiled", i, s.blocks, s.bytes >> 10, s.compiled);
+        if (s.code_size) {
+            g_string_append_printf(out, "; %zu of %zu KiB of code memory used\n", s.code_used >> 10, s.code_size >> 10);
+        } else {
+            g_string_append(out, "; the interpreter alone runs\n");
+        }
+    }
+    if (running) {
+        accel->ops->resume_all(accel);
+    }
+    return g_string_free(out, FALSE);
+}
+
 const AccelOps accel_tcg_ops = {
     .name = "tcg",
     .doc = "software CPU of this program: runs everywhere",
@@ -795,4 +819,5 @@ const AccelOps accel_tcg_ops = {
     .log_writes = tcg_log_writes,
     .translate = tcg_translate,
     .set_debug = tcg_set_debug,
+    .info = tcg_info,
 };

@@ -100,6 +100,7 @@ void i8259_set_irq(PicPair *pic, unsigned irq, int level)
     if (accel) {
         accel->ops->irqchip->set_pic_input(accel, irq, level);
     }
+    pic->counts[irq] += level && !(pic->chip[irq >> 3].lines >> (irq & 7) & 1);
     pic_set_line(&pic->chip[irq >> 3], irq & 7, level);
     pic_update(pic);
 }
@@ -377,6 +378,24 @@ static bool pic_post_load(void *instance, uint32_t version, GError **error)
     return true;
 }
 
+static void pic_print(Object *obj, bool counts, GString *out)
+{
+    PicPair *p = (PicPair *)obj;
+
+    pic_fetch(p);
+    for (unsigned i = 0; i < 16 && counts; i++) {
+        if (p->counts[i]) {
+            g_string_append_printf(out, "%2u: %" G_GUINT64_FORMAT "\n", i, p->counts[i]);
+        }
+    }
+    for (unsigned i = 0; i < 2 && !counts; i++) {
+        const PicChip *c = &p->chip[i];
+
+        g_string_append_printf(out, "pic%u: irr=%02x imr=%02x isr=%02x hprio=%u irq_base=%02x rr_sel=%d elcr=%02x fnm=%d\n", i,
+                               c->irr, c->imr, c->isr, (c->lowest + 1u) & 7, c->icw2, c->read_isr, c->elcr, c->special_nested);
+    }
+}
+
 static void pic_reset(Device *dev)
 {
     static const uint8_t elcr_mask[2] = {0xf8,
@@ -457,6 +476,7 @@ const DeviceModel i8259_model = {
               .doc = "Pair of 8259A interrupt controllers.",
               .kind = MODEL_DEVICE,
               .size = sizeof(PicPair),
+              .print_irqs = pic_print,
               .state = &pic_state,
               .internal = true},
     .start = pic_start,

@@ -69,6 +69,7 @@ void ioapic_set_irq(IoApic *s, unsigned pin, int level)
         return;
     }
     uint32_t bit = 1u << pin;
+    s->counts[pin] += level && !(s->levels & bit);
     if (accel_with_ioapic(s->dev.obj.machine)) {
         s->levels = level ? s->levels | bit : s->levels & ~bit;
         s->bus->accel->ops->irqchip->set_ioapic_input(s->bus->accel, pin, level);
@@ -218,6 +219,34 @@ static bool ioapic_post_load(void *instance, uint32_t version, GError **error)
     return true;
 }
 
+static void ioapic_print_pin(const IoApic *s, unsigned pin, GString *out)
+{
+    static const char *const modes[] = {"fixed", "lowest", "SMI", "reserved", "NMI", "INIT", "reserved", "ExtINT"};
+    uint64_t e = s->ioredtbl[pin];
+
+    g_string_append_printf(out, "  pin %-2u 0x%016" G_GINT64_MODIFIER "x dest=%-3u vec=%-3u %s %s %s %s %s%s%s\n", pin, e, (unsigned)(e >> 56),
+                           (unsigned)(e & RTE_VECTOR), e >> 13 & 1 ? "active-lo" : "active-hi", e & RTE_LEVEL ? "level" : "edge ",
+                           e & RTE_MASKED ? "masked" : "      ", modes[e >> 8 & 7], e >> 11 & 1 ? "logical" : "physical",
+                           s->levels >> pin & 1 ? " raised" : "", e & RTE_REMOTE_IRR ? " remote-irr" : "");
+}
+
+static void ioapic_print(Object *obj, bool counts, GString *out)
+{
+    IoApic *s = (IoApic *)obj;
+
+    ioapic_fetch(s);
+    if (!counts) {
+        g_string_append_printf(out, "ioapic: ver=0x%x id=0x%02x sel=0x%02x\n", IOAPIC_VERSION & 0xff, s->ioapicid >> 24, s->ioregsel);
+    }
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        if (!counts) {
+            ioapic_print_pin(s, i, out);
+        } else if (s->counts[i]) {
+            g_string_append_printf(out, "%2u: %" G_GUINT64_FORMAT "\n", i, s->counts[i]);
+        }
+    }
+}
+
 static void ioapic_reset(Device *dev)
 {
     IoApic *s = (IoApic *)dev;
@@ -267,6 +296,7 @@ const DeviceModel ioapic_model = {
               .doc = "IO-APIC with 24 pins.",
               .kind = MODEL_DEVICE,
               .size = sizeof(IoApic),
+              .print_irqs = ioapic_print,
               .state = &ioapic_state,
               .internal = true},
     .start = ioapic_start,

@@ -173,6 +173,13 @@ void x86_cpu_set_debug(X86Cpu *cpu, const X86DebugPoint *points, size_t count, b
 /* What ended the last run with X86_EXIT_DEBUG; addr of an access: where it began.  CPU stopped. */
 X86DebugPoint x86_cpu_debug_stop(const X86Cpu *cpu);
 
+/* What the CPU keeps of the guest's code.  CPU stopped. */
+typedef struct X86BlockStats {
+    size_t blocks, compiled, bytes;  /* decoded; compiled to host code; of memory for the decoded ones */
+    size_t code_used, code_size;     /* bytes of host code, and what there is room for; 0: interpreter only */
+} X86BlockStats;
+X86BlockStats x86_cpu_block_stats(const X86Cpu *cpu);
+
 /* A one-line list for `-cpu help`: index 0.., NULL at the end. */
 const char *x86_cpu_model_name(size_t index);
 /* Names of the features the CPU implements, in the same way. */

@@ -51,6 +51,8 @@ struct Model {
      */
     bool (*release)(Object *obj, GError **error);
     bool (*claim)(Object *obj, GError **error);
+    /* Interrupt controllers: what `info pic` shows, their registers, and `info irq`, how often each input rose.  NULL: is none. */
+    void (*print_irqs)(Object *obj, bool counts, GString *out);
     bool internal;           /* created by the board only: -device refuses it */
 };
 

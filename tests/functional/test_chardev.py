@@ -81,7 +81,10 @@ def test_pty(start):
     fd = os.open(filename(vm, "serial0").removeprefix("pty:"), os.O_RDWR | os.O_NOCTTY)
     tty.setraw(fd)
     put(vm, b"from the guest")
-    assert os.read(fd, 14) == b"from the guest"
+    text = b""
+    while len(text) < 14:
+        text += os.read(fd, 14)
+    assert text == b"from the guest"
     os.write(fd, b"to the guest")
     assert get(vm, 12) == b"to the guest"
     os.close(fd)

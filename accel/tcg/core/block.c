@@ -254,3 +254,19 @@ void x86_blocks_reap(X86Cpu *cpu)
         x86_blocks_flush(cpu);
     }
 }
+
+X86BlockStats x86_cpu_block_stats(const X86Cpu *cpu)
+{
+    X86BlockStats stats = {.bytes = cpu->block_bytes};
+
+    for (size_t i = 0; i < BLOCK_HASH_SIZE; i++) {
+        for (const Block *block = cpu->hash[i]; block; block = block->hash_next) {
+            stats.blocks++;
+            stats.compiled += block->code != NULL;
+        }
+    }
+    if (cpu->jit) {
+        x86_jit_usage(cpu, &stats.code_used, &stats.code_size);
+    }
+    return stats;
+}

@@ -354,6 +354,12 @@ bool x86_jit_is_full(const X86Cpu *cpu)
     return cpu->jit->size - cpu->jit->used < JIT_BLOCK_ROOM;
 }
 
+void x86_jit_usage(const X86Cpu *cpu, size_t *used, size_t *size)
+{
+    *used = cpu->jit->used;
+    *size = cpu->jit->size;
+}
+
 uintptr_t x86_jit_run(X86Cpu *cpu, const Block *block)
 {
     return cpu->jit->enter(cpu, (const uint8_t *)block->code + check_bytes(cpu));

@@ -36,6 +36,8 @@ void x86_jit_kill(X86Cpu *cpu, const Block *block);
 
 /* True when the code memory is nearly full: flush all blocks, outside of x86_jit_run(). */
 bool x86_jit_is_full(const X86Cpu *cpu);
+/* Bytes of code memory in use, and there. */
+void x86_jit_usage(const X86Cpu *cpu, size_t *used, size_t *size);
 /* All blocks are gone. */
 void x86_jit_flush(X86Cpu *cpu);
 

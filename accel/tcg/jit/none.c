@@ -33,6 +33,11 @@ bool x86_jit_is_full(const X86Cpu *cpu)
     return false;
 }
 
+void x86_jit_usage(const X86Cpu *cpu, size_t *used, size_t *size)
+{
+    *used = *size = 0;
+}
+
 void x86_jit_flush(X86Cpu *cpu)
 {
 }

@@ -25,6 +25,7 @@ typedef struct PicPair {
     PicChip chip[2]; /* master, slave on master input 2 */
     MemRegion *regions[3];
     IrqLine **inputs; /* 16 */
+    uint64_t counts[16]; /* how often each input rose: for the monitor, not saved */
 } PicPair;
 
 extern const DeviceModel i8259_model;

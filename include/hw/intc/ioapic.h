@@ -25,6 +25,7 @@ typedef struct IoApic {
     uint32_t ioapicid;
     uint32_t levels; /* present input levels, one bit a pin */
     uint64_t ioredtbl[IOAPIC_PINS];
+    uint64_t counts[IOAPIC_PINS]; /* how often each input rose: for the monitor, not saved */
 } IoApic;
 
 extern const DeviceModel ioapic_model;

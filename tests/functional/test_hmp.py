@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The human monitor: what it shows, memory, ports and expressions, completion and history."""
+import pathlib
+import re
+import socket
+import sys
+
+import pytest
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parents[1] / "split")]
+import machine  # noqa: E402
+from test_options import start_fixture  # noqa: E402,F401  pylint: disable=unused-import
+
+
+def hmp(vm, line):
+    return vm.qmp("human-monitor-command", **{"command-line": line})["return"].rstrip("\n")
+
+
+INFO = {
+    "status": r"VM status: (running|paused.*)", "version": r".*QMP 7\.2\.0.*", "mtree": r".*memory.*system.*", "mtree -f": r".*",
+    "pci": r".*Bus +0, device +31, function 0.*", "qtree": r'.*dev: edu, id "e".*', "qom-tree": r".*/machine.*peripheral.*",
+    "registers": r"CPU#0.*RIP=.*", "irq": r"IRQ statistics for.*", "pic": r".*pin 23 .*pic0: irr=.*", "cpus": r"\* CPU #0:.*",
+    "block": r"d0: .*null-co.*", "network": r"n0.*link.*", "chardev": r".*serial0: filename=null.*", "migrate": r".*",
+    "jit": r"CPU#0: \d+ blocks.*code memory.*", "kvm": r"kvm support: disabled",
+}
+
+
+@pytest.fixture(name="vm")
+def vm_fixture(start):
+    return start("-S", "-device", "edu,id=e", "-drive", "id=d0,file=null-co://,if=none", "-netdev", "user,id=n0", "-serial", "null",
+                 accel="tcg")
+
+
+def test_info(vm):
+    for subject, pattern in INFO.items():
+        text = hmp(vm, f"info {subject}")
+        assert re.fullmatch(pattern, text, re.S), (subject, text)
+    listed = hmp(vm, "info")
+    for subject in INFO:
+        assert f"info {subject.split()[0]} " in listed
+
+
+def test_info_under_qtest_has_no_registers_to_show_but_does_not_fail(start):
+    vm = start()
+    for subject in INFO:
+        hmp(vm, f"info {subject}")
+    assert "tcg" in hmp(vm, "info jit")
+
+
+def test_irqs_are_counted(start):
+    vm = start("-device", "edu,id=e")
+    before = hmp(vm, "info irq")
+    vm.qtest("outb 0x43 0x34")
+    vm.qtest("outb 0x40 0x00")
+    vm.qtest("outb 0x40 0x10")
+    vm.qtest("clock_step 100000000")
+    after = hmp(vm, "info irq")
+    count = int(re.search(r"^ 0: (\d+)$", after, re.M)[1])
+    assert count > 10 and after != before
+
+
+@pytest.mark.parametrize("line, text", [
+    ("p 1+2*3", "7"), ("p /x (1<<12)|0x0f", "0x100f"), ("print -1", "-1"), ("p /x ~0", "0xffffffffffffffff"), ("p 7%4-8/4", "1"),
+    ("p /x 0xff&0x0f^3", "0xc"), ("p /u 1 << 63 >> 62", "2"), ("p /x $cs", "0xf000"), ("p /x $rip", "0xfff0"), ("p /c 65", "'A'"),
+    ("p /o 8", "010"), ("p 1/0", "division by zero"), ("p $zz", "unknown register '$zz'"), ("p (1", "')' is missing"),
+    ("p", "'' is not a number"), ("p 1 2", "unexpected '2'"), ("p " + "(" * 500, "too many parentheses or signs"),
+    ("p " + "-" * 500 + "1", "too many parentheses or signs"), ("p /z 1", "unknown format letter 'z' (allowed x d u o c, b h w g)"),
+    ("xp /0x 0", "count is out of range (allowed 1..65536)"), ("x /x nowhere", "'nowhere' is not a number"),
+    ("i 0x10000", "one port of 0..0xffff, of size b, h or w"), ("o 0x70", "'' is not a number"),
+    ("x /2i 0", "unknown format letter 'i' (allowed x d u o c, b h w g)"),
+])
+def test_lines(vm, line, text):
+    assert hmp(vm, line) == text
+
+
+def test_memory_and_ports(start):
+    vm = start("-S", accel="tcg")
+    rom = hmp(vm, "xp /16xb 0xffff0").splitlines()[0]
+    assert rom.startswith("00000000000ffff0: 0xea ")  # a far jump
+    assert hmp(vm, "xp /2xw 0xfffffff0").split(": ")[1] == hmp(vm, "xp /2xw 0xffff0").split(": ")[1]
+    hmp(vm, "o /b 0x70 0x0f")
+    hmp(vm, "o /b 0x71 0x5a")
+    assert hmp(vm, "i /b 0x71") == "portb[0x0071] = 0x5a"
+    assert re.fullmatch(r"portl\[0x0cf8\] = 0x[0-9a-f]{8}", hmp(vm, "i /w 0xcf8"))
+    assert re.fullmatch(r"[0-9a-f]{16}: -?\d+ -?\d+", hmp(vm, "x /2dw $rsp & 0xfff0"))
+
+
+def test_nmi_and_gdbserver(vm, tmp_path):
+    assert hmp(vm, "nmi") == ""
+    assert "unix:" in hmp(vm, f"gdbserver unix:{tmp_path}/gdb,server=on,wait=off")
+    assert hmp(vm, "gdbserver none") == "gdbserver is off"
+
+
+class Terminal:
+    """A monitor's far end; what it shows, without what moves the cursor."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(120)
+        self.sock.connect(str(path))
+        self.until("(qemu) ")
+
+    def until(self, text):
+        seen = ""
+        while text not in seen:
+            more = self.sock.recv(4096)
+            assert more, seen
+            seen += more.decode()
+        return seen
+
+    def type(self, keys, text):
+        self.sock.sendall(keys.encode())
+        return self.until(text)
+
+
+@pytest.fixture(name="terminal")
+def terminal_fixture(start, tmp_path):
+    start("-monitor", f"unix:{tmp_path}/m,server=on,wait=off", "-device", "edu,id=edu-one", "-device", "edu,id=edu-two")
+    term = Terminal(tmp_path / "m")
+    yield term
+    term.sock.close()
+
+
+def test_completion(terminal):
+    terminal.type("info vers\t\r", "QMP 7.2.0")
+    terminal.type("device_del edu-o\t", "edu-one ")
+    terminal.type("\x15device_add ed\t", "edu ")
+    terminal.type("\x15info \t", "version")
+    terminal.type("\x15info re\t", "gisters ")
+    listed = terminal.type("\x15sys\t\t", "system_reset")
+    assert "system_" in listed
+    terminal.type("\x15device_del \t\t", "edu-one  edu-two")
+    terminal.type("\x15zzz\t\r", "unknown command: 'zzz'")
+
+
+def test_history(terminal):
+    terminal.type("info name\r", "(qemu) ")
+    terminal.type("info version\r", "QMP")
+    terminal.type("\x1b[A\x1b[A", "info name")
+    terminal.type("\x1b[B\r", "QMP")
