@@ -675,7 +675,7 @@ static bool opt_help(Cmdline *c, const char *option, const char *arg, GError **e
         char left[64];
 
         snprintf(left, sizeof(left), "-%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-        printf(strlen(left) < 30 ? "%-30s%s\n" : "%s\n                              %s\n", left, o->doc);
+        printf(strlen(left) < 29 ? "%-30s%s\n" : "%s\n                              %s\n", left, o->doc);
     }
     c->done = true;
     return true;
@@ -736,6 +736,7 @@ static const Option option_table[] = {
     {"nic", "TYPE[,model=DRIVER][,mac=ADDR][,...]", opt_nic, "network back end and a card for it; none: no card"},
     {"net", "none", opt_net, "accepted: there is no default network card"},
     {"parallel", "none", opt_none, "there is no parallel port"},
+    {"readconfig", "FILE", option_readconfig, "read options from FILE: sections [option \"id\"], lines key = \"value\""},
     {"no-user-config", NULL, opt_nothing, "accepted: no configuration files are read"},
     {"S", NULL, opt_paused, "do not start the guest; `cont` does"},
     {"icount", "[shift=]N|auto[,sleep=on|off]", opt_icount, "an instruction takes 2^N ns of guest time"},
@@ -839,11 +840,31 @@ static bool cmdline_check(const Cmdline *c, GError **error)
     return true;
 }
 
+static bool option_run(Cmdline *c, const Option *option, const char *arg, GError **error)
+{
+    g_autofree char *name = g_strconcat("-", option->name, NULL);
+
+    if (!option->fn(c, g_intern_string(name), arg, error)) {
+        if (error && *error && (*error)->message[0] != '-') {
+            g_prefix_error(error, "%s: ", name);
+        }
+        return false;
+    }
+    return true;
+}
+
+bool cmdline_apply(Cmdline *c, const char *name, const char *arg, GError **error)
+{
+    g_autofree char *dashed = g_strconcat("-", name, NULL);
+    const Option *option = option_find(dashed, error);
+
+    return option && option_run(c, option, arg, error);
+}
+
 bool cmdline_parse(Cmdline *c, int argc, char **argv, GError **error)
 {
     for (int i = 1; i < argc && !c->done; i++) {
         const Option *option = option_find(argv[i], error);
-        g_autofree char *name = NULL;
 
         if (!option) {
             return false;
@@ -852,11 +873,7 @@ bool cmdline_parse(Cmdline *c, int argc, char **argv, GError **error)
             error_set(error, "-%s: needs an argument: -%s %s", option->name, option->name, option->arg);
             return false;
         }
-        name = g_strconcat("-", option->name, NULL);
-        if (!option->fn(c, g_intern_string(name), option->arg ? argv[++i] : NULL, error)) {
-            if (error && *error && (*error)->message[0] != '-') {
-                g_prefix_error(error, "%s: ", name);
-            }
+        if (!option_run(c, option, option->arg ? argv[++i] : NULL, error)) {
             return false;
         }
     }

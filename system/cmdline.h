@@ -48,6 +48,12 @@ bool cmdline_parse(Cmdline *c, int argc, char **argv, GError **error);
 /* An error about an item, beginning with the option as typed unless it names one already. */
 void cmdline_prefix_error(const CmdlineItem *item, GError **error);
 
+/* One option by name, without dashes, and its argument.  False with *error. */
+bool cmdline_apply(Cmdline *c, const char *name, const char *arg, GError **error);
+
+/* --- read-config.c --- */
+bool option_readconfig(Cmdline *c, const char *option, const char *arg, GError **error);
+
 /* --- boot-options.c: entries of the option table --- */
 bool option_boot(Cmdline *c, const char *option, const char *arg, GError **error);
 bool option_fw_cfg(Cmdline *c, const char *option, const char *arg, GError **error);
@@ -55,6 +61,8 @@ bool option_smbios(Cmdline *c, const char *option, const char *arg, GError **err
 bool option_uuid(Cmdline *c, const char *option, const char *arg, GError **error);
 
 /* --- process-options.c: of the process around the machine --- */
+/* Messages of g_printerr() are one line of valid text from now on, whatever they quote. */
+void option_msg_init(void);
 bool option_msg(Cmdline *c, const char *option, const char *arg, GError **error);
 bool option_rtc(Cmdline *c, const char *option, const char *arg, GError **error);
 

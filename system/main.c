@@ -45,6 +45,7 @@ int main(int argc, char **argv)
     int code = EXIT_SUCCESS;
 
     g_set_prgname(SYSTEM_PROGRAM);
+    option_msg_init();
     if (!cmdline_parse(cmdline, argc, argv, &error)) {
         code = system_fail(error);
     } else if (!cmdline->done) {

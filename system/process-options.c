@@ -96,6 +96,7 @@ static const Cmdline *msg_guest; /* whose name messages begin with; NULL: none *
 static void msg_print(const char *text)
 {
     g_autoptr(GString) line = g_string_new(NULL);
+    g_autofree char *valid = NULL;
 
     if (msg_timestamp) {
         g_autoptr(GDateTime) now = g_date_time_new_now_utc();
@@ -106,9 +107,15 @@ static void msg_print(const char *text)
     if (msg_guest && msg_guest->name) {
         g_string_append_printf(line, "%s ", msg_guest->name);
     }
-    g_string_append(line, text);
+    valid = g_utf8_make_valid(text, -1);
+    g_string_append(line, valid);
     fputs(line->str, stderr);
     fflush(stderr);
+}
+
+void option_msg_init(void)
+{
+    g_set_printerr_handler(msg_print);
 }
 
 bool option_msg(Cmdline *c, const char *option, const char *arg, GError **error)
@@ -139,7 +146,6 @@ bool option_msg(Cmdline *c, const char *option, const char *arg, GError **error)
             break;
         }
     }
-    g_set_printerr_handler(msg_print);
     json_object_put(opts);
     return ok;
 }
