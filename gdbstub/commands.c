@@ -9,8 +9,6 @@
 #define GDB_PAGE 4096u
 #define GDB_ALL_THREADS UINT64_MAX
 
-enum { GDB_EINVAL = 22, GDB_EFAULT = 14, GDB_ESRCH = 3, GDB_ENOSPC = 28 };
-
 typedef void GdbFn(GdbStub *s, const char *args, size_t len);
 
 static void ok(GdbStub *s)

@@ -13,6 +13,8 @@
 #define GDB_POINTS_MAX 256u
 
 enum { GDB_SIGINT = 2, GDB_SIGTRAP = 5 };
+/* Numbers of E packets. */
+enum { GDB_EINVAL = 22, GDB_EFAULT = 14, GDB_ESRCH = 3, GDB_ENOSPC = 28 };
 
 /* Where the reader is in a packet. */
 typedef enum GdbFrame { GDB_IDLE, GDB_BODY, GDB_ESCAPED, GDB_SUM_HIGH, GDB_SUM_LOW } GdbFrame;

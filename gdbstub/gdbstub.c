@@ -153,10 +153,25 @@ static bool can_run(const GdbStub *s)
     return state == RUN_STATE_PRELAUNCH || state == RUN_STATE_PAUSED || state == RUN_STATE_DEBUG || state == RUN_STATE_IO_ERROR;
 }
 
+/* Whether the accelerator can do what is asked of it: KVM only lets all vCPUs run. */
+static bool can_do(GdbStub *s, const VcpuDebug *actions)
+{
+    for (unsigned n = 0; actions && gdb_vcpu(s, n); n++) {
+        if ((actions[n].step || actions[n].hold) && !gdb_vcpu(s, n)->accel->ops->set_debug) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void gdb_resume(GdbStub *s, VcpuDebug *actions)
 {
     GdbStop stop;
 
+    if (!can_do(s, actions)) {
+        gdb_send_error(s, GDB_EINVAL);
+        return;
+    }
     /* Two vCPUs met a point at once: this is the other's.  One at a breakpoint meets it again by itself. */
     if (take_stop(s, true, &stop)) {
         gdb_send_stop(s, &stop, GDB_SIGTRAP);
@@ -307,6 +322,10 @@ bool gdbstub_open(Machine *m, const char *text, GError **error)
     }
     if (none) {
         return true;
+    }
+    if (!m->accel->ops->set_debug) {
+        g_printerr("%s: gdb: accelerator %s has no breakpoints and single steps, only registers and stops; use -accel tcg\n",
+                   g_get_prgname(), m->accel->ops->name);
     }
     s = stub_new(m);
     s->own_chr = !g_str_has_prefix(spec, "chardev:");
