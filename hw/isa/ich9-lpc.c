@@ -4,6 +4,8 @@
  * registers of PIRQA..PIRQH and the base of the ACPI power management block,
  * preset as firmware would.
  */
+#include <string.h>
+
 #include "hw/isa/ich9-lpc.h"
 
 #define LPC_PMBASE     0x40
@@ -138,10 +140,22 @@ static bool lpc_post_load(void *instance, uint32_t version, GError **error)
     return true;
 }
 
-static const StateField lpc_fields[] = {STATE_FIELD_STRUCT(Ich9Lpc, pci, &pci_device_state),
-                                        STATE_FIELD_ARRAY(Ich9Lpc, pirq_count), STATE_END};
+/* Each function raises its own lines again when it is loaded, so what came is not used: it would count them twice. */
+static void lpc_pre_save(void *instance)
+{
+    Ich9Lpc *s = instance;
+
+    memcpy(s->pirq_saved, s->pirq_count, sizeof(s->pirq_saved));
+}
+
+static const StateField lpc_fields[] = {
+    STATE_FIELD_STRUCT(Ich9Lpc, pci, &pci_device_state),
+    {.name = "pirq_count", .kind = STATE_UINT, .offset = offsetof(Ich9Lpc, pirq_saved), .size = sizeof(((Ich9Lpc *)0)->pirq_saved[0]),
+     .count = ICH9_PIRQ_COUNT},
+    STATE_END,
+};
 static const StateTable lpc_state = {
-    .name = "ich9-lpc", .version = 1, .fields = lpc_fields, .post_load = lpc_post_load};
+    .name = "ich9-lpc", .version = 1, .fields = lpc_fields, .pre_save = lpc_pre_save, .post_load = lpc_post_load};
 
 const PciModel ich9_lpc_model = {
     .dev = {.name = "ICH9-LPC",

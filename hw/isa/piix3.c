@@ -4,6 +4,8 @@
  * function of the PIIX4, 8086:7113 (82371AB data sheet 7.1): where the ACPI registers are and whether port B2h makes
  * an SMI.  Its SMBus is not there.
  */
+#include <string.h>
+
 #include "hw/isa/piix3.h"
 
 #define PIIX3_PIRQRC   0x60
@@ -96,10 +98,22 @@ static bool piix3_post_load(void *instance, uint32_t version, GError **error)
     return true;
 }
 
+/* Each function raises its own lines again when it is loaded, so what came is not used: it would count them twice. */
+static void piix3_pre_save(void *instance)
+{
+    Piix3 *s = instance;
+
+    memcpy(s->pirq_saved, s->pirq_count, sizeof(s->pirq_saved));
+}
+
 static const StateField piix3_fields[] = {
-    STATE_FIELD_STRUCT(Piix3, pci, &pci_device_state), STATE_FIELD_ARRAY(Piix3, pirq_count), STATE_END};
+    STATE_FIELD_STRUCT(Piix3, pci, &pci_device_state),
+    {.name = "pirq_count", .kind = STATE_UINT, .offset = offsetof(Piix3, pirq_saved), .size = sizeof(((Piix3 *)0)->pirq_saved[0]),
+     .count = PIIX3_PIRQ_COUNT},
+    STATE_END,
+};
 static const StateTable piix3_state = {
-    .name = "PIIX3", .version = 1, .fields = piix3_fields, .post_load = piix3_post_load};
+    .name = "PIIX3", .version = 1, .fields = piix3_fields, .pre_save = piix3_pre_save, .post_load = piix3_post_load};
 
 const PciModel piix3_model = {
     .dev = {.name = "PIIX3",

@@ -32,10 +32,10 @@ CODE = config_write(0x10, BAR0) + config_write(4, 6) + mailbox()
 
 
 class MailboxGuest(Guest):
-    def __init__(self, tmp, *args):
+    def __init__(self, tmp, *args, code=None):
         self.said = tmp / "client-said"
         with open(self.said, "w", encoding="utf-8") as said:
-            super().__init__(tmp, CODE, *args, stderr=said)
+            super().__init__(tmp, code or CODE, *args, stderr=said)
 
     def act(self, op, address, value=0):
         self.set_word(ADDRESS, address)

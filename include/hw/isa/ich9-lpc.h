@@ -18,6 +18,7 @@ typedef struct Ich9Lpc {
     void *opaque;
     uint16_t pm_mapped;                   /* port the PM block is mapped at; 0: nowhere */
     uint16_t pirq_count[ICH9_PIRQ_COUNT]; /* functions that assert it */
+    uint16_t pirq_saved[ICH9_PIRQ_COUNT]; /* what a stream says of it */
 } Ich9Lpc;
 
 extern const PciModel ich9_lpc_model;

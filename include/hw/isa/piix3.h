@@ -13,6 +13,7 @@ typedef struct Piix3 {
     void (*pirq_changed)(void *opaque); /* levels or routing of PIRQA..PIRQD changed */
     void *opaque;
     uint16_t pirq_count[PIIX3_PIRQ_COUNT]; /* functions that assert it */
+    uint16_t pirq_saved[PIIX3_PIRQ_COUNT]; /* what a stream says of it */
 } Piix3;
 
 typedef struct Piix4Pm {

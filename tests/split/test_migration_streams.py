@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Streams of earlier versions load (tests/data/migration), and a machine of every model saves what it has loaded byte for byte.
+
+`python3 tests/split/test_migration_streams.py NAME` keeps the stream of this version as tests/data/migration/NAME.gz."""
+import gzip
+import pathlib
+import random
+import struct
+import sys
+import tempfile
+import time
+import zlib
+
+import pytest
+
+from mailbox_guest import CODE, COUNTER, READ, WRITE, MailboxGuest
+from bare_guest import out
+
+DATA = pathlib.Path(__file__).resolve().parents[1] / "data/migration"
+# Slot, BAR and its address: those the storm goes over.
+BARS = {"nvme": (4, 0, 0xfe000000, 0x2000), "virtio-blk": (5, 4, 0xfd000000, 0x4000), "edu": (6, 0, 0xfc000000, 0x100)}
+HEADER = 16
+CPU = 4
+
+
+def setup():
+    code = b""
+    for slot, bar, address, _ in BARS.values():
+        for register, value in ((0x10 + bar * 4, address), (0x14 + bar * 4, 0), (4, 2)):
+            code += out(0xcf8, 0x80000000 | slot << 11 | register) + out(0xcfc, value)
+    return code
+
+
+def devices(tmp):
+    """Every model that a machine without firmware and network can have."""
+    for name in ("d0", "d1", "d2"):
+        with open(tmp / name, "wb") as image:
+            image.truncate(1 << 20)
+    drives = [word for name in ("d0", "d1", "d2") for word in ("-drive", f"id={name},file={tmp}/{name},format=raw,if=none")]
+    models = ["nvme,id=nvme0,serial=s,drive=d0,addr=4", "virtio-blk-pci,id=blk0,drive=d1,addr=5", "edu,id=edu0,addr=6",
+              "lsi53c895a,id=lsi0,addr=7", "scsi-hd,bus=lsi0.0,drive=d2", "ich9-ahci,id=ahci0,addr=8", "virtio-rng-pci,id=rng0,addr=9",
+              "e1000,id=e0,addr=10", "virtio-net-pci,id=net0,addr=11", "pci-serial,id=ser0,addr=12", "pci-testdev,id=test0,addr=13",
+              "VGA,id=vga0,addr=14", "pcie-root-port,id=port0,addr=15", "pci-bridge,id=bridge0,addr=16"]
+    return [*drives, *[word for model in models for word in ("-device", model)]]
+
+
+def start(tmp, name, *args):
+    place = tmp / name
+    place.mkdir()
+    return MailboxGuest(place, *devices(place), *args, code=setup() + CODE)
+
+
+def until(guest, status):
+    while guest.status() != status:
+        assert guest.process.poll() is None, guest.said.read_text("utf-8")
+        time.sleep(0.01)
+
+
+def save(guest, path):
+    assert guest.qmp("migrate", uri=f"file:{path}") == {"return": {}}
+    while (said := guest.info())["status"] not in ("completed", "failed"):
+        time.sleep(0.01)
+    assert said["status"] == "completed", said
+
+
+def storm(guest, seed):
+    """Registers of all sizes of use are written and read, with what likes to be addresses of RAM or small numbers."""
+    rng = random.Random(seed)
+    guest.wait(lambda: guest.word(COUNTER) > 0, "the guest to run", timeout=300)
+    guest.act(WRITE, BARS["edu"][2] + 0x60, 1)  # its interrupt line is up
+    for _ in range(200):
+        _, _, address, size = rng.choice(list(BARS.values()))
+        value = rng.choice((0, 1, rng.getrandbits(4), rng.getrandbits(32), 0x300000 + rng.getrandbits(12) * 4))
+        guest.act(rng.choice((READ, WRITE)), address + rng.randrange(size) // 4 * 4, value)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_saved_loaded_saved(tmp_path, seed):
+    source = start(tmp_path, "source")
+    storm(source, seed)
+    source.qmp("stop")
+    save(source, tmp_path / "first")
+    assert source.close() == 0
+    target = start(tmp_path, "target", "-incoming", f"file:{tmp_path}/first")
+    until(target, "paused")
+    save(target, tmp_path / "second")
+    assert target.close() == 0
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+def loads_and_runs(tmp_path, stream):
+    (tmp_path / "stream").write_bytes(stream)
+    guest = start(tmp_path, "guest", "-incoming", f"file:{tmp_path}/stream")
+    until(guest, "running")
+    guest.goes_on()
+    assert guest.act(READ, BARS["edu"][2]) == 0x010000ed
+    assert guest.close() == 0
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in DATA.glob("*.gz")))
+def test_earlier_stream(tmp_path, name):
+    loads_and_runs(tmp_path, gzip.decompress((DATA / name).read_bytes()))
+
+
+def records(stream):
+    at = 8
+    while at < len(stream):
+        kind, size = struct.unpack_from("<II", stream, at)
+        yield kind, stream[at + HEADER:at + HEADER + size]
+        at += HEADER + size
+
+
+def earlier_cpu(section):
+    """A CPU as version 1 said it: without what came with KVM."""
+    name_len = struct.unpack_from("<H", section, 4)[0]
+    at = 6 + name_len
+    body = section[at + 12:]
+    body = body[:body.index(b"\x0axsave_more")]  # the first of them
+    return section[:at] + struct.pack("<III", 1, len(body), zlib.crc32(body)) + body
+
+
+def test_first_versions(tmp_path):
+    """Version 1 of the stream and of its CPUs."""
+    source = start(tmp_path, "source")
+    source.wait(lambda: source.word(COUNTER) > 0, "the guest to run", timeout=300)
+    save(source, tmp_path / "new")
+    assert source.close() == 0
+    old = (tmp_path / "new").read_bytes()[:4] + struct.pack("<I", 1)
+    for kind, payload in records((tmp_path / "new").read_bytes()):
+        payload = earlier_cpu(payload) if kind == CPU else payload
+        head = struct.pack("<II", kind, len(payload))
+        old += head + struct.pack("<I", zlib.crc32(head + payload)) + payload
+    loads_and_runs(tmp_path, old)
+
+
+def keep(name):
+    with tempfile.TemporaryDirectory() as tmp:
+        source = start(pathlib.Path(tmp), "source")
+        storm(source, 0)
+        save(source, pathlib.Path(tmp) / "stream")
+        source.close()
+        DATA.mkdir(exist_ok=True)
+        (DATA / f"{name}.gz").write_bytes(gzip.compress((pathlib.Path(tmp) / "stream").read_bytes(), 9, mtime=0))
+
+
+if __name__ == "__main__":
+    keep(sys.argv[1])
