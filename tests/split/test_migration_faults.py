@@ -306,3 +306,22 @@ def test_full_disk(rig):
         assert said["status"] == "failed" and said["error-desc"], (uri, said)
         assert client.status() == "running"
         rig.use(rig.source)
+
+
+def test_commands_under_way(rig):
+    """Each command the guest gave before it moved is answered once after that, and has done its work."""
+    data = 0x310000
+    for move in range(4):
+        nvme = rig.source.nvme
+        for n in range(40):
+            rig.source.client.ram[data + n * 512:data + n * 512 + 512] = (b"move %d block %d " % (move, n)).ljust(512, b"x")
+            nvme.submit(1, 1, 1, data + n * 512, 2000 + n, 0, 0)
+        target, said = rig.move(None, None)
+        assert said["status"] == "completed"
+        nvme.guest = target.client
+        assert [nvme.complete(1) for _ in range(40)] == [0] * 40
+        assert not nvme.done(1)
+        for n in (0, 17, 39):
+            assert nvme.read(2000 + n) == (b"move %d block %d " % (move, n)).ljust(512, b"x")
+        rig.end(rig.source)
+        rig.source = target
