@@ -89,18 +89,24 @@ class Wire:
         self.listener.close()
 
 
-def lock_count(image, pids):
-    """How many of the processes have the image locked for writing."""
-    inode, count = os.stat(image).st_ino, 0
+def owners(image, pids):
+    """Which of the processes have the image locked for writing, looked at one after the other."""
+    inode, found = os.stat(image).st_ino, set()
     for pid in pids:
         try:
             for fd in os.listdir(f"/proc/{pid}/fd"):
                 if os.stat(f"/proc/{pid}/fd/{fd}").st_ino == inode:
                     with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as info:
-                        count += any("lock:" in line and "WRITE" in line for line in info)
+                        found |= {pid} if any("lock:" in line and "WRITE" in line for line in info) else set()
         except OSError:
             pass  # it has ended
-    return count
+    return found
+
+
+def owned_twice(image, pids):
+    """Whoever gave it up before another took it, between the two looks, is no owner when looked at again."""
+    found = owners(image, pids)
+    return len(found) > 1 and len(found & owners(image, pids)) > 1
 
 
 class Pair:
@@ -162,12 +168,13 @@ class Rig:
         target.nvme = self.source.nvme
         source = self.source.client
         wire = Wire(path, direct, point, lambda record: strike(record, target, wire))
-        over, most = threading.Event(), [0]
+        over, twice = threading.Event(), []
         pids = [pair.server.process.pid for pair in self.pairs]
 
         def watch():
             while not over.is_set():
-                most[0] = max(most[0], lock_count(self.image, pids))
+                if owned_twice(self.image, pids):
+                    twice.append(time.monotonic())
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -180,7 +187,7 @@ class Rig:
             watcher.join()
             wire.end()
         assert wire.struck.is_set() or point is None
-        assert most[0] <= 1, "two processes had the disk at the same time"
+        assert not twice, "two processes had the disk at the same time"
         return target, said
 
     def until_over(self, source):
