@@ -14,6 +14,15 @@ static void put(uint8_t *at, uint32_t value, unsigned size)
     memcpy(at, &value, size);
 }
 
+/* How many vectors there are is not for the client to write. */
+static void set_constant_bits(ContractDevice *d)
+{
+    d->config[0x42] = CONTRACT_VECTORS - 1;
+    d->config[0x43] &= 0xc0;
+    d->config[0x62] = (d->config[0x62] & (PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE)) | PCI_MSI_FLAGS_64BIT | 2 << 1;
+    d->config[0x63] = 0;
+}
+
 void contract_device_init(ContractDevice *d)
 {
     memset(d, 0, sizeof(*d));
@@ -26,7 +35,9 @@ void contract_device_init(ContractDevice *d)
     d->config[PCI_CAPABILITY_LIST] = 0x40;
     d->config[PCI_INTERRUPT_PIN] = 1;
     d->config[0x40] = PCI_CAP_ID_MSIX;
-    put(d->config + 0x42, CONTRACT_VECTORS - 1, 2);
+    d->config[0x41] = 0x60;
+    d->config[0x60] = PCI_CAP_ID_MSI;
+    set_constant_bits(d);
     put(d->config + 0x44, 4, 4);
     put(d->config + 0x48, 0x800 | 4, 4);
     memset(d->msix_fds, 0xff, sizeof(d->msix_fds));
@@ -61,7 +72,11 @@ uint64_t contract_region_size(unsigned index)
 
 unsigned contract_irq_count(unsigned index)
 {
-    return index == VFIO_PCI_INTX_IRQ_INDEX ? 1 : index == VFIO_PCI_MSIX_IRQ_INDEX ? CONTRACT_VECTORS : 0;
+    static const unsigned counts[] = {[VFIO_PCI_INTX_IRQ_INDEX] = 1,
+                                      [VFIO_PCI_MSI_IRQ_INDEX] = CONTRACT_MSI_VECTORS,
+                                      [VFIO_PCI_MSIX_IRQ_INDEX] = CONTRACT_VECTORS};
+
+    return index < G_N_ELEMENTS(counts) ? counts[index] : 0;
 }
 
 static uint8_t *region(ContractDevice *d, unsigned index)
@@ -94,6 +109,9 @@ ssize_t contract_write(ContractDevice *d, unsigned index, uint64_t offset, uint3
     }
     g_mutex_lock(&d->lock);
     memcpy(region(d, index) + offset, data, size);
+    if (index == CONTRACT_CONFIG) {
+        set_constant_bits(d);
+    }
     if (index == 0 && offset == 0x20 && d->order_count < sizeof(d->order)) {
         d->order[d->order_count++] = *(const uint8_t *)data;
     }

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #define CONTRACT_VECTORS  20
+#define CONTRACT_MSI_VECTORS 4
 #define CONTRACT_BAR_SIZE 4096
 #define CONTRACT_IO_SIZE  64
 #define CONTRACT_CONFIG   7
@@ -20,7 +21,7 @@
 typedef struct ContractDevice {
     GMutex lock;
     uint8_t config[256], bar0[CONTRACT_BAR_SIZE], bar2[CONTRACT_IO_SIZE], bar4[CONTRACT_BAR_SIZE];
-    int msix_fds[CONTRACT_VECTORS], intx_fd; /* owned; -1: none */
+    int msix_fds[CONTRACT_VECTORS], intx_fd; /* owned; -1: none; MSI has the first of the former */
     bool intx_masked, intx_level;
     unsigned resets, unmasks, map_count;
     uint64_t maps[CONTRACT_MAX_MAPS][2]; /* address, size */

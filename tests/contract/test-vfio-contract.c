@@ -15,6 +15,7 @@
 
 #include "contract-device.h"
 #include "contract-iommu.h"
+#include "core/irqfd.h"
 #include "core/trace.h"
 #include "fake-kernel.h"
 #include "hw/vfio-user/vfio-user.h"
@@ -25,6 +26,7 @@
 #define BAR0     0xe0000000u
 #define BAR2     0xc000u
 #define BAR4     0xe0100000u
+#define LINE_ROUTE 10
 
 extern const PciModel vfio_user_pci_model, vfio_pci_model;
 extern const ObjectModel iommufd_model;
@@ -50,6 +52,8 @@ typedef struct Fixture {
     PciDevice *pci;
     unsigned messages[CONTRACT_VECTORS];
     int pin;
+    const char *option;      /* of the device, switched on; NULL: none */
+    unsigned lines, vectors; /* eventfds an accelerator has: of INTx, of messages */
 } Fixture;
 
 /* --- the bus --- */
@@ -61,11 +65,25 @@ static void bus_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)
 
 static void bus_send_msi(PciBus *bus, PciDevice *dev, unsigned vector, MsiMessage msg)
 {
-    assert_int_equal(msg.data, 0x100 + vector);
+    assert_int_equal(msg.data, msi_enabled(dev) ? vector : 0x100 + vector);
     ((Fixture *)bus->opaque)->messages[vector]++;
 }
 
-static const PciBusOps bus_ops = {.set_intx = bus_set_intx, .send_msi = bus_send_msi};
+/* Asked only where there is an accelerator that takes eventfds. */
+static int bus_intx_route(PciBus *bus, PciDevice *dev, unsigned pin)
+{
+    return LINE_ROUTE;
+}
+
+static bool bus_msi_is_direct(PciBus *bus, PciDevice *dev, MsiMessage msg)
+{
+    return true;
+}
+
+static const PciBusOps bus_ops = {.set_intx = bus_set_intx,
+                                  .send_msi = bus_send_msi,
+                                  .intx_route = bus_intx_route,
+                                  .msi_is_direct = bus_msi_is_direct};
 
 static void plug(Fixture *f, GError **error)
 {
@@ -73,13 +91,14 @@ static void plug(Fixture *f, GError **error)
 
     if (f->back_end >= KERNEL_GROUP) {
         f->pci = pci_create(f->bus, PCI_DEVFN(3, 0), &vfio_pci_model, "dut", error, "host", "0000:00:04.0",
-                            "x-pci-device-id", "0x4321", f->back_end == KERNEL_IOMMUFD ? "iommufd" : NULL,
+                            "x-pci-device-id", "0x4321", f->option ? f->option : "x-req", "on",
+                            f->back_end == KERNEL_IOMMUFD ? "iommufd" : NULL,
                             "iommufd0", NULL);
         return;
     }
     f->pci = pci_create(f->bus, PCI_DEVFN(3, 0), f->sockets ? &vfio_user_pci_model : &contract_memory_model,
                         "dut", error, f->sockets ? "socket" : "device", f->sockets ? f->path : address,
-                        "x-pci-device-id", "0x4321", NULL);
+                        "x-pci-device-id", "0x4321", f->option ? f->option : "x-req", "on", NULL);
 }
 
 /* A kernel that has the device, and the object a device may be bound to. */
@@ -582,6 +601,97 @@ static void test_check_48_62_plug_a_thousand_times(void **state)
     assert_int_equal(open_files(), files);
 }
 
+/* --- interrupts that an accelerator takes --- */
+
+/* Machines of tests have none: it is told by no Accel. */
+static Fixture *accelerated;
+
+static int irqfd_message_new(Accel *accel, uint64_t address, uint32_t data)
+{
+    return LINE_ROUTE + 1;
+}
+
+static void irqfd_message_set(Accel *accel, int route, uint64_t address, uint32_t data)
+{
+}
+
+static void irqfd_message_free(Accel *accel, int route)
+{
+    assert_int_equal(route, LINE_ROUTE + 1);
+}
+
+static int irqfd_commit(Accel *accel)
+{
+    return 0;
+}
+
+static int irqfd_attach(Accel *accel, int route, int fd, int resample_fd)
+{
+    assert_int_equal(resample_fd >= 0, route == LINE_ROUTE);
+    *(route == LINE_ROUTE ? &accelerated->lines : &accelerated->vectors) += 1;
+    return 0;
+}
+
+static void irqfd_detach(Accel *accel, int route, int fd)
+{
+    *(route == LINE_ROUTE ? &accelerated->lines : &accelerated->vectors) -= 1;
+}
+
+static const IrqfdOps irqfd_ops = {irqfd_message_new, irqfd_message_set, irqfd_message_free,
+                                   irqfd_commit,      irqfd_attach,      irqfd_detach};
+
+/* Whether interrupts of each kind reach this program: the pin, vector 0 of MSI-X, vector 1 of MSI. */
+static void check_who_delivers(Fixture *f, const char *option, bool intx, bool msix, bool msi)
+{
+    f->option = option;
+    plug(f, NULL);
+    assert_non_null(f->pci);
+    map_bars(f);
+    settle(f);
+    assert_int_equal(f->lines, !intx);
+    contract_set_intx(&f->device, true);
+    run_loop(f);
+    assert_int_equal(f->pin, intx);
+    contract_set_intx(&f->device, false);
+    memset(f->messages, 0, sizeof(f->messages));
+    vector_program(f, 0, false);
+    pci_config_write(f->pci, 0x42, PCI_MSIX_FLAGS_ENABLE, 2);
+    settle(f);
+    assert_int_equal(f->lines, 0);
+    assert_int_equal(f->vectors, !msix);
+    assert_true(contract_raise(&f->device, 0));
+    run_loop(f);
+    assert_int_equal(f->messages[0], msix);
+    pci_config_write(f->pci, 0x42, 0, 2);
+    pci_config_write(f->pci, 0x64, 0xfee00000, 4);
+    pci_config_write(f->pci, 0x6c, 0, 2);
+    pci_config_write(f->pci, 0x62, PCI_MSI_FLAGS_ENABLE | 2 << 4, 2);
+    settle(f);
+    assert_int_equal(f->vectors, msi ? 0 : CONTRACT_MSI_VECTORS);
+    assert_true(contract_raise(&f->device, 1));
+    run_loop(f);
+    assert_int_equal(f->messages[1], msi);
+    unplug(f);
+    f->device.map_count = 0; /* as a server does after a hang-up */
+    assert_int_equal(f->lines + f->vectors, 0);
+}
+
+static void test_who_delivers_interrupts(void **state)
+{
+    Fixture *f = *state;
+
+    unplug(f);
+    f->device.map_count = 0;
+    check_who_delivers(f, NULL, true, true, true); /* no accelerator */
+    accelerated = f;
+    f->m->irqfd = &irqfd_ops;
+    check_who_delivers(f, NULL, false, false, false);
+    check_who_delivers(f, "x-no-kvm-intx", true, false, false);
+    check_who_delivers(f, "x-no-kvm-msix", false, true, false);
+    check_who_delivers(f, "x-no-kvm-msi", false, false, true);
+    f->m->irqfd = NULL;
+}
+
 /* The table of quirks is searched by the device's own ids. */
 static void test_quirks(void **state)
 {
@@ -646,7 +756,7 @@ int main(void)
         CASE(test_check_21_dma_maps),
         CASE(test_check_41_guest_iommu),      CASE(test_check_20_remap_storm),
         CASE(test_dma_logging), CASE(test_unmap_with_dirty_bitmap),
-        CASE(test_refused_start), CASE(test_check_39_reset),
+        CASE(test_refused_start), CASE(test_check_39_reset), CASE(test_who_delivers_interrupts),
         CASE(test_check_32_loss),          CASE(test_check_48_62_plug_a_thousand_times),
         cmocka_unit_test_setup_teardown(test_quirks, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(test_migration_over_a_socket, setup_socket, teardown),
