@@ -198,10 +198,13 @@ def test_option_rom_from_a_file(serve, connect, tmp_path):
 
 
 def with_doorbells(server):
-    server.doorbell_fds = [eventfd(), eventfd(), eventfd(), os.memfd_create("shadow")]
+    stream, theirs = socket.socketpair()
+    server.doorbell_fds = [eventfd(), eventfd(), eventfd(), os.memfd_create("shadow"), theirs.detach()]
+    server.own_fds = [stream.detach()]
     server.doorbells[0] = [(0x100, 4, 0, 0, 0, 0xffffffff, 0, 0),      # any value
                            (0x108, 4, 1, 0, 1, 0xffffffff, 0, 7),      # only 7
                            (0x110, 4, 2, 2, 0, 3, 0x20, 0),            # shadow
+                           (0x130, 4, 4, 1, 0, 0xffffffff, 0, 0),      # ioregionfd, which no released Linux has
                            (0x118, 4, 0xffffffff, 0, 0, 0xffffffff, 0, 0), (0x120, 4, 3, 0, 0, 0, 0, 0),  # unusable
                            (0x4000, 4, 0, 0, 0, 0xffffffff, 0, 0), (0x128, 3, 0, 0, 0, 0xffffffff, 0, 0)]
     return server
@@ -215,7 +218,7 @@ def test_check_51_doorbells(serve, connect):
     server = with_doorbells(serve())
     machine = connect(server)
     machine.map_bars()
-    any_value, seven, shadowed, shadow = server.doorbell_fds
+    any_value, seven, shadowed, shadow, _ = server.doorbell_fds
     machine.write(BAR0 + 0x100, 1)
     machine.write(BAR0 + 0x108, 7)
     machine.write(BAR0 + 0x110, 0x1234)
@@ -223,9 +226,14 @@ def test_check_51_doorbells(serve, connect):
     assert signals(any_value) == 2 and signals(seven) == 1 and signals(shadowed) == 1
     assert os.pread(shadow, 4, 0x20) == b"\x34\x12\0\0"
     assert not writes_to_bar0(server)
-    for offset, value in ((0x108, 8), (0x118, 1), (0x120, 1), (0x128, 1), (0x104, 1)):
+    for offset, value in ((0x108, 8), (0x118, 1), (0x120, 1), (0x128, 1), (0x104, 1), (0x130, 0x77)):
         machine.write(BAR0 + offset, value)
-    assert len(writes_to_bar0(server)) == 5
+    assert len(writes_to_bar0(server)) == 6
+    # What is offered as ioregionfd is served as if it had not been: written, and read back.
+    assert machine.read(BAR0 + 0x130) == 0x77 and server.regions[0][0x130] == 0x77
+    ready = select.poll()
+    ready.register(server.own_fds[0], select.POLLIN)
+    assert not ready.poll(0)
     # Messages may not be overtaken by doorbells, so writes are waited for.
     assert not any(m.flags & fake.NO_REPLY for m in writes_to_bar0(server))
 
