@@ -2,9 +2,10 @@
 /*
  * The vfio-user client against servers that damage what they send: fuzz-vfio-user-client [ROUNDS [SEED]].
  * Each round plugs a device, uses it as a driver does, and unplugs it.  Nothing may crash, hang, leak (run it
- * with sanitizers), and descriptors and threads must be back where they were.
+ * with sanitizers), and descriptors, threads and what is allocated must be back where they were.
  */
 #include <dirent.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,8 @@
 #include "hw/vfio/vfio-pci-device.h"
 
 #define RAM_SIZE (1u << 20)
+/* Buffers of threads and of stdio come and go; a leak per round would be more. */
+#define HEAP_SLACK 65536
 #define BAR0     0xe0000000u
 #define BAR2     0xc000u
 #define BAR4     0xe0100000u
@@ -192,25 +195,41 @@ static unsigned entries(const char *path)
     return n;
 }
 
+/* Bytes that are allocated; sanitizers count none here, and tell leaks themselves. */
+static int64_t allocated(void)
+{
+    struct mallinfo2 info = mallinfo2();
+
+    return (int64_t)(info.uordblks + info.hblkhd);
+}
+
 int main(int argc, char **argv)
 {
     unsigned rounds = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 0) : 400;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
     g_autofree char *dir = g_dir_make_tmp("fuzz-vfio-user-XXXXXX", NULL);
     g_autofree char *path = g_build_filename(dir, "socket", NULL);
-    unsigned fds = 0, fds_after;
+    unsigned fds = 0, threads = 0, fds_after, threads_after;
+    int64_t heap = 0, growth;
     Fuzz f = {0};
 
     board_start(&f);
     for (unsigned i = 0; i < rounds; i++) {
         fuzz_round(&f, path, seed + i);
-        fds = i < 20 ? entries("/proc/self/fd") : fds;
+        if (i < 20) {
+            fds = entries("/proc/self/fd");
+            threads = entries("/proc/self/task");
+        }
+        heap = i < rounds / 4 ? allocated() : heap;
     }
     fds_after = entries("/proc/self/fd");
+    threads_after = entries("/proc/self/task");
+    growth = allocated() - heap;
     board_stop(&f);
     rmdir(dir);
     printf("%u rounds from seed %" G_GUINT64_FORMAT
-           ": %u devices started, %u file descriptors, %u after 20 rounds\n",
-           rounds, seed, f.started, fds_after, fds);
-    return fds_after != fds || !f.started || f.started == rounds;
+           ": %u devices started, %u file descriptors and %u threads, %u and %u after 20 rounds, %" G_GINT64_FORMAT
+           " bytes more than after a quarter\n",
+           rounds, seed, f.started, fds_after, threads_after, fds, threads, growth);
+    return fds_after != fds || threads_after != threads || growth > HEAP_SLACK || !f.started || f.started == rounds;
 }
