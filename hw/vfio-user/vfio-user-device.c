@@ -312,6 +312,23 @@ static int user_region_io_fds(VfioDevice *vdev, unsigned index, VfioRegionIoFd *
     return 0;
 }
 
+/* A server may give less than was asked for of what is no register. */
+#define REGISTER_BYTES 8
+
+static void accept_short(WireRegionAccess *access, const WireMessage *reply)
+{
+    uint32_t count;
+
+    if (reply->len < WIRE_REGION_ACCESS_SIZE || access->count <= REGISTER_BYTES) {
+        return;
+    }
+    memcpy(&count, (const uint8_t *)reply->body + WIRE_REGION_ACCESS_SIZE - sizeof(count), sizeof(count));
+    if (count && count < access->count) {
+        access->count = count;
+    }
+}
+
+/* access->count: what was read. */
 static ssize_t read_part(VfioUserPci *dev, WireRegionAccess *access, uint8_t *data)
 {
     uint8_t body[WIRE_REGION_ACCESS_SIZE];
@@ -322,6 +339,7 @@ static ssize_t read_part(VfioUserPci *dev, WireRegionAccess *access, uint8_t *da
     if (err) {
         return -err;
     }
+    accept_short(access, &reply);
     if (wire_region_read_decode_reply(&got, reply.body, reply.len, access)) {
         err = EPROTO;
     } else if (got.data) {

@@ -159,8 +159,21 @@ def test_sub_page_bar(serve, connect):
 # --- check 13 ---
 
 
-def test_check_13_option_rom(serve, connect):
-    server = serve()
+def short(server, m):
+    """Less than was asked for of the ROM."""
+    offset, region, count = struct.unpack_from("<QII", m.body)
+    if region != 6:
+        return True
+    count = min(count, 1000)
+    server.reply(m, struct.pack("<QII", offset, region, count) + bytes(server.regions[region][offset : offset + count]))
+    return False
+
+
+@pytest.mark.parametrize("options", [{}, {"on": {fake.REGION_READ: short}},
+                                     {"caps": b'{"capabilities":{"max_msg_fds":8,"max_data_xfer_size":4096}}\0'}],
+                         ids=["whole", "short replies", "small messages"])
+def test_check_13_option_rom(serve, connect, options):
+    server = serve(**options)
     image = os.urandom(70000)
     server.regions[6] = bytearray(image)
     machine = connect(server)
@@ -173,6 +186,22 @@ def test_check_13_option_rom(serve, connect):
     assert machine.memory(0xfe400000 + 70000, 4) == b"\xff" * 4
     machine.write(0xfe400000, 0)
     assert machine.memory(0xfe400000, 4) == image[:4]
+
+
+def test_ids(serve, connect):
+    server = serve()
+    options = {"x-pci-vendor-id": 0xaaaa, "x-pci-device-id": 0xbbbb, "x-pci-sub-vendor-id": 0xcccc, "x-pci-sub-device-id": 0xdddd}
+    machine = connect(server, **options)
+    assert machine.config_read(0) == 0xbbbbaaaa and machine.config_read(0x2c) == 0xddddcccc
+    assert struct.unpack_from("<HH", server.config) == (0x1234, 0x5678)
+    assert struct.unpack_from("<HH", server.config, 0x2c) == (0x1af4, 0x1100)
+
+
+@pytest.mark.parametrize("option", ["no-direct-dma", "secure-dma"])
+def test_check_15_no_descriptor_of_memory(serve, connect, option):
+    server = serve()
+    connect(server, *SHARED_RAM, **{option: True})
+    assert server.maps and not any(m.fds for m in server.messages(fake.DMA_MAP))
 
 
 @pytest.mark.parametrize("options", [{"rombar": False}, {"romfile": ""}])
@@ -448,7 +477,7 @@ def test_reset_of_a_silent_server_ends_with_the_time_out(serve, connect, options
         resets.append(message)
         return len(resets) == 1
 
-    machine = connect(serve(on={fake.RESET: only_the_first}), "-object", "iothread,id=io0", **options, **{"x-msg-timeout": 300})
+    machine = connect(serve(on={fake.RESET: only_the_first}), "-object", "iothread,id=io0", **options, **{"x-msg-timeout": 1000})
     machine.map_bars()
     machine.qmp("system_reset")
     machine.event("RESET")
