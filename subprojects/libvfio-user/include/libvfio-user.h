@@ -60,8 +60,8 @@ typedef enum {
 /* ---- life cycle ---- */
 
 /*
- * Nothing the library does for this context blocks.  vfu_sgl_read() and vfu_sgl_write() by message are waiting themselves, for a
- * bounded time, and once for a client that does not answer; vfu_sgl_read_async() does not wait.
+ * Nothing the library does for this context blocks.  vfu_sgl_read() and vfu_sgl_write() by message return with the client's
+ * answer and are waits of their caller, whose bound is told there; vfu_sgl_read_async() does not wait.
  */
 #define LIBVFIO_USER_FLAG_ATTACH_NB (1 << 0)
 
@@ -306,6 +306,10 @@ bool vfu_sg_is_mappable(vfu_ctx_t *vfu_ctx, dma_sg_t *sg);
 /*
  * Copies an entry's memory to or from data, by messages to the client.  cnt must be 1 (ENOTSUP).  EINVAL: flags or entry; EPERM: write to a
  * read-only entry; ENOTCONN; ETIMEDOUT; EIO: file shorter than the region; or the client's errno.
+ *
+ * A transfer by messages waits, in contexts of both kinds: its result is the client's answer.  For at most 5 s for an answer, and
+ * 5 s for each MiB begun, into however many messages the client's max_data_xfer_size divides it.  After ETIMEDOUT further calls
+ * fail with it at once, until the late answer is there.  Commands that the client sends meanwhile are kept for vfu_run_ctx().
  */
 int vfu_sgl_read(vfu_ctx_t *vfu_ctx, dma_sg_t *sg, size_t cnt, void *data, int flags);
 int vfu_sgl_write(vfu_ctx_t *vfu_ctx, dma_sg_t *sg, size_t cnt, void *data, int flags);

@@ -62,10 +62,11 @@ int dma_put_aside(vfu_ctx_t *ctx, WireStream *s, WireMessage *m)
 }
 
 /* The reply with this id.  ETIMEDOUT, or an errno that means that the connection is of no use any more. */
-static int dma_await(vfu_ctx_t *ctx, WireStream *s, const DmaMessage *x, WireMessage *m)
+static int dma_await(vfu_ctx_t *ctx, WireStream *s, const DmaMessage *x, WireMessage *m, int64_t last)
 {
     int64_t deadline = now_ms() + VFU_DMA_TIMEOUT_MS;
 
+    deadline = deadline < last ? deadline : last;
     for (;;) {
         int err = wait_poll(&ctx->dma.poll, s, m);
 
@@ -147,7 +148,7 @@ int dma_message_finish(vfu_ctx_t *ctx, const DmaMessage *x, WireMessage *m)
 }
 
 /* One message there and back.  The connection is shut down after an error that leaves it without order. */
-static int dma_exchange(vfu_ctx_t *ctx, const dma_sg_t *sg, uint64_t *done, uint8_t *data, bool is_write)
+static int dma_exchange(vfu_ctx_t *ctx, const dma_sg_t *sg, uint64_t *done, uint8_t *data, bool is_write, int64_t last)
 {
     WireMessage m;
     DmaMessage x;
@@ -155,11 +156,10 @@ static int dma_exchange(vfu_ctx_t *ctx, const dma_sg_t *sg, uint64_t *done, uint
                                is_write);
 
     if (err == 0) {
-        err = dma_await(ctx, dma_message_stream(ctx), &x, &m);
+        err = dma_await(ctx, dma_message_stream(ctx), &x, &m, last);
     }
     if (err == ETIMEDOUT) {
-        vfu_log(ctx, LOG_ERR, "the client did not answer %s in %d ms", wire_command_name(x.command),
-                VFU_DMA_TIMEOUT_MS);
+        vfu_log(ctx, LOG_ERR, "the client did not answer %s in time", wire_command_name(x.command));
         ctx->dma.stale_replies++;
         return err;
     }
@@ -234,16 +234,18 @@ VFU_EXPORT void vfu_dma_refused(vfu_ctx_t *ctx, uint64_t iova, bool is_write)
     pthread_mutex_unlock(&ctx->dma.message_lock);
 }
 
-/* In pieces that the client takes. */
+/* In pieces that the client takes.  Their number is the client's choice, how long that lasts is not. */
 static int dma_by_messages(vfu_ctx_t *ctx, const dma_sg_t *sg, uint8_t *data, bool is_write)
 {
     uint64_t done = 0;
+    int64_t last;
     int err;
 
     pthread_mutex_lock(&ctx->dma.message_lock);
+    last = now_ms() + (int64_t)(1 + sg->length / WIRE_MAX_DATA) * VFU_DMA_TIMEOUT_MS;
     err = ctx->conn == CONN_ATTACHED ? dma_catch_up(ctx) : ENOTCONN;
     while (err == 0 && done < sg->length) {
-        err = dma_exchange(ctx, sg, &done, data, is_write);
+        err = dma_exchange(ctx, sg, &done, data, is_write, last);
     }
     pthread_mutex_unlock(&ctx->dma.message_lock);
     return err;

@@ -23,7 +23,7 @@
 #define VFU_BACKLOG_MESSAGES   4096u       /* commands that came while a DMA reply was awaited */
 #define VFU_BACKLOG_BYTES      (8u << 20)
 #define VFU_BACKLOG_FDS        512u        /* descriptors these brought */
-#define VFU_DMA_TIMEOUT_MS     5000
+#define VFU_DMA_TIMEOUT_MS     5000        /* for an answer, and for each MiB of a transfer, however many answers that takes */
 #define VFU_DMA_ASYNC_MAX     256u        /* requests whose answer vfu_run_ctx() takes */
 #define VFU_DMA_REFUSALS_MAX  16u         /* told and not answered */
 #define VFU_MAX_CAPS           128u

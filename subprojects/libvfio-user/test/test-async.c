@@ -4,6 +4,9 @@
  * twin; while the device quiesces; with a client that leaves.  Every test runs with both sockets.
  */
 #include "client.h"
+
+#include <pthread.h>
+
 #include "wire/bytes.h"
 
 #define BASE   0x10000u
@@ -141,20 +144,41 @@ static void serve(Device *d)
     answer(d, h, &a, 0);
 }
 
+static void begin_read(Device *d, unsigned offset, unsigned length)
+{
+    range(d, offset, length);
+    assert_int_equal(vfu_sgl_read_async(d->c.ctx, d->sg, d->data, on_done, d), 0);
+}
+
+/* One run, after which so many callbacks were called, the last with err. */
+static void run_to(Device *d, unsigned done, int err)
+{
+    assert_int_equal(vfu_run_ctx(d->c.ctx), 0);
+    assert_int_equal(d->done, done);
+    assert_int_equal(d->err, err);
+}
+
+/* The client gets the reply to this command. */
+static void take_reply(Device *d, unsigned command)
+{
+    WireMessage m;
+
+    assert_int_equal(wire_stream_receive(d->c.stream, &m, WIRE_STREAM_WAIT), 0);
+    assert_int_equal(m.header.command, command);
+    wire_message_clear(&m);
+}
+
 static void test_read_and_write(void **state)
 {
     Device *d = *state;
 
-    range(d, 16, 100);
-    assert_int_equal(vfu_sgl_read_async(d->c.ctx, d->sg, d->data, on_done, d), 0);
+    begin_read(d, 16, 100);
     assert_false(readable(d));
     assert_int_equal(vfu_run_ctx(d->c.ctx), 0);
     assert_int_equal(d->done, 0);
     serve(d);
     assert_true(readable(d));
-    assert_int_equal(vfu_run_ctx(d->c.ctx), 0);
-    assert_int_equal(d->done, 1);
-    assert_int_equal(d->err, 0);
+    run_to(d, 1, 0);
     assert_memory_equal(d->data, d->memory + 16, 100);
     assert_false(readable(d));
     memset(d->data, 0x5a, 100);
@@ -188,7 +212,6 @@ static void test_out_of_order(void **state)
     Device *d = *state;
     WireHeader h[3];
     WireDmaAccess a[3];
-    WireMessage m;
 
     for (unsigned i = 0; i < 3; i++) {
         range(d, i * 4096, 4096);
@@ -206,9 +229,7 @@ static void test_out_of_order(void **state)
         assert_true(vfu_run_ctx(d->c.ctx) >= 0);
     }
     assert_memory_equal(d->data, d->memory, 3 * 4096);
-    assert_int_equal(wire_stream_receive(d->c.stream, &m, WIRE_STREAM_WAIT), 0);
-    assert_int_equal(m.header.command, WIRE_RESET);
-    wire_message_clear(&m);
+    take_reply(d, WIRE_RESET);
 }
 
 /* A waiting call meets the answers of the others: they are called back by the next run. */
@@ -218,8 +239,7 @@ static void test_with_a_waiting_call(void **state)
     WireHeader h;
     WireDmaAccess a;
 
-    range(d, 0, 64);
-    assert_int_equal(vfu_sgl_read_async(d->c.ctx, d->sg, d->data, on_done, d), 0);
+    begin_read(d, 0, 64);
     h = take(d, &a);
     answer(d, h, &a, 0);
     /* The answer to the call is there before its question: its id is known. */
@@ -244,17 +264,13 @@ static void test_errors(void **state)
     assert_int_equal(vfu_sgl_write_async(d->c.ctx, d->sg, d->data, on_done, d), 0);
     h = take(d, &a);
     answer(d, h, &a, EFAULT);
-    assert_int_equal(vfu_run_ctx(d->c.ctx), 0);
-    assert_int_equal(d->done, 1);
-    assert_int_equal(d->err, EFAULT);
+    run_to(d, 1, EFAULT);
     /* An answer about another address. */
     assert_int_equal(vfu_sgl_read_async(d->c.ctx, d->sg, d->data, on_done, d), 0);
     h = take(d, &a);
     a.address += 4;
     answer(d, h, &a, 0);
-    assert_int_equal(vfu_run_ctx(d->c.ctx), 0);
-    assert_int_equal(d->done, 2);
-    assert_int_equal(d->err, EINVAL);
+    run_to(d, 2, EINVAL);
     assert_int_equal(client_do(&d->c, WIRE_RESET, NULL, 0), 0);
 }
 
@@ -317,12 +333,10 @@ static void test_quiesce(void **state)
     WireDmaUnmap unmap = { .address = BASE, .size = LENGTH };
     uint8_t body[WIRE_DMA_UNMAP_SIZE];
     WireDmaAccess a;
-    WireMessage m;
     WireHeader h;
 
     vfu_setup_device_quiesce_cb(d->c.ctx, on_quiesce);
-    range(d, 0, 5000);
-    assert_int_equal(vfu_sgl_read_async(d->c.ctx, d->sg, d->data, on_done, d), 0);
+    begin_read(d, 0, 5000);
     h = take(d, &a);
     wire_dma_unmap_encode(body, &unmap);
     client_send(&d->c, WIRE_DMA_UNMAP, body, sizeof(body));
@@ -342,15 +356,11 @@ static void test_quiesce(void **state)
     assert_memory_equal(d->data, d->memory, 5000);
     assert_false(readable(d));
     assert_int_equal(vfu_device_quiesced(d->c.ctx, 0), 0);
-    assert_int_equal(wire_stream_receive(d->c.stream, &m, WIRE_STREAM_WAIT), 0);
-    assert_int_equal(m.header.command, WIRE_DMA_UNMAP);
-    wire_message_clear(&m);
+    take_reply(d, WIRE_DMA_UNMAP);
     assert_true(readable(d));
     refused(vfu_run_ctx(d->c.ctx), EBUSY);
     assert_int_equal(vfu_device_quiesced(d->c.ctx, 0), 0);
-    assert_int_equal(wire_stream_receive(d->c.stream, &m, WIRE_STREAM_WAIT), 0);
-    assert_int_equal(m.header.command, WIRE_RESET);
-    wire_message_clear(&m);
+    take_reply(d, WIRE_RESET);
     vfu_setup_device_quiesce_cb(d->c.ctx, NULL);
 }
 
@@ -361,17 +371,14 @@ static void test_unmapped_between_pieces(void **state)
     WireDmaAccess a;
     WireHeader h;
 
-    range(d, 0, 8192);
-    assert_int_equal(vfu_sgl_read_async(d->c.ctx, d->sg, d->data, on_done, d), 0);
+    begin_read(d, 0, 8192);
     h = take(d, &a);
     assert_int_equal(client_unmap(&d->c, BASE, LENGTH, 0), 0);
     answer(d, h, &a, 0);
     assert_int_equal(vfu_run_ctx(d->c.ctx), 0);
     h = take(d, &a);
     answer(d, h, &a, ENOENT);
-    assert_int_equal(vfu_run_ctx(d->c.ctx), 0);
-    assert_int_equal(d->done, 1);
-    assert_int_equal(d->err, ENOENT);
+    run_to(d, 1, ENOENT);
 }
 
 static void test_client_leaves(void **state)
@@ -379,8 +386,7 @@ static void test_client_leaves(void **state)
     Device *d = *state;
 
     vfu_setup_device_quiesce_cb(d->c.ctx, on_quiesce);
-    range(d, 0, 16);
-    assert_int_equal(vfu_sgl_read_async(d->c.ctx, d->sg, d->data, on_done, d), 0);
+    begin_read(d, 0, 16);
     assert_int_equal(vfu_sgl_write_async(d->c.ctx, d->sg, d->data, on_done, d), 0);
     client_hang_up(&d->c);
     assert_true(readable(d));
@@ -391,12 +397,9 @@ static void test_client_leaves(void **state)
     vfu_setup_device_quiesce_cb(d->c.ctx, NULL);
     client_attach(&d->c, d->json);
     assert_int_equal(client_map(&d->c, BASE, LENGTH, 3, -1, 0), 0);
-    range(d, 0, 16);
-    assert_int_equal(vfu_sgl_read_async(d->c.ctx, d->sg, d->data, on_done, d), 0);
+    begin_read(d, 0, 16);
     serve(d);
-    assert_int_equal(vfu_run_ctx(d->c.ctx), 0);
-    assert_int_equal(d->done, 3);
-    assert_int_equal(d->err, 0);
+    run_to(d, 3, 0);
 }
 
 static void test_destroyed(void **state)
@@ -404,8 +407,7 @@ static void test_destroyed(void **state)
     Device *d = *state;
     Client c = d->c;
 
-    range(d, 0, 16);
-    assert_int_equal(vfu_sgl_read_async(d->c.ctx, d->sg, d->data, on_done, d), 0);
+    begin_read(d, 0, 16);
     vfu_destroy_ctx(d->c.ctx);
     assert_int_equal(d->done, 1);
     assert_int_equal(d->err, ENOTCONN);
@@ -437,6 +439,36 @@ static void test_silent_client(void **state)
     assert_int_equal(client_do(&d->c, WIRE_RESET, NULL, 0), 0);
 }
 
+/* Answers DMA_WRITEs, one a second, until the connection ends. */
+static void *serve_slowly(void *opaque)
+{
+    WireStream *s = opaque;
+    WireMessage m;
+
+    while (wire_stream_receive(s, &m, WIRE_STREAM_WAIT) == 0) {
+        WireHeader h = { .id = m.header.id, .command = m.header.command, .flags = WIRE_TYPE_REPLY };
+        struct iovec iov = { m.body, WIRE_DMA_ACCESS_SIZE };
+
+        sleep(1);
+        wire_stream_send(s, &h, &iov, 1, NULL, 0, WIRE_STREAM_WAIT);
+        wire_message_clear(&m);
+    }
+    return NULL;
+}
+
+/* The pieces are the client's choice, how long all of them may last is not. */
+static void test_slow_client(void **state)
+{
+    Device *d = *state;
+    pthread_t thread;
+
+    range(d, 0, LENGTH);
+    assert_int_equal(pthread_create(&thread, NULL, serve_slowly, d->c.stream), 0);
+    refused(vfu_sgl_write(d->c.ctx, d->sg, 1, d->data, 0), ETIMEDOUT);
+    wire_stream_shutdown(d->c.stream);
+    pthread_join(thread, NULL);
+}
+
 #define TWICE(test)                                                                                                   \
     cmocka_unit_test_setup_teardown(test, set_up_one, tear_down),                                                     \
         { #test " (twin)", test, set_up_twin, tear_down, NULL }
@@ -456,6 +488,7 @@ int main(void)
         TWICE(test_client_leaves),
         TWICE(test_destroyed),
         TWICE(test_silent_client),
+        cmocka_unit_test_setup_teardown(test_slow_client, set_up_one, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
