@@ -181,14 +181,14 @@ static void emit_deleted(Machine *m, const char *id, const char *path)
 }
 
 /* Also those on it: each leaves with an event of its own. */
-static void device_unplug(Machine *m, Device *dev)
+void machine_device_unplug(Machine *m, Device *dev)
 {
     g_autofree char *path = object_path(&dev->obj);
     g_autofree char *id = dev->obj.id[strlen(dev->obj.id) - 1] == ']' ? NULL : g_strdup(dev->obj.id);
     Device *downstream;
 
     while ((downstream = device_last_downstream(dev))) {
-        device_unplug(m, downstream);
+        machine_device_unplug(m, downstream);
     }
     device_destroy(dev);
     emit_deleted(m, id, path);
@@ -208,10 +208,18 @@ bool machine_device_del(Machine *m, const char *id_or_path, GError **error)
         return false;
     }
     ops = machine_kind_ops(m, dev->obj.model->kind);
+    if (dev->unplug_pending) {
+        error_set(error, "Device '%s' is already in the process of unplug", id_or_path);
+        return false;
+    }
     if (!check_unused(m, &dev->obj, error) || (ops->can_unplug && !ops->can_unplug(dev, error))) {
         return false;
     }
-    device_unplug(m, dev);
+    if (ops->unplug_request && ops->unplug_request(dev)) {
+        dev->unplug_pending = true;
+    } else {
+        machine_device_unplug(m, dev);
+    }
     return true;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * pci-bridge and pcie-root-port: forwarding windows, the bus behind, secondary
+ * pci-bridge, pcie-root-port and ioh3420: forwarding windows, the bus behind, secondary
  * reset (PCI-to-PCI Bridge 1.2 chapter 3; PCI Express Base 4.0, 7.5.1.3).
  */
 #include "hw/pci/bridge.h"
@@ -86,6 +86,9 @@ static void bridge_config_written(PciDevice *dev, uint16_t offset, unsigned size
         (dev->config[PCI_BRIDGE_CONTROL] & PCI_BRIDGE_CTL_BUS_RESET)) {
         secondary_reset(br);
     }
+    if (dev->exp_cap) {
+        pcie_slot_config_written(br, offset, size);
+    }
 }
 
 static void secondary_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)
@@ -121,6 +124,14 @@ static const PciBusOps secondary_ops = {.set_intx = secondary_set_intx,
                                         .intx_route = secondary_intx_route,
                                         .msi_is_direct = secondary_msi_is_direct};
 
+static const PciBusOps slot_ops = {.set_intx = secondary_set_intx,
+                                   .send_msi = secondary_send_msi,
+                                   .intx_route = secondary_intx_route,
+                                   .msi_is_direct = secondary_msi_is_direct,
+                                   .plugged = pcie_slot_plugged,
+                                   .unplug_request = pcie_slot_unplug_request,
+                                   .device_gone = pcie_slot_device_gone};
+
 static void header_init(PciDevice *dev)
 {
     static const struct {
@@ -151,9 +162,12 @@ static bool bridge_start(PciDevice *dev, GError **error)
         return false;
     }
     header_init(dev);
+    if (express) {
+        pcie_slot_start(br);
+    }
     br->mem = mem_region_new_container(m->topo, "secondary memory", UINT64_MAX);
     br->io = mem_region_new_container(m->topo, "secondary I/O", 0x10000);
-    br->secondary = pci_bus_new(m, dev->dev.obj.id, &secondary_ops, br, express, br->mem, br->io, dev->bus->dma_space);
+    br->secondary = pci_bus_new(m, dev->dev.obj.id, express ? &slot_ops : &secondary_ops, br, express, br->mem, br->io, dev->bus->dma_space);
     br->secondary->parent = dev;
     g_ptr_array_add(dev->bus->children, br->secondary);
     return true;
@@ -169,6 +183,9 @@ static void bridge_reset(PciDevice *dev)
     pci_set16(c + PCI_BRIDGE_CONTROL, 0);
     ((PciBridge *)dev)->secondary->number = 0;
     windows_update((PciBridge *)dev, true);
+    if (dev->exp_cap) {
+        pcie_slot_reset((PciBridge *)dev);
+    }
 }
 
 static bool bus_is_empty(const PciBus *bus)
@@ -186,6 +203,9 @@ static void bridge_stop(PciDevice *dev)
     PciBridge *br = (PciBridge *)dev;
 
     windows_update(br, true);
+    if (dev->exp_cap) {
+        pcie_slot_stop(br);
+    }
     g_assert(bus_is_empty(br->secondary));
     pci_bus_free(br->secondary);
     mem_region_unref(br->mem);
@@ -201,6 +221,9 @@ static bool bridge_post_load(void *instance, uint32_t version, GError **error)
 
     br->secondary->number = br->pci.config[PCI_SECONDARY_BUS];
     windows_update(br, false);
+    if (br->pci.exp_cap) {
+        pcie_slot_loaded(br);
+    }
     return true;
 }
 
@@ -210,6 +233,7 @@ static const StateTable bridge_state = {
 static const Prop root_port_props[] = {
     PROP_U8("port", PciBridge, port, 0, 0, 255, "Port number in Link Capabilities"),
     PROP_U8("chassis", PciBridge, chassis_slot, 0, 0, 255, "Chassis the port is in"),
+    PROP_U16("slot", PciBridge, slot, 0, 0, 0x1fff, "Number of the slot in its chassis"),
     PROP_END,
 };
 
@@ -228,13 +252,16 @@ const PciModel pci_bridge_model = {
     .no_unplug = true,
 };
 
-const PciModel pcie_root_port_model = {
-    .dev = {.name = "pcie-root-port", .kind = MODEL_PCI, .size = sizeof(PciBridge), .props = root_port_props,
-            .state = &bridge_state, .doc = "PCI Express root port: one slot"},
-    .ids = {.vendor = 0x1b36, .device = 0x000c, .class_code = 0x060400},
-    .header_type = PCI_HEADER_TYPE_BRIDGE,
-    .express = true,
-    .start = bridge_start, .reset = bridge_reset, .stop = bridge_stop,
-    .config_written = bridge_config_written,
-    .no_unplug = true,
-};
+#define ROOT_PORT_MODEL(text_name, vendor_id, device_id, text_doc)                                          \
+    {                                                                                                       \
+        .dev = {.name = text_name, .kind = MODEL_PCI, .size = sizeof(PciBridge), .props = root_port_props,  \
+                .state = &bridge_state, .doc = text_doc},                                                   \
+        .ids = {.vendor = vendor_id, .device = device_id, .class_code = 0x060400},                          \
+        .header_type = PCI_HEADER_TYPE_BRIDGE, .interrupt_pin = 1, .msi_vectors = 1, .express = true,       \
+        .start = bridge_start, .reset = bridge_reset, .stop = bridge_stop,                                  \
+        .config_written = bridge_config_written, .no_unplug = true,                                         \
+    }
+
+const PciModel pcie_root_port_model =
+    ROOT_PORT_MODEL("pcie-root-port", 0x1b36, 0x000c, "PCI Express root port: one slot, with hot plug");
+const PciModel ioh3420_model = ROOT_PORT_MODEL("ioh3420", 0x8086, 0x3420, "Root port of Intel's IOH: one slot, with hot plug");

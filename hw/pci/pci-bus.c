@@ -188,6 +188,13 @@ static bool pci_can_unplug(Device *d, GError **error)
     return !dev->bus->ops->can_unplug || dev->bus->ops->can_unplug(dev->bus, dev, error);
 }
 
+static bool pci_unplug_request(Device *d)
+{
+    PciDevice *dev = (PciDevice *)d;
+
+    return dev->bus->ops->unplug_request && dev->bus->ops->unplug_request(dev->bus, dev);
+}
+
 PciDevice *pci_create(PciBus *bus, int devfn, const PciModel *model, const char *id, GError **error, ...)
 {
     Machine *m = bus->machine;
@@ -237,4 +244,5 @@ const DeviceKindOps pci_kind_ops = {
     .reset = pci_device_reset,
     .stop = pci_device_stop,
     .can_unplug = pci_can_unplug,
+    .unplug_request = pci_unplug_request,
 };

@@ -511,6 +511,10 @@ void pci_device_reset(Device *d)
     msix_reset(dev);
     pci_update_mappings(dev);
     pci_update_intx(dev);
+    if (!dev->announced && dev->bus->ops->plugged) {
+        dev->bus->ops->plugged(dev->bus, dev);
+    }
+    dev->announced = true;
 }
 
 void pci_device_stop(Device *d)

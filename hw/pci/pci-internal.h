@@ -21,6 +21,17 @@ void pcie_config_written(PciDevice *dev, uint16_t offset, unsigned size);
 /* Recomputes what the bus sees of INTx. */
 void pci_update_intx(PciDevice *dev);
 
+/* --- pcie-slot.c: of a root port, whose functions call these --- */
+struct PciBridge;
+void pcie_slot_start(struct PciBridge *br);
+void pcie_slot_stop(struct PciBridge *br);
+void pcie_slot_reset(struct PciBridge *br);
+void pcie_slot_loaded(struct PciBridge *br);
+void pcie_slot_config_written(struct PciBridge *br, uint16_t offset, unsigned size);
+void pcie_slot_plugged(PciBus *bus, PciDevice *dev);
+void pcie_slot_device_gone(PciBus *bus);
+bool pcie_slot_unplug_request(PciBus *bus, PciDevice *dev);
+
 static inline bool pci_range_overlaps(uint16_t offset, unsigned size, uint16_t first, unsigned len)
 {
     return offset < first + len && first < offset + size;

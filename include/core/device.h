@@ -114,6 +114,8 @@ typedef struct DeviceKindOps {
     void (*stop)(Device *dev);
     /* device_del: false with a reason refuses. */
     bool (*can_unplug)(Device *dev, GError **error);
+    /* device_del: true when the guest has to let go of it first; machine_device_unplug() follows then.  NULL: never. */
+    bool (*unplug_request)(Device *dev);
 } DeviceKindOps;
 
 void machine_set_kind_ops(Machine *machine, ModelKind kind, const DeviceKindOps *ops);

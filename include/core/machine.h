@@ -237,6 +237,8 @@ bool machine_add_global(Machine *m, const char *driver, const char *prop, struct
 void machine_each_device(Machine *m, void (*fn)(Device *dev, void *opaque), void *opaque);
 /* Guest-visible unplug of a device added with an id; the event DEVICE_DELETED follows. */
 bool machine_device_del(Machine *m, const char *id_or_path, GError **error);
+/* The guest has let go of a device: it leaves, with those on it.  Main loop. */
+void machine_device_unplug(Machine *m, Device *dev);
 /* -object: opts holds "qom-type", "id", properties. */
 Object *machine_object_add(Machine *m, struct json_object *opts, GError **error);
 bool machine_object_del(Machine *m, const char *id, GError **error);

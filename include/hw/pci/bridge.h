@@ -13,10 +13,15 @@ typedef struct PciBridge {
     PciBus *secondary;
     MemRegion *mem, *io;                 /* the secondary bus's own spaces */
     MemRegion *mem_window, *pref_window, *io_window; /* aliases of them on the primary bus; NULL: closed */
-    uint8_t port, chassis_slot;          /* port number and slot number of a root port */
+    uint8_t port, chassis_slot;          /* port number of a root port; chassis */
+    /* a root port's slot (pcie-slot.c) */
+    uint16_t slot;
+    uint16_t slot_control;               /* as last written */
+    bool slot_event;                     /* an event stands that its interrupt was raised for */
+    LoopBh *slot_bh;
 } PciBridge;
 
-/* Conventional "pci-bridge" and "pcie-root-port". */
-extern const PciModel pci_bridge_model, pcie_root_port_model;
+/* Conventional "pci-bridge"; "pcie-root-port" and Intel's "ioh3420". */
+extern const PciModel pci_bridge_model, pcie_root_port_model, ioh3420_model;
 
 #endif

@@ -141,6 +141,7 @@ struct PciDevice {
     void *rom_host;            /* pages of the option ROM */
     size_t rom_size;
     uint32_t config_len, msix_table_len, msix_pba_len; /* of the three buffers, for the state table */
+    bool announced;            /* its bus knows that it is there */
     bool intx_level;           /* what the model drives */
     bool intx_out;             /* what the bus was told: after Interrupt Disable */
     PciDoorbells doorbells;
@@ -184,6 +185,10 @@ typedef struct PciBusOps {
      * that serves devices makes one for each.  NULL: this bus.
      */
     PciBus *(*bus_for_device)(PciBus *bus, PciDevice *dev, GError **error);
+    /* The function was started and reset: the guest may find it.  NULL: nobody cares. */
+    void (*plugged)(PciBus *bus, PciDevice *dev);
+    /* True: the guest was asked to let go of it, and machine_device_unplug() follows.  NULL: it leaves at once. */
+    bool (*unplug_request)(PciBus *bus, PciDevice *dev);
     /* The function left the bus (unplugged or never started); NULL: nothing to do. */
     void (*device_gone)(PciBus *bus);
 } PciBusOps;
