@@ -472,6 +472,24 @@ static bool opt_nographic(Cmdline *c, const char *option, const char *arg, GErro
     return true;
 }
 
+static bool opt_vnc(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    cmdline_set(&c->vnc, strcmp(arg, "none") == 0 ? NULL : arg);
+    return true;
+}
+
+static bool opt_display(Cmdline *c, const char *option, const char *arg, GError **error)
+{
+    if (g_str_has_prefix(arg, "vnc=")) {
+        return opt_vnc(c, option, arg + strlen("vnc="), error);
+    }
+    if (strcmp(arg, "none") != 0) {
+        error_set(error, "-display %s: no such display (allowed: none, vnc=ADDRESS)", arg);
+        return false;
+    }
+    return true;
+}
+
 /* Options whose one value says that something that is not there anyway shall not be there. */
 static bool opt_none(Cmdline *c, const char *option, const char *arg, GError **error)
 {
@@ -730,7 +748,8 @@ static const Option option_table[] = {
     {"debugcon", "CHARDEV", opt_debugcon, "debug console at port 0xe9"},
     {"nodefaults", NULL, opt_nodefaults, "no serial port or monitor but those asked for"},
     {"nographic", NULL, opt_nographic, "serial port and monitor share the terminal; Ctrl-A h for help"},
-    {"display", "none", opt_none, "no window: the screen is seen by screendump"},
+    {"display", "none|vnc=...", opt_display, "where the screen is seen: nowhere (but by screendump), or as -vnc says"},
+    {"vnc", "[HOST]:N|unix:PATH[,...]", opt_vnc, "shows the screen to VNC clients at display N, port 5900 + N; -vnc none"},
     {"vga", "std|none", opt_vga, "graphics card: std is -device VGA; none, the default"},
     {"netdev", "TYPE,id=ID[,...]", opt_netdev, "network back end: user, tap, socket, stream, dgram"},
     {"nic", "TYPE[,model=DRIVER][,mac=ADDR][,...]", opt_nic, "network back end and a card for it; none: no card"},
@@ -901,7 +920,7 @@ void cmdline_free(Cmdline *c)
 {
     GPtrArray *lists[] = {c->objects,  c->devices, c->drives,  c->chardevs, c->serials,
                           c->monitors, c->mons,    c->netdevs, c->nics,    c->debugcons, c->globals};
-    char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log, c->gdb, c->incoming};
+    char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log, c->gdb, c->vnc, c->incoming};
 
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
         g_ptr_array_free(lists[i], TRUE);

@@ -27,6 +27,7 @@ typedef struct Cmdline {
     uint8_t uuid[16];
     RtcConfig rtc;
     GPtrArray *data_dirs; /* of char *: -L */
+    char *vnc;      /* where clients come to; NULL: nowhere */
     char *gdb;      /* where the debugger comes to; NULL: nowhere */
     char *incoming; /* URI, or "defer" */
     bool only_migratable;

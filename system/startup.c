@@ -19,6 +19,8 @@
 #include "net/net.h"
 #include "drives.h"
 #include "system.h"
+#include "ui/input.h"
+#include "ui/vnc.h"
 
 #define SYSTEM_DEFAULT_MACHINE "q35"
 #define SYSTEM_DEFAULT_ACCEL   "tcg"
@@ -523,6 +525,15 @@ static bool system_add_gdb(System *s, GError **error)
     return true;
 }
 
+static bool system_add_vnc(System *s, GError **error)
+{
+    if (s->cmdline->vnc && !vnc_open(s->machine, s->cmdline->vnc, error)) {
+        g_prefix_error(error, "-vnc %s: ", s->cmdline->vnc);
+        return false;
+    }
+    return true;
+}
+
 /* --- all of it --- */
 
 /* Board, devices and what serves them; with the main loop's lock. */
@@ -534,7 +545,7 @@ static bool system_build(System *s, GError **error)
            system_add_serials(s, error) && system_add_vga(s, error) && system_add_nics(s, error) &&
            system_add_debugcons(s, error) && drives_plug(s, error) && system_add_devices(s, error) &&
            system_add_objects(s, true, error) && system_add_monitors(s, error) && system_add_qtest(s, error) &&
-           system_add_gdb(s, error);
+           system_add_gdb(s, error) && system_add_vnc(s, error);
 }
 
 /* A machine without a guest of its own serves devices that arrive one by one, through their clients. */
@@ -621,6 +632,8 @@ void system_stop(System *s)
         loop_lock(m->main_loop);
         machine_shutdown_requested(m, &code);
         gdbstub_close(m, code);
+        vnc_close(m);
+        input_forget_groups(m);
         migration_free(m);
         qtest_server_free(s->qtest);
         monitor_close_all(m);

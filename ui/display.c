@@ -7,6 +7,12 @@ struct Display {
     Device *dev;
     const DisplayOps *ops;
     DisplaySurface surface;
+    GPtrArray *viewers; /* of DisplayViewer *, borrowed */
+};
+
+struct DisplayViewer {
+    Display *display; /* NULL: gone */
+    DisplayLines unseen;
 };
 
 const ObjectModel display_model = {
@@ -26,12 +32,17 @@ Display *display_new(Device *dev, const DisplayOps *ops, GError **error)
     if (display) {
         display->dev = dev;
         display->ops = ops;
+        display->viewers = g_ptr_array_new();
     }
     return display;
 }
 
 void display_free(Display *display)
 {
+    for (guint i = 0; i < display->viewers->len; i++) {
+        ((DisplayViewer *)display->viewers->pdata[i])->display = NULL;
+    }
+    g_ptr_array_unref(display->viewers);
     g_free(display->surface.pixels);
     object_free(&display->obj);
 }
@@ -57,6 +68,16 @@ Display *display_find(Machine *machine, const char *device, GError **error)
     return NULL;
 }
 
+static void lines_add(DisplayLines *to, DisplayLines more)
+{
+    unsigned end = MAX(to->count ? to->first + to->count : 0, more.first + more.count);
+
+    if (more.count) {
+        to->first = to->count ? MIN(to->first, more.first) : more.first;
+        to->count = end - to->first;
+    }
+}
+
 const DisplaySurface *display_update(Display *display, DisplayLines *changed)
 {
     EventLoop *main_loop = display->obj.machine->main_loop, *home = display->dev->home;
@@ -67,7 +88,48 @@ const DisplaySurface *display_update(Display *display, DisplayLines *changed)
     loop_reacquire(main_loop, depth);
     *changed = display->ops->update(display->dev, &display->surface);
     loop_unlock(home);
+    for (guint i = 0; i < display->viewers->len; i++) {
+        lines_add(&((DisplayViewer *)display->viewers->pdata[i])->unseen, *changed);
+    }
     return &display->surface;
+}
+
+DisplayViewer *display_viewer_new(Display *display)
+{
+    DisplayViewer *viewer = g_new0(DisplayViewer, 1);
+
+    viewer->display = display;
+    viewer->unseen = (DisplayLines){0, display->surface.height};
+    g_ptr_array_add(display->viewers, viewer);
+    return viewer;
+}
+
+void display_viewer_free(DisplayViewer *viewer)
+{
+    if (viewer->display) {
+        g_ptr_array_remove_fast(viewer->display->viewers, viewer);
+    }
+    g_free(viewer);
+}
+
+bool display_viewer_sees(const DisplayViewer *viewer, const Display *display)
+{
+    return viewer->display == display;
+}
+
+const DisplaySurface *display_viewer_look(DisplayViewer *viewer, DisplayLines *changed)
+{
+    const DisplaySurface *surface;
+
+    if (!viewer->display) {
+        return NULL;
+    }
+    surface = display_update(viewer->display, changed);
+    *changed = viewer->unseen;
+    viewer->unseen = (DisplayLines){0};
+    changed->first = MIN(changed->first, surface->height);
+    changed->count = MIN(changed->count, surface->height - changed->first);
+    return surface;
 }
 
 bool display_surface_resize(DisplaySurface *surface, unsigned width, unsigned height)

@@ -183,6 +183,27 @@ static void dsdt_com_ports(GByteArray *b, const AcpiConfig *config)
     }
 }
 
+/* Keyboard and mouse at the 8042: firmware and Linux look for the former before they touch the controller. */
+static void dsdt_ps2(GByteArray *b)
+{
+    size_t dev = aml_device_begin(b, "KBD");
+    aml_name_eisaid(b, "_HID", "PNP0303");
+    aml_name_int(b, "_STA", 0xf);
+    size_t crs = aml_crs_begin(b);
+    aml_res_io(b, 0x60, 1);
+    aml_res_io(b, 0x64, 1);
+    aml_res_irq(b, 1);
+    aml_crs_end(b, crs);
+    aml_end(b, dev);
+    dev = aml_device_begin(b, "MOU");
+    aml_name_eisaid(b, "_HID", "PNP0F13");
+    aml_name_int(b, "_STA", 0xf);
+    crs = aml_crs_begin(b);
+    aml_res_irq(b, 12);
+    aml_crs_end(b, crs);
+    aml_end(b, dev);
+}
+
 static void dsdt_isa(GByteArray *b, const AcpiConfig *config)
 {
     size_t isa = aml_device_begin(b, "ISA");
@@ -194,6 +215,7 @@ static void dsdt_isa(GByteArray *b, const AcpiConfig *config)
     aml_res_irq(b, 8);
     aml_crs_end(b, crs);
     aml_end(b, rtc);
+    dsdt_ps2(b);
     dsdt_com_ports(b, config);
     aml_end(b, isa);
 }

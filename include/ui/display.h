@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What graphics devices show, for whoever looks: screendump, later a remote screen.  A device draws when it is asked
+ * What graphics devices show, for whoever looks: screendump, a remote screen.  A device draws when it is asked
  * to, and says which lines changed since it was asked last; without anybody who looks it costs nothing.
  *
  * Context: main loop, unless something else is said.
@@ -43,6 +43,17 @@ void display_free(Display *display);
 Display *display_find(Machine *machine, const char *device, GError **error);
 /* Has the device draw; the surface is borrowed until the next call. */
 const DisplaySurface *display_update(Display *display, DisplayLines *changed);
+
+/*
+ * Somebody who looks again and again: display_update() by anybody counts for all.  The display may go before its viewer
+ * does, which then sees nothing more.
+ */
+typedef struct DisplayViewer DisplayViewer;
+DisplayViewer *display_viewer_new(Display *display);
+void display_viewer_free(DisplayViewer *viewer);
+bool display_viewer_sees(const DisplayViewer *viewer, const Display *display);
+/* Has the device draw; the lines that changed since the last look.  NULL: the display is gone. */
+const DisplaySurface *display_viewer_look(DisplayViewer *viewer, DisplayLines *changed);
 
 /* Bytes of new pixels are black.  False: it had that size already.  Sizes are cut to the maximum. */
 bool display_surface_resize(DisplaySurface *surface, unsigned width, unsigned height);

@@ -128,6 +128,14 @@ void input_send_abs(Machine *m, InputAxis axis, int value);
 void input_send_button(Machine *m, InputButton button, bool down);
 void input_sync(Machine *m);
 
-extern const ObjectModel input_sink_model;
+/*
+ * Presses some keys, holds them for hold_ms and lets them go in the opposite order, when those asked for before are
+ * through with that.  False with *error: too many.  forget: the machine ends.
+ */
+#define INPUT_GROUP_MAX 16
+bool input_press_group(Machine *m, const InputKey *keys, unsigned count, unsigned hold_ms, GError **error);
+void input_forget_groups(Machine *m);
+
+extern const ObjectModel input_sink_model, key_queue_model;
 
 #endif

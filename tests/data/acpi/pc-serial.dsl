@@ -1119,6 +1119,40 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     })
                 }
 
+                Device (KBD)
+                {
+                    Name (_HID, EisaId ("PNP0303") /* IBM Enhanced Keyboard (101/102-key, PS/2 Mouse) */)  // _HID: Hardware ID
+                    Name (_STA, 0x0F)  // _STA: Status
+                    Name (_CRS, ResourceTemplate ()  // _CRS: Current Resource Settings
+                    {
+                        IO (Decode16,
+                            0x0060,             // Range Minimum
+                            0x0060,             // Range Maximum
+                            0x01,               // Alignment
+                            0x01,               // Length
+                            )
+                        IO (Decode16,
+                            0x0064,             // Range Minimum
+                            0x0064,             // Range Maximum
+                            0x01,               // Alignment
+                            0x01,               // Length
+                            )
+                        IRQNoFlags ()
+                            {1}
+                    })
+                }
+
+                Device (MOU)
+                {
+                    Name (_HID, EisaId ("PNP0F13") /* PS/2 Mouse */)  // _HID: Hardware ID
+                    Name (_STA, 0x0F)  // _STA: Status
+                    Name (_CRS, ResourceTemplate ()  // _CRS: Current Resource Settings
+                    {
+                        IRQNoFlags ()
+                            {12}
+                    })
+                }
+
                 Device (COM1)
                 {
                     Name (_HID, EisaId ("PNP0501") /* 16550A-compatible COM Serial Port */)  // _HID: Hardware ID
@@ -1518,21 +1552,21 @@ Raw Table Data: Length 56 (0x38)
 [000h 0000   4]                    Signature : "XSDT"    [Extended System Description Table]
 [004h 0004   4]                 Table Length : 0000003C
 [008h 0008   1]                     Revision : 01
-[009h 0009   1]                     Checksum : B2
+[009h 0009   1]                     Checksum : F1
 [00Ah 0010   6]                       Oem ID : "MPQEMU"
 [010h 0016   8]                 Oem Table ID : "MPQEMUPC"
 [018h 0024   4]                 Oem Revision : 00000001
 [01Ch 0028   4]              Asl Compiler ID : "MPQE"
 [020h 0032   4]        Asl Compiler Revision : 00000001
 
-[024h 0036   8]       ACPI Table Address   0 : 00000000000008C0
-[02Ch 0044   8]       ACPI Table Address   1 : 0000000000000A00
-[034h 0052   8]       ACPI Table Address   2 : 0000000000000A80
+[024h 0036   8]       ACPI Table Address   0 : 0000000000000900
+[02Ch 0044   8]       ACPI Table Address   1 : 0000000000000A40
+[034h 0052   8]       ACPI Table Address   2 : 0000000000000AC0
 
 Raw Table Data: Length 60 (0x3C)
 
-    0000: 58 53 44 54 3C 00 00 00 01 B2 4D 50 51 45 4D 55  // XSDT<.....MPQEMU
+    0000: 58 53 44 54 3C 00 00 00 01 F1 4D 50 51 45 4D 55  // XSDT<.....MPQEMU
     0010: 4D 50 51 45 4D 55 50 43 01 00 00 00 4D 50 51 45  // MPQEMUPC....MPQE
-    0020: 01 00 00 00 C0 08 00 00 00 00 00 00 00 0A 00 00  // ................
-    0030: 00 00 00 00 80 0A 00 00 00 00 00 00              // ............
+    0020: 01 00 00 00 00 09 00 00 00 00 00 00 40 0A 00 00  // ............@...
+    0030: 00 00 00 00 C0 0A 00 00 00 00 00 00              // ............
 

@@ -1124,6 +1124,40 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                             {8}
                     })
                 }
+
+                Device (KBD)
+                {
+                    Name (_HID, EisaId ("PNP0303") /* IBM Enhanced Keyboard (101/102-key, PS/2 Mouse) */)  // _HID: Hardware ID
+                    Name (_STA, 0x0F)  // _STA: Status
+                    Name (_CRS, ResourceTemplate ()  // _CRS: Current Resource Settings
+                    {
+                        IO (Decode16,
+                            0x0060,             // Range Minimum
+                            0x0060,             // Range Maximum
+                            0x01,               // Alignment
+                            0x01,               // Length
+                            )
+                        IO (Decode16,
+                            0x0064,             // Range Minimum
+                            0x0064,             // Range Maximum
+                            0x01,               // Alignment
+                            0x01,               // Length
+                            )
+                        IRQNoFlags ()
+                            {1}
+                    })
+                }
+
+                Device (MOU)
+                {
+                    Name (_HID, EisaId ("PNP0F13") /* PS/2 Mouse */)  // _HID: Hardware ID
+                    Name (_STA, 0x0F)  // _STA: Status
+                    Name (_CRS, ResourceTemplate ()  // _CRS: Current Resource Settings
+                    {
+                        IRQNoFlags ()
+                            {12}
+                    })
+                }
             }
 
             Device (FWCF)
@@ -1526,16 +1560,16 @@ Raw Table Data: Length 72 (0x48)
 [01Ch 0028   4]              Asl Compiler ID : "MPQE"
 [020h 0032   4]        Asl Compiler Revision : 00000001
 
-[024h 0036   8]       ACPI Table Address   0 : 0000000000000840
-[02Ch 0044   8]       ACPI Table Address   1 : 0000000000000980
-[034h 0052   8]       ACPI Table Address   2 : 0000000000000A00
-[03Ch 0060   8]       ACPI Table Address   3 : 0000000000000A40
+[024h 0036   8]       ACPI Table Address   0 : 0000000000000880
+[02Ch 0044   8]       ACPI Table Address   1 : 00000000000009C0
+[034h 0052   8]       ACPI Table Address   2 : 0000000000000A40
+[03Ch 0060   8]       ACPI Table Address   3 : 0000000000000A80
 
 Raw Table Data: Length 68 (0x44)
 
     0000: 58 53 44 54 44 00 00 00 01 E1 4D 50 51 45 4D 55  // XSDTD.....MPQEMU
     0010: 4D 50 51 45 4D 55 50 43 01 00 00 00 4D 50 51 45  // MPQEMUPC....MPQE
-    0020: 01 00 00 00 40 08 00 00 00 00 00 00 80 09 00 00  // ....@...........
-    0030: 00 00 00 00 00 0A 00 00 00 00 00 00 40 0A 00 00  // ............@...
+    0020: 01 00 00 00 80 08 00 00 00 00 00 00 C0 09 00 00  // ................
+    0030: 00 00 00 00 40 0A 00 00 00 00 00 00 80 0A 00 00  // ....@...........
     0040: 00 00 00 00                                      // ....
 
