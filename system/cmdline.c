@@ -483,8 +483,9 @@ static bool opt_display(Cmdline *c, const char *option, const char *arg, GError 
     if (g_str_has_prefix(arg, "vnc=")) {
         return opt_vnc(c, option, arg + strlen("vnc="), error);
     }
-    if (strcmp(arg, "none") != 0) {
-        error_set(error, "-display %s: no such display (allowed: none, vnc=ADDRESS)", arg);
+    c->curses = strcmp(arg, "curses") == 0;
+    if (strcmp(arg, "none") != 0 && !c->curses) {
+        error_set(error, "-display %s: no such display (allowed: none, curses, vnc=ADDRESS)", arg);
         return false;
     }
     return true;
@@ -748,7 +749,7 @@ static const Option option_table[] = {
     {"debugcon", "CHARDEV", opt_debugcon, "debug console at port 0xe9"},
     {"nodefaults", NULL, opt_nodefaults, "no serial port or monitor but those asked for"},
     {"nographic", NULL, opt_nographic, "serial port and monitor share the terminal; Ctrl-A h for help"},
-    {"display", "none|vnc=...", opt_display, "where the screen is seen: nowhere (but by screendump), or as -vnc says"},
+    {"display", "none|curses|vnc=...", opt_display, "where the screen is seen: nowhere (but by screendump), as text in the terminal, as -vnc says"},
     {"vnc", "[HOST]:N|unix:PATH[,...]", opt_vnc, "shows the screen to VNC clients at display N, port 5900 + N; -vnc none"},
     {"vga", "std|none", opt_vga, "graphics card: std is -device VGA; none, the default"},
     {"netdev", "TYPE,id=ID[,...]", opt_netdev, "network back end: user, tap, socket, stream, dgram"},
@@ -850,6 +851,10 @@ static bool cmdline_check(const Cmdline *c, GError **error)
     }
     if (c->boot.initrd && !c->boot.kernel) {
         error_set(error, "-initrd: only with -kernel");
+        return false;
+    }
+    if (c->curses && (c->nographic || c->daemonize)) {
+        error_set(error, "-display curses: cannot be used with %s", c->nographic ? "-nographic" : "-daemonize");
         return false;
     }
     if (c->daemonize && c->nographic) {

@@ -33,7 +33,7 @@ typedef struct Cmdline {
     bool only_migratable;
     uint64_t ram_size; /* bytes; 0: not given */
     unsigned smp_cpus; /* 0: not given */
-    bool nodefaults, nographic, vga, paused, daemonize;
+    bool nodefaults, nographic, curses, vga, paused, daemonize;
     MachineActions actions;
     GPtrArray *objects, *devices, *drives, *chardevs; /* of CmdlineItem *, in order */
     GPtrArray *netdevs, *nics;

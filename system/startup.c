@@ -19,6 +19,7 @@
 #include "net/net.h"
 #include "drives.h"
 #include "system.h"
+#include "ui/curses.h"
 #include "ui/input.h"
 #include "ui/vnc.h"
 
@@ -534,6 +535,23 @@ static bool system_add_vnc(System *s, GError **error)
     return true;
 }
 
+/* The last: what is wrong elsewhere is said in a terminal as it was. */
+static bool system_add_curses(System *s, GError **error)
+{
+    if (!s->cmdline->curses) {
+        return true;
+    }
+    if (system_terminal_taken(s)) {
+        error_set(error, "-display curses: the terminal is in use by a character device; use another than stdio");
+        return false;
+    }
+    if (!curses_open(s->machine, error)) {
+        g_prefix_error(error, "-display ");
+        return false;
+    }
+    return true;
+}
+
 /* --- all of it --- */
 
 /* Board, devices and what serves them; with the main loop's lock. */
@@ -545,7 +563,8 @@ static bool system_build(System *s, GError **error)
            system_add_serials(s, error) && system_add_vga(s, error) && system_add_nics(s, error) &&
            system_add_debugcons(s, error) && drives_plug(s, error) && system_add_devices(s, error) &&
            system_add_objects(s, true, error) && system_add_monitors(s, error) && system_add_qtest(s, error) &&
-           system_add_gdb(s, error) && system_add_vnc(s, error);
+           system_add_gdb(s, error) && system_add_vnc(s, error) &&
+           system_add_curses(s, error);
 }
 
 /* A machine without a guest of its own serves devices that arrive one by one, through their clients. */
@@ -632,6 +651,7 @@ void system_stop(System *s)
         loop_lock(m->main_loop);
         machine_shutdown_requested(m, &code);
         gdbstub_close(m, code);
+        curses_close(m);
         vnc_close(m);
         input_forget_groups(m);
         migration_free(m);

@@ -2,6 +2,8 @@
 /* The displays of a machine: objects below /displays. */
 #include "ui/display.h"
 
+#include <string.h>
+
 struct Display {
     Object obj;
     Device *dev;
@@ -78,7 +80,7 @@ static void lines_add(DisplayLines *to, DisplayLines more)
     }
 }
 
-const DisplaySurface *display_update(Display *display, DisplayLines *changed)
+static EventLoop *display_enter(Display *display)
 {
     EventLoop *main_loop = display->obj.machine->main_loop, *home = display->dev->home;
     /* An iothread's lock comes before the main loop's. */
@@ -86,6 +88,28 @@ const DisplaySurface *display_update(Display *display, DisplayLines *changed)
 
     loop_lock(home);
     loop_reacquire(main_loop, depth);
+    return home;
+}
+
+bool display_text(Display *display, DisplayText *text)
+{
+    EventLoop *home;
+    bool is_text;
+
+    memset(text, 0, sizeof(*text));
+    if (!display->ops->text) {
+        return false;
+    }
+    home = display_enter(display);
+    is_text = display->ops->text(display->dev, text);
+    loop_unlock(home);
+    return is_text;
+}
+
+const DisplaySurface *display_update(Display *display, DisplayLines *changed)
+{
+    EventLoop *home = display_enter(display);
+
     *changed = display->ops->update(display->dev, &display->surface);
     loop_unlock(home);
     for (guint i = 0; i < display->viewers->len; i++) {

@@ -44,18 +44,30 @@ static const struct {
     {0xfe03, INPUT_KEY_ALT_R}, {0xffeb, INPUT_KEY_META_L}, {0xffec, INPUT_KEY_META_R}, {0xffff, INPUT_KEY_DELETE},
 };
 
-bool vnc_key_find(uint32_t keysym, InputKey *key)
+bool input_key_of_char(unsigned c, InputKey *key, bool *shift)
 {
-    if (keysym < 0x80 && g_ascii_isalpha((char)keysym)) {
-        char name[2] = {g_ascii_tolower((char)keysym), 0};
+    if (c < 0x80 && g_ascii_isalpha((char)c)) {
+        char name[2] = {g_ascii_tolower((char)c), 0};
 
+        *shift = g_ascii_isupper((char)c);
         return input_key_find(name, key);
     }
     for (size_t i = 0; i < G_N_ELEMENTS(signs); i++) {
-        if (keysym == (uint32_t)signs[i].sign || keysym == (uint32_t)signs[i].shifted) {
+        if (c == (unsigned)signs[i].sign || c == (unsigned)signs[i].shifted) {
             *key = signs[i].key;
+            *shift = c != (unsigned)signs[i].sign;
             return true;
         }
+    }
+    return false;
+}
+
+bool vnc_key_find(uint32_t keysym, InputKey *key)
+{
+    bool shift;
+
+    if (input_key_of_char(keysym, key, &shift)) {
+        return true;
     }
     if (keysym >= 0xffbe && keysym <= 0xffc9) { /* F1 to F12 */
         g_autofree char *name = g_strdup_printf("f%u", keysym - 0xffbe + 1);

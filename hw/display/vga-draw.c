@@ -371,3 +371,28 @@ DisplayLines vga_draw(Device *dev, DisplaySurface *surface)
     }
     return lines;
 }
+
+bool vga_text(Device *dev, DisplayText *text)
+{
+    const Vga *v = (const Vga *)dev;
+    VgaPicture p;
+    Line l = {.v = v, .p = &p};
+
+    picture_now(v, &p);
+    if (p.mode != MODE_TEXT) {
+        return false;
+    }
+    text->columns = MIN(p.columns, DISPLAY_TEXT_COLUMNS);
+    text->rows = MIN(p.height / (p.row_height * p.repeat), DISPLAY_TEXT_CELLS / text->columns);
+    text->cursor_x = text->cursor_y = -1;
+    for (unsigned i = 0; i < text->columns * text->rows; i++) {
+        uint32_t at = p.start + i / text->columns * p.pitch + i % text->columns * VGA_PLANES;
+
+        text->cells[i] = (uint16_t)(vram_byte(&l, at) | vram_byte(&l, at + 1) << 8);
+        if (at == p.cursor && p.cursor_first <= p.cursor_last) {
+            text->cursor_x = (int)(i % text->columns);
+            text->cursor_y = (int)(i / text->columns);
+        }
+    }
+    return true;
+}

@@ -167,7 +167,7 @@ static void drop_io(MemRegion **region)
     g_clear_pointer(region, mem_region_unref);
 }
 
-static const DisplayOps display_ops = {.update = vga_draw};
+static const DisplayOps display_ops = {.update = vga_draw, .text = vga_text};
 
 static bool vga_start(PciDevice *dev, GError **error)
 {

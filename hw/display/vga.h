@@ -112,5 +112,6 @@ uint32_t vga_dispi_bytes(const Vga *v, uint32_t pixels);
 
 /* hw/display/vga-draw.c */
 DisplayLines vga_draw(Device *dev, DisplaySurface *surface);
+bool vga_text(Device *dev, DisplayText *text);
 
 #endif

@@ -25,6 +25,15 @@ typedef struct DisplayLines {
     unsigned first, count;
 } DisplayLines;
 
+/* What a text screen shows: a character (code page 437), its attribute in the upper byte. */
+#define DISPLAY_TEXT_COLUMNS 256u
+#define DISPLAY_TEXT_CELLS   (DISPLAY_TEXT_COLUMNS * 64u)
+typedef struct DisplayText {
+    unsigned columns, rows;
+    int cursor_x, cursor_y; /* -1: none */
+    uint16_t cells[DISPLAY_TEXT_CELLS]; /* rows * columns of them; the others are 0 */
+} DisplayText;
+
 typedef struct Display Display;
 
 typedef struct DisplayOps {
@@ -33,6 +42,8 @@ typedef struct DisplayOps {
      * With the lock of the device's home loop.
      */
     DisplayLines (*update)(Device *dev, DisplaySurface *surface);
+    /* Fills *text, which is zero.  False: it shows graphics.  NULL: it always does.  With the same lock. */
+    bool (*text)(Device *dev, DisplayText *text);
 } DisplayOps;
 
 /* From a device's start and stop.  NULL with *error. */
@@ -43,6 +54,9 @@ void display_free(Display *display);
 Display *display_find(Machine *machine, const char *device, GError **error);
 /* Has the device draw; the surface is borrowed until the next call. */
 const DisplaySurface *display_update(Display *display, DisplayLines *changed);
+
+/* The characters on the display.  False: it shows graphics. */
+bool display_text(Display *display, DisplayText *text);
 
 /*
  * Somebody who looks again and again: display_update() by anybody counts for all.  The display may go before its viewer

@@ -114,6 +114,9 @@ bool input_key_find_number(unsigned number, InputKey *key);
 /* The number, 1..255; 0: the key has none. */
 unsigned input_key_number(InputKey key);
 
+/* The key a printable character of ASCII is on, on a US keyboard, and whether with shift.  False: none. */
+bool input_key_of_char(unsigned c, InputKey *key, bool *shift);
+
 /* Who takes one of these (INPUT_TAKES_*), by its name; NULL: nobody does. */
 const char *input_taker(Machine *m, unsigned takes);
 
