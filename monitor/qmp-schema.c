@@ -13,6 +13,7 @@ typedef struct QmpEvent {
     const char *doc;
 } QmpEvent;
 
+static const QmpArg vnc_data[] = {{"server", QMP_OBJECT, false}, {"client", QMP_OBJECT, false}, {NULL}};
 static const QmpArg deleted_data[] = {{"device", QMP_STR, true}, {"path", QMP_STR, false}, {NULL}};
 static const QmpArg cause_data[] = {{"guest", QMP_BOOL, false}, {"reason", QMP_STR, false}, {NULL}};
 static const QmpArg panicked_data[] = {{"action", QMP_STR, false}, {"info", QMP_ANY, true}, {NULL}};
@@ -39,6 +40,9 @@ static const QmpEvent qmp_events[] = {
     {"VFIO_USER_DISCONNECT", disconnect_data, "The server of a vfio-user-pci device is gone."},
     {"VFU_CLIENT_CONNECT", client_data, "A client attached to a served device."},
     {"VFU_CLIENT_HANGUP", client_data, "The client of a served device is gone."},
+    {"VNC_CONNECTED", vnc_data, "A client came to the VNC server."},
+    {"VNC_DISCONNECTED", vnc_data, "A client of the VNC server is gone."},
+    {"VNC_INITIALIZED", vnc_data, "A client of the VNC server may look and type."},
     {"WATCHDOG", action_data, "The guest's watchdog barked; action as -action watchdog= says."},
 };
 
