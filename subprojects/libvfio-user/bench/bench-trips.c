@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Round trips of REGION_READ and REGION_WRITE of 4 bytes, and of a doorbell through an ioeventfd, each against bare calls of
- * the same sizes.  Modes: "block", both sides sleep in recv; "poll", the server sleeps in poll first, as event loops do;
+ * the same sizes.  "bare" receives with recv(), "recvmsg" is the same with room for descriptors: any message may bring some, and
+ * recv() would lose them, so no server of this protocol can do with less; "ratio" is to the former, "ratio_recvmsg" to the latter.
+ *  Modes: "block", both sides sleep in recv; "poll", the server sleeps in poll first, as event loops do;
  * "spin", both ask their sockets over and over; "adaptive", as the library's own limited polling (vfu_ctx_set_poll) against a bare
  * server that spins.
  */
@@ -71,8 +73,17 @@ static void serve_library(int fd, int mode)
     vfu_destroy_ctx(ctx);
 }
 
+static ssize_t receive_with_fds(int fd, void *buf, size_t size, int how)
+{
+    char control[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
+    struct iovec iov = { buf, size };
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+
+    return recvmsg(fd, &msg, how | MSG_CMSG_CLOEXEC);
+}
+
 /* Answers reads and writes alike: what comes tells the size of what goes. */
-static void serve_bare(int fd, int mode)
+static void serve_with(ssize_t (*receive)(int fd, void *buf, size_t size, int how), int fd, int mode)
 {
     struct pollfd p = { .fd = fd, .events = POLLIN };
     char buf[64] = { 0 };
@@ -83,7 +94,7 @@ static void serve_bare(int fd, int mode)
         if (mode == MODE_POLL) {
             poll(&p, 1, -1);
         }
-        n = recv(fd, buf, sizeof(buf), mode == MODE_BLOCK ? 0 : MSG_DONTWAIT);
+        n = receive(fd, buf, sizeof(buf), mode == MODE_BLOCK ? 0 : MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             continue;
         }
@@ -91,6 +102,16 @@ static void serve_bare(int fd, int mode)
             return;
         }
     }
+}
+
+static void serve_bare(int fd, int mode)
+{
+    serve_with(recv, fd, mode);
+}
+
+static void serve_recvmsg(int fd, int mode)
+{
+    serve_with(receive_with_fds, fd, mode);
 }
 
 static bool mode_spins(enum Mode mode)
@@ -132,32 +153,41 @@ static double trips(const Server *s, enum Mode mode, bool is_write)
     return start / TRIPS;
 }
 
-static void compare(const Server *bare, const Server *library, enum Mode mode, bool is_write)
+enum { BARE, RECVMSG, LIBRARY, SERVERS };
+static void (*const servers[SERVERS])(int fd, int mode) = { serve_bare, serve_recvmsg, serve_library };
+
+static void compare(const Server *server, enum Mode mode, bool is_write)
 {
-    double bare_ns = INFINITY, library_ns = INFINITY;
+    double ns[SERVERS] = { INFINITY, INFINITY, INFINITY };
 
     for (int i = 0; i < ROUNDS; i++) {
-        bare_ns = fmin(bare_ns, trips(bare, mode, is_write));
-        library_ns = fmin(library_ns, trips(library, mode, is_write));
+        for (int k = 0; k < SERVERS; k++) {
+            ns[k] = fmin(ns[k], trips(&server[k], mode, is_write));
+        }
     }
     bench_print(is_write ? "region_write_4" : "region_read_4", (Figure[]){
-        { "mode", 0, mode_names[mode] }, { "bare_ns", bare_ns, NULL }, { "library_ns", library_ns, NULL },
-        { "ratio", library_ns / bare_ns, NULL } }, 4);
+        { "mode", 0, mode_names[mode] }, { "bare_ns", ns[BARE], NULL }, { "recvmsg_ns", ns[RECVMSG], NULL },
+        { "library_ns", ns[LIBRARY], NULL }, { "ratio", ns[LIBRARY] / ns[BARE], NULL },
+        { "ratio_recvmsg", ns[LIBRARY] / ns[RECVMSG], NULL } }, 6);
 }
 
 void bench_trips(void)
 {
     for (enum Mode mode = 0; mode < MODE_COUNT; mode++) {
-        Server bare = bench_start(serve_bare, mode, mode_spins(mode));
-        Server library = bench_start(serve_library, mode, mode_spins(mode));
+        Server server[SERVERS];
 
-        bench_negotiate(library.fd);
-        bench_pause(&bare);
-        bench_pause(&library);
-        compare(&bare, &library, mode, false);
-        compare(&bare, &library, mode, true);
-        bench_stop(&bare);
-        bench_stop(&library);
+        for (int k = 0; k < SERVERS; k++) {
+            server[k] = bench_start(servers[k], mode, mode_spins(mode));
+        }
+        bench_negotiate(server[LIBRARY].fd);
+        for (int k = 0; k < SERVERS; k++) {
+            bench_pause(&server[k]);
+        }
+        compare(server, mode, false);
+        compare(server, mode, true);
+        for (int k = 0; k < SERVERS; k++) {
+            bench_stop(&server[k]);
+        }
     }
 }
 

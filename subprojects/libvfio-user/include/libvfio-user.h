@@ -134,7 +134,7 @@ typedef struct vfu_command_stats {
     uint64_t count;    /* requests served; DMA_READ and DMA_WRITE: sent */
     uint64_t errors;   /* of these, answered with an error */
     uint64_t bytes;    /* of request and reply, headers included */
-    uint64_t total_ns; /* from having the request to having sent the reply (DMA: from request to reply) */
+    uint64_t total_ns; /* from having the request to having sent the reply (DMA: from request to reply); of those timed */
     uint64_t max_ns;
     uint64_t histogram[VFU_STATS_BUCKETS]; /* [i]: took 2^i to 2^(i+1)-1 ns; the last: that or longer */
 } vfu_command_stats_t;
@@ -149,7 +149,10 @@ typedef struct vfu_ctx_stats {
     vfu_command_stats_t commands[VFU_STATS_COMMANDS];
 } vfu_ctx_stats_t;
 
-/* size: sizeof(*stats); what this library does not know reads 0.  Any thread.  EINVAL: NULL, size 0 or not a multiple of 8. */
+/*
+ * size: sizeof(*stats); what this library does not know reads 0.  Requests are timed from the first call on: who wants
+ * total_ns, max_ns and histogram of all of them asks once at the start.  Any thread.  EINVAL: NULL, size 0 or not a multiple of 8.
+ */
 int vfu_ctx_stats(vfu_ctx_t *vfu_ctx, vfu_ctx_stats_t *stats, size_t size);
 
 /* msg has no newline. */

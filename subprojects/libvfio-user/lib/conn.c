@@ -6,7 +6,7 @@
 
 #include "private.h"
 
-void *reply_reserve(Reply *r, size_t size)
+WIRE_HOT void *reply_reserve(Reply *r, size_t size)
 {
     void *room = r->small;
 
@@ -21,7 +21,7 @@ void *reply_reserve(Reply *r, size_t size)
     return room;
 }
 
-int conn_reply(vfu_ctx_t *ctx, const WireHeader *h, int err, const Reply *r)
+WIRE_HOT int conn_reply(vfu_ctx_t *ctx, const WireHeader *h, int err, const Reply *r)
 {
     struct iovec iov[2];
     unsigned n = 0, flags = ctx->nb ? 0 : WIRE_STREAM_WAIT;

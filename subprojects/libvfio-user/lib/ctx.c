@@ -236,7 +236,7 @@ VFU_EXPORT int vfu_get_poll_fd(vfu_ctx_t *ctx)
 }
 
 /* What has to become true of which fd before there is something to do. */
-static int ctx_wanted(const vfu_ctx_t *ctx, uint32_t *events)
+WIRE_HOT static int ctx_wanted(const vfu_ctx_t *ctx, uint32_t *events)
 {
     *events = EPOLLIN;
     if (ctx->conn == CONN_NONE) {
@@ -262,7 +262,7 @@ static int ctx_wanted(const vfu_ctx_t *ctx, uint32_t *events)
 }
 
 /* The twin matters to vfu_run_ctx() while answers are due that nobody waits for. */
-static int ctx_update_twin(vfu_ctx_t *ctx)
+WIRE_HOT static int ctx_update_twin(vfu_ctx_t *ctx)
 {
     bool wanted = ctx->twin && ctx->dma.request_count > ctx->dma.ended_count;
     struct epoll_event event = { .events = EPOLLIN | (wanted && wire_stream_queued(ctx->twin) ? EPOLLOUT : 0u) };
@@ -302,7 +302,7 @@ static int ctx_watch(vfu_ctx_t *ctx, int fd, uint32_t events)
     return epoll_ctl(ctx->epoll_fd, ctx->epoll_watched == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event);
 }
 
-static int ctx_update_stream(vfu_ctx_t *ctx)
+WIRE_HOT static int ctx_update_stream(vfu_ctx_t *ctx)
 {
     uint32_t events;
     int fd = ctx_wanted(ctx, &events);
@@ -331,7 +331,7 @@ static int ctx_update_stream(vfu_ctx_t *ctx)
     return 0;
 }
 
-int ctx_update_poll(vfu_ctx_t *ctx)
+WIRE_HOT int ctx_update_poll(vfu_ctx_t *ctx)
 {
     int err, twin_err;
 

@@ -113,7 +113,7 @@ VFU_EXPORT int vfu_sgl_write_async(vfu_ctx_t *ctx, dma_sg_t *sg, const void *dat
     return sgl_start(ctx, sg, (void *)(uintptr_t)data, true, cb, opaque);
 }
 
-bool dma_async_take(vfu_ctx_t *ctx, WireMessage *m)
+WIRE_HOT bool dma_async_take(vfu_ctx_t *ctx, WireMessage *m)
 {
     DmaRequest *r = ctx->dma.requests;
     int err;

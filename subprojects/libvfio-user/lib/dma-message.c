@@ -115,7 +115,7 @@ int dma_message_send(vfu_ctx_t *ctx, DmaMessage *x, uint64_t iova, uint64_t leng
         .access.address = iova,
         .access.count = length < limit ? length : limit,
         .data = data,
-        .since = wait_now_ns(),
+        .since = stats_begin(ctx),
     };
     h.command = (uint16_t)x->command;
     iov[0] = (struct iovec){ head, wire_dma_access_encode(head, &x->access) };
@@ -142,7 +142,7 @@ int dma_message_finish(vfu_ctx_t *ctx, const DmaMessage *x, WireMessage *m)
             memcpy(x->data, got.data, got.count);
         }
     }
-    stats_command(ctx, x->command, x->sent + WIRE_HEADER_SIZE + m->len, wait_now_ns() - x->since, err);
+    stats_command(ctx, x->command, x->sent + WIRE_HEADER_SIZE + m->len, x->since, err);
     wire_message_clear(m);
     return err;
 }

@@ -19,7 +19,7 @@ VFU_EXPORT int vfu_setup_device_migration_callbacks(vfu_ctx_t *ctx, const vfu_mi
     return 0;
 }
 
-bool migration_allows(const vfu_ctx_t *ctx, unsigned command)
+WIRE_HOT bool migration_allows(const vfu_ctx_t *ctx, unsigned command)
 {
     uint32_t state = ctx->migration.state;
 

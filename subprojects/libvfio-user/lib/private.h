@@ -138,7 +138,7 @@ typedef struct DmaMessage {
     WireDmaAccess access;
     uint8_t *data;              /* the caller's, access.count bytes */
     uint32_t sent;              /* bytes of the message */
-    uint64_t since;             /* when it was sent, ns */
+    uint64_t since;             /* of stats_begin() */
 } DmaMessage;
 
 typedef struct DmaRequest DmaRequest;
@@ -239,11 +239,12 @@ struct vfu_ctx {
     vfu_device_quiesce_cb_t *quiesce_cb;
     enum PendingQuiesce pending;
     WireMessage pending_message;
-    uint64_t pending_since;     /* when it was received, ns */
+    uint64_t pending_since;     /* of stats_begin() */
 
     PollWindow poll;
     bool running;               /* in vfu_run_ctx() */
     uint32_t batch_max, batched; /* replies that may wait for company, and that do */
+    bool timed;                 /* requests are; set by any thread */
     vfu_ctx_stats_t stats;
 
     vfu_reset_cb_t *reset_cb;
@@ -284,7 +285,10 @@ int wait_message(vfu_ctx_t *ctx, WireMessage *m);
 /* For counters with several writers. */
 void stats_count(uint64_t *counter, uint64_t n);
 void stats_received(vfu_ctx_t *ctx, const WireMessage *m);
-void stats_command(vfu_ctx_t *ctx, unsigned command, uint64_t bytes, uint64_t ns, bool failed);
+/* When a request begins: 0 unless somebody wants to know. */
+uint64_t stats_begin(const vfu_ctx_t *ctx);
+/* since: of stats_begin(). */
+void stats_command(vfu_ctx_t *ctx, unsigned command, uint64_t bytes, uint64_t since, bool failed);
 
 /* ---- conn ---- */
 /* Sends a reply to h, or the bare error when err is not 0.  0, or an errno that means a lost connection. */

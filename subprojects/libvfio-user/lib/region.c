@@ -172,7 +172,7 @@ int region_handle_info(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
 
 /* ---- accesses ---- */
 
-static int region_access(vfu_ctx_t *ctx, const WireRegionAccess *a, uint8_t *buf, bool is_write)
+WIRE_HOT static int region_access(vfu_ctx_t *ctx, const WireRegionAccess *a, uint8_t *buf, bool is_write)
 {
     const Region *region;
     ssize_t done;
@@ -204,7 +204,7 @@ static int region_access(vfu_ctx_t *ctx, const WireRegionAccess *a, uint8_t *buf
     return done < 0 && errno ? errno : EINVAL;
 }
 
-int region_handle_read(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
+WIRE_HOT int region_handle_read(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
 {
     WireRegionAccess a;
     uint8_t *data;
@@ -224,7 +224,7 @@ int region_handle_read(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
     return err;
 }
 
-int region_handle_write(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
+WIRE_HOT int region_handle_write(vfu_ctx_t *ctx, WireMessage *m, Reply *r)
 {
     WireRegionAccess a;
     int err = wire_region_write_decode(&a, m->body, m->len, WIRE_MAX_DATA);

@@ -55,7 +55,7 @@ static Handler *const handlers[WIRE_COMMAND_COUNT] = {
 };
 
 /* What every command must satisfy before its own checks. */
-static int message_check(const vfu_ctx_t *ctx, const WireMessage *m)
+WIRE_HOT static int message_check(const vfu_ctx_t *ctx, const WireMessage *m)
 {
     const WireHeader *h = &m->header;
 
@@ -70,7 +70,7 @@ static int message_check(const vfu_ctx_t *ctx, const WireMessage *m)
 }
 
 /* Must the device be quiet while this runs?  Malformed requests say no: they fail anyway. */
-static bool message_needs_quiesce(vfu_ctx_t *ctx, const WireMessage *m)
+WIRE_HOT static bool message_needs_quiesce(vfu_ctx_t *ctx, const WireMessage *m)
 {
     WireRegionAccess access;
     WireFeature feature;
@@ -110,7 +110,7 @@ static int quiesce(vfu_ctx_t *ctx, enum PendingQuiesce what)
 }
 
 /* Runs the handler (unless err says no) and answers.  0, or the errno of a reply that could not be sent. */
-static int message_finish(vfu_ctx_t *ctx, WireMessage *m, int err, uint64_t since)
+WIRE_HOT static int message_finish(vfu_ctx_t *ctx, WireMessage *m, int err, uint64_t since)
 {
     Reply r = { 0 };
     uint64_t bytes = 2 * WIRE_HEADER_SIZE + m->len;
@@ -131,10 +131,10 @@ static int message_finish(vfu_ctx_t *ctx, WireMessage *m, int err, uint64_t sinc
     }
     lost = conn_reply(ctx, &m->header, err, &r);
     bytes += err ? 0 : r.head_len + r.data_len;
-    stats_command(ctx, m->header.command, bytes, wait_now_ns() - since, err);
+    stats_command(ctx, m->header.command, bytes, since, err);
     free(r.heap);
     free(r.fds);
-    wire_message_clear(m);
+    wire_stream_recycle(ctx->stream, m);
     /* Callers look at the errno of a request that failed, although serving it succeeded. */
     errno = err;
     return lost;
@@ -169,7 +169,7 @@ static int run_lost(vfu_ctx_t *ctx)
 }
 
 /* The next command: one put aside, or from the socket. */
-static int run_next_message(vfu_ctx_t *ctx, WireMessage *m)
+WIRE_HOT static int run_next_message(vfu_ctx_t *ctx, WireMessage *m)
 {
     Backlog *b = ctx->backlog;
 
@@ -219,7 +219,7 @@ static int run_bad_header(vfu_ctx_t *ctx, const WireMessage *m)
 }
 
 /* A late answer to a DMA message that was given up. */
-static bool run_is_stale_reply(vfu_ctx_t *ctx, const WireHeader *h)
+WIRE_HOT static bool run_is_stale_reply(vfu_ctx_t *ctx, const WireHeader *h)
 {
     if ((h->flags & WIRE_TYPE_MASK) != WIRE_TYPE_REPLY || ctx->dma.stale_replies == 0 ||
         (h->command != WIRE_DMA_READ && h->command != WIRE_DMA_WRITE)) {
@@ -230,7 +230,7 @@ static bool run_is_stale_reply(vfu_ctx_t *ctx, const WireHeader *h)
 }
 
 /* Has a batch grown enough, or is something left that the socket did not take? */
-static bool run_must_flush(const vfu_ctx_t *ctx)
+WIRE_HOT static bool run_must_flush(const vfu_ctx_t *ctx)
 {
     size_t queued = wire_stream_queued(ctx->stream);
 
@@ -238,10 +238,10 @@ static bool run_must_flush(const vfu_ctx_t *ctx)
 }
 
 /* Serves at most one message.  *served is set when one was dispatched; 0, EAGAIN, EINTR, EBUSY or ENOTCONN. */
-static int run_one(vfu_ctx_t *ctx, bool *served)
+WIRE_HOT static int run_one(vfu_ctx_t *ctx, bool *served)
 {
     WireMessage m;
-    uint64_t now;
+    uint64_t since;
     int err;
 
     *served = false;
@@ -271,27 +271,27 @@ static int run_one(vfu_ctx_t *ctx, bool *served)
         wire_message_clear(&m);
         return 0;
     }
-    now = wait_now_ns();
+    since = stats_begin(ctx);
     err = message_check(ctx, &m);
     *served = err == 0;
     if (err == 0 && message_needs_quiesce(ctx, &m)) {
         err = quiesce(ctx, PENDING_MESSAGE);
         if (err == EBUSY) {
             ctx->pending_message = m;
-            ctx->pending_since = now;
+            ctx->pending_since = since;
             return EBUSY;
         }
     }
-    return message_finish(ctx, &m, err, now) ? run_lost(ctx) : 0;
+    return message_finish(ctx, &m, err, since) ? run_lost(ctx) : 0;
 }
 
 /* May this run of an NB context serve another message? */
-static bool run_goes_on(const vfu_ctx_t *ctx, int count)
+WIRE_HOT static bool run_goes_on(const vfu_ctx_t *ctx, int count)
 {
     return ctx->batch_max > 1 ? (uint32_t)count < ctx->batch_max : wire_stream_has_message(ctx->stream);
 }
 
-VFU_EXPORT int vfu_run_ctx(vfu_ctx_t *ctx)
+WIRE_HOT VFU_EXPORT int vfu_run_ctx(vfu_ctx_t *ctx)
 {
     int err, saved, count = 0;
     bool served;

@@ -10,7 +10,7 @@
 
 #define WINDOW_FIRST_NS 10000u
 
-uint64_t wait_now_ns(void)
+WIRE_HOT uint64_t wait_now_ns(void)
 {
     struct timespec ts;
 
@@ -31,7 +31,7 @@ static void window_adapt(PollWindow *w, uint64_t waited_ns)
     }
 }
 
-int wait_poll(PollWindow *w, WireStream *s, WireMessage *m)
+WIRE_HOT int wait_poll(PollWindow *w, WireStream *s, WireMessage *m)
 {
     int err = wire_stream_receive(s, m, 0);
     uint64_t start, now;
@@ -58,7 +58,7 @@ int wait_poll(PollWindow *w, WireStream *s, WireMessage *m)
     return err;
 }
 
-int wait_message(vfu_ctx_t *ctx, WireMessage *m)
+WIRE_HOT int wait_message(vfu_ctx_t *ctx, WireMessage *m)
 {
     int unmask_fd = irq_unmask_fd(ctx), err;
 

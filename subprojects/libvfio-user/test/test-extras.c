@@ -442,7 +442,12 @@ static void test_stats(void **state)
 
     open_device(&c, LIBVFIO_USER_FLAG_ATTACH_NB);
     client_attach(&c, NULL);
-    for (int i = 0; i < 10; i++) {
+    /* Nothing is timed before the first call, which tells how much there was. */
+    assert_int_equal(client_read(&c, 0, 0, data, 4), 0);
+    assert_int_equal(vfu_ctx_stats(c.ctx, &s, sizeof(s)), 0);
+    assert_int_equal(s.commands[WIRE_REGION_READ].count, 1);
+    assert_int_equal(s.commands[WIRE_REGION_READ].total_ns, 0);
+    for (int i = 0; i < 9; i++) {
         assert_int_equal(client_read(&c, 0, 0, data, 4), 0);
     }
     assert_int_equal(client_read(&c, 0, 4095, data, 4), EINVAL);
@@ -456,11 +461,12 @@ static void test_stats(void **state)
     assert_int_equal(s.commands[WIRE_REGION_READ].count, 11);
     assert_int_equal(s.commands[WIRE_REGION_READ].errors, 1);
     assert_int_equal(s.commands[WIRE_REGION_READ].bytes, 10 * (32 + 36) + 32 + 16);
+    assert_true(s.commands[WIRE_REGION_READ].max_ns > 0);
     assert_true(s.commands[WIRE_REGION_READ].max_ns <= s.commands[WIRE_REGION_READ].total_ns);
     for (int i = 0; i < VFU_STATS_BUCKETS; i++) {
         in_buckets += s.commands[WIRE_REGION_READ].histogram[i];
     }
-    assert_int_equal(in_buckets, 11);
+    assert_int_equal(in_buckets, 10);
     /* Callers built for less, or for more, than this library knows. */
     assert_int_equal(vfu_ctx_stats(c.ctx, (vfu_ctx_stats_t *)&first, sizeof(first)), 0);
     assert_int_equal(first, 1);

@@ -200,7 +200,7 @@ static void test_every_fault(void **state)
     }
     countdown = -1;
     /* It took more than a handful: the wrappers are in place. */
-    assert_in_range(n, 40, 9999);
+    assert_in_range(n, 30, 9999);
     close(file);
     close(event);
 }

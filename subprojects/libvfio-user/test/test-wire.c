@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -239,6 +240,53 @@ static void test_stream_fds(void **state)
     wire_stream_free(b);
 }
 
+/* A process with too many files open: the message is not taken for one without descriptors. */
+static void test_stream_no_room_for_fds(void **state)
+{
+    struct rlimit limit, tight;
+    int free_fd, fds[2] = { 0, 0 };
+    WireStream *a, *b;
+    WireMessage m;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (unsigned room = 0; room < 2; room++) {
+        make_streams(&a, &b, 1u << 20);
+        send_body(a, 1, 8, fds, 2);
+        free_fd = dup(0);
+        close(free_fd);
+        tight = (struct rlimit){ (rlim_t)free_fd + room, limit.rlim_max };
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+        assert_int_equal(wire_stream_receive(b, &m, 0), EFAULT);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        wire_stream_free(a);
+        wire_stream_free(b);
+    }
+}
+
+/* Bodies are used again, for messages of other sizes too; what was not given back stays. */
+static void test_stream_recycled(void **state)
+{
+    static const size_t sizes[] = { 8, 40, 1, 0, 41, 24, 64, 40 };
+    WireMessage kept, m;
+    WireStream *a, *b;
+
+    make_streams(&a, &b, 1u << 20);
+    send_body(a, 99, 8, NULL, 0);
+    assert_int_equal(wire_stream_receive(b, &kept, 0), 0);
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        send_body(a, (uint16_t)(i + 1), sizes[i], NULL, 0);
+        assert_int_equal(wire_stream_receive(b, &m, 0), 0);
+        assert_int_equal(m.len, sizes[i]);
+        assert_true(m.len == 0 ? m.body == NULL : m.body[0] == i + 1);
+        wire_stream_recycle(b, &m);
+        assert_null(m.body);
+    }
+    assert_int_equal(kept.body[0], 99);
+    wire_stream_recycle(b, &kept);
+    wire_stream_free(a);
+    wire_stream_free(b);
+}
+
 static void test_stream_partial(void **state)
 {
     uint8_t bytes[16 + 5] = { 0 };
@@ -297,6 +345,8 @@ int main(void)
         cmocka_unit_test(test_dma_messages),
         cmocka_unit_test(test_write_multi),
         cmocka_unit_test(test_stream_fds),
+        cmocka_unit_test(test_stream_no_room_for_fds),
+        cmocka_unit_test(test_stream_recycled),
         cmocka_unit_test(test_stream_partial),
         cmocka_unit_test(test_stream_bounded),
     };

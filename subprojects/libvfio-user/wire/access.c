@@ -5,7 +5,7 @@
 #include "bytes.h"
 #include "wire.h"
 
-static int region_access_decode(WireRegionAccess *a, const void *buf, size_t len, uint32_t max_count)
+WIRE_HOT static int region_access_decode(WireRegionAccess *a, const void *buf, size_t len, uint32_t max_count)
 {
     if (len < WIRE_REGION_ACCESS_SIZE) {
         return EINVAL;
@@ -17,7 +17,7 @@ static int region_access_decode(WireRegionAccess *a, const void *buf, size_t len
     return a->count > max_count || wire_range_wraps(a->offset, a->count) ? EINVAL : 0;
 }
 
-static int region_data_decode(WireRegionAccess *a, const void *buf, size_t len)
+WIRE_HOT static int region_data_decode(WireRegionAccess *a, const void *buf, size_t len)
 {
     if (len - WIRE_REGION_ACCESS_SIZE != a->count) {
         return EINVAL;
@@ -31,12 +31,12 @@ static bool region_access_matches(const WireRegionAccess *a, const WireRegionAcc
     return a->offset == asked->offset && a->region == asked->region && a->count == asked->count;
 }
 
-int wire_region_read_decode(WireRegionAccess *a, const void *buf, size_t len, uint32_t max_count)
+WIRE_HOT int wire_region_read_decode(WireRegionAccess *a, const void *buf, size_t len, uint32_t max_count)
 {
     return region_access_decode(a, buf, len, max_count);
 }
 
-int wire_region_write_decode(WireRegionAccess *a, const void *buf, size_t len, uint32_t max_count)
+WIRE_HOT int wire_region_write_decode(WireRegionAccess *a, const void *buf, size_t len, uint32_t max_count)
 {
     int err = region_access_decode(a, buf, len, max_count);
 
@@ -72,7 +72,7 @@ int wire_region_write_decode_reply(WireRegionAccess *a, const void *buf, size_t 
     return 0;
 }
 
-size_t wire_region_access_encode(void *buf, const WireRegionAccess *a)
+WIRE_HOT size_t wire_region_access_encode(void *buf, const WireRegionAccess *a)
 {
     wire_put_u64(buf, 0, a->offset);
     wire_put_u32(buf, 8, a->region);

@@ -35,7 +35,7 @@ const char *wire_command_name(unsigned command)
     return command_names[command];
 }
 
-int wire_header_decode(WireHeader *h, const void *buf, size_t len)
+WIRE_HOT int wire_header_decode(WireHeader *h, const void *buf, size_t len)
 {
     if (len < WIRE_HEADER_SIZE) {
         return EINVAL;
@@ -48,7 +48,7 @@ int wire_header_decode(WireHeader *h, const void *buf, size_t len)
     return 0;
 }
 
-size_t wire_header_encode(void *buf, const WireHeader *h)
+WIRE_HOT size_t wire_header_encode(void *buf, const WireHeader *h)
 {
     wire_put_u16(buf, 0, h->id);
     wire_put_u16(buf, 2, h->command);
@@ -58,7 +58,7 @@ size_t wire_header_encode(void *buf, const WireHeader *h)
     return WIRE_HEADER_SIZE;
 }
 
-int wire_header_check(const WireHeader *h, uint32_t max_message)
+WIRE_HOT int wire_header_check(const WireHeader *h, uint32_t max_message)
 {
     return h->size < WIRE_HEADER_SIZE || h->size > max_message ? EINVAL : 0;
 }

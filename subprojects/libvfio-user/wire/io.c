@@ -23,6 +23,18 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Bodies up to this size are used again.  The address sanitizer is to see reads behind shorter ones. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SPARE_SIZE 0u
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SPARE_SIZE 0u
+#endif
+#endif
+#ifndef SPARE_SIZE
+#define SPARE_SIZE WIRE_READ_AHEAD
+#endif
+
 #define QUEUE_IOV 32u           /* messages of the queue that go out with one sendmsg */
 
 typedef struct Chunk {
@@ -45,6 +57,7 @@ struct WireStream {
     bool have_header;
     WireHeader header;
     uint8_t *body;
+    uint8_t *spare;             /* a small body that is free again */
     size_t body_len, body_done;
     int *fds;                   /* of the message being received */
     unsigned fd_count;
@@ -63,12 +76,23 @@ static void close_fds(const int *fds, unsigned count)
     }
 }
 
-void wire_message_clear(WireMessage *m)
+WIRE_HOT void wire_message_clear(WireMessage *m)
 {
     free(m->body);
     close_fds(m->fds, m->fd_count);
     free(m->fds);
     *m = (WireMessage){ 0 };
+}
+
+WIRE_HOT void wire_stream_recycle(WireStream *s, WireMessage *m)
+{
+    if (m->body && m->len <= SPARE_SIZE && s->spare == NULL) {
+        s->spare = m->body;
+        m->body = NULL;
+    }
+    if (m->body || m->fds) {
+        wire_message_clear(m);
+    }
 }
 
 static void chunk_free(Chunk *c)
@@ -111,6 +135,7 @@ void wire_stream_free(WireStream *s)
     close_fds(s->fds, s->fd_count);
     free(s->fds);
     free(s->body);
+    free(s->spare);
     while (s->head) {
         Chunk *c = s->head;
 
@@ -216,38 +241,46 @@ static ssize_t pair_read(WireStream *s, void *buf, size_t size, unsigned flags)
     return read(s->fd, buf, size);
 }
 
-/* One recvmsg of at most size bytes; *got is 0 only with an error. */
-static int stream_recv(WireStream *s, void *buf, size_t size, unsigned flags, size_t *got)
+/* One recvmsg, with its descriptors; an errno with *n <= 0 is that of the call, with *n > 0 descriptors were lost. */
+WIRE_HOT static int socket_recvmsg(WireStream *s, struct iovec *iov, int how, ssize_t *n)
 {
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
     } control;
-    struct iovec iov = { buf, size };
+    struct msghdr msg = {
+        .msg_iov = iov,
+        .msg_iovlen = 1,
+        .msg_control = control.bytes,
+        .msg_controllen = sizeof(control.bytes),
+    };
+
+    *n = recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | how);
+    /* When not one descriptor found room there is no control data at all. */
+    return *n > 0 && (msg.msg_controllen || (msg.msg_flags & MSG_CTRUNC)) ? stream_collect_fds(s, &msg) : 0;
+}
+
+/* One receive of at most size bytes; *got is 0 only with an error. */
+WIRE_HOT static int stream_recv(WireStream *s, void *buf, size_t size, unsigned flags, size_t *got)
+{
     int how = flags & (WIRE_STREAM_WAIT | WIRE_STREAM_TIMED) ? 0 : MSG_DONTWAIT;
-    ssize_t n;
+    struct iovec iov = { buf, size };
 
     *got = 0;
     for (;;) {
-        struct msghdr msg = {
-            .msg_iov = &iov,
-            .msg_iovlen = 1,
-            .msg_control = control.bytes,
-            .msg_controllen = sizeof(control.bytes),
-        };
+        int err = 0;
+        ssize_t n;
 
         if (s->is_pair) {
             n = pair_read(s, buf, size, flags);
-            msg.msg_controllen = 0;
         } else if (flags & WIRE_STREAM_NO_FDS) {
             n = recv(s->fd, buf, size, how);
-            msg.msg_controllen = 0;
         } else {
-            n = recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | how);
+            err = socket_recvmsg(s, &iov, how, &n);
         }
         if (n > 0) {
             *got = (size_t)n;
-            return msg.msg_controllen ? stream_collect_fds(s, &msg) : 0;
+            return err;
         }
         if (n == 0) {
             return ENOTCONN;
@@ -265,18 +298,48 @@ static int stream_recv(WireStream *s, void *buf, size_t size, unsigned flags, si
     }
 }
 
-/* Moves n bytes from the front of `ahead`. */
-static void stream_take(WireStream *s, void *to, size_t n)
+/* Drops n bytes from the front of `ahead`. */
+WIRE_HOT static void stream_drop(WireStream *s, size_t n)
 {
-    memcpy(to, s->ahead, n);
     s->ahead_len -= n;
-    memmove(s->ahead, s->ahead + n, s->ahead_len);
+    if (s->ahead_len) {
+        memmove(s->ahead, s->ahead + n, s->ahead_len);
+    }
 }
 
-static int stream_receive_header(WireStream *s, unsigned flags)
+static uint8_t *stream_new_body(WireStream *s, size_t len)
 {
-    uint8_t bytes[WIRE_HEADER_SIZE];
+    uint8_t *spare = s->spare;
 
+    if (len > SPARE_SIZE) {
+        return malloc(len);
+    }
+    s->spare = NULL;
+    return spare ? spare : malloc(SPARE_SIZE);
+}
+
+/* Room for the body, with what is held of it. */
+WIRE_HOT static int stream_begin_body(WireStream *s)
+{
+    size_t held = s->ahead_len - WIRE_HEADER_SIZE;
+
+    s->body_len = s->header.size - WIRE_HEADER_SIZE;
+    s->body_done = s->body_len < held ? s->body_len : held;
+    if (s->body_len) {
+        s->body = stream_new_body(s, s->body_len);
+        if (s->body == NULL) {
+            stream_drop(s, WIRE_HEADER_SIZE);
+            return ENOMEM;
+        }
+        memcpy(s->body, s->ahead + WIRE_HEADER_SIZE, s->body_done);
+    }
+    stream_drop(s, WIRE_HEADER_SIZE + s->body_done);
+    s->have_header = true;
+    return 0;
+}
+
+WIRE_HOT static int stream_receive_header(WireStream *s, unsigned flags)
+{
     while (s->ahead_len < WIRE_HEADER_SIZE) {
         size_t want = s->ahead_len == 0 ? WIRE_READ_AHEAD : WIRE_HEADER_SIZE - s->ahead_len;
         size_t got;
@@ -287,27 +350,16 @@ static int stream_receive_header(WireStream *s, unsigned flags)
             return err;
         }
     }
-    stream_take(s, bytes, WIRE_HEADER_SIZE);
-    wire_header_decode(&s->header, bytes, sizeof(bytes));
+    wire_header_decode(&s->header, s->ahead, WIRE_HEADER_SIZE);
     if (wire_header_check(&s->header, s->max_message)) {
+        stream_drop(s, WIRE_HEADER_SIZE);
         return EPROTO;
     }
-    s->body_len = s->header.size - WIRE_HEADER_SIZE;
-    s->body_done = 0;
-    if (s->body_len) {
-        s->body = malloc(s->body_len);
-        if (s->body == NULL) {
-            return ENOMEM;
-        }
-        s->body_done = s->body_len < s->ahead_len ? s->body_len : s->ahead_len;
-        stream_take(s, s->body, s->body_done);
-    }
-    s->have_header = true;
-    return 0;
+    return stream_begin_body(s);
 }
 
 /* Hands fds to the message in *m, unless bytes of a later one are held: then they are that one's. */
-static void stream_give_fds(WireStream *s, WireMessage *m)
+WIRE_HOT static void stream_give_fds(WireStream *s, WireMessage *m)
 {
     if (s->ahead_len == 0) {
         m->fds = s->fds;
@@ -317,7 +369,7 @@ static void stream_give_fds(WireStream *s, WireMessage *m)
     }
 }
 
-int wire_stream_receive(WireStream *s, WireMessage *m, unsigned flags)
+WIRE_HOT int wire_stream_receive(WireStream *s, WireMessage *m, unsigned flags)
 {
     int err;
 
@@ -356,13 +408,14 @@ int wire_stream_receive(WireStream *s, WireMessage *m, unsigned flags)
     return 0;
 }
 
-bool wire_stream_has_message(const WireStream *s)
+WIRE_HOT bool wire_stream_has_message(const WireStream *s)
 {
     WireHeader h;
 
-    if (s->have_header || wire_header_decode(&h, s->ahead, s->ahead_len)) {
+    if (s->have_header || s->ahead_len < WIRE_HEADER_SIZE) {
         return false;
     }
+    wire_header_decode(&h, s->ahead, s->ahead_len);
     /* A bad header counts: receiving it reports that. */
     return wire_header_check(&h, s->max_message) || h.size <= s->ahead_len;
 }
@@ -445,23 +498,22 @@ static int pair_write(WireStream *s, const struct iovec *iov, unsigned iov_count
     return 0;
 }
 
-#define GATHER_MAX 128u
-
-/* Copies small messages to one place: sending that is cheaper for the kernel than several.  The size, or 0: too large. */
-static size_t stream_gather(uint8_t *to, const struct iovec *iov, unsigned iov_count)
+WIRE_HOT static int send_flags(unsigned flags)
 {
-    size_t len = 0;
+    return MSG_NOSIGNAL | (flags & WIRE_STREAM_WAIT ? 0 : MSG_DONTWAIT);
+}
 
-    for (unsigned i = 0; i < iov_count; i++) {
-        if (iov[i].iov_len > GATHER_MAX - len) {
-            return 0;
-        }
-        if (iov[i].iov_len) {
-            memcpy(to + len, iov[i].iov_base, iov[i].iov_len);
-            len += iov[i].iov_len;
-        }
+/* The outcome of a send of n bytes, or none with errno. */
+WIRE_HOT static int sent_or_err(ssize_t n, size_t *sent)
+{
+    *sent = n < 0 ? 0 : (size_t)n;
+    if (n >= 0) {
+        return 0;
     }
-    return len;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        return EAGAIN;
+    }
+    return errno == EPIPE || errno == ECONNRESET ? ENOTCONN : errno;
 }
 
 /* One sendmsg; *sent bytes went out (with the fds if any did). */
@@ -473,16 +525,12 @@ static int stream_sendmsg(WireStream *s, const struct iovec *iov, unsigned iov_c
         char bytes[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
     } control;
     struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = iov_count };
-    int how = MSG_NOSIGNAL | (flags & WIRE_STREAM_WAIT ? 0 : MSG_DONTWAIT);
-    uint8_t small[GATHER_MAX];
-    size_t small_len;
     ssize_t n;
 
     *sent = 0;
     if (s->is_pair) {
         return pair_write(s, iov, iov_count, flags, sent);
     }
-    small_len = fd_count ? 0 : stream_gather(small, iov, iov_count);
     if (fd_count) {
         struct cmsghdr *c;
 
@@ -496,16 +544,31 @@ static int stream_sendmsg(WireStream *s, const struct iovec *iov, unsigned iov_c
         memcpy(CMSG_DATA(c), fds, fd_count * sizeof(int));
     }
     do {
-        n = small_len ? send(s->fd, small, small_len, how) : sendmsg(s->fd, &msg, how);
+        n = sendmsg(s->fd, &msg, send_flags(flags));
     } while (n < 0 && errno == EINTR);
-    if (n < 0) {
-        if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            return EAGAIN;
+    return sent_or_err(n, sent);
+}
+
+#define GATHER_MAX 128u
+
+/* A small message without fds: copied to one place, which is cheaper for the kernel than several. */
+WIRE_HOT static int stream_send_small(WireStream *s, const WireHeader *h, const struct iovec *iov, unsigned iov_count, unsigned flags,
+                             size_t *sent)
+{
+    uint8_t bytes[GATHER_MAX];
+    size_t len = wire_header_encode(bytes, h);
+    ssize_t n;
+
+    for (unsigned i = 0; i < iov_count; i++) {
+        if (iov[i].iov_len) {
+            memcpy(bytes + len, iov[i].iov_base, iov[i].iov_len);
+            len += iov[i].iov_len;
         }
-        return errno == EPIPE || errno == ECONNRESET ? ENOTCONN : errno;
     }
-    *sent = (size_t)n;
-    return 0;
+    do {
+        n = send(s->fd, bytes, len, send_flags(flags));
+    } while (n < 0 && errno == EINTR);
+    return sent_or_err(n, sent);
 }
 
 /* Copies what is left behind `skip` bytes of the iovecs, and duplicates the fds if they have not gone yet. */
@@ -548,38 +611,44 @@ static int stream_enqueue(WireStream *s, const struct iovec *iov, unsigned iov_c
     return 0;
 }
 
-int wire_stream_send(WireStream *s, WireHeader *h, const struct iovec *iov, unsigned iov_count, const int *fds,
+WIRE_HOT int wire_stream_send(WireStream *s, WireHeader *h, const struct iovec *iov, unsigned iov_count, const int *fds,
                      unsigned fd_count, unsigned flags)
 {
     uint8_t bytes[WIRE_HEADER_SIZE];
     struct iovec all[WIRE_MAX_IOV + 1];
     size_t total = WIRE_HEADER_SIZE, sent = 0;
+    bool at_once = s->queued == 0 && !(flags & WIRE_STREAM_QUEUE), small;
     int err;
 
     if (iov_count > WIRE_MAX_IOV || fd_count > WIRE_MAX_FDS || (fd_count && s->is_pair)) {
         return EINVAL;
     }
     for (unsigned i = 0; i < iov_count; i++) {
-        all[i + 1] = iov[i];
         total += iov[i].iov_len;
     }
     if (total > UINT32_MAX) {
         return EINVAL;
     }
     h->size = (uint32_t)total;
-    wire_header_encode(bytes, h);
-    all[0] = (struct iovec){ bytes, sizeof(bytes) };
-
-    if (s->queued == 0 && !(flags & WIRE_STREAM_QUEUE)) {
-        err = stream_sendmsg(s, all, iov_count + 1, fds, fd_count, flags, &sent);
-        if (err && err != EAGAIN) {
+    small = total <= GATHER_MAX && fd_count == 0 && !s->is_pair;
+    if (at_once && small) {
+        err = stream_send_small(s, h, iov, iov_count, flags, &sent);
+        if (sent == total || (err && err != EAGAIN)) {
             return err;
         }
-        if (sent == total) {
-            return 0;
-        }
-    } else if (s->queued + total > s->queue_limit) {
+    } else if (!at_once && s->queued + total > s->queue_limit) {
         return ENOBUFS;
+    }
+    wire_header_encode(bytes, h);
+    all[0] = (struct iovec){ bytes, sizeof(bytes) };
+    if (iov_count) {
+        memcpy(all + 1, iov, iov_count * sizeof(*iov));
+    }
+    if (at_once && !small) {
+        err = stream_sendmsg(s, all, iov_count + 1, fds, fd_count, flags, &sent);
+        if (sent == total || (err && err != EAGAIN)) {
+            return err;
+        }
     }
     err = stream_enqueue(s, all, iov_count + 1, sent, sent ? NULL : fds, sent ? 0 : fd_count);
     if (err || !(flags & WIRE_STREAM_WAIT)) {
@@ -643,7 +712,7 @@ int wire_stream_flush(WireStream *s, unsigned flags)
     return 0;
 }
 
-size_t wire_stream_queued(const WireStream *s)
+WIRE_HOT size_t wire_stream_queued(const WireStream *s)
 {
     return s->queued;
 }

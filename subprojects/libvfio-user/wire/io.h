@@ -40,6 +40,8 @@ typedef struct WireMessage {
 
 /* Frees the body and closes the fds that are left (take one by setting its slot to -1). */
 void wire_message_clear(WireMessage *m);
+/* The same for a message of this stream, which may use the body again for the next. */
+void wire_stream_recycle(WireStream *s, WireMessage *m);
 
 #define WIRE_STREAM_WAIT 1u     /* wire_stream_receive(), _send(), _flush(): block */
 #define WIRE_STREAM_TIMED 4u    /* wire_stream_receive(): block for as long as the socket's SO_RCVTIMEO allows */

@@ -20,6 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of what every message runs through: such functions lie together, in few pages. */
+#define WIRE_HOT __attribute__((hot))
+
 #ifdef __cplusplus
 extern "C" {
 #endif
