@@ -276,6 +276,14 @@ static const MachineModel *machine_model(const Machine *m)
     return (const MachineModel *)m->obj.model;
 }
 
+CpuTopology machine_topology(const Machine *m)
+{
+    const unsigned cpus = MAX(m->smp_cpus, 1);
+
+    return m->topology.cpus ? m->topology
+                            : (CpuTopology){.cpus = cpus, .max_cpus = cpus, .sockets = 1, .dies = 1, .cores = cpus, .threads = 1};
+}
+
 bool machine_start(Machine *m, GError **error)
 {
     const MachineModel *model = machine_model(m);

@@ -223,61 +223,6 @@ static bool opt_m(Cmdline *c, const char *option, const char *arg, GError **erro
     return ok;
 }
 
-static bool smp_number(const char *arg, struct json_object *opts, const char *key, uint64_t *val,
-                       GError **error)
-{
-    struct json_object *value;
-    const char *text;
-    char *end;
-
-    if (!json_object_object_get_ex(opts, key, &value)) {
-        return true;
-    }
-    text = json_object_get_string(value);
-    *val = g_ascii_strtoull(text, &end, 10);
-    if (!g_ascii_isdigit(*text) || *end || *val == 0 || *val > 4096) {
-        error_set(error, "-smp %s: %s must be a number (%s, allowed 1..4096)", arg, key, text);
-        return false;
-    }
-    return true;
-}
-
-static bool opt_smp(Cmdline *c, const char *option, const char *arg, GError **error)
-{
-    static const char *const keys[] = {"cpus", "sockets", "cores", "threads", "maxcpus", NULL};
-    struct json_object *opts = opts_parse(option, arg, "cpus", error);
-    uint64_t n[5] = {0};
-    bool ok = opts != NULL;
-
-    for (int i = 0; ok && keys[i]; i++) {
-        ok = smp_number(arg, opts, keys[i], &n[i], error);
-    }
-    if (ok) {
-        json_object_object_foreach(opts, key, value)
-        {
-            (void)value;
-            if (!g_strv_contains(keys, key)) {
-                error_set(error,
-                          "-smp %s: unknown option '%s' (allowed: cpus, sockets, cores, threads, maxcpus)",
-                          arg, key);
-                ok = false;
-            }
-        }
-    }
-    if (ok) {
-        uint64_t product = MAX(n[1], 1) * MAX(n[2], 1) * MAX(n[3], 1);
-        uint64_t cpus = n[0] ? n[0] : product;
-
-        if ((product != 1 && product != cpus) || (n[4] && n[4] != cpus)) {
-            error_set(error, "-smp %s: cpus, sockets * cores * threads and maxcpus must agree", arg);
-            ok = false;
-        }
-        c->smp_cpus = (unsigned)cpus;
-    }
-    json_object_put(opts);
-    return ok;
-}
-
 static bool opt_object(Cmdline *c, const char *option, const char *arg, GError **error)
 {
     bool help;
@@ -712,7 +657,7 @@ static const Option option_table[] = {
     {"enable-kvm", NULL, opt_enable_kvm, "the same as -accel kvm"},
     {"cpu", "MODEL[,+FEATURE...]", opt_cpu, "CPU model; help lists"},
     {"m", "[size=]MEGS", opt_m, "guest RAM: MiB, or with suffix k, M, G"},
-    {"smp", "[cpus=]N", opt_smp, "number of CPUs"},
+    {"smp", "[cpus=]N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]", option_smp, "number of CPUs, and how they lie"},
     {"global", "DRIVER.PROP=VALUE", opt_global, "another default of a property, for all of that driver"},
     {"object", "TYPE,id=ID[,PROP=VALUE...]", opt_object,
      "make an object; also JSON; help lists, TYPE,help details"},

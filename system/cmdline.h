@@ -32,7 +32,7 @@ typedef struct Cmdline {
     char *incoming; /* URI, or "defer" */
     bool only_migratable;
     uint64_t ram_size; /* bytes; 0: not given */
-    unsigned smp_cpus; /* 0: not given */
+    CpuTopology smp;   /* cpus 0: not given */
     bool nodefaults, nographic, curses, vga, paused, daemonize;
     MachineActions actions;
     GPtrArray *objects, *devices, *drives, *chardevs; /* of CmdlineItem *, in order */
@@ -54,6 +54,9 @@ bool cmdline_apply(Cmdline *c, const char *name, const char *arg, GError **error
 
 /* --- read-config.c --- */
 bool option_readconfig(Cmdline *c, const char *option, const char *arg, GError **error);
+
+/* --- cpu-options.c: entries of the option table --- */
+bool option_smp(Cmdline *c, const char *option, const char *arg, GError **error);
 
 /* --- boot-options.c: entries of the option table --- */
 bool option_boot(Cmdline *c, const char *option, const char *arg, GError **error);

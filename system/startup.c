@@ -76,7 +76,7 @@ static bool system_new_machine(System *s, GError **error)
 static bool system_check_cpus(System *s, GError **error)
 {
     const MachineModel *model = system_machine_model(s);
-    unsigned cpus = s->cmdline->smp_cpus ? s->cmdline->smp_cpus : 1;
+    unsigned cpus = MAX(s->cmdline->smp.max_cpus, 1);
 
     if (cpus > MAX(model->max_cpus, 1)) {
         error_set(error, "-smp: too many CPUs for machine %s (%u, allowed 1..%u)", model->model.name, cpus,
@@ -122,7 +122,8 @@ static void system_configure_machine(System *s)
 
     m->name = c->name;
     m->cpu_model = g_strdup(c->cpu ? c->cpu : model->default_cpu);
-    m->smp_cpus = c->smp_cpus ? c->smp_cpus : 1;
+    m->smp_cpus = MAX(c->smp.cpus, 1);
+    m->topology = c->smp;
     boot_config_clear(&m->boot);
     m->boot = boot_config_copy(&c->boot);
     m->data_dirs = c->data_dirs;

@@ -177,12 +177,6 @@ static bool spec_parse(const KvmAccel *kvm, const char *text, CpuidSpec *spec, G
 
 /* --- leaves --- */
 
-/* How many low bits of the APIC id number n things. */
-static uint32_t id_bits(unsigned n)
-{
-    return n > 1 ? 32u - (uint32_t)__builtin_clz(n - 1) : 0;
-}
-
 static struct kvm_cpuid_entry2 *leaf_add(struct kvm_cpuid2 *list, uint32_t function, uint32_t index, uint32_t flags)
 {
     struct kvm_cpuid_entry2 *e = &list->entries[list->nent++];
@@ -238,45 +232,60 @@ static void leaf_model(const KvmCpuModel *model, struct kvm_cpuid_entry2 *e)
     }
 }
 
-static void leaf_topology(struct kvm_cpuid_entry2 *e, unsigned index, unsigned cpus)
+static void leaf_topology(struct kvm_cpuid_entry2 *e, const CpuTopology *t, uint32_t id)
 {
+    const unsigned cpus = cpu_topology_socket_cpus(t), cores = t->dies * t->cores;
+
     switch (e->function) {
     case 1:
-        e->ebx = index << 24 | (cpus & 0xff) << 16 | 8 << 8;
+        e->ebx = id << 24 | (cpus & 0xff) << 16 | 8 << 8;
         e->edx |= cpus > 1 ? CPUID_1_EDX_HTT : 0;
         break;
     case 4:
-        /* One core a thread; caches above the second level are shared by all. */
+        /* Caches above the second level are the socket's, others a core's. */
         e->eax &= 0x3fff;
-        e->eax |= e->eax & 0x1f ? (cpus - 1) << 26 | ((e->eax >> 5 & 7) > 2 ? (cpus - 1) << 14 : 0) : 0;
+        e->eax |= e->eax & 0x1f ? MIN(cores - 1, 63) << 26 | ((e->eax >> 5 & 7) > 2 ? cpus - 1 : t->threads - 1) << 14 : 0;
         break;
     case 0x80000008:
-        e->ecx = cpus > 1 ? id_bits(cpus) << 12 | (cpus - 1) : 0;
+        e->ecx = cpus > 1 ? cpu_topology_socket_shift(t) << 12 | (cpus - 1) : 0;
         break;
     case 0x8000001d:
         e->eax &= ~0x3ffc000u;
-        e->eax |= (e->eax & 0x1f) && (e->eax >> 5 & 7) > 2 ? (cpus - 1) << 14 : 0;
+        e->eax |= e->eax & 0x1f ? ((e->eax >> 5 & 7) > 2 ? cpus - 1 : t->threads - 1) << 14 : 0;
         break;
     case 0x8000001e:
-        e->eax = index;
-        e->ebx = index & 0xff;
-        e->ecx = 0;
+        e->eax = id;
+        e->ebx = (t->threads - 1) << 8 | ((id & ((1u << cpu_topology_die_shift(t)) - 1)) >> cpu_topology_core_shift(t) & 0xff);
+        e->ecx = (t->dies - 1) << 8 | ((id & ((1u << cpu_topology_socket_shift(t)) - 1)) >> cpu_topology_die_shift(t) & 0xff);
         break;
     default:
         break;
     }
 }
 
-/* Leaves 0Bh and 1Fh: threads of a core, cores of the package. */
-static void leaves_extended_topology(struct kvm_cpuid2 *list, uint32_t function, unsigned index, unsigned cpus)
+/* Leaves 0Bh (threads and cores) and 1Fh (dies too). */
+static void leaves_extended_topology(struct kvm_cpuid2 *list, uint32_t function, const CpuTopology *t, uint32_t id)
 {
-    for (uint32_t sub = 0; sub < 3; sub++) {
-        struct kvm_cpuid_entry2 *e = leaf_add(list, function, sub, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
+    enum { LEVEL_THREAD = 1, LEVEL_CORE = 2, LEVEL_DIE = 5 };
+    const bool dies = function == 0x1f;
+    const struct {
+        uint32_t shift, cpus, type;
+    } levels[] = {
+        {cpu_topology_core_shift(t), t->threads, LEVEL_THREAD},
+        {dies ? cpu_topology_die_shift(t) : cpu_topology_socket_shift(t),
+         dies ? t->cores * t->threads : cpu_topology_socket_cpus(t), LEVEL_CORE},
+        {cpu_topology_socket_shift(t), cpu_topology_socket_cpus(t), LEVEL_DIE},
+        {0, 0, 0},
+    };
 
-        e->eax = sub == 1 ? id_bits(cpus) : 0;
-        e->ebx = sub == 0 ? 1 : sub == 1 ? cpus : 0;
-        e->ecx = sub | (sub < 2 ? (sub + 1) << 8 : 0);
-        e->edx = index;
+    for (uint32_t sub = 0; sub < G_N_ELEMENTS(levels); sub++) {
+        struct kvm_cpuid_entry2 *e = leaf_add(list, function, sub, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
+        const bool there = sub < (dies ? 3 : 2);
+
+        e->eax = there ? levels[sub].shift : 0;
+        e->ebx = there ? levels[sub].cpus : 0;
+        e->ecx = sub | (there ? levels[sub].type << 8 : 0);
+        e->edx = id;
     }
 }
 
@@ -292,7 +301,7 @@ static void leaf_features(const CpuidSpec *spec, struct kvm_cpuid_entry2 *e)
     }
 }
 
-static struct kvm_cpuid2 *cpuid_build(const KvmAccel *kvm, const CpuidSpec *spec, unsigned index, unsigned cpus)
+static struct kvm_cpuid2 *cpuid_build(const KvmAccel *kvm, const CpuidSpec *spec, const CpuTopology *t, uint32_t id)
 {
     struct kvm_cpuid2 *list =
         g_malloc0(sizeof(*list) + (kvm->supported->nent + 16) * sizeof(list->entries[0]));
@@ -307,7 +316,7 @@ static struct kvm_cpuid2 *cpuid_build(const KvmAccel *kvm, const CpuidSpec *spec
         }
         if (from->function == 0xb || from->function == 0x1f) {
             if (from->index == 0) {
-                leaves_extended_topology(list, from->function, index, cpus);
+                leaves_extended_topology(list, from->function, t, id);
             }
             continue;
         }
@@ -317,7 +326,7 @@ static struct kvm_cpuid2 *cpuid_build(const KvmAccel *kvm, const CpuidSpec *spec
             leaf_model(spec->model, e);
         }
         leaf_features(spec, e);
-        leaf_topology(e, index, cpus);
+        leaf_topology(e, t, id);
     }
     return list;
 }
@@ -326,6 +335,7 @@ bool kvm_cpuid_set(KvmVcpu *v, GError **error)
 {
     KvmAccel *kvm = kvm_accel(v);
     const Machine *m = kvm->accel.machine;
+    const CpuTopology topology = machine_topology(m);
     g_autoptr(GString) missing = g_string_new(NULL);
     g_autofree struct kvm_cpuid2 *list = NULL;
     CpuidSpec spec;
@@ -337,7 +347,7 @@ bool kvm_cpuid_set(KvmVcpu *v, GError **error)
     if (missing->len && v->thread.vcpu.index == 0) {
         g_printerr("warning: -cpu %s: the host does not support %s; the guest goes without\n", m->cpu_model, missing->str);
     }
-    list = cpuid_build(kvm, &spec, v->thread.vcpu.index, MAX(m->smp_cpus, 1));
+    list = cpuid_build(kvm, &spec, &topology, cpu_topology_apic_id(&topology, v->thread.vcpu.index));
     if (ioctl(v->fd, KVM_SET_CPUID2, list)) {
         error_set_errno(error, errno, "-cpu %s: KVM does not take the CPU", m->cpu_model);
         return false;

@@ -369,8 +369,10 @@ static const VcpuThreadOps kvm_thread_ops = {
 static bool vcpu_open(KvmVcpu *v, GError **error)
 {
     KvmAccel *kvm = kvm_accel(v);
+    const CpuTopology topology = machine_topology(kvm->accel.machine);
 
-    v->fd = ioctl(kvm->vm, KVM_CREATE_VCPU, (unsigned long)v->thread.vcpu.index);
+    /* The kernel's local APIC takes its id from this. */
+    v->fd = ioctl(kvm->vm, KVM_CREATE_VCPU, (unsigned long)cpu_topology_apic_id(&topology, v->thread.vcpu.index));
     if (v->fd < 0) {
         error_set_errno(error, errno, "-smp: KVM cannot make CPU %u", v->thread.vcpu.index);
         return false;

@@ -599,12 +599,15 @@ static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_
 {
     TcgVcpu *v;
     Machine *m = accel->machine;
+    const CpuTopology topology = machine_topology(m);
     X86CpuConfig config = {
         .model = m->cpu_model,
-        .apic_id = index,
+        .apic_id = cpu_topology_apic_id(&topology, index),
         .tsc_hz = TCG_TSC_HZ,
-        .cores = MAX(m->smp_cpus, 1),
-        .threads = 1,
+        .cpus = topology.max_cpus,
+        .dies = topology.dies,
+        .cores = topology.cores,
+        .threads = topology.threads,
         .counts = accel->config.icount.on,
         .jit_heat = accel->config.jit ? TCG_JIT_HEAT : 0,
     };

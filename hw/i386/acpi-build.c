@@ -387,11 +387,11 @@ static uint64_t build_madt(GByteArray *b, const AcpiConfig *config)
     size_t start = table_begin(b, "APIC", 4);
     put(b, APIC_DEFAULT_BASE, 4);
     put(b, MADT_PCAT_COMPAT, 4);
-    for (unsigned i = 0; i < config->cpus; i++) {
+    for (unsigned i = 0; i < config->topology.cpus; i++) {
         put(b, MADT_LAPIC, 1);
         put(b, 8, 1);
         put(b, i, 1);
-        put(b, i, 1);
+        put(b, cpu_topology_apic_id(&config->topology, i), 1);
         put(b, MADT_CPU_ENABLED, 4);
     }
     put(b, MADT_IOAPIC, 1);

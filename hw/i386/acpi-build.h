@@ -3,6 +3,7 @@
 #ifndef HW_I386_ACPI_BUILD_H
 #define HW_I386_ACPI_BUILD_H
 
+#include "core/cpu-topology.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,7 +23,7 @@ typedef enum AcpiChipset { ACPI_CHIPSET_Q35, ACPI_CHIPSET_I440FX } AcpiChipset;
 typedef struct AcpiConfig {
     AcpiChipset chipset;
     uint64_t base; /* guest address the tables will be at, 64-byte aligned, below 4 GiB */
-    unsigned cpus; /* APIC ids 0..cpus-1 */
+    CpuTopology topology; /* of the CPUs */
     bool hpet;
     unsigned com_ports;               /* bit n: COMn+1 exists at its usual port */
     uint64_t pci32_first, pci32_last; /* memory windows of the root bus */

@@ -103,7 +103,7 @@ static void pc_describe_acpi(const PcMachine *pc, AcpiConfig *config)
     uint64_t pci64 = (ram_end + PC_PCI64_ALIGN - 1) / PC_PCI64_ALIGN * PC_PCI64_ALIGN;
     *config = (AcpiConfig){
         .base = pc_acpi_base(pc),
-        .cpus = pc->apic_bus.count,
+        .topology = machine_topology(&pc->m),
         .hpet = pc->hpet != NULL,
         .pci32_last = PC_PCI32_LAST,
         .pci64_first = pci64,
@@ -123,8 +123,7 @@ static void pc_describe(const PcMachine *pc, PcDescription *d)
         .smbios = {.product = pc->chipset->product,
                    .version = pc->chipset->version,
                    .cpu_version = pc->chipset->version,
-                   .cpus = pc->apic_bus.count,
-                   .sockets = 1,
+                   .topology = machine_topology(&pc->m),
                    .ram_low = pc->ram_low,
                    .ram_high = pc->ram_high,
                    .uuid = pc->m.uuid,

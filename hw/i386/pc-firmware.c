@@ -116,8 +116,9 @@ bool pc_firmware_describe(FwCfg *s, const PcDescription *pc, GError **error)
     fw_cfg_set(s, FW_CFG_UUID, g_bytes_new(m->uuid, sizeof(m->uuid)));
     fw_cfg_set_int(s, FW_CFG_RAM_SIZE, m->ram_size, 8);
     fw_cfg_set_int(s, FW_CFG_NOGRAPHIC, m->nographic, 2);
-    fw_cfg_set_int(s, FW_CFG_NB_CPUS, acpi->cpus, 2);
-    fw_cfg_set_int(s, FW_CFG_MAX_CPUS, acpi->cpus, 2);
+    fw_cfg_set_int(s, FW_CFG_NB_CPUS, acpi->topology.cpus, 2);
+    /* As SeaBIOS wants it: above every APIC id. */
+    fw_cfg_set_int(s, FW_CFG_MAX_CPUS, cpu_topology_apic_id(&acpi->topology, acpi->topology.max_cpus - 1) + 1, 2);
     fw_cfg_set_int(s, FW_CFG_IRQ0_OVERRIDE, 1, 4);
     return firmware_add_acpi(s, acpi, error) && firmware_add_smbios(s, pc, error) && firmware_add_boot(s, error) &&
            fw_cfg_set_file(s, FILE_E820, firmware_e820(pc->memory), error) &&

@@ -29,6 +29,8 @@
 #define PC_RAM_HIGH_BASE 0x100000000ull
 #define PC_HOLE_START    0xa0000ull
 #define PC_MAX_CPUS      255
+/* 255 is every local APIC's (Intel SDM vol. 3, 11.6.2.1). */
+#define PC_MAX_APIC_ID   254u
 #define PC_PIRQ_GSI      16 /* IO-APIC pin of PIRQA, where PIRQs have pins of their own */
 
 /* Who can drive an interrupt input. */

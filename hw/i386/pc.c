@@ -295,12 +295,14 @@ static bool pc_build_interrupts(PcMachine *pc, GError **error)
 static bool pc_build_cpu(PcMachine *pc, unsigned index, GError **error)
 {
     Machine *m = &pc->m;
+    const CpuTopology topology = machine_topology(m);
     Apic *apic = pc_new_device(pc, &apic_model, NULL, error);
     if (!apic) {
         return false;
     }
     apic->bus = &pc->apic_bus;
     apic->index = index;
+    apic->first_id = cpu_topology_apic_id(&topology, index);
     if (!pc_start_device(apic, error)) {
         return false;
     }
@@ -317,7 +319,14 @@ static bool pc_build_cpu(PcMachine *pc, unsigned index, GError **error)
 
 static bool pc_build_cpus(PcMachine *pc, GError **error)
 {
-    unsigned n = MAX(pc->m.smp_cpus, 1);
+    const CpuTopology topology = machine_topology(&pc->m);
+    unsigned n = topology.cpus;
+    if (cpu_topology_apic_id(&topology, topology.max_cpus - 1) > PC_MAX_APIC_ID) {
+        error_set(error, "-smp: sockets, dies, cores and threads number the last CPU's local APIC too high (%u, allowed 0..%u); "
+                         "powers of two leave no gaps",
+                  cpu_topology_apic_id(&topology, topology.max_cpus - 1), PC_MAX_APIC_ID);
+        return false;
+    }
     pc->apics = g_new0(Apic *, n);
     pc->apic_bus.apics = pc->apics;
     pc->apic_bus.ops = &pc_apic_bus_ops;

@@ -347,7 +347,8 @@ static void build_cpu(SmbiosWriter *w, unsigned n)
 {
     const char *prefix = given(w->config, TYPE_CPU, "sock_pfx");
     g_autofree char *socket = g_strdup_printf("%s %u", prefix ? prefix : "CPU", n);
-    unsigned cores = w->config->cpus / w->config->sockets;
+    const CpuTopology *t = &w->config->topology;
+    unsigned cores = t->dies * t->cores, threads = cores * t->threads;
     begin(w, TYPE_CPU, HANDLE(TYPE_CPU, n));
     put_text(w, socket);
     put(w, 0x03, 1); /* central processor */
@@ -367,12 +368,12 @@ static void build_cpu(SmbiosWriter *w, unsigned n)
     put_given(w, "part", NULL);
     put(w, MIN(cores, 255), 1);
     put(w, MIN(cores, 255), 1);
-    put(w, 1, 1);    /* threads */
+    put(w, MIN(threads, 255), 1);
     put(w, 0x02, 2); /* characteristics unknown */
     put(w, 0x01, 2); /* family 2: other */
     put(w, cores, 2);
     put(w, cores, 2);
-    put(w, 1, 2);
+    put(w, threads, 2);
     end(w);
 }
 
@@ -475,7 +476,7 @@ GByteArray *smbios_build_tables(const SmbiosConfig *config)
     build_system(&w);
     build_board(&w);
     build_chassis(&w);
-    for (unsigned i = 0; i < config->sockets; i++) {
+    for (unsigned i = 0; i < config->topology.sockets; i++) {
         build_cpu(&w, i);
     }
     build_oem_strings(&w);

@@ -183,7 +183,7 @@ static void apic_write_svr(Apic *s, uint32_t val)
 
 static uint32_t apic_x2_ldr(const Apic *s)
 {
-    return (s->index >> 4) << 16 | 1u << (s->index & 15);
+    return (s->first_id >> 4) << 16 | 1u << (s->first_id & 15);
 }
 
 static bool apic_read_locked(Apic *s, unsigned reg, uint32_t *val)
@@ -201,7 +201,7 @@ static bool apic_read_locked(Apic *s, unsigned reg, uint32_t *val)
         unsigned reg;
         uint32_t val;
     } plain[] = {
-        {APIC_REG_ID, apic_x2(s) ? s->index : s->id << 24},
+        {APIC_REG_ID, apic_x2(s) ? s->first_id : s->id << 24},
         {APIC_REG_VERSION, APIC_VERSION},
         {APIC_REG_TPR, s->tpr},
         {APIC_REG_APR, 0},
@@ -349,7 +349,7 @@ bool apic_matches(Apic *s, const ApicMessage *msg)
     g_mutex_lock(&s->lock);
     bool match;
     if (!msg->logical) {
-        match = msg->dest == (apic_x2(s) ? s->index : s->id);
+        match = msg->dest == (apic_x2(s) ? s->first_id : s->id);
     } else if (apic_x2(s)) {
         /* An 8-bit logical destination addresses cluster 0 of x2APICs. */
         uint32_t ldr = apic_x2_ldr(s);
@@ -556,7 +556,7 @@ static void apic_reset(Device *dev)
     Apic *s = (Apic *)dev;
     g_mutex_lock(&s->lock);
     s->base_msr = APIC_DEFAULT_BASE | APIC_BASE_ENABLE | (s->index == 0 ? APIC_BASE_BSP : 0);
-    s->id = s->index;
+    s->id = s->first_id & 0xff;
     apic_reset_registers(s);
     g_mutex_unlock(&s->lock);
     apic_accel_put(s);

@@ -83,7 +83,8 @@ typedef struct X86CpuConfig {
     const char *model;  /* "qemu64", "max", with ",+feature,-feature" */
     uint32_t apic_id;
     uint64_t tsc_hz;
-    uint32_t cores, threads; /* topology for CPUID leaves 4 and 0xb */
+    uint32_t cpus;      /* of the machine; 0: one */
+    uint32_t dies, cores, threads; /* of a socket, a die, a core, for CPUID; 0: one */
     bool counts;        /* x86_cpu_set_limit() will be used */
     uint32_t jit_heat;  /* runs after which a block is compiled to host code; 0: never */
 } X86CpuConfig;

@@ -6,6 +6,7 @@
 #ifndef CORE_MACHINE_H
 #define CORE_MACHINE_H
 
+#include "core/cpu-topology.h"
 #include "core/device.h"
 
 typedef struct Accel Accel;
@@ -124,7 +125,8 @@ struct Machine {
     void (*vfio_file)(Accel *accel, int fd, bool used);
     const char *name;          /* -name, or NULL; borrowed from who created the machine */
     char *cpu_model;           /* -cpu */
-    unsigned smp_cpus;
+    unsigned smp_cpus;         /* -smp */
+    CpuTopology topology;      /* cpus 0: all in one socket (machine_topology()) */
     uint64_t ram_size;
     Object *ram_backend;       /* memory-backend-* of -machine memory-backend=, or created from -m */
     MemRegion *ram;            /* its region */
@@ -146,6 +148,8 @@ struct Machine {
 
 /* Allocates root, /machine, /objects, loop, clocks, topology and address spaces; properties unset, not started. */
 Machine *machine_new(const MachineModel *model, GError **error);
+/* How its CPUs lie; complete. */
+CpuTopology machine_topology(const Machine *m);
 /* Builds the board.  The caller adds devices, resets the machine (SHUTDOWN_NONE), then starts it. */
 bool machine_start(Machine *m, GError **error);
 /* Stops and frees everything. */

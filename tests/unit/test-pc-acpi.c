@@ -21,7 +21,7 @@
 static const AcpiConfig config = {
     .chipset = ACPI_CHIPSET_Q35,
     .base = BASE,
-    .cpus = 4,
+    .topology = {.cpus = 4, .max_cpus = 4, .sockets = 1, .dies = 1, .cores = 4, .threads = 1},
     .hpet = true,
     .com_ports = 3,
     .pci32_first = 0xc0000000,
@@ -106,7 +106,7 @@ static void test_madt_lists_every_cpu(void **state)
         cpus += madt[at] == 0;
         overrides += madt[at] == 2;
     }
-    assert_int_equal(cpus, config.cpus);
+    assert_int_equal(cpus, config.topology.cpus);
     assert_int_equal(overrides, 2);
     g_byte_array_unref(b);
 }

@@ -121,7 +121,7 @@ static int setup(void **state)
     memset(smp->ram, 0, RAM_BYTES);
     pthread_rwlock_init(&smp->guest, NULL);
     for (unsigned i = 0; i < CPUS; i++) {
-        X86CpuConfig config = {.model = "max", .apic_id = i, .tsc_hz = 1000000000, .cores = CPUS, .threads = 1,
+        X86CpuConfig config = {.model = "max", .apic_id = i, .tsc_hz = 1000000000, .cpus = CPUS, .cores = CPUS,
                                .jit_heat = heat ? (uint32_t)atoi(heat) : 0};
 
         smp_cpus[i] = (SmpCpu){smp, i};

@@ -32,6 +32,7 @@ static const Feature features[] = {
     {"xsaveopt", X86_F_D1_EAX, 0},      {"syscall", X86_F_8_EDX, 11, true}, {"nx", X86_F_8_EDX, 20, true},
     {"pdpe1gb", X86_F_8_EDX, 26},       {"rdtscp", X86_F_8_EDX, 27},        {"lm", X86_F_8_EDX, 29, true},
     {"lahf-lm", X86_F_8_ECX, 0, true},  {"cr8legacy", X86_F_8_ECX, 4},      {"abm", X86_F_8_ECX, 5},
+    {"topoext", X86_F_8_ECX, 22},
 };
 
 /* Other spellings. */
@@ -48,7 +49,7 @@ static const char *const not_implemented[] = {
     "dca", "osxsave", "avx", "f16c", "hle", "avx2", "invpcid", "rtm", "mpx", "avx512f", "avx512dq", "avx512bw", "avx512cd",
     "avx512vl", "clflushopt", "clwb", "sha-ni", "pku", "la57", "rdpid", "serialize", "fsrm", "spec-ctrl", "ssbd", "stibp",
     "arch-capabilities", "xsavec", "xgetbv1", "xsaves", "mmxext", "fxsr-opt", "3dnow", "3dnowext", "3dnowprefetch", "svm",
-    "sse4a", "misalignsse", "osvw", "ibs", "xop", "wdt", "fma4", "topoext", "invtsc", "arat", "npt", "cmp-legacy", "tsc-adjust",
+    "sse4a", "misalignsse", "osvw", "ibs", "xop", "wdt", "fma4", "invtsc", "arat", "npt", "tsc-adjust",
     "gfni", "vaes", "vpclmulqdq", "movdiri", "movdir64b", "clzero", "wbnoinvd", "ibpb",
 };
 
@@ -287,6 +288,8 @@ uint32_t x86_model_signature(const X86Cpu *cpu)
 
 /* --- the instruction --- */
 
+enum { FEATURE_TOPOEXT = 22, CMP_LEGACY = 1 << 1 /* HTT means cores */ };
+
 static void set_string(uint32_t *regs, const char *text, size_t offset, const int order[], int n)
 {
     char padded[64] = {0};
@@ -303,12 +306,70 @@ static uint32_t id_bits(unsigned n)
     return n > 1 ? 32u - (uint32_t)__builtin_clz(n - 1) : 0;
 }
 
-static void leaf_topology(const X86Cpu *cpu, uint32_t sub, unsigned cores, unsigned threads, uint32_t r[4])
+/* How the CPUs of a socket lie; ids are as wide as they need. */
+typedef struct Levels {
+    unsigned threads, cores, dies, cpus; /* of a core, of a die, of the socket; all of it */
+    unsigned core_shift, die_shift, socket_shift;
+} Levels;
+
+static Levels levels_of(const X86Cpu *cpu)
 {
-    r[0] = sub == 0 ? id_bits(threads) : sub == 1 ? id_bits(cores * threads) : 0;
-    r[1] = sub == 0 ? threads : sub == 1 ? cores * threads : 0;
-    r[2] = (sub & 0xff) | (sub < 2 ? (sub + 1) << 8 : 0);
+    const X86CpuConfig *c = &cpu->config;
+    Levels l = {.threads = c->threads ? c->threads : 1, .cores = c->cores ? c->cores : 1, .dies = c->dies ? c->dies : 1};
+
+    l.cpus = l.threads * l.cores * l.dies;
+    l.core_shift = id_bits(l.threads);
+    l.die_shift = l.core_shift + id_bits(l.cores);
+    l.socket_shift = l.die_shift + id_bits(l.dies);
+    return l;
+}
+
+/* Leaves 0Bh (threads and cores) and 1Fh (dies too; SDM vol. 2, CPUID). */
+static void leaf_topology(const X86Cpu *cpu, bool dies, uint32_t sub, uint32_t r[4])
+{
+    enum { LEVEL_THREAD = 1, LEVEL_CORE = 2, LEVEL_DIE = 5 };
+    const Levels l = levels_of(cpu);
+    const struct {
+        uint32_t shift, cpus, type;
+    } levels[] = {
+        {l.core_shift, l.threads, LEVEL_THREAD},
+        {dies ? l.die_shift : l.socket_shift, dies ? l.cores * l.threads : l.cpus, LEVEL_CORE},
+        {l.socket_shift, l.cpus, LEVEL_DIE},
+    };
+
+    if (sub < (dies ? 3u : 2u)) {
+        r[0] = levels[sub].shift;
+        r[1] = levels[sub].cpus;
+        r[2] = levels[sub].type << 8;
+    }
+    r[2] |= sub & 0xff;
     r[3] = cpu->config.apic_id;
+}
+
+/* Leaves 4 and 8000001Dh: the caches of leaves 80000005h and 80000006h; each core has its own. */
+static void leaf_cache(const X86Cpu *cpu, uint32_t sub, uint32_t r[4])
+{
+    enum { CACHE_DATA = 1, CACHE_CODE = 2, CACHE_BOTH = 3, SELF_INITIALISING = 1 << 8, LINE = 64 };
+    static const struct {
+        uint32_t type, level, kib, ways;
+    } caches[] = {{CACHE_DATA, 1, 64, 2}, {CACHE_CODE, 1, 64, 2}, {CACHE_BOTH, 2, 512, 4}};
+
+    if (sub < COUNT(caches)) {
+        r[0] = caches[sub].type | caches[sub].level << 5 | SELF_INITIALISING | (levels_of(cpu).threads - 1) << 14;
+        r[1] = (LINE - 1) | (caches[sub].ways - 1) << 22;
+        r[2] = caches[sub].kib * 1024 / (LINE * caches[sub].ways) - 1;
+    }
+}
+
+/* 8000001Eh (AMD APM vol. 3, E.4.16). */
+static void leaf_ids(const X86Cpu *cpu, uint32_t r[4])
+{
+    const Levels l = levels_of(cpu);
+    uint32_t id = cpu->config.apic_id;
+
+    r[0] = id;
+    r[1] = (l.threads - 1) << 8 | ((id & ((1u << l.die_shift) - 1)) >> l.core_shift & 0xff);
+    r[2] = (l.dies - 1) << 8 | ((id & ((1u << l.socket_shift) - 1)) >> l.die_shift & 0xff);
 }
 
 static void leaf_xsave(const X86Cpu *cpu, uint32_t sub, uint32_t r[4])
@@ -328,31 +389,49 @@ static void leaf_xsave(const X86Cpu *cpu, uint32_t sub, uint32_t r[4])
     }
 }
 
+/* Leaf 1Fh is there to tell of dies. */
+static uint32_t highest_basic(const X86Cpu *cpu)
+{
+    return levels_of(cpu).dies > 1 ? 0x1f : 0xd;
+}
+
+static uint32_t highest_extended(const X86Cpu *cpu)
+{
+    return x86_has_feature(cpu, X86_F_8_ECX, FEATURE_TOPOEXT) ? 0x8000001e : 0x80000008;
+}
+
 static void leaf_basic(const X86Cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
     static const int vendor_order[] = {1, 3, 2};
-    unsigned threads = cpu->config.threads ? cpu->config.threads : 1, cores = cpu->config.cores ? cpu->config.cores : 1;
+    const Levels l = levels_of(cpu);
 
     switch (leaf) {
     case 0:
-        r[0] = 0xd;
+        r[0] = highest_basic(cpu);
         set_string(r, "AuthenticAMD", 0, vendor_order, 3);
         break;
     case 1:
         r[0] = cpu->model->signature;
-        r[1] = cpu->config.apic_id << 24 | (cores * threads & 0xff) << 16 | 8 << 8;
+        r[1] = cpu->config.apic_id << 24 | (l.cpus & 0xff) << 16 | 8 << 8;
         r[2] = (uint32_t)cpu->features[X86_F_1_ECX] | (cpu->cr4 & X86_CR4_OSXSAVE ? 1u << 27 : 0);
-        r[3] = (uint32_t)cpu->features[X86_F_1_EDX] | (cores * threads > 1 ? 1u << 28 : 0);
+        r[3] = (uint32_t)cpu->features[X86_F_1_EDX] | (l.cpus > 1 ? 1u << 28 : 0);
         if (!(cpu->bus->get_apic_base(cpu->opaque) & 0x800)) {
             r[3] &= ~(1u << 9);
         }
+        break;
+    case 4:
+        leaf_cache(cpu, sub, r);
+        r[0] |= r[0] ? (l.dies * l.cores < 64 ? l.dies * l.cores - 1 : 63u) << 26 : 0;
         break;
     case 7:
         r[1] = sub == 0 ? (uint32_t)cpu->features[X86_F_7_EBX] : 0;
         r[2] = sub == 0 ? (uint32_t)cpu->features[X86_F_7_ECX] : 0;
         break;
     case 0xb:
-        leaf_topology(cpu, sub, cores, threads, r);
+        leaf_topology(cpu, false, sub, r);
+        break;
+    case 0x1f:
+        leaf_topology(cpu, true, sub, r);
         break;
     case 0xd:
         leaf_xsave(cpu, sub, r);
@@ -362,19 +441,19 @@ static void leaf_basic(const X86Cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t 
     }
 }
 
-static void leaf_extended(const X86Cpu *cpu, uint32_t leaf, uint32_t r[4])
+static void leaf_extended(const X86Cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
     static const int vendor_order[] = {1, 3, 2}, brand_order[] = {0, 1, 2, 3};
-    unsigned cpus = (cpu->config.cores ? cpu->config.cores : 1) * (cpu->config.threads ? cpu->config.threads : 1);
+    const Levels l = levels_of(cpu);
 
     switch (leaf) {
     case 0x80000000:
-        r[0] = 0x80000008;
+        r[0] = highest_extended(cpu);
         set_string(r, "AuthenticAMD", 0, vendor_order, 3);
         break;
     case 0x80000001:
         r[0] = cpu->model->signature;
-        r[2] = (uint32_t)cpu->features[X86_F_8_ECX];
+        r[2] = (uint32_t)cpu->features[X86_F_8_ECX] | (l.cpus > 1 ? CMP_LEGACY : 0);
         r[3] = (uint32_t)cpu->features[X86_F_8_EDX] | ((uint32_t)cpu->features[X86_F_1_EDX] & 0x0183f3ff);
         break;
     case 0x80000002:
@@ -390,7 +469,13 @@ static void leaf_extended(const X86Cpu *cpu, uint32_t leaf, uint32_t r[4])
         break;
     case 0x80000008:
         r[0] = 48 << 8 | X86_PHYS_BITS;
-        r[2] = cpus - 1;
+        r[2] = l.socket_shift << 12 | (l.cpus - 1);
+        break;
+    case 0x8000001d:
+        leaf_cache(cpu, sub, r);
+        break;
+    case 0x8000001e:
+        leaf_ids(cpu, r);
         break;
     default:
         break;
@@ -402,10 +487,10 @@ void x86_cpuid(X86Cpu *cpu)
     uint32_t leaf = (uint32_t)cpu->gpr[X86_RAX], sub = (uint32_t)cpu->gpr[X86_RCX];
     uint32_t r[4] = {0}; /* EAX EBX ECX EDX */
 
-    if (leaf >= 0x80000000 && leaf <= 0x80000008) {
-        leaf_extended(cpu, leaf, r);
+    if (leaf >= 0x80000000 && leaf <= highest_extended(cpu)) {
+        leaf_extended(cpu, leaf, sub, r);
     } else {
-        leaf_basic(cpu, leaf > 0xd ? 0xd : leaf, sub, r); /* above the highest: what the highest basic leaf says */
+        leaf_basic(cpu, leaf > highest_basic(cpu) ? 0xd : leaf, sub, r); /* above the highest: what the highest basic leaf says */
     }
     cpu->gpr[X86_RAX] = r[0];
     cpu->gpr[X86_RBX] = r[1];

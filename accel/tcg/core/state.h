@@ -513,7 +513,7 @@ static inline void x86_update_tlb(X86Cpu *cpu)
 
 static inline bool x86_has_other_cpus(const X86Cpu *cpu)
 {
-    return cpu->config.cores * cpu->config.threads > 1;
+    return cpu->config.cpus > 1;
 }
 
 static inline uint64_t x86_code_linear(const X86Cpu *cpu, uint64_t rip)

@@ -8,7 +8,7 @@
 typedef struct SmbiosConfig {
     const char *product, *version; /* of the system, when -smbios type=1 says nothing */
     const char *cpu_version;
-    unsigned cpus, sockets;
+    CpuTopology topology;
     uint64_t ram_low, ram_high;    /* bytes below and from 4 GiB */
     const uint8_t *uuid;           /* 16 bytes in the order they are written */
     const GPtrArray *given;        /* of struct json_object *: -smbios, checked by smbios_check(); NULL: none */

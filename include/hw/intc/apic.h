@@ -29,7 +29,7 @@ typedef struct ApicBusOps {
 
 struct ApicBus {
     Accel *accel; /* whose local APICs these are; NULL: the models' own */
-    Apic **apics; /* by CPU index, which is the initial APIC id */
+    Apic **apics; /* by CPU index */
     unsigned count;
     const ApicBusOps *ops;
     void *opaque;
@@ -60,12 +60,13 @@ struct Apic {
     /* wiring, set before start */
     ApicBus *bus;
     unsigned index;
+    uint32_t first_id; /* the x2APIC id, and the xAPIC id after reset */
     /* set by the board when the vCPU exists; NULL under no accelerator */
     Vcpu *vcpu;
 
     GMutex lock; /* guards everything below */
     uint64_t base_msr;
-    uint32_t id; /* xAPIC id (0..255); the x2APIC id is the index */
+    uint32_t id; /* xAPIC id (0..255) */
     uint32_t tpr, ldr, dfr, svr, esr, esr_pending;
     uint32_t isr[8], tmr[8], irr[8];
     uint32_t icr_lo, icr_hi;
