@@ -344,6 +344,72 @@ static void test_pcid(void **state)
     assert_int_equal(r.vector, 13);
 }
 
+/* RBX: the page, RDX: its entry, RCX: what that becomes, RAX: type, R8: descriptor. */
+SNIPPET(m_invpcid, 64, "movq (%rbx), %rsi\n movq %rcx, (%rdx)\n movq (%rbx), %rbp\n invpcid (%r8), %rax\n movq (%rbx), %rdi");
+SNIPPET(m_invpcid_user, 64, "invpcid (%r8), %rax");
+SNIPPET(m_invpcid_set, 64, "movq %cr4, %r9\n btsq $17, %r9\n movq %r9, %cr4\n invpcid (%r8), %rax");
+
+static RigResult run_invpcid(Rig *rig, const uint8_t *code, size_t len, uint64_t type, uint64_t pcid, bool page, uint64_t bits)
+{
+    const PageKind small = {RIG_LONG, PAGE};
+    uint64_t linear;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig->s.cr4 |= CR4_PGE;
+    linear = map_target(rig, &small, RIG_P | RIG_W | bits);
+    rig_put64(rig, TARGET_PHYS, 1);
+    rig_put64(rig, TARGET_PHYS - PAGE, 2);
+    rig_put64(rig, RIG_DATA, pcid);
+    rig_put64(rig, RIG_DATA + 8, page ? linear : UINT64_C(1) << 47);
+    rig->s.gpr[X86_RAX] = type;
+    rig->s.gpr[X86_RBX] = linear;
+    rig->s.gpr[X86_RDX] = rig_entry(rig, linear, PAGE);
+    rig->s.gpr[X86_RCX] = (TARGET_PHYS - PAGE) | RIG_P | RIG_W | bits;
+    rig->s.gpr[8] = RIG_DATA;
+    return rig_run(rig, code, len);
+}
+
+#define RUN_INVPCID(rig, name, type, pcid, page, bits) run_invpcid(rig, name, (size_t)(name##_end - name), type, pcid, page, bits)
+
+static void test_invpcid(void **state)
+{
+    enum { GP = 13, UD = 6 };
+    static const struct {
+        uint64_t type, pcid;
+        bool page, set; /* a canonical address; CR4.PCIDE */
+        unsigned vector;
+    } checks[] = {
+        {0, 0, true, false, RIG_VECTOR_NONE}, {0, 0, false, false, GP},  {1, 0, false, false, RIG_VECTOR_NONE},
+        {2, 0, false, false, RIG_VECTOR_NONE}, {3, 0, false, false, RIG_VECTOR_NONE}, {4, 0, true, false, GP},
+        {UINT64_C(1) << 32, 0, true, false, GP}, {0, 1, true, false, GP}, {1, 0xfff, true, false, GP},
+        {2, 0xfff, true, false, RIG_VECTOR_NONE}, {3, 0x1000, true, false, GP}, {0, 0xfff, true, true, RIG_VECTOR_NONE},
+        {1, 5, true, true, RIG_VECTOR_NONE}, {1, 0x1000, true, true, GP},
+    };
+    Rig *rig = *state, *plain = rig_new("qemu64");
+    RigResult r;
+
+    for (uint64_t type = 0; type < 4; type++) {
+        r = RUN_INVPCID(rig, m_invpcid, type, 0, true, 0);
+        assert_int_equal(r.vector, RIG_VECTOR_NONE);
+        assert_int_equal(r.s.gpr[X86_RSI], 1);
+        assert_int_equal(r.s.gpr[X86_RDI], 2);
+    }
+    r = RUN_INVPCID(rig, m_invpcid, 2, 0, true, RIG_G);
+    assert_int_equal(r.s.gpr[X86_RDI], 2);
+    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+        r = checks[i].set ? RUN_INVPCID(rig, m_invpcid_set, checks[i].type, checks[i].pcid, checks[i].page, 0)
+                          : RUN_INVPCID(rig, m_invpcid, checks[i].type, checks[i].pcid, checks[i].page, 0);
+        assert_int_equal(r.vector, checks[i].vector);
+    }
+    r = RUN_INVPCID(plain, m_invpcid, 0, 0, true, 0);
+    assert_int_equal(r.vector, UD);
+    rig_free(plain);
+    /* Not for programs. */
+    rig_reset(rig, RIG_LONG, 3);
+    r = RIG_RUN(rig, m_invpcid_user);
+    assert_int_equal(r.vector, GP);
+}
+
 /* A clean page is written: its dirty bit is set although the TLB knows the page already. */
 SNIPPET(m_read_write, 64, "movb (%rbx), %al\n movb %cl, (%rbx)");
 
@@ -453,7 +519,7 @@ int main(void)
         cmocka_unit_test(test_reserved_bits),
         cmocka_unit_test(test_page_size_bit_where_there_are_no_pages),
         cmocka_unit_test(test_invalidation),
-        cmocka_unit_test(test_pcid),
+        cmocka_unit_test(test_pcid), cmocka_unit_test(test_invpcid),
         cmocka_unit_test(test_dirty_after_read),
         cmocka_unit_test(test_smap_follows_ac),
         cmocka_unit_test(test_a20),

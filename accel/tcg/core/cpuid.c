@@ -28,6 +28,7 @@ static const Feature features[] = {
     {"xsave", X86_F_1_ECX, 26},         {"rdrand", X86_F_1_ECX, 30},        {"hypervisor", X86_F_1_ECX, 31, true},
     {"fsgsbase", X86_F_7_EBX, 0},       {"bmi1", X86_F_7_EBX, 3},           {"smep", X86_F_7_EBX, 7},
     {"bmi2", X86_F_7_EBX, 8},           {"erms", X86_F_7_EBX, 9},           {"rdseed", X86_F_7_EBX, 18},
+    {"invpcid", X86_F_7_EBX, 10},
     {"adx", X86_F_7_EBX, 19},           {"smap", X86_F_7_EBX, 20},          {"umip", X86_F_7_ECX, 2},
     {"xsaveopt", X86_F_D1_EAX, 0},      {"syscall", X86_F_8_EDX, 11, true}, {"nx", X86_F_8_EDX, 20, true},
     {"pdpe1gb", X86_F_8_EDX, 26},       {"rdtscp", X86_F_8_EDX, 27},        {"lm", X86_F_8_EDX, 29, true},
@@ -46,7 +47,7 @@ static const struct {
 /* Names that exist but that this CPU does not implement: they can be switched off, not on. */
 static const char *const not_implemented[] = {
     "vme", "acpi", "ss", "ht", "tm", "pbe", "pn", "dtes64", "monitor", "ds-cpl", "vmx", "smx", "est", "tm2", "cid", "fma", "pdcm",
-    "dca", "osxsave", "avx", "f16c", "hle", "avx2", "invpcid", "rtm", "mpx", "avx512f", "avx512dq", "avx512bw", "avx512cd",
+    "dca", "osxsave", "avx", "f16c", "hle", "avx2", "rtm", "mpx", "avx512f", "avx512dq", "avx512bw", "avx512cd",
     "avx512vl", "clflushopt", "clwb", "sha-ni", "pku", "la57", "rdpid", "serialize", "fsrm", "spec-ctrl", "ssbd", "stibp",
     "arch-capabilities", "xsavec", "xgetbv1", "xsaves", "mmxext", "fxsr-opt", "3dnow", "3dnowext", "3dnowprefetch", "svm",
     "sse4a", "misalignsse", "osvw", "ibs", "xop", "wdt", "fma4", "invtsc", "arat", "npt", "tsc-adjust",

@@ -213,6 +213,10 @@ void decode_two_byte(Decoder *d)
             } else {
                 dec_emit(d, OP_call_movbe);
             }
+        } else if (opcode == 0x38 && third == 0x82 && d->opsize && !d->rep) {
+            d->op.osize = d->long64 ? 8 : 4;
+            dec_get_modrm(d, d->op.osize);
+            dec_emit_end(d, OP_call_invpcid);
         } else if (opcode == 0x38 && third == 0xf6) {
             dec_get_modrm(d, d->osize == 8 ? 8 : 4);
             d->op.imm = d->rep ? d->rep : d->opsize ? 0x66 : 0;

@@ -758,3 +758,38 @@ void x86_fn_ud(X86Cpu *cpu, const Op *op)
 {
     x86_raise_ud(cpu);
 }
+
+/*
+ * INVPCID (SDM vol. 2).  Entries of the TLB have no PCID: the present one's may be meant whichever is named, and
+ * dropping more is always allowed.
+ */
+void x86_fn_invpcid(X86Cpu *cpu, const Op *op)
+{
+    enum { INVPCID_ADDRESS, INVPCID_CONTEXT, INVPCID_ALL, INVPCID_ALL_LOCAL, INVPCID_PCID = 0xfff };
+    uint64_t type, pcid, linear, at;
+
+    if (!op->mem || !x86_has_feature(cpu, X86_F_7_EBX, 10)) {
+        x86_raise_ud(cpu);
+    }
+    require_cpl0(cpu);
+    type = insn_reg(cpu, op->r1, op->osize);
+    at = insn_ea(cpu, op);
+    pcid = x86_load_slow(cpu, at, 8);
+    linear = x86_load_slow(cpu, at + 8, 8);
+    if (type > INVPCID_ALL_LOCAL || pcid & ~(uint64_t)INVPCID_PCID ||
+        (type <= INVPCID_CONTEXT && pcid && !(cpu->cr4 & X86_CR4_PCIDE)) ||
+        (type == INVPCID_ADDRESS && (uint64_t)((int64_t)(linear << 16) >> 16) != linear)) {
+        x86_raise_gp(cpu, 0);
+    }
+    switch (type) {
+    case INVPCID_ADDRESS:
+        x86_tlb_flush_page(cpu, linear);
+        break;
+    case INVPCID_ALL:
+        x86_tlb_flush(cpu);
+        break;
+    default:
+        x86_tlb_flush_local(cpu);
+        break;
+    }
+}

@@ -34,7 +34,7 @@
     X(random) X(bound) X(segcheck) X(bmi) X(breakpoint)
 #define X86_END_OPS(X) \
     X(string) X(io) X(popf) X(loop) X(jmp_near) X(call_near) X(ret_near) X(far) X(iret) X(intn) X(syscall) X(hlt) X(sti) \
-    X(movseg) X(mov_cr) X(msr) X(system) X(ud) X(cpuid_op)
+    X(movseg) X(mov_cr) X(msr) X(system) X(ud) X(cpuid_op) X(invpcid)
 
 enum X86OpId {
 #define X(n) OP_##n,

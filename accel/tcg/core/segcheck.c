@@ -44,6 +44,7 @@ static const uint8_t accesses[OP_COUNT] = {
     [OP_call_movbe] = ACC_SOURCE_OR_TARGET, [OP_call_crc32] = ACC_READ, [OP_call_adx] = ACC_READ,
     [OP_call_bmi] = ACC_READ, [OP_call_bound] = ACC_READ_PAIR, [OP_call_movseg] = ACC_SEGMENT, [OP_call_far] = ACC_READ_FAR,
     [OP_call_jmp_near] = ACC_READ, [OP_call_call_near] = ACC_READ, [OP_call_system] = ACC_SYSTEM, [OP_call_sysinfo] = ACC_READ2,
+    [OP_call_invpcid] = ACC_READ16,
 };
 
 /* Bytes of the operand; *write says how it is used.  0: the operation checks for itself, or touches nothing. */
