@@ -498,7 +498,7 @@ static void test_refusals(void **state)
     static const struct {
         const char *args, *text;
     } cases[] = {
-        {"-device ide-hd,bus=a.6,drive=d", "no IDE bus 'a.6' (there are a.0, a.1, a.2, a.3, a.4, a.5)"},
+        {"-device ide-hd,bus=a.6,drive=d", "no IDE bus 'a.6' (there are ide.0, ide.1, ide.2, ide.3, ide.4, ide.5, a.0, a.1, a.2, a.3, a.4, a.5)"},
         {"-device ide-hd", "property 'drive' is required"},
         {"-device ide-cd,bus=a.2 -device ide-hd,bus=a.2,drive=d", "a.2 is taken by"},
         {"-device ide-hd,drive=d,logical_block_size=4096", "out of range (4096, allowed 512..512)"},

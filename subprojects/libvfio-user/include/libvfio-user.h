@@ -106,6 +106,7 @@ int vfu_run_ctx(vfu_ctx_t *vfu_ctx);
 /* Ends everything: DMA regions are unregistered, reset callback with LOST_CONN, socket path removed.  NULL is fine. */
 void vfu_destroy_ctx(vfu_ctx_t *vfu_ctx);
 
+/* What vfu_create_ctx() was given. */
 void *vfu_get_private(vfu_ctx_t *vfu_ctx);
 
 /* Additive: the poll(2) events to wait for on that fd; with ATTACH_NB always POLLIN. */
@@ -227,6 +228,7 @@ int vfu_setup_device_nr_irqs(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, uin
 /* The client masks (or unmasks) vectors start..start+count-1 of the type. */
 typedef void(vfu_dev_irq_state_cb_t)(vfu_ctx_t *vfu_ctx, uint32_t start, uint32_t count, bool mask);
 
+/* cb, or NULL for none, is called where requests are served.  EINVAL: type. */
 int vfu_setup_irq_state_callback(vfu_ctx_t *vfu_ctx, enum vfu_dev_irq_type type, vfu_dev_irq_state_cb_t *cb);
 
 /*
@@ -271,6 +273,7 @@ typedef void(vfu_dma_unregister_cb_t)(vfu_ctx_t *vfu_ctx, vfu_dma_info_t *info);
 int vfu_setup_device_dma(vfu_ctx_t *vfu_ctx, size_t max_regions, vfu_dma_register_cb_t *dma_register,
                          vfu_dma_unregister_cb_t *dma_unregister);
 
+/* Bytes of a dma_sg_t: callers that do not know its layout allocate so much for each entry. */
 size_t dma_sg_size(void);
 
 /*
@@ -286,6 +289,7 @@ int vfu_sgl_get(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, struct iovec *iov, size_t cnt
 /* Ends the use of what vfu_sgl_get() gave; writeable entries become dirty. */
 void vfu_sgl_put(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, struct iovec *iov, size_t cnt);
 
+/* The pages of cnt entries were written through a mapping; counted while the client logs (vfu_ctx_dirty_logging()).  Any thread. */
 void vfu_sgl_mark_dirty(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, size_t cnt);
 
 /*
@@ -301,6 +305,7 @@ bool vfu_ctx_dirty_logging(vfu_ctx_t *vfu_ctx);
  */
 void vfu_dma_refused(vfu_ctx_t *vfu_ctx, uint64_t iova, bool is_write);
 
+/* Whether vfu_sgl_get() works for the entry; otherwise its memory is reached by vfu_sgl_read() and vfu_sgl_write(). */
 bool vfu_sg_is_mappable(vfu_ctx_t *vfu_ctx, dma_sg_t *sg);
 
 /* Use the file behind the region, if there is one, instead of messages. */
@@ -345,6 +350,7 @@ int vfu_sgl_write_compat(vfu_ctx_t *vfu_ctx, dma_sg_t *sg, size_t cnt, void *dat
 /* Stop using guest memory.  0: stopped; -1 EBUSY: vfu_device_quiesced() will tell; -1 other: the request fails with it. */
 typedef int(vfu_device_quiesce_cb_t)(vfu_ctx_t *vfu_ctx);
 
+/* Called before mappings go, resets and state changes; without one (or with NULL) the device is always quiet. */
 void vfu_setup_device_quiesce_cb(vfu_ctx_t *vfu_ctx, vfu_device_quiesce_cb_t *quiesce_cb);
 
 /*
@@ -362,6 +368,7 @@ typedef enum vfu_reset_type {
 /* 0, or -1 with errno; ignored for LOST_CONN. */
 typedef int(vfu_reset_cb_t)(vfu_ctx_t *vfu_ctx, vfu_reset_type_t type);
 
+/* Called once the device is quiet.  Returns 0. */
 int vfu_setup_device_reset_cb(vfu_ctx_t *vfu_ctx, vfu_reset_cb_t *reset);
 
 /* ---- migration ---- */
