@@ -38,6 +38,8 @@ enum {
 #define SMI_GBL_SMI_EN 0x0001u
 #define SMI_APMC_EN    0x0020u
 #define SMI_APM_STS    0x0020u
+#define SMI_TCO_EN     0x2000u
+#define SMI_TCO_STS    0x2000u
 
 /* What the FADT gives for the SMI command port; done here, as no handler of the firmware's does. */
 #define APM_ACPI_ENABLE  0x02
@@ -101,9 +103,17 @@ bool ich9_pm_apm_command(Ich9Pm *s, uint8_t command)
     return true;
 }
 
+bool ich9_pm_tco_event(Ich9Pm *s)
+{
+    const uint32_t enabled = SMI_GBL_SMI_EN | SMI_TCO_EN;
+    s->smi_sts |= SMI_TCO_STS;
+    return s->smm && (s->smi_en & enabled) == enabled;
+}
+
 static void pm_write_smi_en(Ich9Pm *s, uint32_t val)
 {
-    uint32_t keep = (s->smi_locked ? SMI_GBL_SMI_EN : 0) | (s->smm ? 0 : SMI_APMC_EN);
+    bool tco_locked = s->tco && ich9_tco_locked(s->tco);
+    uint32_t keep = (s->smi_locked ? SMI_GBL_SMI_EN : 0) | (s->smm ? 0 : SMI_APMC_EN) | (tco_locked ? SMI_TCO_EN : 0);
     s->smi_en = (val & ~keep) | (s->smi_en & keep);
 }
 

@@ -271,6 +271,7 @@ static void dsdt_board(GByteArray *b, const AcpiConfig *config)
     size_t crs = aml_crs_begin(b);
     if (config->chipset == ACPI_CHIPSET_Q35) {
         aml_res_memory32(b, Q35_ECAM_BASE, Q35_ECAM_SIZE);
+        aml_res_memory32(b, ICH9_RCBA, ICH9_RCBA_SIZE);
     }
     aml_res_io(b, ICH9_PMBASE, ICH9_PM_SIZE);
     aml_crs_end(b, crs);

@@ -112,6 +112,8 @@ bool pc_start_device(void *dev, GError **error);
 bool pc_build_root_bus(PcMachine *pc, const char *name, const DeviceModel *host_model, GError **error);
 /* Levels or routes of PIRQs have changed. */
 void pc_pirq_changed(void *opaque);
+/* An SMI that no CPU made. */
+void pc_tco_smi(void *opaque);
 
 /* --- pc-boot.c --- */
 bool pc_prepare_boot(PcMachine *pc, GError **error);

@@ -27,7 +27,7 @@ static bool q35_build(PcMachine *pc, GError **error)
         return false;
     }
     pc->lpc = lpc;
-    ich9_lpc_connect(lpc, pc->pm, pc_pirq_changed, pc);
+    ich9_lpc_connect(lpc, pc->pm, pc_pirq_changed, pc_tco_smi, pc);
     return q35_build_sata(m, error);
 }
 
@@ -55,6 +55,7 @@ static void q35_describe_acpi(const PcMachine *pc, AcpiConfig *config)
 static void q35_prepare_kernel(PcMachine *pc)
 {
     q35_mch_open_shadow(pc->mch);
+    ich9_lpc_open_rcba(pc->lpc);
 }
 
 const PcChipset pc_q35_chipset = {

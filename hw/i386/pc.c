@@ -243,6 +243,15 @@ static void pc_apm_command(void *opaque, uint8_t command, unsigned vcpu)
     }
 }
 
+/* The boot CPU's: handlers that want the others call them. */
+void pc_tco_smi(void *opaque)
+{
+    PcMachine *pc = opaque;
+    if (pc->apic_bus.count && pc->apics[0]->vcpu) {
+        pc->m.accel->ops->vcpu_irq(pc->apics[0]->vcpu, X86_IRQ_SMI, true);
+    }
+}
+
 static bool pc_build_apm(PcMachine *pc, GError **error)
 {
     ApmPorts *apm = pc_new_device(pc, &apm_ports_model, NULL, error);

@@ -2,7 +2,8 @@
 /*
  * The LPC bridge of the ICH9, 8086:2918 (ICH9 data sheet chapter 13.1): routing
  * registers of PIRQA..PIRQH and the base of the ACPI power management block,
- * preset as firmware would.
+ * preset as firmware would; the TCO timer in that block, and of the chipset configuration
+ * registers (10.1) GCS, which says whether the timer resets the machine.
  */
 #include <string.h>
 
@@ -14,6 +15,11 @@
 #define LPC_PIRQE_ROUT 0x68
 #define LPC_GEN_PMCON  0xa0
 #define LPC_RCBA       0xf0
+
+#define RCBA_EN        0x01u
+#define RCBA_ADDRESS   0xffffc000u
+#define RCBA_GCS       0x3410
+#define GCS_NO_REBOOT  0x20u
 
 #define PMBASE_IO      0x01
 #define PMBASE_ADDRESS 0xff80
@@ -53,6 +59,86 @@ void ich9_lpc_set_pirq(Ich9Lpc *s, unsigned n, int level)
     }
 }
 
+/* --- chipset configuration registers --- */
+
+static void lpc_update_rcba(Ich9Lpc *s)
+{
+    uint32_t rcba = pci_get32(s->pci.config + LPC_RCBA), want = rcba & RCBA_EN ? rcba & RCBA_ADDRESS : 0;
+    MemRegion *memory = s->pci.dev.obj.machine->system_memory;
+
+    if (want == s->rcba_mapped) {
+        return;
+    }
+    if (s->rcba_mapped) {
+        mem_region_del(memory, s->rcba);
+    }
+    s->rcba_mapped = want;
+    if (want) {
+        mem_region_add_overlap(memory, want, s->rcba, 1);
+    }
+}
+
+void ich9_lpc_open_rcba(Ich9Lpc *s)
+{
+    pci_set32(s->pci.config + LPC_RCBA, ICH9_RCBA | RCBA_EN);
+    lpc_update_rcba(s);
+}
+
+static MemResult rcba_read(void *opaque, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs)
+{
+    const Ich9Lpc *s = opaque;
+    *val = (addr & ~3u) == RCBA_GCS ? s->gcs >> 8 * (addr & 3) : 0;
+    return MEM_OK;
+}
+
+static MemResult rcba_write(void *opaque, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs)
+{
+    Ich9Lpc *s = opaque;
+    if (addr != RCBA_GCS) {
+        guest_error(&s->pci.dev, "write to chipset configuration register 0x%x, which is not there", (unsigned)addr);
+        return MEM_OK;
+    }
+    /* Software cannot say against the strap that the machine may be reset. */
+    s->gcs = ((uint32_t)val | (s->noreboot ? GCS_NO_REBOOT : 0)) & GCS_NO_REBOOT;
+    return MEM_OK;
+}
+
+static const MemOps rcba_ops = {.read = rcba_read, .write = rcba_write, .min_size = 1, .max_size = 4};
+
+/* --- the TCO timer --- */
+
+static void lpc_tco_interrupt(void *opaque)
+{
+    Ich9Lpc *s = opaque;
+    if (s->pm && ich9_pm_tco_event(s->pm) && s->smi) {
+        s->smi(s->opaque);
+    }
+}
+
+static void lpc_tco_timed_out(void *opaque, bool second)
+{
+    Ich9Lpc *s = opaque;
+    if (!second) {
+        lpc_tco_interrupt(s);
+    } else if (s->gcs & GCS_NO_REBOOT) {
+        ich9_tco_stay(&s->tco);
+    } else {
+        machine_watchdog_expired(s->pci.dev.obj.machine);
+    }
+}
+
+/* --- power management --- */
+
+static void lpc_unmap_pm(Ich9Lpc *s)
+{
+    MemRegion *io = s->pci.dev.obj.machine->system_io;
+    if (s->pm_mapped) {
+        mem_region_del(io, s->tco.region);
+        mem_region_del(io, s->pm->region);
+    }
+    s->pm_mapped = 0;
+}
+
 static void lpc_update_pm(Ich9Lpc *s)
 {
     if (!s->pm) {
@@ -66,12 +152,11 @@ static void lpc_update_pm(Ich9Lpc *s)
     if (want == s->pm_mapped) {
         return;
     }
-    if (s->pm_mapped) {
-        mem_region_del(io, s->pm->region);
-    }
+    lpc_unmap_pm(s);
     s->pm_mapped = want;
     if (want) {
         mem_region_add(io, want, s->pm->region);
+        mem_region_add_overlap(io, want + ICH9_TCO_OFFSET, s->tco.region, 1);
     }
 }
 
@@ -79,27 +164,31 @@ static void lpc_config_written(PciDevice *dev, uint16_t offset, unsigned size)
 {
     Ich9Lpc *s = (Ich9Lpc *)dev;
     lpc_update_pm(s);
+    lpc_update_rcba(s);
     if (s->pirq_changed) {
         s->pirq_changed(s->opaque);
     }
 }
 
-void ich9_lpc_connect(Ich9Lpc *s, Ich9Pm *pm, void (*pirq_changed)(void *opaque), void *opaque)
+void ich9_lpc_connect(Ich9Lpc *s, Ich9Pm *pm, void (*pirq_changed)(void *opaque), void (*smi)(void *opaque), void *opaque)
 {
     s->pm = pm;
+    s->pm->tco = &s->tco;
     s->pirq_changed = pirq_changed;
+    s->smi = smi;
     s->opaque = opaque;
     lpc_update_pm(s);
 }
 
 void ich9_lpc_disconnect(Ich9Lpc *s)
 {
-    if (s->pm && s->pm_mapped) {
-        mem_region_del(s->pci.dev.obj.machine->system_io, s->pm->region);
+    lpc_unmap_pm(s);
+    if (s->pm) {
+        s->pm->tco = NULL;
     }
-    s->pm_mapped = 0;
     s->pm = NULL;
     s->pirq_changed = NULL;
+    s->smi = NULL;
 }
 
 static void lpc_reset(PciDevice *dev)
@@ -112,7 +201,11 @@ static void lpc_reset(PciDevice *dev)
         dev->config[lpc_pirq_register(n)] = PIRQ_IRQEN;
     }
     pci_set16(dev->config + PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    pci_set32(dev->config + LPC_RCBA, 0);
+    s->gcs = GCS_NO_REBOOT;
+    ich9_tco_reset(&s->tco);
     lpc_update_pm(s);
+    lpc_update_rcba(s);
     if (s->pirq_changed) {
         s->pirq_changed(s->opaque);
     }
@@ -120,6 +213,14 @@ static void lpc_reset(PciDevice *dev)
 
 static bool lpc_start(PciDevice *dev, GError **error)
 {
+    Ich9Lpc *s = (Ich9Lpc *)dev;
+    s->tco.dev = &dev->dev;
+    s->tco.timed_out = lpc_tco_timed_out;
+    s->tco.interrupt = lpc_tco_interrupt;
+    s->tco.opaque = s;
+    ich9_tco_start(&s->tco);
+    s->rcba = mem_region_new_io(dev->dev.obj.machine->topo, "ich9-rcba", ICH9_RCBA_SIZE, &rcba_ops, s, dev->dev.home);
+    pci_set32(dev->wmask + LPC_RCBA, RCBA_ADDRESS | RCBA_EN);
     pci_set16(dev->wmask + LPC_PMBASE, PMBASE_ADDRESS);
     dev->wmask[LPC_ACPI_CNTL] = ACPI_CNTL_EN | 7;
     for (unsigned n = 0; n < ICH9_PIRQ_COUNT; n++) {
@@ -131,7 +232,13 @@ static bool lpc_start(PciDevice *dev, GError **error)
 
 static void lpc_stop(PciDevice *dev)
 {
-    ich9_lpc_disconnect((Ich9Lpc *)dev);
+    Ich9Lpc *s = (Ich9Lpc *)dev;
+    ich9_lpc_disconnect(s);
+    pci_set32(dev->config + LPC_RCBA, 0);
+    lpc_update_rcba(s);
+    mem_region_retire(s->rcba);
+    mem_region_unref(s->rcba);
+    ich9_tco_stop(&s->tco);
 }
 
 static bool lpc_post_load(void *instance, uint32_t version, GError **error)
@@ -152,16 +259,23 @@ static const StateField lpc_fields[] = {
     STATE_FIELD_STRUCT(Ich9Lpc, pci, &pci_device_state),
     {.name = "pirq_count", .kind = STATE_UINT, .offset = offsetof(Ich9Lpc, pirq_saved), .size = sizeof(((Ich9Lpc *)0)->pirq_saved[0]),
      .count = ICH9_PIRQ_COUNT},
+    {.name = "gcs", .kind = STATE_UINT, .offset = offsetof(Ich9Lpc, gcs), .size = sizeof(uint32_t), .since = 2},
+    {.name = "tco", .kind = STATE_STRUCT, .offset = offsetof(Ich9Lpc, tco), .size = sizeof(Ich9Tco), .table = &ich9_tco_state, .since = 2},
     STATE_END,
 };
+static const Prop lpc_props[] = {
+    PROP_BOOL("noreboot", Ich9Lpc, noreboot, true, "the strap that keeps the TCO timer from resetting the machine"),
+    PROP_END,
+};
 static const StateTable lpc_state = {
-    .name = "ich9-lpc", .version = 1, .fields = lpc_fields, .pre_save = lpc_pre_save, .post_load = lpc_post_load};
+    .name = "ich9-lpc", .version = 2, .fields = lpc_fields, .pre_save = lpc_pre_save, .post_load = lpc_post_load};
 
 const PciModel ich9_lpc_model = {
     .dev = {.name = "ICH9-LPC",
             .doc = "LPC bridge of the ICH9.",
             .kind = MODEL_PCI,
             .size = sizeof(Ich9Lpc),
+            .props = lpc_props,
             .state = &lpc_state,
             .internal = true},
     .ids = {.vendor = 0x8086, .device = 0x2918, .revision = 2, .class_code = 0x060100},

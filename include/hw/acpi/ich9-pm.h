@@ -4,6 +4,7 @@
 #define HW_ACPI_ICH9_PM_H
 
 #include "core/machine.h"
+#include "hw/acpi/ich9-tco.h"
 
 #define ICH9_PM_SIZE       0x80
 #define ICH9_PM_EVT        0x00
@@ -19,6 +20,7 @@ typedef struct Ich9Pm {
     /* wiring, set before start */
     IrqLine *sci;
     bool smm; /* there is a system management mode; else software finds APM's interrupt enabled, so set up, already */
+    const Ich9Tco *tco; /* whose TCO_LOCK holds TCO_EN; NULL: none, a PIIX4 */
     MemRegion *region; /* the block, which the LPC bridge maps at PMBASE */
     uint16_t pm1_sts, pm1_en;
     uint32_t pm1_cnt;
@@ -35,6 +37,9 @@ extern const DeviceModel ich9_pm_model;
 /* A PIIX4: its DEVACTB says whether APM commands make an SMI. */
 void ich9_pm_set_apmc(Ich9Pm *s, bool on);
 bool ich9_pm_apm_command(Ich9Pm *s, uint8_t command);
+
+/* The TCO timer has something to say: true when an SMI is due. */
+bool ich9_pm_tco_event(Ich9Pm *s);
 
 /* Presses the power button for a moment. */
 void ich9_pm_power_button(Ich9Pm *s);

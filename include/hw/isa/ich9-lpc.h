@@ -1,21 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The ICH9's LPC bridge: PCI interrupt routing and the address of the PM block.  Context: main loop's lock.
+/* The ICH9's LPC bridge: PCI interrupt routing, the address of the PM block, the TCO timer.  Context: main loop's lock.
  */
 #ifndef HW_ISA_ICH9_LPC_H
 #define HW_ISA_ICH9_LPC_H
 
 #include "hw/acpi/ich9-pm.h"
+#include "hw/acpi/ich9-tco.h"
 #include "hw/pci/pci.h"
 
 #define ICH9_PIRQ_COUNT 8
 #define ICH9_PMBASE     0x600
+#define ICH9_RCBA       0xfed1c000u
+#define ICH9_RCBA_SIZE  0x4000
 
 typedef struct Ich9Lpc {
     PciDevice pci;
     /* wiring, set by the board after creation */
     Ich9Pm *pm;
     void (*pirq_changed)(void *opaque); /* levels or routing of PIRQA..PIRQH changed */
+    void (*smi)(void *opaque);          /* the TCO timer asks for an SMI; NULL: no system management mode */
     void *opaque;
+    bool noreboot; /* property */
+    Ich9Tco tco;
+    MemRegion *rcba; /* chipset configuration registers */
+    uint32_t rcba_mapped; /* address they are at; 0: nowhere */
+    uint32_t gcs;
     uint16_t pm_mapped;                   /* port the PM block is mapped at; 0: nowhere */
     uint16_t pirq_count[ICH9_PIRQ_COUNT]; /* functions that assert it */
     uint16_t pirq_saved[ICH9_PIRQ_COUNT]; /* what a stream says of it */
@@ -23,8 +32,10 @@ typedef struct Ich9Lpc {
 
 extern const PciModel ich9_lpc_model;
 
-/* Attaches the PM block and the receiver of PIRQ changes. */
-void ich9_lpc_connect(Ich9Lpc *s, Ich9Pm *pm, void (*pirq_changed)(void *opaque), void *opaque);
+/* Attaches the PM block and the receivers of PIRQ changes and SMIs (NULL: none). */
+void ich9_lpc_connect(Ich9Lpc *s, Ich9Pm *pm, void (*pirq_changed)(void *opaque), void (*smi)(void *opaque), void *opaque);
+/* Instead of firmware: puts the chipset configuration registers where it would. */
+void ich9_lpc_open_rcba(Ich9Lpc *s);
 /* A function on the root bus asserts or releases PIRQ n (on change). */
 void ich9_lpc_set_pirq(Ich9Lpc *s, unsigned n, int level);
 /* Bits of PIRQA..H that are asserted. */

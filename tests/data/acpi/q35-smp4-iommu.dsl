@@ -1186,6 +1186,10 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0xB0000000,         // Address Base
                     0x10000000,         // Address Length
                     )
+                Memory32Fixed (ReadWrite,
+                    0xFED1C000,         // Address Base
+                    0x00004000,         // Address Length
+                    )
                 IO (Decode16,
                     0x0600,             // Range Minimum
                     0x0600,             // Range Maximum
@@ -1553,23 +1557,23 @@ Raw Table Data: Length 72 (0x48)
 [000h 0000   4]                    Signature : "XSDT"    [Extended System Description Table]
 [004h 0004   4]                 Table Length : 00000044
 [008h 0008   1]                     Revision : 01
-[009h 0009   1]                     Checksum : E1
+[009h 0009   1]                     Checksum : E0
 [00Ah 0010   6]                       Oem ID : "MPQEMU"
 [010h 0016   8]                 Oem Table ID : "MPQEMUPC"
 [018h 0024   4]                 Oem Revision : 00000001
 [01Ch 0028   4]              Asl Compiler ID : "MPQE"
 [020h 0032   4]        Asl Compiler Revision : 00000001
 
-[024h 0036   8]       ACPI Table Address   0 : 0000000000000880
-[02Ch 0044   8]       ACPI Table Address   1 : 00000000000009C0
-[034h 0052   8]       ACPI Table Address   2 : 0000000000000A40
-[03Ch 0060   8]       ACPI Table Address   3 : 0000000000000A80
+[024h 0036   8]       ACPI Table Address   0 : 00000000000008C0
+[02Ch 0044   8]       ACPI Table Address   1 : 0000000000000A00
+[034h 0052   8]       ACPI Table Address   2 : 0000000000000A80
+[03Ch 0060   8]       ACPI Table Address   3 : 0000000000000AC0
 
 Raw Table Data: Length 68 (0x44)
 
-    0000: 58 53 44 54 44 00 00 00 01 E1 4D 50 51 45 4D 55  // XSDTD.....MPQEMU
+    0000: 58 53 44 54 44 00 00 00 01 E0 4D 50 51 45 4D 55  // XSDTD.....MPQEMU
     0010: 4D 50 51 45 4D 55 50 43 01 00 00 00 4D 50 51 45  // MPQEMUPC....MPQE
-    0020: 01 00 00 00 80 08 00 00 00 00 00 00 C0 09 00 00  // ................
-    0030: 00 00 00 00 40 0A 00 00 00 00 00 00 80 0A 00 00  // ....@...........
+    0020: 01 00 00 00 C0 08 00 00 00 00 00 00 00 0A 00 00  // ................
+    0030: 00 00 00 00 80 0A 00 00 00 00 00 00 C0 0A 00 00  // ................
     0040: 00 00 00 00                                      // ....
 

@@ -1186,6 +1186,10 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0xB0000000,         // Address Base
                     0x10000000,         // Address Length
                     )
+                Memory32Fixed (ReadWrite,
+                    0xFED1C000,         // Address Base
+                    0x00004000,         // Address Length
+                    )
                 IO (Decode16,
                     0x0600,             // Range Minimum
                     0x0600,             // Range Maximum
