@@ -109,7 +109,7 @@ static void test_plug(void **state)
 static void test_unplug(void **state)
 {
     Slot t = slot_start("pcie-root-port", "");
-    g_autofree char *again = NULL, *gone = NULL;
+    g_autofree char *gone = NULL;
 
     set(&t, SLTCTL, ENABLED | LIT);
     for (unsigned i = 0; i < 3; i++) {
