@@ -21,6 +21,7 @@ static const struct {
     {"guest_errors", "what the guest did against a device's specification", LOG_GUEST_ERROR},
     {"unimp", "use of something that is not implemented", LOG_UNIMP},
     {"cpu_reset", "CPU state at each reset", LOG_CPU_RESET},
+    {"int", "interrupts and exceptions as the software CPU delivers them", LOG_INT},
 };
 
 static void log_write(const char *prefix, const char *fmt, va_list args)
@@ -56,7 +57,7 @@ static bool log_add_item(const char *name, GError **error)
     }
     error_set(
         error,
-        "-d: unknown log item ('%s', allowed guest_errors, unimp, cpu_reset); '-d help' lists them",
+        "-d: unknown log item ('%s', allowed guest_errors, unimp, cpu_reset, int); '-d help' lists them",
         name);
     return false;
 }

@@ -4,6 +4,8 @@
  * thread runs one vCPU.  Guest time and the time stamp counter are the same
  * clock, so both stand still while the machine is stopped.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -318,9 +320,27 @@ static void tcg_exclusive(void *opaque, bool begin)
     pthread_mutex_unlock(&tcg->alone_lock);
 }
 
+/* -d int */
+static void tcg_delivered(void *opaque, const X86Delivery *d)
+{
+    TcgVcpu *v = opaque;
+    char error[16] = "-", cr2[32] = "";
+
+    if (d->error >= 0) {
+        snprintf(error, sizeof(error), "%04x", (unsigned)d->error);
+    }
+    if (d->vector == 14 && d->error >= 0) {
+        snprintf(cr2, sizeof(cr2), " cr2=%016" PRIx64, d->cr2);
+    }
+    log_line(LOG_INT, "int: cpu=%u v=%02x e=%s soft=%d cpl=%u at %04x:%016" PRIx64 "%s to %04x:%016" PRIx64,
+             v->thread.vcpu.index, (unsigned)d->vector, error, d->software, d->cpl, d->cs, d->rip, cr2,
+             d->to_cs, d->to_rip);
+}
+
 static const X86CpuBus tcg_bus = {
     .exclusive = tcg_exclusive,
     .page_written = tcg_page_written,
+    .delivered = tcg_delivered,
     .map_page = tcg_map_page,
     .mem_read = tcg_mem_read,
     .mem_write = tcg_mem_write,
@@ -609,6 +629,7 @@ static Vcpu *tcg_vcpu_new(Accel *accel, unsigned index, const VcpuApicOps *apic_
         .cores = topology.cores,
         .threads = topology.threads,
         .counts = accel->config.icount.on,
+        .tells_deliveries = log_mask & LOG_INT,
         .jit_heat = accel->config.jit ? TCG_JIT_HEAT : 0,
     };
     char *text = NULL;

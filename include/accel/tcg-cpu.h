@@ -35,6 +35,16 @@ typedef struct X86BusPage {
     bool writable;  /* false: reads and fetches go to host, writes to mem_write (ROM) */
 } X86BusPage;
 
+/* An interrupt or exception that has been delivered. */
+typedef struct X86Delivery {
+    int vector, error;      /* error -1: there is no code */
+    bool software;          /* INT n, INT3 or INTO */
+    unsigned cpl;           /* before */
+    uint16_t cs, to_cs;     /* of the saved and of the handler's address */
+    uint64_t rip, to_rip;
+    uint64_t cr2;
+} X86Delivery;
+
 /*
  * What the CPU needs of its machine.  `opaque` is the value given to
  * x86_cpu_new().  Every function is called on the CPU's thread, at an exact
@@ -76,6 +86,8 @@ typedef struct X86CpuBus {
      * the bus was last flushed.  May be NULL.
      */
     void (*page_written)(void *opaque, uint64_t gpa);
+    /* With X86CpuConfig.tells_deliveries: the CPU is about to execute a handler's first instruction. */
+    void (*delivered)(void *opaque, const X86Delivery *delivery);
 } X86CpuBus;
 
 /* Static configuration of one CPU. */
@@ -86,6 +98,7 @@ typedef struct X86CpuConfig {
     uint32_t cpus;      /* of the machine; 0: one */
     uint32_t dies, cores, threads; /* of a socket, a die, a core, for CPUID; 0: one */
     bool counts;        /* x86_cpu_set_limit() will be used */
+    bool tells_deliveries; /* bus->delivered wants to know */
     uint32_t jit_heat;  /* runs after which a block is compiled to host code; 0: never */
 } X86CpuConfig;
 

@@ -13,6 +13,7 @@ typedef enum LogItem {
     LOG_GUEST_ERROR = 1 << 0, /* guest_errors */
     LOG_UNIMP = 1 << 1,       /* unimp */
     LOG_CPU_RESET = 1 << 2,   /* cpu_reset */
+    LOG_INT = 1 << 3,         /* int */
 } LogItem;
 
 extern unsigned log_mask; /* process-wide switch set once by the command line */

@@ -54,7 +54,7 @@ def test_help_names_every_option_that_works():
     (["-device", "help"], ["nvme", "vfio-user-pci"]), (["-device", "?"], ["nvme"]),
     (["-object", "help"], ["memory-backend-memfd", "x-vfio-user-server"]),
     (["-device", "nvme,help"], ["drive", "serial", "addr"]), (["-machine", "x-remote,help"], ["vfio-user"]),
-    (["-object", "memory-backend-memfd,help"], ["size", "share"]), (["-d", "help"], ["guest_errors"]),
+    (["-object", "memory-backend-memfd,help"], ["size", "share"]), (["-d", "help"], ["guest_errors", "int "]),
     (["-trace", "help"], []),
 ])
 def test_lists(args, wanted):

@@ -73,6 +73,20 @@ def test_prints_what_the_manual_says(tmp_path, bits):
     assert run(machine(BINARY, bits, output, to_file), output) == expected(bits)
 
 
+def test_log_of_interrupts(tmp_path):
+    """-d int has a line for each exception the kernel says it met, in their order, with the same contents."""
+    output, log = tmp_path / "serial", tmp_path / "log"
+    lines = run([*machine(BINARY, 64, output, to_file), "-d", "int", "-D", str(log)], output)
+    said = re.findall(r"^ring(\d)\.\w+: vector=(\w+) error=(\w+) at=\w+ cs=(\w+)", "\n".join(lines), re.M)
+    logged = iter(re.findall(r"^int: cpu=\d+ v=(\w+) e=([\w-]+) soft=[01] cpl=(\d) at (\w+):\w{16}(?: cr2=\w{16})? to \w+:\w{16}$",
+                             log.read_text(encoding="ascii"), re.M))
+    assert len(said) > 40
+    for cpl, vector, error, cs in said:
+        wanted = (int(vector, 16), int(error, 16), int(cpl), int(cs, 16))
+        assert any((int(v, 16), 0 if e == "-" else int(e, 16), int(level), int(at, 16)) == wanted
+                   for v, e, level, at in logged), f"no line for {wanted}"
+
+
 def counted(tmp_path, name, *args):
     """What the kernel prints under -icount."""
     output = tmp_path / name

@@ -182,10 +182,23 @@ static void interrupt_protected(X86Cpu *cpu, int vector, bool software, int erro
 
 void x86_interrupt(X86Cpu *cpu, int vector, bool software, int error, uint64_t return_rip)
 {
+    X86Delivery delivery = {.vector = vector,
+                            .error = error,
+                            .software = software,
+                            .cpl = cpu->cpl,
+                            .cs = cpu->seg[X86_SEG_CS].selector,
+                            .rip = return_rip};
+
     cpu->step_ends = true;
     if (cpu->cr0 & X86_CR0_PE) {
         interrupt_protected(cpu, vector, software, error, return_rip);
     } else {
         interrupt_real(cpu, vector, return_rip);
+    }
+    if (cpu->config.tells_deliveries) {
+        delivery.to_cs = cpu->seg[X86_SEG_CS].selector;
+        delivery.to_rip = cpu->rip;
+        delivery.cr2 = cpu->cr2;
+        cpu->bus->delivered(cpu->opaque, &delivery);
     }
 }
