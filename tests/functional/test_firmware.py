@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import struct
 import subprocess
 import sys
@@ -77,6 +78,27 @@ def test_seabios_finds_the_machine(console, cpus, machine, words):
     for found in ("QEMU fw_cfg DMA interface supported", f"Found {cpus} cpu(s) max supported {cpus} cpu(s)",
                   "table(50434146)=", "ACPI: parse DSDT", *words):
         assert found in text, text
+
+
+def hmp(path, *lines):
+    """The number the monitor at a socket answers the last of the lines with."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(path))
+        s.sendall("".join(line + "\n" for line in lines).encode())
+        text = ""
+        while not re.search(r"= 0x\w+\s", text):
+            text += s.recv(4096).decode()
+    return int(re.search(r"= (0x\w+)", text)[1], 16)
+
+
+# Where SMRAM's register is: the address of its dword in configuration space, the port of its byte
+@pytest.mark.parametrize("machine, address, port", [("q35", 0x8000009c, 0xcfd), ("pc", 0x80000070, 0xcfe)])
+@pytest.mark.parametrize("smm, value", [("on", 0x0a), ("off", 0x02)])
+def test_seabios_and_smm(console, tmp_path, machine, address, port, smm, value):
+    """SeaBIOS puts its handler into SMRAM and closes it; without SMM it leaves the register alone."""
+    monitor = tmp_path / "monitor"
+    console(f"{machine},accel=tcg,smm={smm}", "-m", "64", *DEBUG, "-monitor", f"unix:{monitor},server=on,wait=off").wait_for("No bootable device")
+    assert hmp(monitor, f"o /w 0xcf8 {address:#x}", f"i /b {port:#x}") == value
 
 
 @pytest.mark.parametrize("machine", ["q35", "pc"])

@@ -71,6 +71,46 @@ static void test_reset(void **state)
     assert_int_equal(qtest_inl(s, 0xcf8), 0);
 }
 
+static uint8_t host_bridge_byte(QtestState *s, uint8_t offset)
+{
+    qtest_outl(s, 0xcf8, 0x80000000u | (offset & 0xfc));
+    return qtest_inb(s, (uint16_t)(0xcfc + (offset & 3)));
+}
+
+static uint8_t set_host_bridge_byte(QtestState *s, uint8_t offset, uint8_t val)
+{
+    qtest_outl(s, 0xcf8, 0x80000000u | (offset & 0xfc));
+    qtest_outb(s, (uint16_t)(0xcfc + (offset & 3)), val);
+    return host_bridge_byte(s, offset);
+}
+
+/* SMRAM's register of both host bridges: C_BASE_SEG is wired, D_LCK closes D_OPEN and leaves D_CLS alone until reset. */
+static void test_smram_register(void **state)
+{
+    static const struct {
+        const char *args;
+        uint8_t offset;
+    } boards[] = {{"-machine q35 -m 32", 0x9d}, {"-machine pc -m 32", 0x72}};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(boards); i++) {
+        QtestState *s = qtest_start(boards[i].args);
+        uint8_t offset = boards[i].offset;
+
+        assert_int_equal(host_bridge_byte(s, offset), 0x02);
+        assert_int_equal(set_host_bridge_byte(s, offset, 0x48), 0x4a);
+        assert_int_equal(set_host_bridge_byte(s, offset, 0xef), 0x6a);
+        assert_int_equal(set_host_bridge_byte(s, offset, 0x00), 0x02);
+        assert_int_equal(set_host_bridge_byte(s, offset, 0x58), 0x1a);
+        assert_int_equal(set_host_bridge_byte(s, offset, 0x40), 0x1a);
+        assert_int_equal(set_host_bridge_byte(s, offset, 0x20), 0x3a);
+        qtest_qmp_ok(s, "{'execute': 'system_reset'}");
+        json_object_put(qtest_qmp_event(s, "RESET"));
+        assert_int_equal(host_bridge_byte(s, offset), 0x02);
+        assert_int_equal(set_host_bridge_byte(s, offset, 0x48), 0x4a);
+        qtest_end(s);
+    }
+}
+
 /* RAM keeps what was written, ends where -m says, and is nowhere else. */
 static void test_ram(void **state)
 {
@@ -165,6 +205,7 @@ int main(void)
         cmocka_unit_test(test_ram),       cmocka_unit_test(test_pci),
         cmocka_unit_test(test_objects),   cmocka_unit_test(test_device_errors),
         cmocka_unit_test(test_hmp),       cmocka_unit_test(test_xp),
+        cmocka_unit_test(test_smram_register),
     };
 
     return cmocka_run_group_tests(tests, start, end);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Test kernel for system management mode on a q35 machine: SMI by the APM port from 64-bit code of rings 0 and 3, the
+ * Test kernel for system management mode on q35 and pc machines: SMI by the APM port from 64-bit code of rings 0 and 3, the
  * handler's state and its save state map (AMD APM vol. 2, 10.2), RSM, a second SMI inside the first, SMI to a halted
- * processor, and who sees SMRAM and TSEG open, closed and locked (Intel 3 series data sheet, 5.1.30).
+ * processor, and who sees SMRAM and TSEG open, closed and locked (Intel 3 series data sheet, 5.1.30; 440FX data
+ * sheet, 3.2.19; PIIX4 data sheet, 7.1.17: DEVACTB).
  */
 #include "kernel.h"
+
+#include <stdbool.h>
 
 typedef void Guarded(void);
 
@@ -14,7 +17,8 @@ extern char stubs[];
 
 enum {
     CS = 0x20, TSS = 0x40, APM_CNT = 0xb2, CONFIG_ADDRESS = 0xcf8, CONFIG_DATA = 0xcfc,
-    MCH = 0, LPC = 0x1f << 11, LPC_PMBASE = 0x40, SMI_EN = 0x30, SMI_STS = 0x34,
+    MCH = 0, MCH_DEVICE = 2, I440FX = 0x1237, I440FX_SMRAM = 0x72, PIIX4_PM = 1 << 11 | 3 << 8, DEVACTB3 = 0x5b, APMC_EN = 2,
+    LPC = 0x1f << 11, LPC_PMBASE = 0x40, SMI_EN = 0x30,
     SMRAM = 0x9d, ESMRAMC = 0x9e, D_OPEN = 0x40, D_LCK = 0x10, G_SMRAME = 0x0a,
     RELOCATE = 0x38000, WINDOW = 0xa8000, TSEG_WORD = 0x7f00000,
     APIC = 0xfee00000, TRAMPOLINE = 0x8000,
@@ -249,6 +253,31 @@ static void test_smi(void)
     put_char('\n');
 }
 
+/* --- the chip set --- */
+
+static bool is_i440fx(void)
+{
+    return config_read(MCH, 0) >> 16 == I440FX;
+}
+
+static unsigned smram_register(void)
+{
+    return is_i440fx() ? I440FX_SMRAM : SMRAM;
+}
+
+/* Whether a write to APM_CNT asks for an SMI. */
+static void enable_smi(bool on)
+{
+    if (is_i440fx()) {
+        config_write_byte(PIIX4_PM, DEVACTB3, on ? APMC_EN : 0);
+    } else {
+        uint16_t port = (uint16_t)((config_read(LPC, LPC_PMBASE) & 0xff80) + SMI_EN);
+        uint32_t en = inl(port) | 1;
+
+        outl(port, on ? en | 0x20 : en & ~0x20u);
+    }
+}
+
 /* --- who sees SMRAM --- */
 
 static void put_view(const char *name)
@@ -257,8 +286,10 @@ static void put_view(const char *name)
     smi();
     put_text(name);
     put_text(".registers:");
-    put_value("smram", config_read_byte(MCH, SMRAM));
-    put_value("esmramc", config_read_byte(MCH, ESMRAMC));
+    put_value("smram", config_read_byte(MCH, smram_register()));
+    if (!is_i440fx()) {
+        put_value("esmramc", config_read_byte(MCH, ESMRAMC));
+    }
     put_char('\n');
     put_text(name);
     put_text(".window:");
@@ -272,13 +303,8 @@ static void put_view(const char *name)
     put_char('\n');
 }
 
-static void test_views(void)
+static void test_tseg(void)
 {
-    *(volatile uint32_t *)TSEG_WORD = 0x600dcafe;
-    config_write_byte(MCH, SMRAM, G_SMRAME | D_OPEN);
-    put_view("open");
-    config_write_byte(MCH, SMRAM, G_SMRAME);
-    put_view("closed");
     config_write_byte(MCH, ESMRAMC, 1);
     put_view("tseg");
     *(volatile uint32_t *)TSEG_WORD = 0xbad;
@@ -286,25 +312,39 @@ static void test_views(void)
     config_write_byte(MCH, ESMRAMC, 0);
     put_view("tseg_off");
     config_write_byte(MCH, ESMRAMC, 1);
-    config_write_byte(MCH, SMRAM, G_SMRAME | D_LCK);
+}
+
+static void test_views(void)
+{
+    unsigned smram = smram_register();
+
+    *(volatile uint32_t *)TSEG_WORD = 0x600dcafe;
+    config_write_byte(MCH, smram, G_SMRAME | D_OPEN);
+    put_view("open");
+    config_write_byte(MCH, smram, G_SMRAME);
+    put_view("closed");
+    if (!is_i440fx()) {
+        test_tseg();
+    }
+    config_write_byte(MCH, smram, G_SMRAME | D_LCK);
     put_view("locked");
-    config_write_byte(MCH, SMRAM, G_SMRAME | D_OPEN);
-    config_write_byte(MCH, ESMRAMC, 0);
+    config_write_byte(MCH, smram, G_SMRAME | D_OPEN);
+    if (!is_i440fx()) {
+        config_write_byte(MCH, ESMRAMC, 0);
+    }
     put_view("still_locked");
 }
 
 /* --- SMI enables --- */
 
-static void test_enables(uint16_t pm)
+static void test_enables(void)
 {
-    uint32_t en = inl((uint16_t)(pm + SMI_EN));
-
     clear_seen();
-    outl((uint16_t)(pm + SMI_EN), en & ~0x20u);
+    enable_smi(false);
     smi();
     put_text("enables:");
     put_value("off", seen->count);
-    outl((uint16_t)(pm + SMI_EN), en | 0x20);
+    enable_smi(true);
     smi();
     put_value("on", seen->count);
     put_char('\n');
@@ -368,7 +408,6 @@ void kernel_main(void);
 void kernel_main(void)
 {
     uint64_t *page;
-    uint16_t pm;
 
     __asm__ volatile("movq %%cr3, %0" : "=r"(page));
     page[0] |= 4;
@@ -380,15 +419,14 @@ void kernel_main(void)
     outb(0x21, 0xff);
     outb(0xa1, 0xff);
     put_text("BEGIN smm\n");
-    pm = (uint16_t)(config_read(LPC, LPC_PMBASE) & 0xff80);
-    outl((uint16_t)(pm + SMI_EN), inl((uint16_t)(pm + SMI_EN)) | 0x21);
-    config_write_byte(MCH, SMRAM, G_SMRAME | D_OPEN);
+    enable_smi(true);
+    config_write_byte(MCH, smram_register(), G_SMRAME | D_OPEN);
     copy(WINDOW, handler, handler_end);
-    config_write_byte(MCH, SMRAM, G_SMRAME);
+    config_write_byte(MCH, smram_register(), G_SMRAME);
     copy(RELOCATE, relocator, handler);
     outb(APM_CNT, 0x10); /* moves SMBASE, unless firmware has done that */
     test_smi();
-    test_enables(pm);
+    test_enables();
     test_halted();
     test_views();
     put_text("END\n");
