@@ -9,14 +9,14 @@
 #include "block/block.h"
 #include "core/error.h"
 #include "migration/internal.h"
+#include "migration/ram.h"
 #include "migration/remote.h"
 
 #define LOOK_US 300000
 
 typedef struct Receiver {
     Migration *mig;
-    uint8_t *host;
-    uint64_t size;
+    MigRam ram;
     bool described, source_ran;
     int64_t looked_at; /* us, at devices with a part elsewhere */
     GByteArray *payload;
@@ -43,9 +43,9 @@ static uint64_t le64(const uint8_t *p)
 
 static bool range_ok(Receiver *r, uint64_t offset, uint64_t len)
 {
-    if (le32(r->payload->data) || offset % MIG_PAGE_SIZE || len % MIG_PAGE_SIZE || offset > r->size || len > r->size - offset) {
+    if (le32(r->payload->data) || offset % MIG_PAGE_SIZE || len % MIG_PAGE_SIZE || offset > r->ram.size || len > r->ram.size - offset) {
         error_set(&r->error, "migration: RAM record of block %u at 0x%" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT
-                  " bytes, is outside the RAM (%" G_GUINT64_FORMAT " bytes)", le32(r->payload->data), offset, len, r->size);
+                  " bytes, is outside the RAM (%" G_GUINT64_FORMAT " bytes)", le32(r->payload->data), offset, len, r->ram.size);
         return false;
     }
     return true;
@@ -64,7 +64,7 @@ static bool receive_ram(Receiver *r)
     if (!range_ok(r, offset, p->len - 12)) {
         return false;
     }
-    memcpy(r->host + offset, p->data + 12, p->len - 12);
+    mig_ram_write(&r->ram, offset, p->data + 12, p->len - 12);
     return true;
 }
 
@@ -82,12 +82,7 @@ static bool receive_zero(Receiver *r)
     if (!range_ok(r, offset, len)) {
         return false;
     }
-    for (uint64_t at = offset; at < offset + len; at += MIG_PAGE_SIZE) {
-        /* Memory that was never touched is zero, and stays unallocated. */
-        if (r->host[at] || memcmp(r->host + at, r->host + at + 1, MIG_PAGE_SIZE - 1)) {
-            memset(r->host + at, 0, MIG_PAGE_SIZE);
-        }
-    }
+    mig_ram_clear(&r->ram, offset, len);
     return true;
 }
 
@@ -272,8 +267,7 @@ static bool agree(Receiver *r)
 gpointer migration_receive_thread(gpointer opaque)
 {
     Migration *mig = opaque;
-    MemRegion *ram = mig->m->ram;
-    Receiver r = {.mig = mig, .host = mem_region_host(ram), .size = mem_region_size(ram), .payload = g_byte_array_new()};
+    Receiver r = {.mig = mig, .ram = mig_ram_of(mig->m->ram), .payload = g_byte_array_new()};
 
     mig->pieces = mig_pieces_new();
     if (receive_all(&r)) {

@@ -14,12 +14,15 @@
 #include "block/block.h"
 #include "core/error.h"
 #include "migration/internal.h"
+#include "migration/ram.h"
 #include "migration/remote.h"
 
 typedef struct Sender {
     Migration *mig;
-    uint8_t *host;
+    MigRam ram;
     uint64_t pages;
+    uint64_t run_end; /* page: as far as in_hole is known */
+    bool in_hole;
     uint64_t *bitmap; /* pages to send in this round */
     uint8_t *copy;    /* MIG_PAGES_MAX pages: the guest goes on writing while they are summed and sent */
     GError *error;
@@ -211,9 +214,13 @@ static void give_up(Migration *mig, void *opaque)
 
 /* --- RAM --- */
 
-static bool page_is_zero(const uint8_t *page)
+/* Each page is looked at once a round, in order. */
+static bool page_is_zero(Sender *s, uint64_t page)
 {
-    return !page[0] && !memcmp(page, page + 1, MIG_PAGE_SIZE - 1);
+    if (page >= s->run_end) {
+        s->run_end = mig_ram_run(&s->ram, page * MIG_PAGE_SIZE, &s->in_hole) / MIG_PAGE_SIZE;
+    }
+    return s->in_hole || mig_page_is_zero(s->ram.host + page * MIG_PAGE_SIZE);
 }
 
 static bool page_wanted(const Sender *s, uint64_t page)
@@ -242,7 +249,7 @@ static bool send_run(Sender *s, uint64_t first, uint32_t count, bool zero)
     memcpy(head + 4, &offset, 8);
     memcpy(head + 12, &le_count, 4);
     if (!zero) {
-        memcpy(s->copy, s->host + first * MIG_PAGE_SIZE, (size_t)count * MIG_PAGE_SIZE);
+        memcpy(s->copy, s->ram.host + first * MIG_PAGE_SIZE, (size_t)count * MIG_PAGE_SIZE);
     }
     if (zero ? !mig_write(stream, MIG_ZERO, head, 16, NULL, 0, &s->error)
              : !mig_write(stream, MIG_RAM, head, 12, s->copy, count * MIG_PAGE_SIZE, &s->error)) {
@@ -283,6 +290,7 @@ static void explain_failure(Sender *s)
 
 static bool send_round(Sender *s)
 {
+    s->run_end = 0;
     for (uint64_t page = 0; page < s->pages;) {
         uint64_t first = page;
         bool zero;
@@ -295,11 +303,11 @@ static bool send_round(Sender *s)
             page++;
             continue;
         }
-        zero = page_is_zero(s->host + page * MIG_PAGE_SIZE);
+        zero = page_is_zero(s, page);
         do {
             page++;
-        } while (page < s->pages && page - first < MIG_PAGES_MAX && page_wanted(s, page) &&
-                 page_is_zero(s->host + page * MIG_PAGE_SIZE) == zero);
+        } while (page < s->pages && page - first < (zero ? MIG_ZEROS_MAX : MIG_PAGES_MAX) && page_wanted(s, page) &&
+                 page_is_zero(s, page) == zero);
         if (cancelled(s->mig) || refused(s, &s->error) || !send_run(s, first, (uint32_t)(page - first), zero)) {
             return false;
         }
@@ -317,16 +325,24 @@ static uint64_t bytes_wanted(const Sender *s)
     return count * MIG_PAGE_SIZE;
 }
 
-static void note_round(Sender *s, uint64_t remaining, double bandwidth)
+/* `bandwidth` is bytes a second, of the round; true: what is left fits into the downtime. */
+static bool note_round(Sender *s, uint64_t remaining, double bandwidth)
 {
     Migration *mig = s->mig;
+    double expected;
+    bool fits;
 
     g_mutex_lock(&mig->lock);
     mig->figures.ram_remaining = remaining;
     mig->figures.sync_count++;
     mig->figures.mbps = bandwidth * 8 / 1e6;
-    mig->figures.expected_downtime_ms = bandwidth > 0 ? (uint64_t)((double)remaining / bandwidth * 1000) : 0;
+    /* A short round may have gone out before it met the limit. */
+    bandwidth = mig->params.max_bandwidth ? MIN(bandwidth, (double)mig->params.max_bandwidth) : bandwidth;
+    expected = remaining ? (double)remaining / MAX(bandwidth, 1) * 1000 : 0;
+    mig->figures.expected_downtime_ms = (uint64_t)expected;
+    fits = expected <= (double)mig->params.downtime_limit;
     g_mutex_unlock(&mig->lock);
+    return fits;
 }
 
 static bool guest_runs(const Migration *mig)
@@ -341,7 +357,7 @@ static bool send_ram_live(Sender *s)
 
     for (;;) {
         int64_t begin = g_get_monotonic_time();
-        uint64_t sent = mig->stream.sent, remaining, limit;
+        uint64_t sent = mig->stream.sent, remaining;
         double bandwidth;
 
         if (!send_round(s)) {
@@ -357,11 +373,7 @@ static bool send_ram_live(Sender *s)
             return false;
         }
         remaining = bytes_wanted(s);
-        note_round(s, remaining, bandwidth);
-        g_mutex_lock(&mig->lock);
-        limit = mig->params.downtime_limit;
-        g_mutex_unlock(&mig->lock);
-        if ((double)remaining <= bandwidth * (double)limit / 1000) {
+        if (note_round(s, remaining, bandwidth)) {
             return true;
         }
         migration_in_main(mig, look_at_round, &(Round){remaining, mig->stream.sent - sent});
@@ -466,7 +478,7 @@ gpointer migration_send_thread(gpointer opaque)
 {
     Migration *mig = opaque;
     MemRegion *ram = mig->m->ram;
-    Sender s = {.mig = mig, .host = mem_region_host(ram), .pages = mem_region_size(ram) / MIG_PAGE_SIZE};
+    Sender s = {.mig = mig, .ram = mig_ram_of(ram), .pages = mem_region_size(ram) / MIG_PAGE_SIZE};
     uint64_t words = (s.pages + 63) / 64;
 
     s.bitmap = g_new(uint64_t, words);

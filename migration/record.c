@@ -6,10 +6,12 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include "core/error.h"
+#include "migration/checksum.h"
 
 #define STREAM_MAGIC  0x4d51504du /* "MPQM" */
 #define HEADER_LEN    8
@@ -34,13 +36,19 @@ static bool aborted(const MigStream *s)
     return __atomic_load_n(&s->aborted, __ATOMIC_RELAXED);
 }
 
-static bool write_all(MigStream *s, const void *data, size_t len, GError **error)
+/* All of the parts, which are used up. */
+static bool write_all(MigStream *s, struct iovec *part, int count, GError **error)
 {
-    const uint8_t *p = data;
+    for (;;) {
+        ssize_t n;
 
-    while (len) {
-        ssize_t n = write(s->fd, p, len);
-
+        for (; count && !part->iov_len; count--) {
+            part++;
+        }
+        if (!count) {
+            return true;
+        }
+        n = writev(s->fd, part, count);
         if (n < 0 && errno == EINTR && !aborted(s)) {
             continue;
         }
@@ -48,11 +56,15 @@ static bool write_all(MigStream *s, const void *data, size_t len, GError **error
             error_set_errno(error, n ? errno : EPIPE, "migration: cannot write at byte %" PRIu64, s->sent);
             return false;
         }
-        p += n;
-        len -= (size_t)n;
         s->sent += (uint64_t)n;
+        for (struct iovec *p = part; n; p++) {
+            size_t done = MIN((size_t)n, p->iov_len);
+
+            p->iov_base = (uint8_t *)p->iov_base + done;
+            p->iov_len -= done;
+            n -= (ssize_t)done;
+        }
     }
-    return true;
 }
 
 static bool read_all(MigStream *s, void *data, size_t len, const char *what, GError **error)
@@ -103,7 +115,7 @@ bool mig_write_header(MigStream *s, GError **error)
     s->version = MIG_VERSION;
     put32(header, STREAM_MAGIC);
     put32(header + 4, s->version);
-    return write_all(s, header, sizeof(header), error);
+    return write_all(s, &(struct iovec){header, sizeof(header)}, 1, error);
 }
 
 bool mig_read_header(MigStream *s, GError **error)
@@ -153,11 +165,26 @@ static size_t record_header(const MigStream *s)
     return s->version == 1 ? RECORD_HEADER - 4 : RECORD_HEADER;
 }
 
-static bool crc_ok(uLong crc, const uint8_t *expected, uint32_t type, uint64_t at, GError **error)
+/* The checksum that goes on from `crc` with `rest` bytes of a payload's beginning and then whole pages. */
+static uint32_t sum_payload(const MigStream *s, uint32_t crc, const void *head, size_t rest, const void *pages, size_t len)
 {
-    if ((uint32_t)crc != get32(expected)) {
+    if (s->version < 3) {
+        crc = rest ? (uint32_t)crc32_z(crc, head, rest) : crc;
+        return len ? (uint32_t)crc32_z(crc, pages, len) : crc;
+    }
+    return mig_crc32c_blocks(mig_crc32c(crc, head, rest), pages, len / MIG_CHECKSUM_BLOCK);
+}
+
+static uint32_t sum_header(const MigStream *s, const uint8_t *record)
+{
+    return s->version < 3 ? (uint32_t)crc32_z(0, record, 8) : mig_crc32c(0, record, 8);
+}
+
+static bool crc_ok(uint32_t crc, const uint8_t *expected, uint32_t type, uint64_t at, GError **error)
+{
+    if (crc != get32(expected)) {
         error_set(error, "migration: damaged record (%s) at byte %" PRIu64 ": CRC 0x%08x, expected 0x%08x", mig_record_name(type), at,
-                  (uint32_t)crc, get32(expected));
+                  crc, get32(expected));
         return false;
     }
     return true;
@@ -167,19 +194,18 @@ bool mig_write(MigStream *s, MigRecordType type, const void *head, uint32_t head
                GError **error)
 {
     uint8_t record[RECORD_HEADER];
-    size_t header = record_header(s);
-    uLong crc;
+    uint32_t rest = body_len ? head_len : head_len % MIG_CHECKSUM_BLOCK, crc;
+    struct iovec parts[] = {{record, record_header(s)}, {(void *)head, head_len}, {(void *)body, body_len}};
 
     put32(record, type);
     put32(record + 4, head_len + body_len);
-    crc = crc32_z(0, record, 8);
-    put32(record + 8, (uint32_t)crc);
-    crc = head_len ? crc32_z(crc, head, head_len) : crc;
-    crc = body_len ? crc32_z(crc, body, body_len) : crc;
-    put32(record + header - 4, (uint32_t)crc);
-    throttle(s, header + head_len + body_len);
-    return write_all(s, record, header, error) && write_all(s, head, head_len, error) &&
-           write_all(s, body, body_len, error);
+    crc = sum_header(s, record);
+    put32(record + 8, crc);
+    crc = body_len ? sum_payload(s, crc, head, rest, body, body_len)
+                   : sum_payload(s, crc, head, rest, rest < head_len ? (const uint8_t *)head + rest : NULL, head_len - rest);
+    put32(record + parts[0].iov_len - 4, crc);
+    throttle(s, parts[0].iov_len + head_len + body_len);
+    return write_all(s, parts, G_N_ELEMENTS(parts), error);
 }
 
 bool mig_read(MigStream *s, uint32_t *type, GByteArray *payload, GError **error)
@@ -187,15 +213,14 @@ bool mig_read(MigStream *s, uint32_t *type, GByteArray *payload, GError **error)
     uint64_t at = s->received;
     uint8_t record[RECORD_HEADER];
     size_t header = record_header(s);
-    uint32_t len;
-    uLong crc;
+    uint32_t len, crc, rest;
 
     if (!read_all(s, record, header, "a record's header", error)) {
         return false;
     }
     *type = get32(record);
     len = get32(record + 4);
-    crc = crc32_z(0, record, 8);
+    crc = sum_header(s, record);
     if (s->version > 1 && !crc_ok(crc, record + 8, *type, at, error)) {
         return false;
     }
@@ -207,7 +232,8 @@ bool mig_read(MigStream *s, uint32_t *type, GByteArray *payload, GError **error)
     if (!read_all(s, payload->data, len, mig_record_name(*type), error)) {
         return false;
     }
-    crc = len ? crc32_z(crc, payload->data, len) : crc;
+    rest = len % MIG_CHECKSUM_BLOCK;
+    crc = sum_payload(s, crc, payload->data, rest, rest < len ? payload->data + rest : NULL, len - rest);
     return crc_ok(crc, record + header - 4, *type, at, error);
 }
 

@@ -3,9 +3,12 @@
  * The migration stream.  All integers little endian:
  *
  *   stream  u32 magic "MPQM", u32 version; records
- *   record  u32 type, u32 length of the payload, u32 CRC-32 of these 8 bytes, u32 CRC-32 that goes on with the payload; payload
+ *   record  u32 type, u32 length of the payload, u32 CRC-32C of these 8 bytes, u32 CRC-32C that goes on with the payload; payload
  *
- * so that nobody waits for what a damaged length promises.  Version 1, which is still read, has the last CRC-32 only.
+ * so that nobody waits for what a damaged length promises.  Of a payload the first bytes are summed as they are, as many as its length is
+ * more than a multiple of 4096, and then the CRC-32C of each 4096 bytes: so a page's is computed apart from the others'.
+ *
+ * Earlier versions are still read: 2 has CRC-32 (zlib's) of the whole payload; 1 has that too, and not the first of the two.
  *
  * A record says by itself what it is about, so that several streams can carry parts of one migration.
  */
@@ -16,12 +19,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MIG_VERSION     2
+#define MIG_VERSION     3
 #define MIG_RECORD_MAX  (16u << 20)
 #define MIG_PAGE_SIZE   4096u
 #define MIG_PIECE_MAX   (1u << 20)   /* of one record */
 #define MIG_SECTION_MAX (256u << 20) /* of a device's saved state */
-#define MIG_PAGES_MAX   256u /* of one RAM record */
+#define MIG_PAGES_MAX   64u  /* of one RAM record: it stays in the cache from one step to the next */
+#define MIG_ZEROS_MAX   256u /* pages of one zero record */
 
 typedef enum MigRecordType {
     MIG_MACHINE = 1, /* JSON: what the stream is of */
@@ -54,7 +58,7 @@ typedef struct MigStream {
 
 bool mig_write_header(MigStream *s, GError **error);
 bool mig_read_header(MigStream *s, GError **error);
-/* Payload in two parts, the second perhaps in guest memory. */
+/* Payload in two parts; the second is empty, or whole pages after less than one. */
 bool mig_write(MigStream *s, MigRecordType type, const void *head, uint32_t head_len, const void *body, uint32_t body_len,
                GError **error);
 /* The next record; *payload is replaced.  False: *error names the offset. */

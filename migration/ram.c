@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* RAM past its mapping: a page that is first touched through it costs a fault and is cleared before it is overwritten. */
+#include "migration/ram.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "migration/record.h"
+
+MigRam mig_ram_of(MemRegion *region)
+{
+    MigRam ram = {.host = mem_region_host(region), .size = mem_region_size(region)};
+
+    ram.fd = mem_region_fd(region, &ram.fd_offset);
+    return ram;
+}
+
+/* A file's offset as one in RAM, of the beginning of its page. */
+static uint64_t page_of(const MigRam *ram, off_t in_file)
+{
+    return ((uint64_t)in_file - ram->fd_offset) & ~(uint64_t)(MIG_PAGE_SIZE - 1);
+}
+
+uint64_t mig_ram_run(const MigRam *ram, uint64_t at, bool *hole)
+{
+    off_t from = (off_t)(ram->fd_offset + at), to = ram->fd < 0 ? -1 : lseek(ram->fd, from, SEEK_DATA);
+
+    *hole = ram->fd >= 0 && ((to < 0 && errno == ENXIO) || (to >= 0 && page_of(ram, to) > at));
+    if (!*hole && to >= 0) {
+        to = lseek(ram->fd, from, SEEK_HOLE);
+    }
+    /* Without an end it is the rest: a hole to the file's end, or a file that does not tell of holes. */
+    return to < 0 ? ram->size : MIN(MAX(page_of(ram, to), at + MIG_PAGE_SIZE), ram->size);
+}
+
+void mig_ram_write(const MigRam *ram, uint64_t at, const void *data, size_t len)
+{
+    ssize_t done = ram->fd < 0 ? 0 : pwrite(ram->fd, data, len, (off_t)(ram->fd_offset + at));
+    size_t from = done > 0 ? (size_t)done : 0; /* hugetlbfs has no writes */
+
+    memcpy(ram->host + at + from, (const uint8_t *)data + from, len - from);
+}
+
+void mig_ram_clear(const MigRam *ram, uint64_t at, uint64_t len)
+{
+    for (uint64_t next, end = at + len; at < end; at = next) {
+        bool hole;
+
+        next = MIN(mig_ram_run(ram, at, &hole), end);
+        for (uint64_t page = at; !hole && page < next; page += MIG_PAGE_SIZE) {
+            if (!mig_page_is_zero(ram->host + page)) {
+                memset(ram->host + page, 0, MIG_PAGE_SIZE);
+            }
+        }
+    }
+}
+
+bool mig_page_is_zero(const uint8_t *page)
+{
+    return !page[0] && !memcmp(page, page + 1, MIG_PAGE_SIZE - 1);
+}
