@@ -301,7 +301,8 @@ def test_66_clients_come_and_go_under_io(servers, tmp_path):
     attach(path).close()
     # One client may be on its way out when it is counted, with its memory, socket, eventfds and epoll.
     assert max(fds) - min(fds) <= 6, fds
-    assert kib[-1] - kib[0] < 2048, kib
+    # The first clients fill what the allocator keeps (a sanitizer's a good deal of it).
+    assert kib[-1] - kib[len(kib) // 2] < 2048, kib
     image = (tmp_path / "disk0.img").read_bytes()
     for block in range(31 * 8):
         data = image[4096 * block:4096 * (block + 1)]
