@@ -24,14 +24,22 @@
 #define AML_MULTI_NAME 0x2f
 #define AML_EXT        0x5b
 #define AML_EXT_DEVICE 0x82
+#define AML_EXT_REGION 0x80
+#define AML_EXT_FIELD  0x81
+#define AML_LOCAL0     0x60
 #define AML_ARG0       0x68
-#define AML_RETURN     0xa4
+#define AML_IF         0xa0
+
+#define METHOD_SERIALIZED 0x08
+#define REGION_PCI_CONFIG 0x02
+#define FIELD_BYTE_ACCESS 0x01 /* no lock, the other bits keep their values */
 
 /* Resource descriptor tags. */
 #define RES_IRQ_NOFLAGS 0x22
 #define RES_IO          0x47
 #define RES_END         0x79
 #define RES_MEMORY32    0x86
+#define RES_INTERRUPT   0x89
 #define RES_DWORD_SPACE 0x87
 #define RES_WORD_SPACE  0x88
 #define RES_QWORD_SPACE 0x8a
@@ -40,6 +48,7 @@ enum { RES_SPACE_MEMORY, RES_SPACE_IO, RES_SPACE_BUS };
 
 #define RES_FIXED_PRODUCER 0x0c /* minimum and maximum fixed, positive decode */
 #define RES_IO_ENTIRE      0x03
+#define RES_IRQ_SHARED     0x09 /* consumer, level triggered, active high, shared */
 #define RES_MEM_RW         0x01 /* non-cacheable, read-write */
 
 static void put(GByteArray *b, uint64_t val, unsigned bytes)
@@ -133,6 +142,19 @@ size_t aml_method_begin(GByteArray *b, const char *name, unsigned args)
     return mark;
 }
 
+size_t aml_serialized_method_begin(GByteArray *b, const char *name, unsigned args)
+{
+    size_t mark = aml_method_begin(b, name, args);
+    b->data[b->len - 1] |= METHOD_SERIALIZED;
+    return mark;
+}
+
+size_t aml_if_begin(GByteArray *b)
+{
+    put(b, AML_IF, 1);
+    return b->len;
+}
+
 size_t aml_package_begin(GByteArray *b, unsigned count)
 {
     put(b, AML_PACKAGE, 1);
@@ -194,15 +216,71 @@ void aml_name_eisaid(GByteArray *b, const char *name, const char *id)
 
 void aml_return_arg(GByteArray *b, unsigned n)
 {
-    put(b, AML_RETURN, 1);
+    put(b, AML_OP_RETURN, 1);
     put(b, AML_ARG0 + n, 1);
+}
+
+void aml_op(GByteArray *b, AmlOp op)
+{
+    put(b, op, 1);
+}
+
+void aml_path(GByteArray *b, const char *path)
+{
+    put_path(b, path);
+}
+
+void aml_arg(GByteArray *b, unsigned n)
+{
+    put(b, AML_ARG0 + n, 1);
+}
+
+void aml_local(GByteArray *b, unsigned n)
+{
+    put(b, AML_LOCAL0 + n, 1);
+}
+
+void aml_config_region(GByteArray *b, const char *name, uint8_t offset, uint8_t len)
+{
+    put(b, AML_EXT, 1);
+    put(b, AML_EXT_REGION, 1);
+    put_path(b, name);
+    put(b, REGION_PCI_CONFIG, 1);
+    aml_int(b, offset);
+    aml_int(b, len);
+}
+
+size_t aml_field_begin(GByteArray *b, const char *region)
+{
+    put(b, AML_EXT, 1);
+    put(b, AML_EXT_FIELD, 1);
+    size_t mark = b->len;
+    put_path(b, region);
+    put(b, FIELD_BYTE_ACCESS, 1);
+    return mark;
+}
+
+void aml_field_unit(GByteArray *b, const char *name, unsigned bits)
+{
+    g_assert(bits >= 1 && bits < 0x40); /* a length of one byte */
+    if (name) {
+        put_segment(b, name, strlen(name));
+    } else {
+        put(b, 0, 1);
+    }
+    put(b, bits, 1);
+}
+
+size_t aml_template_begin(GByteArray *b)
+{
+    put(b, AML_BUFFER, 1);
+    return b->len;
 }
 
 size_t aml_crs_begin(GByteArray *b)
 {
     aml_name(b, "_CRS");
-    put(b, AML_BUFFER, 1);
-    return b->len;
+    return aml_template_begin(b);
 }
 
 void aml_crs_end(GByteArray *b, size_t mark)
@@ -229,6 +307,17 @@ void aml_res_irq(GByteArray *b, unsigned irq)
 {
     put(b, RES_IRQ_NOFLAGS, 1);
     put(b, 1u << irq, 2);
+}
+
+void aml_res_interrupts(GByteArray *b, const uint32_t *irqs, unsigned count)
+{
+    put(b, RES_INTERRUPT, 1);
+    put(b, 2 + 4 * count, 2);
+    put(b, RES_IRQ_SHARED, 1);
+    put(b, count, 1);
+    for (unsigned i = 0; i < count; i++) {
+        put(b, irqs[i], 4);
+    }
 }
 
 void aml_res_memory32(GByteArray *b, uint32_t base, uint32_t len)

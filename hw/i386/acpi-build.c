@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "acpi-links.h"
 #include "hw/acpi/aml.h"
 #include "hw/acpi/ich9-pm.h"
 #include "hw/intc/ioapic.h"
@@ -137,33 +138,6 @@ static void table_end(GByteArray *b, size_t start)
 
 /* --- DSDT --- */
 
-/* The global interrupt of a root slot's pin. */
-static unsigned dsdt_pci_gsi(const AcpiConfig *config, unsigned slot, unsigned pin)
-{
-    static const uint8_t piix3_irqs[4] = {10, 10, 11, 11}; /* as firmware routes PIRQA..PIRQD */
-    if (config->chipset == ACPI_CHIPSET_Q35) {
-        return 16 + (slot + pin) % ICH9_PIRQ_COUNT;
-    }
-    return piix3_irqs[(slot + pin + 3) % 4];
-}
-
-static void dsdt_prt(GByteArray *b, const AcpiConfig *config)
-{
-    aml_name(b, "_PRT");
-    size_t table = aml_package_begin(b, 32 * 4);
-    for (unsigned slot = 0; slot < 32; slot++) {
-        for (unsigned pin = 0; pin < 4; pin++) {
-            size_t entry = aml_package_begin(b, 4);
-            aml_int(b, slot << 16 | 0xffff);
-            aml_int(b, pin);
-            aml_int(b, 0);
-            aml_int(b, dsdt_pci_gsi(config, slot, pin));
-            aml_end(b, entry);
-        }
-    }
-    aml_end(b, table);
-}
-
 static void dsdt_com_ports(GByteArray *b, const AcpiConfig *config)
 {
     for (unsigned n = 0; n < 4; n++) {
@@ -208,6 +182,7 @@ static void dsdt_isa(GByteArray *b, const AcpiConfig *config)
 {
     size_t isa = aml_device_begin(b, "ISA");
     aml_name_int(b, "_ADR", config->chipset == ACPI_CHIPSET_Q35 ? 0x001f0000 : 0x00010000);
+    acpi_links_registers(b, config);
     size_t rtc = aml_device_begin(b, "RTC");
     aml_name_eisaid(b, "_HID", "PNP0B00");
     size_t crs = aml_crs_begin(b);
@@ -257,7 +232,7 @@ static void dsdt_root_bus(GByteArray *b, const AcpiConfig *config)
         aml_return_arg(b, 3);
         aml_end(b, osc);
     }
-    dsdt_prt(b, config);
+    acpi_links_prt(b, config);
     dsdt_isa(b, config);
     dsdt_fw_cfg(b);
     aml_end(b, bus);
@@ -290,7 +265,9 @@ static void dsdt_board(GByteArray *b, const AcpiConfig *config)
 static uint64_t build_dsdt(GByteArray *b, const AcpiConfig *config)
 {
     size_t start = table_begin(b, "DSDT", 2);
+    acpi_links_pic(b);
     size_t scope = aml_scope_begin(b, "\\_SB");
+    acpi_links_devices(b, config);
     dsdt_root_bus(b, config);
     dsdt_board(b, config);
     aml_end(b, scope);
@@ -402,8 +379,9 @@ static uint64_t build_madt(GByteArray *b, const AcpiConfig *config)
     put(b, 0, 4);
     madt_override(b, 0, 2, MADT_EDGE_CONFORMING);
     madt_override(b, SCI_IRQ, SCI_IRQ, MADT_LEVEL_HIGH);
-    for (unsigned irq = 10; irq <= 11 && config->chipset == ACPI_CHIPSET_I440FX; irq++) {
-        madt_override(b, irq, irq, MADT_LEVEL_HIGH);
+    /* The PIIX3's links: PCI interrupts come in where those of the ISA bus do. */
+    for (unsigned i = 0; i < G_N_ELEMENTS(acpi_link_irqs) && config->chipset == ACPI_CHIPSET_I440FX; i++) {
+        madt_override(b, acpi_link_irqs[i], acpi_link_irqs[i], MADT_LEVEL_HIGH);
     }
     put(b, MADT_LAPIC_NMI, 1);
     put(b, 6, 1);

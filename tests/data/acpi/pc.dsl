@@ -23,8 +23,183 @@ Raw Table Data: Length 64 (0x40)
 // DSDT
 DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
 {
+    Name (\PICF, Zero)
+    Method (\_PIC, 1, NotSerialized)  // _PIC: Interrupt Model
+    {
+        \PICF = Arg0
+    }
+
     Scope (\_SB)
     {
+        Method (IQST, 1, NotSerialized)
+        {
+            If ((0x80 & Arg0))
+            {
+                Return (0x09)
+            }
+
+            Return (0x0B)
+        }
+
+        Method (IQCR, 1, Serialized)
+        {
+            Local0 = ResourceTemplate ()
+                {
+                    Interrupt (ResourceConsumer, Level, ActiveHigh, Shared, ,, )
+                    {
+                        0x00000000,
+                    }
+                }
+            CreateDWordField (Local0, 0x05, IRQW)
+            If ((0x80 & Arg0))
+            {
+                Return (Local0)
+            }
+
+            IRQW = Arg0
+            Return (Local0)
+        }
+
+        Device (LNKA)
+        {
+            Name (_HID, EisaId ("PNP0C0F") /* PCI Interrupt Link Device */)  // _HID: Hardware ID
+            Name (_UID, Zero)  // _UID: Unique ID
+            Name (_PRS, ResourceTemplate ()  // _PRS: Possible Resource Settings
+            {
+                Interrupt (ResourceConsumer, Level, ActiveHigh, Shared, ,, )
+                {
+                    0x00000005,
+                    0x0000000A,
+                    0x0000000B,
+                }
+            })
+            Method (_STA, 0, NotSerialized)  // _STA: Status
+            {
+                Return (IQST (\_SB.PCI0.ISA.PRQA))
+            }
+
+            Method (_CRS, 0, NotSerialized)  // _CRS: Current Resource Settings
+            {
+                Return (IQCR (\_SB.PCI0.ISA.PRQA))
+            }
+
+            Method (_DIS, 0, NotSerialized)  // _DIS: Disable Device
+            {
+                \_SB.PCI0.ISA.PRQA |= 0x80
+            }
+
+            Method (_SRS, 1, Serialized)  // _SRS: Set Resource Settings
+            {
+                CreateDWordField (Arg0, 0x05, IRQW)
+                \_SB.PCI0.ISA.PRQA = IRQW /* \_SB_.LNKA._SRS.IRQW */
+            }
+        }
+
+        Device (LNKB)
+        {
+            Name (_HID, EisaId ("PNP0C0F") /* PCI Interrupt Link Device */)  // _HID: Hardware ID
+            Name (_UID, One)  // _UID: Unique ID
+            Name (_PRS, ResourceTemplate ()  // _PRS: Possible Resource Settings
+            {
+                Interrupt (ResourceConsumer, Level, ActiveHigh, Shared, ,, )
+                {
+                    0x00000005,
+                    0x0000000A,
+                    0x0000000B,
+                }
+            })
+            Method (_STA, 0, NotSerialized)  // _STA: Status
+            {
+                Return (IQST (\_SB.PCI0.ISA.PRQB))
+            }
+
+            Method (_CRS, 0, NotSerialized)  // _CRS: Current Resource Settings
+            {
+                Return (IQCR (\_SB.PCI0.ISA.PRQB))
+            }
+
+            Method (_DIS, 0, NotSerialized)  // _DIS: Disable Device
+            {
+                \_SB.PCI0.ISA.PRQB |= 0x80
+            }
+
+            Method (_SRS, 1, Serialized)  // _SRS: Set Resource Settings
+            {
+                CreateDWordField (Arg0, 0x05, IRQW)
+                \_SB.PCI0.ISA.PRQB = IRQW /* \_SB_.LNKB._SRS.IRQW */
+            }
+        }
+
+        Device (LNKC)
+        {
+            Name (_HID, EisaId ("PNP0C0F") /* PCI Interrupt Link Device */)  // _HID: Hardware ID
+            Name (_UID, 0x02)  // _UID: Unique ID
+            Name (_PRS, ResourceTemplate ()  // _PRS: Possible Resource Settings
+            {
+                Interrupt (ResourceConsumer, Level, ActiveHigh, Shared, ,, )
+                {
+                    0x00000005,
+                    0x0000000A,
+                    0x0000000B,
+                }
+            })
+            Method (_STA, 0, NotSerialized)  // _STA: Status
+            {
+                Return (IQST (\_SB.PCI0.ISA.PRQC))
+            }
+
+            Method (_CRS, 0, NotSerialized)  // _CRS: Current Resource Settings
+            {
+                Return (IQCR (\_SB.PCI0.ISA.PRQC))
+            }
+
+            Method (_DIS, 0, NotSerialized)  // _DIS: Disable Device
+            {
+                \_SB.PCI0.ISA.PRQC |= 0x80
+            }
+
+            Method (_SRS, 1, Serialized)  // _SRS: Set Resource Settings
+            {
+                CreateDWordField (Arg0, 0x05, IRQW)
+                \_SB.PCI0.ISA.PRQC = IRQW /* \_SB_.LNKC._SRS.IRQW */
+            }
+        }
+
+        Device (LNKD)
+        {
+            Name (_HID, EisaId ("PNP0C0F") /* PCI Interrupt Link Device */)  // _HID: Hardware ID
+            Name (_UID, 0x03)  // _UID: Unique ID
+            Name (_PRS, ResourceTemplate ()  // _PRS: Possible Resource Settings
+            {
+                Interrupt (ResourceConsumer, Level, ActiveHigh, Shared, ,, )
+                {
+                    0x00000005,
+                    0x0000000A,
+                    0x0000000B,
+                }
+            })
+            Method (_STA, 0, NotSerialized)  // _STA: Status
+            {
+                Return (IQST (\_SB.PCI0.ISA.PRQD))
+            }
+
+            Method (_CRS, 0, NotSerialized)  // _CRS: Current Resource Settings
+            {
+                Return (IQCR (\_SB.PCI0.ISA.PRQD))
+            }
+
+            Method (_DIS, 0, NotSerialized)  // _DIS: Disable Device
+            {
+                \_SB.PCI0.ISA.PRQD |= 0x80
+            }
+
+            Method (_SRS, 1, Serialized)  // _SRS: Set Resource Settings
+            {
+                CreateDWordField (Arg0, 0x05, IRQW)
+                \_SB.PCI0.ISA.PRQD = IRQW /* \_SB_.LNKD._SRS.IRQW */
+            }
+        }
+
         Device (PCI0)
         {
             Name (_HID, EisaId ("PNP0A03") /* PCI Bus */)  // _HID: Hardware ID
@@ -80,1029 +255,1038 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0xFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0xFFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0xFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0xFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0001FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0001FFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0001FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0001FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0002FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0002FFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0002FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0002FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0003FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0003FFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0003FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0003FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0004FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0004FFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0004FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0004FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0005FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0005FFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0005FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0005FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0006FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0006FFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0006FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0006FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0007FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0007FFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0007FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0007FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0008FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0008FFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0008FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0008FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0009FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0009FFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0009FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0009FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000AFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000AFFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000AFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000AFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000BFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000BFFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000BFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000BFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000CFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000CFFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000CFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000CFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000DFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000DFFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000DFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000DFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000EFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000EFFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000EFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000EFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000FFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000FFFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000FFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x000FFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0010FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0010FFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0010FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0010FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0011FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0011FFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0011FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0011FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0012FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0012FFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0012FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0012FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0013FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0013FFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0013FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0013FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0014FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0014FFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0014FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0014FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0015FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0015FFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0015FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0015FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0016FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0016FFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0016FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0016FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0017FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0017FFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0017FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0017FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0018FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0018FFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0018FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0018FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0019FFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0019FFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0019FFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x0019FFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001AFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001AFFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001AFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001AFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001BFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001BFFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001BFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001BFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001CFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001CFFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001CFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001CFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001DFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001DFFFF, 
                     One, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001DFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001DFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001EFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001EFFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001EFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001EFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001FFFFF, 
                     Zero, 
-                    Zero, 
-                    0x0B
+                    LNKC, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001FFFFF, 
                     One, 
-                    Zero, 
-                    0x0B
+                    LNKD, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001FFFFF, 
                     0x02, 
-                    Zero, 
-                    0x0A
+                    LNKA, 
+                    Zero
                 }, 
 
                 Package (0x04)
                 {
                     0x001FFFFF, 
                     0x03, 
-                    Zero, 
-                    0x0A
+                    LNKB, 
+                    Zero
                 }
             })
             Device (ISA)
             {
                 Name (_ADR, 0x00010000)  // _ADR: Address
+                OperationRegion (PRQR, PCI_Config, 0x60, 0x04)
+                Field (PRQR, ByteAcc, NoLock, Preserve)
+                {
+                    PRQA,   8, 
+                    PRQB,   8, 
+                    PRQC,   8, 
+                    PRQD,   8
+                }
+
                 Device (RTC)
                 {
                     Name (_HID, EisaId ("PNP0B00") /* AT Real-Time Clock */)  // _HID: Hardware ID
@@ -1397,9 +1581,9 @@ Raw Table Data: Length 276 (0x114)
 
 // APIC
 [000h 0000   4]                    Signature : "APIC"    [Multiple APIC Description Table (MADT)]
-[004h 0004   4]                 Table Length : 0000006E
+[004h 0004   4]                 Table Length : 00000078
 [008h 0008   1]                     Revision : 04
-[009h 0009   1]                     Checksum : AD
+[009h 0009   1]                     Checksum : 80
 [00Ah 0010   6]                       Oem ID : "MPQEMU"
 [010h 0016   8]                 Oem Table ID : "MPQEMUPC"
 [018h 0024   4]                 Oem Revision : 00000001
@@ -1446,8 +1630,8 @@ Raw Table Data: Length 276 (0x114)
 [054h 0084   1]                Subtable Type : 02 [Interrupt Source Override]
 [055h 0085   1]                       Length : 0A
 [056h 0086   1]                          Bus : 00
-[057h 0087   1]                       Source : 0A
-[058h 0088   4]                    Interrupt : 0000000A
+[057h 0087   1]                       Source : 05
+[058h 0088   4]                    Interrupt : 00000005
 [05Ch 0092   2]        Flags (decoded below) : 000D
                                     Polarity : 1
                                 Trigger Mode : 3
@@ -1455,29 +1639,39 @@ Raw Table Data: Length 276 (0x114)
 [05Eh 0094   1]                Subtable Type : 02 [Interrupt Source Override]
 [05Fh 0095   1]                       Length : 0A
 [060h 0096   1]                          Bus : 00
-[061h 0097   1]                       Source : 0B
-[062h 0098   4]                    Interrupt : 0000000B
+[061h 0097   1]                       Source : 0A
+[062h 0098   4]                    Interrupt : 0000000A
 [066h 0102   2]        Flags (decoded below) : 000D
                                     Polarity : 1
                                 Trigger Mode : 3
 
-[068h 0104   1]                Subtable Type : 04 [Local APIC NMI]
-[069h 0105   1]                       Length : 06
-[06Ah 0106   1]                 Processor ID : FF
-[06Bh 0107   2]        Flags (decoded below) : 0000
+[068h 0104   1]                Subtable Type : 02 [Interrupt Source Override]
+[069h 0105   1]                       Length : 0A
+[06Ah 0106   1]                          Bus : 00
+[06Bh 0107   1]                       Source : 0B
+[06Ch 0108   4]                    Interrupt : 0000000B
+[070h 0112   2]        Flags (decoded below) : 000D
+                                    Polarity : 1
+                                Trigger Mode : 3
+
+[072h 0114   1]                Subtable Type : 04 [Local APIC NMI]
+[073h 0115   1]                       Length : 06
+[074h 0116   1]                 Processor ID : FF
+[075h 0117   2]        Flags (decoded below) : 0000
                                     Polarity : 0
                                 Trigger Mode : 0
-[06Dh 0109   1]         Interrupt Input LINT : 01
+[077h 0119   1]         Interrupt Input LINT : 01
 
-Raw Table Data: Length 110 (0x6E)
+Raw Table Data: Length 120 (0x78)
 
-    0000: 41 50 49 43 6E 00 00 00 04 AD 4D 50 51 45 4D 55  // APICn.....MPQEMU
+    0000: 41 50 49 43 78 00 00 00 04 80 4D 50 51 45 4D 55  // APICx.....MPQEMU
     0010: 4D 50 51 45 4D 55 50 43 01 00 00 00 4D 50 51 45  // MPQEMUPC....MPQE
     0020: 01 00 00 00 00 00 E0 FE 01 00 00 00 00 08 00 00  // ................
     0030: 01 00 00 00 01 0C 00 00 00 00 C0 FE 00 00 00 00  // ................
     0040: 02 0A 00 00 02 00 00 00 00 00 02 0A 00 09 09 00  // ................
-    0050: 00 00 0D 00 02 0A 00 0A 0A 00 00 00 0D 00 02 0A  // ................
-    0060: 00 0B 0B 00 00 00 0D 00 04 06 FF 00 00 01        // ..............
+    0050: 00 00 0D 00 02 0A 00 05 05 00 00 00 0D 00 02 0A  // ................
+    0060: 00 0A 0A 00 00 00 0D 00 02 0A 00 0B 0B 00 00 00  // ................
+    0070: 0D 00 04 06 FF 00 00 01                          // ........
 
 // HPET
 [000h 0000   4]                    Signature : "HPET"    [High Precision Event Timer table]
@@ -1516,21 +1710,21 @@ Raw Table Data: Length 56 (0x38)
 [000h 0000   4]                    Signature : "XSDT"    [Extended System Description Table]
 [004h 0004   4]                 Table Length : 0000003C
 [008h 0008   1]                     Revision : 01
-[009h 0009   1]                     Checksum : B2
+[009h 0009   1]                     Checksum : 24
 [00Ah 0010   6]                       Oem ID : "MPQEMU"
 [010h 0016   8]                 Oem Table ID : "MPQEMUPC"
 [018h 0024   4]                 Oem Revision : 00000001
 [01Ch 0028   4]              Asl Compiler ID : "MPQE"
 [020h 0032   4]        Asl Compiler Revision : 00000001
 
-[024h 0036   8]       ACPI Table Address   0 : 00000000000008C0
-[02Ch 0044   8]       ACPI Table Address   1 : 0000000000000A00
-[034h 0052   8]       ACPI Table Address   2 : 0000000000000A80
+[024h 0036   8]       ACPI Table Address   0 : 0000000000000D40
+[02Ch 0044   8]       ACPI Table Address   1 : 0000000000000E80
+[034h 0052   8]       ACPI Table Address   2 : 0000000000000F00
 
 Raw Table Data: Length 60 (0x3C)
 
-    0000: 58 53 44 54 3C 00 00 00 01 B2 4D 50 51 45 4D 55  // XSDT<.....MPQEMU
+    0000: 58 53 44 54 3C 00 00 00 01 24 4D 50 51 45 4D 55  // XSDT<....$MPQEMU
     0010: 4D 50 51 45 4D 55 50 43 01 00 00 00 4D 50 51 45  // MPQEMUPC....MPQE
-    0020: 01 00 00 00 C0 08 00 00 00 00 00 00 00 0A 00 00  // ................
-    0030: 00 00 00 00 80 0A 00 00 00 00 00 00              // ............
+    0020: 01 00 00 00 40 0D 00 00 00 00 00 00 80 0E 00 00  // ....@...........
+    0030: 00 00 00 00 00 0F 00 00 00 00 00 00              // ............
 
