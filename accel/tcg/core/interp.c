@@ -169,12 +169,12 @@ typedef uint64_t U_64;
         int64_t r = (I_##SZ)p; cc_explicit(cpu, r, p != (WIDE)r, p != (WIDE)r, false); WR_##SZ(op->r1, r); } NEXT;
 
 /* A near branch to an address that is not canonical faults before it does anything (SDM vol. 2, CALL, JMP, RET). */
-#define CHECK_CANONICAL(target)                                                                              \
+#define CHECK_CANONICAL(target, RAISE)                                                                       \
     do {                                                                                                     \
         uint64_t target_ = (target);                                                                         \
         if (__builtin_expect((uint64_t)((int64_t)(target_ << 16) >> 16) != target_, 0)) {                    \
             cpu->op = op;                                                                                    \
-            x86_raise_gp(cpu, 0);                                                                            \
+            RAISE;                                                                                           \
         }                                                                                                    \
     } while (0)
 
@@ -374,7 +374,7 @@ alu_slow:
     goto jump;
     L_RET64:
     target = LOAD(uint64_t, cpu->gpr[X86_RSP]);
-    CHECK_CANONICAL(target);
+    CHECK_CANONICAL(target, x86_raise_gp(cpu, 0));
     cpu->rip = target;
     cpu->gpr[X86_RSP] += 8;
     cpu->rip = target;
@@ -385,7 +385,7 @@ alu_slow:
     L_JMP64_M:
     target = LOAD(uint64_t, op_ea(cpu, op));
 jump_indirect:
-    CHECK_CANONICAL(target);
+    CHECK_CANONICAL(target, x86_raise_gp(cpu, 0));
     cpu->rip = target;
     goto find;
     L_CALL64_R:
@@ -394,7 +394,7 @@ jump_indirect:
     L_CALL64_M:
     target = LOAD(uint64_t, op_ea(cpu, op));
 call_indirect:
-    CHECK_CANONICAL(target);
+    CHECK_CANONICAL(target, x86_raise_bad_call(cpu));
     STORE(uint64_t, cpu->gpr[X86_RSP] - 8, cpu->gpr[SLOT_RIP] + op[1].off);
     cpu->gpr[X86_RSP] -= 8;
     cpu->rip = target;

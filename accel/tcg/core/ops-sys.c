@@ -197,6 +197,16 @@ void x86_fn_jmp_near(X86Cpu *cpu, const Op *op)
     }
 }
 
+/*
+ * SDM vol. 2 tests the target before it pushes; AMD's processors, as the comparison with the host shows, fault on the
+ * stack first.  Nothing is written either way.
+ */
+void x86_raise_bad_call(X86Cpu *cpu)
+{
+    x86_probe_write(cpu, cpu->gpr[X86_RSP] - 8, 8);
+    x86_raise_gp(cpu, 0);
+}
+
 void x86_fn_call_near(X86Cpu *cpu, const Op *op)
 {
     unsigned size = insn_stack_size(cpu, op);

@@ -423,6 +423,8 @@ void x86_seg_check(X86Cpu *cpu, int seg, uint64_t offset, unsigned size, bool wr
 bool x86_segcheck_op(const X86Cpu *cpu, const Op *op, Op *check);
 /* In debug.c: the exception for a linear address that is not canonical, #SS(0) or #GP(0). */
 __attribute__((noreturn)) void x86_raise_noncanonical(X86Cpu *cpu, uint64_t linear);
+/* A near call in 64-bit mode to an address that is not canonical: the exception. */
+__attribute__((noreturn)) void x86_raise_bad_call(X86Cpu *cpu);
 /* After the translation of an access (before a store): alignment, data breakpoints. */
 void x86_access_check(X86Cpu *cpu, uint64_t linear, unsigned size, bool write);
 void x86_debug_io(X86Cpu *cpu, uint16_t port, unsigned size);

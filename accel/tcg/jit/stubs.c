@@ -79,6 +79,12 @@ static void raise_gp(X86Cpu *cpu, const Op *op)
     x86_raise_gp(cpu, 0);
 }
 
+static void raise_bad_call(X86Cpu *cpu, const Op *op)
+{
+    (void)op;
+    x86_raise_bad_call(cpu);
+}
+
 typedef void OpFn(X86Cpu *cpu, const Op *op);
 
 /* The function that does all of an op, or what is left to do when compiled code has found an operand unfit. */
@@ -88,8 +94,8 @@ static OpFn *op_function(unsigned id)
 #define X(n) [OP_call_##n] = x86_fn_##n,
         X86_CALL_OPS(X) X86_END_OPS(X)
 #undef X
-        [OP_RET64] = raise_gp, [OP_JMP64_R] = raise_gp, [OP_JMP64_M] = raise_gp, [OP_CALL64_R] = raise_gp,
-        [OP_CALL64_M] = raise_gp, [OP_SETCC_M] = setcc_m, [OP_PUSH64_M] = push_m, [OP_MOVUPS_LD] = x86_fn_simd, [OP_MOVUPS_ST] = x86_fn_simd,
+        [OP_RET64] = raise_gp, [OP_JMP64_R] = raise_gp, [OP_JMP64_M] = raise_gp, [OP_CALL64_R] = raise_bad_call,
+        [OP_CALL64_M] = raise_bad_call, [OP_SETCC_M] = setcc_m, [OP_PUSH64_M] = push_m, [OP_MOVUPS_LD] = x86_fn_simd, [OP_MOVUPS_ST] = x86_fn_simd,
     };
 
     return functions[id] ? functions[id] : x86_fn_alu_slow;
