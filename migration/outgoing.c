@@ -154,6 +154,7 @@ static void complete(Migration *mig, void *opaque)
     g_mutex_lock(&mig->lock);
     mig->figures.downtime_ms = migration_ms_since(mig->stopped_at);
     mig->figures.ram_remaining = 0;
+    mig->figures.mbps = (double)mig->stream.sent * 8 / (double)(g_get_monotonic_time() - mig->started_at + 1);
     g_mutex_unlock(&mig->lock);
     migration_set_status(mig, MIGRATION_COMPLETED, NULL);
     __atomic_store_n(&mig->finished, 1, __ATOMIC_SEQ_CST);
@@ -470,6 +471,9 @@ static bool send_all(Sender *s)
         for (uint64_t i = 0; i < words; i++) {
             s->bitmap[i] |= rest[i];
         }
+        g_mutex_lock(&mig->lock);
+        mig->figures.ram_remaining = bytes_wanted(s);
+        g_mutex_unlock(&mig->lock);
     }
     return !s->error && send_round(s) && send_state(s) && hand_over(s);
 }

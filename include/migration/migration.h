@@ -51,7 +51,7 @@ typedef struct MigrationFigures {
     uint64_t device_bytes;
     GPtrArray *devices;       /* of MigrationDevice, once they are saved; NULL */
     uint64_t throttle;        /* per cent, at present */
-    double mbps;              /* megabits a second, of the last round */
+    double mbps;              /* megabits a second, of the last round; of all of it in the end */
 } MigrationFigures;
 
 /* False, with the first reason, when the machine has something that cannot be moved. */

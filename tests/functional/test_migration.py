@@ -171,7 +171,13 @@ def test_snapshot_restored_twice(machines, tmp_path):
     vm = machines("m0")
     vm.until_count(2)
     assert vm.run("migrate", uri=f"file:{tmp_path}/snapshot") == {"return": {}}
-    assert vm.until_migrated()["status"] == "completed"
+    said = vm.until_migrated()
+    assert said["status"] == "completed"
+    ram, size = said["ram"], (tmp_path / "snapshot").stat().st_size
+    assert ram["normal-bytes"] < ram["transferred"] <= size and ram["remaining"] == 0
+    assert ram["normal"] + ram["duplicate"] >= ram["total"] / ram["page-size"]
+    # The rate is that of the whole: bytes of the file in the time it took, which is told in whole ms and looked at later.
+    assert ram["mbps"] * 1e6 / 8 / 1000 >= size / (said["total-time"] + 1)
     last = vm.counts()[-1]
     vm.end()
     for n in range(2):
