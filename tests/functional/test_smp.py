@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""-smp: how the CPUs lie, as a stock kernel sees it, and many of them."""
+"""-smp: how the CPUs lie, as a stock kernel sees it, and many of them; and one whose time is counted."""
 import os
 import pathlib
 import re
@@ -56,3 +56,10 @@ def test_topology_in_the_guest(initrd, smp, ids, places):
             for n, package, die, core, threads in re.findall(r"cpu: (\d+) (\d+) (\d+) (\d+) ([\d,-]+)", text)}
     assert [seen[n] for n in sorted(seen)] == places, text
     assert [int(n) for n in re.findall(r"apicid: (\d+)", text)] == list(ids), text
+
+
+def test_icount_makes_boots_equal(tmp_path):
+    """A kernel's whole log, its times included; only the date, which it reads from the real-time clock, is from outside."""
+    initrd = guest.initramfs(tmp_path / "initrd.gz", guest.PROLOGUE + "dmesg\npoweroff -f\n")
+    logs = [boot(initrd, "1", "-icount", "shift=3,sleep=off", "-rtc", "base=2020-01-01,clock=vm") for _ in range(2)]
+    assert logs[0] == logs[1] and len(logs[0].splitlines()) > 100
