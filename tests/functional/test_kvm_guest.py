@@ -87,7 +87,7 @@ def make_initramfs(path, vmlinuz, modules):
 
 
 def run_peer(command):
-    """What it printed; None when it hung, which its software CPU with a hypervisor on it does once in a while."""
+    """What it printed; None when it hung, seen once in some fifteen runs: in the peer or in our accelerator, which is not known."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=PEER_HANGS_AFTER_S, check=False)
