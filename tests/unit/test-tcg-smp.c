@@ -241,19 +241,28 @@ static void ap_end(Ap *ap, pthread_t thread)
     pthread_join(thread, NULL);
 }
 
-/* The SIPI comes at any moment of the INIT; the CPU begins each time. */
-static void test_sipi_during_init(void **state)
+static void spin(unsigned n)
 {
-    enum { ROUNDS = 10000 };
-    Smp *smp = *state;
+    for (volatile unsigned left = n; left; left--) {
+    }
+}
+
+/* INIT and SIPI again and again, with something before each of them; the CPU begins each time. */
+static void ap_rounds(Smp *smp, unsigned limit, bool stale, unsigned step, unsigned span)
+{
     unsigned rounds = 0;
     pthread_t thread;
     Ap ap;
 
     ap_begin(&ap, smp, &thread);
-    for (unsigned i = 0; i < ROUNDS && ap_goes_on(&ap); i++) {
+    for (unsigned i = 0; i < limit && ap_goes_on(&ap); i++) {
+        if (stale && i > 0) { /* it runs since the round before */
+            x86_cpu_sipi(smp->cpu[1], 0xff);
+            spin(i * step % span);
+        }
         x86_cpu_set_irq(smp->cpu[1], X86_IRQ_INIT, true);
-        for (volatile unsigned n = i * 37 % 8000; n; n--) {
+        if (!stale) {
+            spin(i * step % span);
         }
         x86_cpu_sipi(smp->cpu[1], SIPI_AT >> 12);
         ap_ask(&ap);
@@ -265,32 +274,16 @@ static void test_sipi_during_init(void **state)
     assert_int_equal(get64(smp, COUNTER), rounds);
 }
 
+/* The SIPI comes at any moment of the INIT. */
+static void test_sipi_during_init(void **state)
+{
+    ap_rounds(*state, 10000, false, 37, 8000);
+}
+
 /* A SIPI that the running CPU ignores does not take the next one with it. */
 static void test_stale_sipi(void **state)
 {
-    enum { ROUNDS = 3000 };
-    Smp *smp = *state;
-    unsigned rounds = 1;
-    pthread_t thread;
-    Ap ap;
-
-    ap_begin(&ap, smp, &thread);
-    x86_cpu_set_irq(smp->cpu[1], X86_IRQ_INIT, true);
-    x86_cpu_sipi(smp->cpu[1], SIPI_AT >> 12);
-    ap_ask(&ap);
-    for (unsigned i = 1; i < ROUNDS && ap_goes_on(&ap); i++) {
-        x86_cpu_sipi(smp->cpu[1], 0xff);
-        for (volatile unsigned n = i * 7 % 500; n; n--) {
-        }
-        x86_cpu_set_irq(smp->cpu[1], X86_IRQ_INIT, true);
-        x86_cpu_sipi(smp->cpu[1], SIPI_AT >> 12);
-        ap_ask(&ap);
-        if (get64(smp, COUNTER) != ++rounds) {
-            break;
-        }
-    }
-    ap_end(&ap, thread);
-    assert_int_equal(get64(smp, COUNTER), rounds);
+    ap_rounds(*state, 3000, true, 7, 500);
 }
 
 static uint64_t state_of_ap(Smp *smp, X86CpuState *s)
@@ -590,11 +583,9 @@ static void test_walk_and_unmap(void **state)
     clock_gettime(CLOCK_MONOTONIC, &began);
     /* At least one fault, and as many as go into the time. */
     for (unsigned i = 0; !stayed && get64(smp, COUNTER) < (elapsed_ms(&began) < 500 ? FAULTS : 1); i++) {
-        for (volatile unsigned n = i % 64; n; n--) {
-        }
+        spin(i % 64);
         __atomic_exchange_n(entry, PTE_GONE, __ATOMIC_SEQ_CST);
-        for (volatile unsigned n = 64; n; n--) {
-        }
+        spin(64);
         stayed = __atomic_exchange_n(entry, PAGE_AT | 7, __ATOMIC_SEQ_CST);
     }
     __atomic_store_n(smp->ram + STOP, 1, __ATOMIC_RELAXED);
