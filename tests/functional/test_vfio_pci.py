@@ -25,7 +25,7 @@ DRIVER = BINARY.parent.parent / "tests/functional/vfio-pci-guest"
 PEER = shutil.which("qemu-system-x86_64", path="/usr/bin")
 MODULES = ["irqbypass", "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci", "kvm", "kvm-amd"]
 CASES = ["test_nvme", "test_nvme_trapped", "test_e1000", "test_two_devices", "test_refused", "test_busy",
-         "test_options", "test_requested_back", "test_bus_reset", "test_shared_group"]
+         "test_options", "test_requested_back", "test_bus_reset", "test_shared_group", "test_documented_lines"]
 
 INIT = guest.PROLOGUE + """
 for m in {modules}; do insmod /modules/$m.ko || echo "no module $m"; done
@@ -66,6 +66,18 @@ yes vfio | head -c 262144 | dd of=/dev/nvme0n1 bs=64k seek=16 conv=fsync 2>/dev/
 echo "$w: interrupts $(grep 'PCI-MSI.*nvme0q' /proc/interrupts | awk '{ n += $2 } END { print n }')"
 poweroff -f
 """
+PAGE = (ROOT / "docs/system/vfio-pci.md").read_text(encoding="utf-8")
+
+
+def documented_lines():
+    """The command lines of the page, and those its tables have as examples, without the program's name."""
+    whole = re.findall(r"^    qemu-system-x86_64 ((?:.*\\\n)*.*)$", PAGE, re.M)
+    parts = re.findall(r"^\|.*\| `(-(?:device|object) .*)` \|$", PAGE, re.M)
+    lines = [" ".join(line.replace("\\\n", " ").split()) for line in whole] + ["-machine q35 -m 64 " + p for p in parts]
+    assert len(lines) == PAGE.count("    qemu-system-x86_64 ") + 4
+    return lines
+
+
 PATTERN = bytes(i * 7 % 256 for i in range(512))
 
 
@@ -75,6 +87,7 @@ def make_initramfs(path, vmlinuz, modules):
     files["vmlinuz"] = (0o100644, vmlinuz.read_bytes())
     files["inner.gz"] = (0o100644, inner.read_bytes())
     files["qemu"] = (0o100755, BINARY.read_bytes())
+    files["lines"] = (0o100644, "\n".join(documented_lines()).encode())
     files["driver"] = (0o100755, DRIVER.read_bytes())
     for module in modules:
         files[f"modules/{module.name}"] = (0o100644, module.read_bytes())
@@ -109,7 +122,7 @@ def output_fixture(tmp_path_factory):
         command += ["-drive", f"id=d{n},{image},format=raw,if=none",
                     "-device", f"nvme,serial=given-away-{n},drive=d{n},addr={addr}"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=900, check=False)
+                          timeout=3600, check=False)
     text = done.stdout.decode(errors="replace")
     print(text)
     return text, disk
@@ -152,5 +165,11 @@ def test_linux_guest_of_kvm(output):
 def test_every_option_is_documented(what):
     text = subprocess.run([str(BINARY), *what], check=True, text=True, stdout=subprocess.PIPE).stdout
     options = re.findall(r"^  ([\w-]+)=", text, re.M)
-    page = (ROOT / "docs/system/vfio-pci.md").read_text(encoding="utf-8")
-    assert options and [name for name in options if not re.search(rf"`{name}[=`]", page)] == []
+    assert options and [name for name in options if not re.search(rf"`{name}[=`]", PAGE)] == []
+
+
+def test_every_option_has_a_command_line():
+    """And a test runs it: test_documented_lines, in the guest."""
+    text = subprocess.run([str(BINARY), "-device", "vfio-pci,help"], check=True, text=True, stdout=subprocess.PIPE).stdout
+    lines = " ".join(documented_lines())
+    assert [name for name in re.findall(r"^  ([\w-]+)=", text, re.M) if not re.search(rf"[, ]{name}=", lines)] == []
