@@ -105,7 +105,7 @@ int main(void)
     contract_device_init(&device);
     device.twin = true;
     server = contract_server_new(&device, path);
-    contract_server_go_bare(server);
+    contract_server_go_bare(server, 0);
     bare = bench_bare();
     client = bench_client(path, 0);
     polling = bench_client(path, 20);

@@ -2,8 +2,11 @@
 /*
  * What a device behind a socket costs a CPU, each against the bare system calls it cannot do without, between
  * two threads of one process.  Prints one JSON line for each; the ratio is what counts, times depend on the
- * machine.
+ * machine.  Where the scheduler puts two threads that wake each other decides more than what either does, so
+ * every row says where they are: with the server on the CPU's core, or on one of its own, and the bare pair in the
+ * same place.
  */
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -12,6 +15,7 @@
 #include <unistd.h>
 
 #include "../contract/contract-device.h"
+#include "core/poll-window.h"
 #include "core/trace.h"
 #include "hw/vfio/vfio-pci-device.h"
 
@@ -19,8 +23,9 @@
 #define RAM_SIZE (64u << 20)
 #define BAR0(n)  (0xe0000000u + 0x100000u * (n))
 #define BAR4(n)  (0xe1000000u + 0x100000u * (n))
-#define ROUNDS   2000
-#define REPEATS  20
+#define ROUNDS   400 /* few: what a busy machine adds is then not in all of them */
+#define REPEATS  75
+#define POLL_US  50
 #define STORMS   5
 #define WRITES   20000
 #define SECTIONS 10000
@@ -35,7 +40,19 @@ static const MachineModel bare_model = {
 const Model *const model_table[] = {&bare_model.model, NULL};
 TraceEvent *const trace_tables[] = {NULL};
 
+typedef enum Side { CPU_SIDE, SERVER_SIDE } Side;
+
+typedef struct Placement {
+    const char *name;
+    int cores[2]; /* indexes of allowed ones, of each side; -1: wherever the scheduler likes */
+} Placement;
+
+static const Placement placements[] = {
+    {"one core", {0, 0}}, {"two cores", {0, 1}}, {"anywhere", {-1, -1}}};
+
 typedef struct Bench {
+    const Placement *placement;
+    cpu_set_t allowed;
     ContractDevice devices[DEVICES];
     ContractServer *servers[DEVICES];
     PciDevice *pci[DEVICES];
@@ -47,6 +64,33 @@ typedef struct Bench {
     int interrupted; /* a message reached the bus; atomic */
     LoopWaiter *cpu;
 } Bench;
+
+/* --- places --- */
+
+/* The calling thread, and those it starts from now on, run on that side. */
+static void go_to(const Bench *b, Side side)
+{
+    int skip = b->placement->cores[side];
+    cpu_set_t set = b->allowed;
+
+    for (int i = 0; skip >= 0 && i < CPU_SETSIZE; i++) {
+        if (CPU_ISSET(i, &b->allowed) && !skip--) {
+            CPU_ZERO(&set);
+            CPU_SET(i, &set);
+        }
+    }
+    g_assert(!sched_setaffinity(0, sizeof(set), &set));
+}
+
+static GThread *server_side_thread(const Bench *b, GThreadFunc fn, gpointer opaque)
+{
+    GThread *thread;
+
+    go_to(b, SERVER_SIDE);
+    thread = g_thread_new("server side", fn, opaque);
+    go_to(b, CPU_SIDE);
+    return thread;
+}
 
 /* --- the machine --- */
 
@@ -78,7 +122,9 @@ static void plug(Bench *b, unsigned n, const char *poll_us)
     g_autofree char *path = g_strdup_printf("%s/%u", b->dir, n), *id = g_strdup_printf("dut%u", n);
     g_autoptr(GError) error = NULL;
 
+    go_to(b, SERVER_SIDE);
     b->servers[n] = contract_server_new(&b->devices[n], path);
+    go_to(b, CPU_SIDE);
     b->pci[n] = pci_create(b->bus, PCI_DEVFN((int)n + 1, 0), &vfio_user_pci_model, id, &error, "socket", path,
                            "poll-us", poll_us, NULL);
     g_assert_no_error(error);
@@ -107,10 +153,37 @@ static void machine_down(Bench *b)
     g_free(b->dir);
 }
 
-static void report(const char *name, double bare, double client)
+typedef struct Result {
+    double bare[REPEATS], client[REPEATS], ratios[REPEATS]; /* microseconds */
+    unsigned count;
+} Result;
+
+static int by_size(const void *a, const void *b)
 {
-    printf("{\"bench\": \"vfio-user-client %s\", \"bare_us\": %.2f, \"client_us\": %.2f, \"ratio\": %.2f}\n",
-           name, bare, client, client / bare);
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Both were measured in turn. */
+static void result_add(Result *r, double bare, double client)
+{
+    r->bare[r->count] = bare;
+    r->client[r->count] = client;
+    r->ratios[r->count++] = client / bare;
+}
+
+/* What a busy machine adds is not in the shortest; the median of the ratios says whether those are like the others. */
+static void report(const Bench *b, const char *name, Result *r)
+{
+    double *all[] = {r->bare, r->client, r->ratios};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(all); i++) {
+        qsort(all[i], r->count, sizeof(double), by_size);
+    }
+    printf("{\"bench\": \"vfio-user-client %s\", \"placement\": \"%s\", \"bare_us\": %.2f, \"client_us\": %.2f, "
+           "\"ratio\": %.2f, \"median_ratio\": %.2f}\n",
+           name, b->placement->name, r->bare[0], r->client[0], r->client[0] / r->bare[0], r->ratios[r->count / 2]);
     fflush(stdout);
 }
 
@@ -150,79 +223,108 @@ static double run(RoundFn *fn, void *opaque, unsigned threads)
     return (double)(g_get_monotonic_time() - begin) / ROUNDS;
 }
 
-/* Each in turn, REPEATS times; what a busy machine adds is not in the shortest. */
 static void compare(Bench *b, const char *name, RoundFn *bare, void *bare_opaque, RoundFn *client,
                     void *client_opaque, unsigned threads)
 {
-    double best[2] = {G_MAXDOUBLE, G_MAXDOUBLE};
+    Result result = {.count = 0};
     unsigned depth = loop_release(b->m->main_loop);
 
     for (unsigned i = 0; i < REPEATS; i++) {
-        best[0] = MIN(best[0], run(bare, bare_opaque, threads));
-        best[1] = MIN(best[1], run(client, client_opaque, threads));
+        double once = run(bare, bare_opaque, threads);
+
+        result_add(&result, once, run(client, client_opaque, threads));
     }
     loop_reacquire(b->m->main_loop, depth);
-    report(name, best[0], best[1]);
+    report(b, name, &result);
 }
 
 /* --- bare sockets --- */
 
-typedef struct Pairs {
-    int fds[DEVICES][2];
-    GThread *echoes[DEVICES];
-} Pairs;
+typedef struct Pairs Pairs;
+
+typedef struct Pair {
+    int fds[2];            /* ours, the echo's */
+    PollWindow windows[2]; /* of both; max_ns 0: neither looks before it sleeps */
+    GThread *echo;
+} Pair;
+
+struct Pairs {
+    Pair pairs[DEVICES];
+};
+
+static ssize_t pair_recv(Pair *p, Side side, void *buf, size_t size, int flags)
+{
+    struct pollfd fd = {p->fds[side], POLLIN, 0};
+    PollWindow *w = &p->windows[side];
+    gint64 begin = w->max_ns ? g_get_monotonic_time() : 0;
+    ssize_t got;
+
+    if (w->max_ns) {
+        poll_window_look(w, &fd, 1, INT64_MAX);
+    }
+    got = recv(p->fds[side], buf, size, flags);
+    if (w->max_ns) {
+        poll_window_learn(w, (g_get_monotonic_time() - begin) * 1000);
+    }
+    return got;
+}
 
 /* Answers every request of REQUEST_SIZE; posted writes are of another size, and come before one. */
 static gpointer echo_thread(gpointer opaque)
 {
-    int fd = GPOINTER_TO_INT(opaque);
+    Pair *p = opaque;
     char buf[REPLY_SIZE + REQUEST_SIZE + POSTED_SIZE] = {0};
     ssize_t got, have = 0;
 
-    while ((got = recv(fd, buf, sizeof(buf), 0)) > 0) {
+    while ((got = pair_recv(p, SERVER_SIDE, buf, sizeof(buf), 0)) > 0) {
         have += got;
         have -= have >= POSTED_SIZE && have != REQUEST_SIZE ? POSTED_SIZE : 0;
         if (have == REQUEST_SIZE) {
             have = 0;
-            send(fd, buf, REPLY_SIZE, MSG_NOSIGNAL);
+            send(p->fds[SERVER_SIDE], buf, REPLY_SIZE, MSG_NOSIGNAL);
         }
     }
     return NULL;
 }
 
-static void pairs_start(Pairs *p)
+static void pairs_start(const Bench *b, Pairs *pairs, unsigned poll_us)
 {
     for (unsigned i = 0; i < DEVICES; i++) {
-        g_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p->fds[i]));
-        p->echoes[i] = g_thread_new("echo", echo_thread, GINT_TO_POINTER(p->fds[i][1]));
+        Pair *p = &pairs->pairs[i];
+
+        *p = (Pair){.windows = {{.max_ns = poll_us * 1000}, {.max_ns = poll_us * 1000}}};
+        g_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p->fds));
+        p->echo = server_side_thread(b, echo_thread, p);
     }
 }
 
-static void pairs_stop(Pairs *p)
+static void pairs_stop(Pairs *pairs)
 {
     for (unsigned i = 0; i < DEVICES; i++) {
-        shutdown(p->fds[i][0], SHUT_RDWR);
-        g_thread_join(p->echoes[i]);
-        close(p->fds[i][0]);
-        close(p->fds[i][1]);
+        Pair *p = &pairs->pairs[i];
+
+        shutdown(p->fds[CPU_SIDE], SHUT_RDWR);
+        g_thread_join(p->echo);
+        close(p->fds[CPU_SIDE]);
+        close(p->fds[SERVER_SIDE]);
     }
 }
 
 static void bare_read(void *opaque, unsigned thread)
 {
-    Pairs *p = opaque;
+    Pair *p = &((Pairs *)opaque)->pairs[thread];
     char buf[REPLY_SIZE] = {0};
 
-    g_assert(send(p->fds[thread][0], buf, REQUEST_SIZE, 0) == REQUEST_SIZE);
-    g_assert(recv(p->fds[thread][0], buf, REPLY_SIZE, MSG_WAITALL) == REPLY_SIZE);
+    g_assert(send(p->fds[CPU_SIDE], buf, REQUEST_SIZE, 0) == REQUEST_SIZE);
+    g_assert(pair_recv(p, CPU_SIDE, buf, REPLY_SIZE, MSG_WAITALL) == REPLY_SIZE);
 }
 
 static void bare_write_read(void *opaque, unsigned thread)
 {
-    Pairs *p = opaque;
+    Pair *p = &((Pairs *)opaque)->pairs[thread];
     char buf[POSTED_SIZE] = {0};
 
-    g_assert(send(p->fds[thread][0], buf, POSTED_SIZE, 0) == POSTED_SIZE);
+    g_assert(send(p->fds[CPU_SIDE], buf, POSTED_SIZE, 0) == POSTED_SIZE);
     bare_read(opaque, thread);
 }
 
@@ -249,16 +351,17 @@ static void client_write_read(void *opaque, unsigned thread)
 }
 
 /* What is measured is the client, against a server that does as little as the bare one. */
-static void go_bare(Bench *b, unsigned n)
+static void go_bare(Bench *b, unsigned n, unsigned poll_us)
 {
     client_read_own(b, n); /* all before it is answered by then */
-    contract_server_go_bare(b->servers[n]);
+    contract_server_go_bare(b->servers[n], poll_us * 1000);
     client_read_own(b, n);
 }
 
-static void bench_registers(Bench *b, const char *poll_us, const char *suffix)
+static void bench_registers(Bench *b, unsigned poll_us, const char *suffix)
 {
     Pairs pairs;
+    g_autofree char *limit = g_strdup_printf("%u", poll_us);
     g_autofree char *names[] = {g_strconcat("read", suffix, NULL),
                                 g_strconcat("posted write and read", suffix, NULL),
                                 g_strconcat("read, 4 threads on one device", suffix, NULL),
@@ -267,10 +370,10 @@ static void bench_registers(Bench *b, const char *poll_us, const char *suffix)
     for (unsigned n = 0; n < DEVICES; n++) {
         contract_device_init(&b->devices[n]);
         b->devices[n].twin = true;
-        plug(b, n, poll_us);
-        go_bare(b, n);
+        plug(b, n, limit);
+        go_bare(b, n, poll_us);
     }
-    pairs_start(&pairs);
+    pairs_start(b, &pairs, poll_us);
     compare(b, names[0], bare_read, &pairs, client_read, b, 1);
     compare(b, names[1], bare_write_read, &pairs, client_write_read, b, 1);
     compare(b, names[2], bare_read, &pairs, client_read, b, DEVICES);
@@ -329,8 +432,7 @@ static void bell_compare(Bench *b, const char *name, RoundFn *client, int vector
 {
     Bell bare = {b, eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC), -1};
     Bell bell = {b, there, eventfd(0, EFD_CLOEXEC), vector};
-    GThread *threads[] = {g_thread_new("bare", bell_thread, &bare),
-                          g_thread_new("device", bell_thread, &bell)};
+    GThread *threads[] = {server_side_thread(b, bell_thread, &bare), server_side_thread(b, bell_thread, &bell)};
 
     compare(b, name, bell_bare, &bare, client, &bell, 1);
     eventfd_write(bare.there, BELL_QUIT);
@@ -398,7 +500,7 @@ static gpointer map_echo(gpointer opaque)
     return NULL;
 }
 
-static double storm_bare(void)
+static double storm_bare(const Bench *b)
 {
     char buf[MAP_SIZE] = {0};
     int fds[2], sent = 0, answered = 0;
@@ -406,7 +508,7 @@ static double storm_bare(void)
     gint64 begin;
 
     g_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
-    echo = g_thread_new("echo", map_echo, GINT_TO_POINTER(fds[1]));
+    echo = server_side_thread(b, map_echo, GINT_TO_POINTER(fds[1]));
     begin = g_get_monotonic_time();
     while (answered < SECTIONS) {
         struct iovec iov = {buf, MAP_SIZE};
@@ -453,32 +555,32 @@ static double storm_client(Bench *b, MemRegion **pieces)
 static void bench_storm(Bench *b)
 {
     g_autofree MemRegion **pieces = g_new(MemRegion *, SECTIONS);
-    double best[2] = {G_MAXDOUBLE, G_MAXDOUBLE};
+    Result result = {.count = 0};
 
     contract_device_init(&b->devices[0]);
     b->devices[0].twin = true;
     plug(b, 0, "20");
-    go_bare(b, 0);
+    go_bare(b, 0, 0);
     for (unsigned i = 0; i < STORMS; i++) {
-        best[0] = MIN(best[0], storm_bare());
-        best[1] = MIN(best[1], storm_client(b, pieces));
+        double bare = storm_bare(b);
+
+        result_add(&result, bare, storm_client(b, pieces));
     }
-    report("remap of 10000 sections", best[0], best[1]);
+    report(b, "remap of 10000 sections", &result);
     unplug(b, 0);
 }
 
 /* --- bandwidth of posted writes, up to the read that says all are done --- */
 
-static void bare_posted(void *opaque, unsigned thread)
+static void bare_posted(int fd)
 {
-    Pairs *p = opaque;
     char buf[POSTED_SIZE] = {0};
 
     for (unsigned i = 0; i < WRITES; i++) {
-        g_assert(send(p->fds[thread][0], buf, POSTED_SIZE, 0) == POSTED_SIZE);
+        g_assert(send(fd, buf, POSTED_SIZE, 0) == POSTED_SIZE);
     }
-    shutdown(p->fds[thread][0], SHUT_WR);
-    g_assert(recv(p->fds[thread][0], buf, 1, 0) == 1);
+    shutdown(fd, SHUT_WR);
+    g_assert(recv(fd, buf, 1, 0) == 1);
 }
 
 static gpointer sink_thread(gpointer opaque)
@@ -492,20 +594,20 @@ static gpointer sink_thread(gpointer opaque)
     return NULL;
 }
 
-static double posted_bare(void)
+static double posted_bare(const Bench *b)
 {
-    Pairs p;
+    int fds[2];
     GThread *sink;
     gint64 begin;
 
-    g_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p.fds[0]));
-    sink = g_thread_new("sink", sink_thread, GINT_TO_POINTER(p.fds[0][1]));
+    g_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
+    sink = server_side_thread(b, sink_thread, GINT_TO_POINTER(fds[1]));
     begin = g_get_monotonic_time();
-    bare_posted(&p, 0);
+    bare_posted(fds[0]);
     begin = g_get_monotonic_time() - begin;
     g_thread_join(sink);
-    close(p.fds[0][0]);
-    close(p.fds[0][1]);
+    close(fds[0]);
+    close(fds[1]);
     return (double)begin / WRITES;
 }
 
@@ -518,7 +620,7 @@ static double posted_client(Bench *b, bool multi)
     b->devices[0].write_multiple = multi;
     b->devices[0].twin = true;
     plug(b, 0, "20");
-    go_bare(b, 0);
+    go_bare(b, 0, 0);
     depth = loop_release(b->m->main_loop);
     begin = g_get_monotonic_time();
     for (unsigned i = 0; i < WRITES; i++) {
@@ -533,25 +635,26 @@ static double posted_client(Bench *b, bool multi)
 
 static void bench_posted(Bench *b)
 {
-    double best[3] = {G_MAXDOUBLE, G_MAXDOUBLE, G_MAXDOUBLE};
+    Result each = {.count = 0}, gathered = {.count = 0};
 
     for (unsigned i = 0; i < STORMS; i++) {
-        best[0] = MIN(best[0], posted_bare());
-        best[1] = MIN(best[1], posted_client(b, false));
-        best[2] = MIN(best[2], posted_client(b, true));
+        double bare = posted_bare(b);
+
+        result_add(&each, bare, posted_client(b, false));
+        result_add(&gathered, bare, posted_client(b, true));
     }
-    report("posted write, each a message", best[0], best[1]);
-    report("posted write, gathered", best[0], best[2]);
+    report(b, "posted write, each a message", &each);
+    report(b, "posted write, gathered", &gathered);
 }
 
 static void bench_plain(Bench *b)
 {
-    bench_registers(b, "0", "");
+    bench_registers(b, 0, "");
 }
 
 static void bench_polling(Bench *b)
 {
-    bench_registers(b, "50", ", polling");
+    bench_registers(b, POLL_US, ", polling");
 }
 
 static const struct {
@@ -560,17 +663,41 @@ static const struct {
 } benches[] = {{"registers", bench_plain},     {"polling", bench_polling}, {"doorbell", bench_doorbell},
                {"interrupt", bench_interrupt}, {"storm", bench_storm},     {"posted", bench_posted}};
 
-/* The names of those to run; none: all. */
+static bool named(char **argv, const char *name)
+{
+    return g_strv_contains((const char *const *)argv + 1, name);
+}
+
+/* The names of the benches and placements to run; none: all benches, on one and on two cores. */
 int main(int argc, char **argv)
 {
-    Bench b = {0};
+    static Bench b;
+    bool any_bench = true, any_placement = true;
 
-    machine_up(&b);
     for (unsigned i = 0; i < G_N_ELEMENTS(benches); i++) {
-        if (argc < 2 || g_strv_contains((const char *const *)argv + 1, benches[i].name)) {
-            benches[i].run(&b);
-        }
+        any_bench &= !named(argv, benches[i].name);
     }
-    machine_down(&b);
+    for (unsigned i = 0; i < G_N_ELEMENTS(placements); i++) {
+        any_placement &= !named(argv, placements[i].name);
+    }
+    g_assert(!sched_getaffinity(0, sizeof(b.allowed), &b.allowed));
+    for (unsigned n = 0; n < G_N_ELEMENTS(placements); n++) {
+        b.placement = &placements[n];
+        if (any_placement ? b.placement->cores[0] < 0 : !named(argv, b.placement->name)) {
+            continue;
+        }
+        if (b.placement->cores[SERVER_SIDE] >= CPU_COUNT(&b.allowed)) {
+            fprintf(stderr, "%s: there is only one\n", b.placement->name);
+            continue;
+        }
+        go_to(&b, CPU_SIDE);
+        machine_up(&b);
+        for (unsigned i = 0; i < G_N_ELEMENTS(benches); i++) {
+            if (any_bench || named(argv, benches[i].name)) {
+                benches[i].run(&b);
+            }
+        }
+        machine_down(&b);
+    }
     return 0;
 }

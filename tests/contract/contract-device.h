@@ -72,8 +72,8 @@ void contract_set_intx(ContractDevice *d, bool level);
 typedef struct ContractServer ContractServer;
 ContractServer *contract_server_new(ContractDevice *d, const char *path);
 /* From the next message on reads of 4 bytes, writes and maps are answered, with hardly more than the system calls, and nothing
- * else may come: for benchmarks of the client. */
-void contract_server_go_bare(ContractServer *s);
+ * else may come: for benchmarks of the client.  poll_ns: how long it looks for a message at most before it sleeps. */
+void contract_server_go_bare(ContractServer *s, int64_t poll_ns);
 /* Breaks the connection. */
 void contract_server_hang_up(ContractServer *s);
 void contract_server_free(ContractServer *s);

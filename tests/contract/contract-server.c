@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "contract-device.h"
+#include "core/poll-window.h"
 #include "wire/io.h"
 #include "wire/wire.h"
 
@@ -20,6 +21,7 @@ struct ContractServer {
     WireStream *stream; /* with the lock */
     char *path;
     bool bare; /* atomic */
+    int64_t bare_poll_ns; /* set before it */
     int twin;  /* our end of the connection's other socket; -1: there is none */
 };
 
@@ -349,16 +351,33 @@ static size_t bare_answer(uint8_t *out, const uint8_t *in, WireHeader h)
     return h.size;
 }
 
+static ssize_t bare_recv(int fd, PollWindow *w, void *buf, size_t size)
+{
+    struct pollfd ready = {fd, POLLIN, 0};
+    gint64 begin;
+    ssize_t got;
+
+    if (!w->max_ns) {
+        return recv(fd, buf, size, 0);
+    }
+    begin = g_get_monotonic_time();
+    poll_window_look(w, &ready, 1, INT64_MAX);
+    got = recv(fd, buf, size, 0);
+    poll_window_learn(w, (g_get_monotonic_time() - begin) * 1000);
+    return got;
+}
+
 /* A system call or two for each request, as few as any server can do with: what is measured against it is the
  * client. */
-static void serve_bare(int fd)
+static void serve_bare(int fd, int64_t poll_ns)
 {
+    PollWindow window = {.max_ns = poll_ns};
     uint8_t in[16384], out[BARE_SIZE] = {0};
     size_t have = 0, done;
     WireHeader h;
     ssize_t got;
 
-    while ((got = recv(fd, in + have, sizeof(in) - have, 0)) > 0) {
+    while ((got = bare_recv(fd, &window, in + have, sizeof(in) - have)) > 0) {
         have += (size_t)got;
         for (done = 0; !wire_header_decode(&h, in + done, have - done) && h.size <= have - done;
              done += h.size) {
@@ -398,7 +417,7 @@ static gpointer server_thread(gpointer opaque)
                 wire_message_clear(&m);
             }
             if (__atomic_load_n(&s->bare, __ATOMIC_SEQ_CST)) {
-                serve_bare(fd);
+                serve_bare(fd, s->bare_poll_ns);
                 break;
             }
         }
@@ -430,8 +449,9 @@ ContractServer *contract_server_new(ContractDevice *d, const char *path)
     return s;
 }
 
-void contract_server_go_bare(ContractServer *s)
+void contract_server_go_bare(ContractServer *s, int64_t poll_ns)
 {
+    s->bare_poll_ns = poll_ns;
     __atomic_store_n(&s->bare, true, __ATOMIC_SEQ_CST);
 }
 
