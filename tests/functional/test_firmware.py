@@ -80,6 +80,12 @@ def test_seabios_finds_the_machine(console, cpus, machine, words):
         assert found in text, text
 
 
+def test_seabios_starts_255_cpus(console):
+    """The most there may be: each comes up by INIT and SIPI and counts itself."""
+    text = console("q35,accel=tcg", "-m", "256", "-smp", "255", *DEBUG).wait_for("Booting from Hard Disk")
+    assert "Found 255 cpu(s) max supported 255 cpu(s)" in text, text
+
+
 def hmp(path, *lines):
     """The number the monitor at a socket answers the last of the lines with."""
     with socket.socket(socket.AF_UNIX) as s:
