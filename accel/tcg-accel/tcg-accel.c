@@ -198,6 +198,13 @@ static bool tcg_x2apic_write(void *opaque, uint32_t msr, uint64_t val)
     return v->thread.apic_ops && v->thread.apic_ops->x2apic_write(v->thread.apic, msr, val);
 }
 
+static uint64_t tcg_get_tsc_deadline(void *opaque)
+{
+    const TcgVcpu *v = opaque;
+
+    return v->thread.apic_ops ? v->thread.apic_ops->get_tsc_deadline(v->thread.apic) : 0;
+}
+
 static void tcg_set_tsc_deadline(void *opaque, uint64_t tsc)
 {
     TcgVcpu *v = opaque;
@@ -353,6 +360,7 @@ static const X86CpuBus tcg_bus = {
     .set_apic_base = tcg_set_apic_base,
     .x2apic_read = tcg_x2apic_read,
     .x2apic_write = tcg_x2apic_write,
+    .get_tsc_deadline = tcg_get_tsc_deadline,
     .set_tsc_deadline = tcg_set_tsc_deadline,
     .read_tsc = tcg_bus_read_tsc,
     .triple_fault = tcg_triple_fault,

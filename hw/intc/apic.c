@@ -512,6 +512,16 @@ static bool apic_cpu_x2_write(void *opaque, uint32_t msr, uint64_t val)
     return apic_reg_write(s, reg, (uint32_t)val);
 }
 
+static uint64_t apic_cpu_get_tsc_deadline(void *opaque)
+{
+    Apic *s = opaque;
+    uint64_t tsc;
+    g_mutex_lock(&s->lock);
+    tsc = s->tsc_deadline;
+    g_mutex_unlock(&s->lock);
+    return tsc;
+}
+
 static void apic_cpu_set_tsc_deadline(void *opaque, uint64_t tsc)
 {
     Apic *s = opaque;
@@ -537,6 +547,7 @@ const VcpuApicOps apic_vcpu_ops = {
     .set_base = apic_cpu_set_base,
     .x2apic_read = apic_cpu_x2_read,
     .x2apic_write = apic_cpu_x2_write,
+    .get_tsc_deadline = apic_cpu_get_tsc_deadline,
     .set_tsc_deadline = apic_cpu_set_tsc_deadline,
 };
 

@@ -50,6 +50,7 @@ typedef struct VcpuApicOps {
     bool (*set_base)(void *apic, uint64_t val);
     bool (*x2apic_read)(void *apic, uint32_t msr, uint64_t *val);
     bool (*x2apic_write)(void *apic, uint32_t msr, uint64_t val);
+    uint64_t (*get_tsc_deadline)(void *apic); /* 0: disarmed, as after it came or outside its mode */
     void (*set_tsc_deadline)(void *apic, uint64_t tsc);
     void (*eoi)(void *apic, uint8_t vector); /* a local APIC of the accelerator completed a level-triggered vector */
 } VcpuApicOps;

@@ -72,6 +72,7 @@ typedef struct X86CpuBus {
     bool (*set_apic_base)(void *opaque, uint64_t val);             /* false: #GP */
     bool (*x2apic_read)(void *opaque, uint32_t msr, uint64_t *val); /* false: #GP */
     bool (*x2apic_write)(void *opaque, uint32_t msr, uint64_t val);
+    uint64_t (*get_tsc_deadline)(void *opaque);                     /* 0: disarmed */
     void (*set_tsc_deadline)(void *opaque, uint64_t tsc);
     /* Time stamp counter, a free-running count at tsc_hz. */
     uint64_t (*read_tsc)(void *opaque);

@@ -32,6 +32,7 @@ DIFFERENCES = [
     (r"reserved", "P is not set with RSVD there; the manual: bit 0 is set when a reserved bit faults"),
     (r"ring[03]\.(limit_out|down_out|null|write_code|write_ro)", "there are no checks of segment limits and types there"),
     (r"ring[03]\.at", "an SMI asked for by OUT comes at the end of a block there, after the instruction here"),
+    (r"deadline", "the timer has no TSC-deadline mode there"),
     (r"tr", "the busy bit of TR's hidden part is not set there"),
     (r"halted", "the map's auto halt field is always 0 there, and HLT never resumed"),
     (r"(closed|tseg|tseg_write|tseg_off|locked|still_locked)\.window", "without a VGA card the closed window shows RAM there"),

@@ -125,6 +125,11 @@ static bool bus_x2apic_write(void *opaque, uint32_t msr, uint64_t val)
     return false;
 }
 
+static uint64_t bus_get_tsc_deadline(void *opaque)
+{
+    return 0;
+}
+
 static void bus_set_tsc_deadline(void *opaque, uint64_t tsc)
 {
 }
@@ -151,6 +156,7 @@ static const X86CpuBus guest_bus = {
     .set_apic_base = bus_set_apic_base,
     .x2apic_read = bus_x2apic_read,
     .x2apic_write = bus_x2apic_write,
+    .get_tsc_deadline = bus_get_tsc_deadline,
     .set_tsc_deadline = bus_set_tsc_deadline,
     .read_tsc = bus_read_tsc,
     .triple_fault = bus_triple_fault,

@@ -112,6 +112,11 @@ static bool rig_x2apic_write(void *opaque, uint32_t msr, uint64_t val)
     return true;
 }
 
+static uint64_t rig_get_tsc_deadline(void *opaque)
+{
+    return ((Rig *)opaque)->deadline;
+}
+
 static void rig_set_tsc_deadline(void *opaque, uint64_t tsc)
 {
     ((Rig *)opaque)->deadline = tsc;
@@ -146,6 +151,7 @@ static const X86CpuBus rig_bus = {
     .set_apic_base = rig_set_apic_base,
     .x2apic_read = rig_x2apic_read,
     .x2apic_write = rig_x2apic_write,
+    .get_tsc_deadline = rig_get_tsc_deadline,
     .set_tsc_deadline = rig_set_tsc_deadline,
     .read_tsc = rig_read_tsc,
     .triple_fault = rig_triple_fault,

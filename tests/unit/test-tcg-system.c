@@ -783,7 +783,7 @@ static void test_cr4(void **state)
 }
 
 SNIPPET(a_x2apic, 64, "movl $0x1b, %ecx\n rdmsr\n btsl $10, %eax\n wrmsr\n movl $0x808, %ecx\n movl $0x50, %eax\n xorl %edx, %edx\n wrmsr\n"
-                      "movq %cr8, %rsi\n movl $0x802, %ecx\n rdmsr\n movl %eax, %edi\n movl $0x6e0, %ecx\n movl $99, %eax\n wrmsr\n"
+                      "movq %cr8, %rsi\n movl $0x802, %ecx\n rdmsr\n movl %eax, %edi\n movl $0x6e0, %ecx\n movl $99, %eax\n wrmsr\n rdmsr\n movl %eax, %ebx\n"
                       "movl $0x80f, %ecx\n rdmsr");
 
 static void test_x2apic_and_deadline(void **state)
@@ -797,6 +797,7 @@ static void test_x2apic_and_deadline(void **state)
     assert_int_equal(r.s.gpr[X86_RSI], 5);
     assert_int_equal(r.s.gpr[X86_RDI], 7);
     assert_int_equal(rig->deadline, 99);
+    assert_int_equal(r.s.gpr[X86_RBX], 99);
     rig->apic_base = 0xfee00900;
 }
 

@@ -266,7 +266,7 @@ struct X86Cpu {
     X86TableState gdtr, idtr;
     uint64_t cr0, cr2, cr3, cr4, efer, dr[8];
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux, pat, sysenter_cs, sysenter_esp, sysenter_eip;
-    uint64_t misc_enable, xcr0, tsc_offset, tsc_deadline, mtrr_def_type, mtrr_fixed[11], mtrr_var[16];
+    uint64_t misc_enable, xcr0, tsc_offset, mtrr_def_type, mtrr_fixed[11], mtrr_var[16];
     bool exclusive;           /* between the bus's exclusive() calls */
     bool halted, wait_sipi, nmi_blocked, boot_cpu, smm;
     uint32_t smbase;

@@ -213,8 +213,11 @@ uint64_t x86_rdmsr(X86Cpu *cpu, uint32_t n)
         return 0x508; /* 8 variable ranges, fixed ranges, write combining */
     case 0x277:
         return cpu->pat;
-    case 0x6e0:
-        return cpu->tsc_deadline;
+    case 0x6e0: {
+        uint64_t tsc = cpu->bus->get_tsc_deadline(cpu->opaque);
+
+        return tsc ? tsc + cpu->tsc_offset : 0;
+    }
     case 0xc0000080:
         return cpu->efer;
     default:
@@ -289,7 +292,6 @@ void x86_wrmsr(X86Cpu *cpu, uint32_t n, uint64_t val)
         cpu->pat = val;
         return;
     case 0x6e0:
-        cpu->tsc_deadline = val;
         cpu->bus->set_tsc_deadline(cpu->opaque, val ? val - cpu->tsc_offset : 0);
         return;
     case 0xc0000080:

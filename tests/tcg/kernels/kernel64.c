@@ -6,6 +6,8 @@
  * chapters 4, 6, 8 and 10).  Prints one line per test; nothing on it depends on
  * how fast the machine is.
  */
+#include <stddef.h>
+
 #include "kernel.h"
 
 typedef struct Gate {
@@ -18,6 +20,7 @@ unsigned long guarded(Guarded *fn);
 unsigned long guarded_user(Guarded *fn, void *stack, unsigned long flags);
 extern char stubs[];
 
+enum { APIC = 0xfee00000u };
 enum { CS = 0x20, DS = 0x18, TSS = 0x40, USER_FLAGS = 2, NOT_PRESENT = 0x50, CALL_GATE = 0x60 };
 
 static uint64_t gdt[16] = {
@@ -148,6 +151,71 @@ static void test_exceptions(void)
     }
 }
 
+FAULTING(nmi, "movl $0xfee00000, %eax\n movl $0, 0x310(%rax)\n movl $0x4400, 0x300(%rax)", "1: pause\n jmp 1b");
+FAULTING(dr_write, "", "movl $1, user_word+4(%rip)");
+FAULTING(dr_execute, "", "nop");
+
+static uint64_t read_cr0(void)
+{
+    uint64_t val;
+
+    __asm__ volatile("movq %%cr0, %0" : "=r"(val));
+    return val;
+}
+
+static void set_cr0(uint64_t val)
+{
+    __asm__ volatile("movq %0, %%cr0" : : "r"(val));
+}
+
+static void set_debug(uint64_t address, uint64_t control)
+{
+    __asm__ volatile("movq %0, %%db0\n movq %1, %%db6\n movq %2, %%db7" : : "r"(address), "r"(0xffff0ff0ull), "r"(control));
+}
+
+static void put_debug(const char *ring, const Case *c)
+{
+    uint64_t status;
+
+    __asm__ volatile("movq %%db6, %0" : "=r"(status));
+    put_fault(ring, c);
+    put_text("dr6:");
+    put_value("status", status);
+    put_char('\n');
+}
+
+/* The processor in a certain state; double faults and NMI come on a stack of their own. */
+static void test_other_exceptions(void)
+{
+    static const Case nm = CASE(nm), gp = CASE(gp_noncanonical), nmi = CASE(nmi), write = CASE(dr_write), execute = CASE(dr_execute);
+    uint64_t cr0 = read_cr0(), gate = idt[13].low;
+
+    set_cr0(cr0 | 8); /* TS */
+    guarded(nm.fn);
+    put_fault("ring0", &nm);
+    guarded_user(nm.fn, user_stack + sizeof(user_stack) - 64, USER_FLAGS);
+    put_fault("ring3", &nm);
+    set_cr0(cr0);
+    set_gate(8, (uint64_t)stubs + 16 * 8, 0xe, 0, 1);
+    idt[13].low &= ~(1ull << 47);
+    guarded(gp.fn);
+    put_fault("double", &gp);
+    guarded_user(gp.fn, user_stack + sizeof(user_stack) - 64, USER_FLAGS);
+    put_fault("double3", &gp);
+    idt[13].low = gate;
+    *(volatile uint32_t *)(APIC + 0xf0ul) |= 0x100;
+    put_text("nmi:");
+    put_value("vector", guarded(nmi.fn));
+    put_char('\n');
+    set_debug((uint64_t)user_word + 4, 0xd0701); /* four bytes written, DR0, local and exact */
+    guarded(write.fn);
+    put_debug("ring0", &write);
+    set_debug((uint64_t)execute.at, 0x401);
+    guarded(execute.fn);
+    put_debug("ring0", &execute);
+    set_debug(0, 0x400);
+}
+
 /* --- gates --- */
 
 FAULTING(int40, "", "int $0x40");
@@ -199,14 +267,6 @@ __asm__(".text\ndo_read: movq $1, %rax\n shlq $39, %rax\n movb (%rax), %cl\n int
         "do_execute: movq $1, %rax\n shlq $39, %rax\n call *%rax\n int $0x80\n ret\n");
 void do_read(void), do_write(void), do_execute(void);
 
-static uint64_t read_cr0(void)
-{
-    uint64_t val;
-
-    __asm__ volatile("movq %%cr0, %0" : "=r"(val));
-    return val;
-}
-
 static uint64_t read_cr4(void)
 {
     uint64_t val;
@@ -254,7 +314,7 @@ static void test_paging(void)
     table_top[0] = (uint64_t)table_next | 7;
     table_next[0] = (uint64_t)table_pages | 7;
     for (unsigned i = 0; i < 2; i++) {
-        __asm__ volatile("movq %0, %%cr0" : : "r"(i ? cr0 | 0x10000 : cr0 & ~0x10000ull));
+        set_cr0(i ? cr0 | 0x10000 : cr0 & ~0x10000ull);
         for (unsigned bits = 0; bits < 16; bits++) {
             put_text("page");
             put_value("wp", i);
@@ -263,13 +323,124 @@ static void test_paging(void)
             put_char('\n');
         }
     }
-    __asm__ volatile("movq %0, %%cr0" : : "r"(cr0));
+    set_cr0(cr0);
     for (unsigned bit = 40; bit < 52; bit++) {
         put_text("reserved");
         put_value("bit", bit);
         matrix_line(7 | 1ull << bit);
         put_char('\n');
     }
+}
+
+static void set_cr4(uint64_t val)
+{
+    __asm__ volatile("movq %0, %%cr4" : : "r"(val) : "memory");
+}
+
+static uint64_t read_cr3(void)
+{
+    uint64_t val;
+
+    __asm__ volatile("movq %%cr3, %0" : "=r"(val));
+    return val;
+}
+
+static void set_cr3(uint64_t val)
+{
+    __asm__ volatile("movq %0, %%cr3" : : "r"(val) : "memory");
+}
+
+/* Ring 0 and a page of ring 3: SMEP, SMAP and AC in all combinations.  The kernel's own pages are ring 0's meanwhile. */
+static void test_smep_smap(void)
+{
+    static Guarded *const accesses[] = {do_read, do_write, do_execute};
+    uint64_t cr4 = read_cr4(), *top = (uint64_t *)read_cr3();
+
+    table_pages[0] = (uint64_t)target_page | 7;
+    top[0] &= ~4ull;
+    set_cr3((uint64_t)top);
+    for (unsigned bits = 0; bits < 8; bits++) {
+        set_cr4(cr4 | (bits & 3ull) << 20);
+        put_text("smepsmap");
+        put_value("bits", bits);
+        for (unsigned i = 0; i < 3; i++) {
+            unsigned long vector;
+
+            if (bits & 4) {
+                __asm__ volatile("pushfq\n orl $0x40000, (%%rsp)\n popfq" : : : "cc", "memory");
+            }
+            vector = guarded(accesses[i]);
+            put_value(i == 0 ? "r" : i == 1 ? "w" : "x", vector == 14 ? fault.error : vector);
+        }
+        put_char('\n');
+    }
+    set_cr4(cr4);
+    top[0] |= 4;
+    set_cr3((uint64_t)top);
+}
+
+/* --- what the processor remembers of page tables, and when it must forget --- */
+
+static uint64_t other_page[512] __attribute__((aligned(4096)));
+
+static uint64_t read_target(void)
+{
+    return *(volatile uint64_t *)TARGET;
+}
+
+static void map_target(uint64_t *page, uint64_t bits)
+{
+    table_pages[0] = page ? (uint64_t)page | bits : 0;
+}
+
+static void test_tlb(void)
+{
+    uint64_t cr0 = read_cr0(), cr4 = read_cr4() | 0x80;
+
+    target_page[0] = 0xc3;
+    other_page[0] = 0xd4;
+    put_text("tlb:");
+    set_cr4(cr4);
+    map_target(NULL, 0);
+    invalidate(TARGET);
+    put_value("none", guarded(do_read));
+    map_target(target_page, 3); /* what is not there is never remembered */
+    put_value("appears", read_target());
+    map_target(other_page, 3);
+    invalidate(TARGET);
+    put_value("invlpg", read_target());
+    map_target(target_page, 3);
+    set_cr3(read_cr3());
+    put_value("cr3", read_target());
+    map_target(target_page, 0x103);
+    invalidate(TARGET);
+    read_target();
+    map_target(other_page, 0x103);
+    invalidate(TARGET);
+    put_value("global_invlpg", read_target());
+    map_target(target_page, 0x103);
+    set_cr4(cr4 & ~0x80ull);
+    put_value("pge_off", read_target());
+    set_cr4(cr4);
+    map_target(other_page, 0x103);
+    set_cr4(cr4 & ~0x80ull);
+    set_cr4(cr4);
+    put_value("pge_toggled", read_target());
+    map_target(target_page, 1);
+    invalidate(TARGET);
+    set_cr0(cr0 & ~0x10000ull);
+    put_value("wp_off", guarded(do_write));
+    set_cr0(cr0 | 0x10000);
+    put_value("wp_on", guarded(do_write));
+    set_cr0(cr0);
+    map_target(target_page, 3);
+    invalidate(TARGET);
+    *(volatile uint8_t *)TARGET = 0xc3;
+    table_pages[0] &= ~0x60ull;
+    invalidate(TARGET);
+    *(volatile uint8_t *)TARGET = 0xc3;
+    put_value("dirty_again", table_pages[0] & 0x60);
+    put_char('\n');
 }
 
 /* --- code that changes --- */
@@ -288,7 +459,7 @@ static void test_changed_code(void)
 
 /* --- the second processor --- */
 
-enum { APIC = 0xfee00000u, TRAMPOLINE = 0x8000, ROUNDS = 20000, SPLIT_ROUNDS = 50000, SPLIT = 0x5ffe, TIMER_VECTOR = 0x50 };
+enum { TRAMPOLINE = 0x8000, ROUNDS = 20000, SPLIT_ROUNDS = 50000, SPLIT = 0x5ffe, TIMER_VECTOR = 0x50 };
 
 static volatile uint32_t *const apic = (volatile uint32_t *)(uintptr_t)APIC;
 
@@ -305,6 +476,16 @@ static void wait_for(volatile uint32_t *word, uint32_t val)
     }
 }
 
+static void start_second_processor(void)
+{
+    apic[0x310 / 4] = 1 << 24;
+    apic[0x300 / 4] = 0x4500; /* INIT */
+    while (apic[0x300 / 4] & 0x1000) {
+    }
+    apic[0x310 / 4] = 1 << 24;
+    apic[0x300 / 4] = 0x4600 | TRAMPOLINE >> 12;
+}
+
 static void test_second_processor(void)
 {
     volatile uint32_t *low = (volatile uint32_t *)0x7000, *split = (volatile uint32_t *)SPLIT; /* in two pages */
@@ -318,12 +499,7 @@ static void test_second_processor(void)
     }
     low[1] = ROUNDS;
     apic[0xf0 / 4] |= 0x100;
-    apic[0x310 / 4] = 1 << 24;
-    apic[0x300 / 4] = 0x4500; /* INIT */
-    while (apic[0x300 / 4] & 0x1000) {
-    }
-    apic[0x310 / 4] = 1 << 24;
-    apic[0x300 / 4] = 0x4600 | TRAMPOLINE >> 12;
+    start_second_processor();
     wait_for(&low[0], 1);
     for (unsigned i = 0; i < ROUNDS; i++) {
         __asm__ volatile("lock incl %0" : "+m"(low[2]));
@@ -338,6 +514,12 @@ static void test_second_processor(void)
     put_value("cs", low[3]);
     put_value("sum", low[2]);
     put_value("split", *split);
+    put_char('\n');
+    /* INIT takes it out of HLT, another SIPI lets it begin anew. */
+    start_second_processor();
+    wait_for(&low[5], 2);
+    put_text("restart:");
+    put_value("starts", low[0]);
     put_char('\n');
 }
 
@@ -363,6 +545,59 @@ static void wait_ticks(unsigned n)
         __asm__ volatile("pause");
     }
     __asm__ volatile("cli");
+}
+
+enum { MSR_DEADLINE = 0x6e0 };
+
+static uint64_t read_tsc(void)
+{
+    uint32_t low, high;
+
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+
+static void set_deadline(uint64_t tsc)
+{
+    __asm__ volatile("mfence\n wrmsr" : : "c"(MSR_DEADLINE), "a"((uint32_t)tsc), "d"((uint32_t)(tsc >> 32)) : "memory");
+}
+
+static uint64_t read_deadline(void)
+{
+    uint32_t low, high;
+
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(MSR_DEADLINE));
+    return (uint64_t)high << 32 | low;
+}
+
+static void test_deadline(void)
+{
+    uint32_t a = 1, b, c = 0, d;
+    uint64_t later;
+
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    put_text("deadline:");
+    put_value("present", c >> 24 & 1);
+    if (c >> 24 & 1) {
+        ticks = 0;
+        apic[0x320 / 4] = 0x40000 | TIMER_VECTOR;
+        __asm__ volatile("mfence");
+        later = read_tsc() + (1ull << 40);
+        set_deadline(later);
+        put_value("armed", read_deadline() == later);
+        set_deadline(0);
+        put_value("disarmed", read_deadline());
+        put_value("early", ticks);
+        later = read_tsc() + 100000;
+        set_deadline(later);
+        wait_ticks(1);
+        put_value("in_time", read_tsc() >= later);
+        put_value("ticks", ticks);
+        put_value("over", read_deadline());
+        apic[0x380 / 4] = 1000; /* means nothing in this mode */
+        put_value("count", apic[0x390 / 4]);
+    }
+    put_char('\n');
 }
 
 static void test_apic_timer(void)
@@ -391,6 +626,7 @@ static void test_apic_timer(void)
     apic[0x380 / 4] = 0;
     put_value("periodic", ticks >= 3);
     put_char('\n');
+    test_deadline();
     set_gate(TIMER_VECTOR, (uint64_t)stubs + 16 * TIMER_VECTOR, 0xe, 3, 0);
 }
 
@@ -414,8 +650,11 @@ void kernel_main(void)
     outb(0xa1, 0xff);
     put_text("BEGIN 64\n");
     test_exceptions();
+    test_other_exceptions();
     test_gates();
     test_paging();
+    test_smep_smap();
+    test_tlb();
     test_changed_code();
     test_second_processor();
     test_apic_timer();
