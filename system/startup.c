@@ -555,7 +555,7 @@ static bool system_add_curses(System *s, GError **error)
 
 /* --- all of it --- */
 
-/* Board, devices and what serves them; with the main loop's lock. */
+/* Board and devices; with the main loop's lock. */
 static bool system_build(System *s, GError **error)
 {
     return system_add_objects(s, false, error) && system_set_ram(s, error) && system_new_accel(s, error) &&
@@ -563,9 +563,8 @@ static bool system_build(System *s, GError **error)
            machine_start(s->machine, error) &&
            system_add_serials(s, error) && system_add_vga(s, error) && system_add_nics(s, error) &&
            system_add_debugcons(s, error) && drives_plug(s, error) && system_add_devices(s, error) &&
-           system_add_objects(s, true, error) && system_add_monitors(s, error) && system_add_qtest(s, error) &&
-           system_add_gdb(s, error) && system_add_vnc(s, error) &&
-           system_add_curses(s, error);
+           system_add_monitors(s, error) && system_add_qtest(s, error) && system_add_gdb(s, error) &&
+           system_add_vnc(s, error) && system_add_curses(s, error);
 }
 
 /* A machine without a guest of its own serves devices that arrive one by one, through their clients. */
@@ -623,7 +622,8 @@ bool system_start(System *s, GError **error)
     ok = system_build(s, error);
     if (ok) {
         machine_reset(s->machine, SHUTDOWN_NONE);
-        ok = system_begin(s, error);
+        /* Not before: a client may be there at once, and what it has set up is not to be reset again. */
+        ok = system_add_objects(s, true, error) && system_begin(s, error);
     }
     loop_unlock(s->machine->main_loop);
     return ok;

@@ -3,15 +3,17 @@
 import os
 import pathlib
 import socket
+import struct
 import subprocess
 import sys
+import time
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from remote_server import (BAR0, CONFIG, PATIENCE, RemoteServer, attach, command, eventfd, free_port, memory_file,  # noqa: E402
-                           start_fails, until)
-from vfio_user import Client, Lost  # noqa: E402
+from remote_server import (BAR0, COMMAND, CONFIG, MASTER, MEMORY, PATIENCE, RemoteServer, attach, command,  # noqa: E402
+                           eventfd, free_port, memory_file, start_fails, until)
+from vfio_user import REGION_WRITE, VERSION, Client, Lost  # noqa: E402
 
 EDU_ID = b"\x34\x12\xe8\x11"
 
@@ -95,6 +97,34 @@ def test_inherited_connection(servers):
     assert client.read(CONFIG, 0, 4) == EDU_ID
     client.close()
     assert server.event("VFU_CLIENT_HANGUP")["vfu-id"] == "vfu0"
+
+
+def test_a_client_that_is_there_at_once_is_not_reset(tmp_path):
+    """What a client asked for before the server has finished its start is not undone by the machine's first reset."""
+    path = tmp_path / "qmp"
+    ours, theirs = socket.socketpair()
+    client = Client(fd=ours.detach())
+    client.send(VERSION, b"\0\0\1\0{}\0")
+    client.send(REGION_WRITE, struct.pack("<QIIH", COMMAND, CONFIG, 2, MEMORY | MASTER))
+    args = command(*edu(), "-object", f"x-vfio-user-server,id=vfu0,type=fd,str={theirs.fileno()},device=edu0",
+                   "-qmp", f"unix:{path},server=on,wait=on")
+    server = subprocess.Popen(args, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+    monitor = socket.socket(socket.AF_UNIX)
+    monitor.settimeout(PATIENCE)
+    theirs.close()
+    try:
+        until(path.exists)
+        time.sleep(0.2)  # a server that serves before its start has ended does so now
+        monitor.connect(str(path))
+        for _ in range(2):
+            client.receive().check()
+        assert client.read(CONFIG, COMMAND, 2) == struct.pack("<H", MEMORY | MASTER)
+        client.close()
+        assert server.wait(PATIENCE) == 0
+    finally:
+        monitor.close()
+        server.kill()
+        server.wait()
 
 
 def test_a_stale_socket_is_replaced(servers, tmp_path):
