@@ -200,19 +200,24 @@ static void make_streams(WireStream **a, WireStream **b, size_t queue_limit)
     *b = wire_stream_new(pair[1], WIRE_MAX_MESSAGE, queue_limit);
 }
 
-static void send_body(WireStream *s, uint16_t id, size_t len, const int *fds, unsigned fd_count)
+static void send_body_flags(WireStream *s, uint16_t id, size_t len, const int *fds, unsigned fd_count, unsigned flags)
 {
     uint8_t body[64] = { 0 };
     struct iovec iov = { body, len };
     WireHeader h = { .id = id, .command = WIRE_RESET };
 
     body[0] = (uint8_t)id;
-    assert_int_equal(wire_stream_send(s, &h, &iov, 1, fds, fd_count, 0), 0);
+    assert_int_equal(wire_stream_send(s, &h, &iov, 1, fds, fd_count, flags), 0);
 }
 
-static void test_stream_fds(void **state)
+static void send_body(WireStream *s, uint16_t id, size_t len, const int *fds, unsigned fd_count)
 {
-    /* Every message gets its own fds, however the kernel glues them together. */
+    send_body_flags(s, id, len, fds, fd_count, 0);
+}
+
+/* Every message gets its own fds, however the kernel or the queue glues them together. */
+static void check_stream_fds(unsigned flags)
+{
     static const size_t sizes[] = { 0, 0, 8, 24, 0, 64, 20, 0, 4, 16 };
     WireStream *a, *b;
     int fds[4];
@@ -222,8 +227,9 @@ static void test_stream_fds(void **state)
         fds[i] = eventfd(0, EFD_CLOEXEC);
     }
     for (uint16_t i = 0; i < 10; i++) {
-        send_body(a, i, sizes[i], fds, i % 3 == 2 ? 4 : i % 3);
+        send_body_flags(a, i, sizes[i], fds, i % 3 == 2 ? 4 : i % 3, flags);
     }
+    assert_int_equal(wire_stream_flush(a, 0), 0);
     for (uint16_t i = 0; i < 10; i++) {
         WireMessage m;
 
@@ -238,6 +244,12 @@ static void test_stream_fds(void **state)
     }
     wire_stream_free(a);
     wire_stream_free(b);
+}
+
+static void test_stream_fds(void **state)
+{
+    check_stream_fds(0);
+    check_stream_fds(WIRE_STREAM_QUEUE);
 }
 
 /* A process with too many files open: the message is not taken for one without descriptors. */

@@ -657,12 +657,13 @@ WIRE_HOT int wire_stream_send(WireStream *s, WireHeader *h, const struct iovec *
     return wire_stream_flush(s, flags);
 }
 
-/* The chunks of the queue that one sendmsg can take: fds must be those of the first. */
+/* The chunks of the queue that one sendmsg can take.  One with fds goes alone: a receiver that reads ahead could not tell
+ * which of several messages they belong to. */
 static unsigned queue_gather(const WireStream *s, struct iovec *iov)
 {
     unsigned n = 0;
 
-    for (Chunk *c = s->head; c && n < QUEUE_IOV && (n == 0 || c->fd_count == 0); c = c->next) {
+    for (Chunk *c = s->head; c && n < QUEUE_IOV && (n == 0 || (c->fd_count == 0 && s->head->fd_count == 0)); c = c->next) {
         iov[n++] = (struct iovec){ c->data + c->done, c->len - c->done };
     }
     return n;
