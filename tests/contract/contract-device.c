@@ -7,7 +7,11 @@
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+#define PAGED_BAR 3
+#define REGION_SHIFT 40 /* as in the kernel's device files */
 
 static void put(uint8_t *at, uint32_t value, unsigned size)
 {
@@ -41,8 +45,18 @@ void contract_device_init(ContractDevice *d)
     put(d->config + 0x44, 4, 4);
     put(d->config + 0x48, 0x800 | 4, 4);
     memset(d->msix_fds, 0xff, sizeof(d->msix_fds));
-    d->intx_fd = d->doorbell = -1;
+    d->intx_fd = d->doorbell = d->paged_fd = -1;
     d->refused_map = UINT64_MAX;
+}
+
+void contract_add_paged_bar(ContractDevice *d)
+{
+    const off_t start = (off_t)PAGED_BAR << REGION_SHIFT;
+
+    d->paged_fd = memfd_create("paged", MFD_CLOEXEC);
+    g_assert(d->paged_fd >= 0 && !ftruncate(d->paged_fd, start + CONTRACT_PAGED_SIZE));
+    d->paged = mmap(NULL, CONTRACT_PAGED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, d->paged_fd, start);
+    g_assert(d->paged != MAP_FAILED);
 }
 
 static void drop_fd(int *fd)
@@ -59,15 +73,56 @@ void contract_device_cleanup(ContractDevice *d)
         drop_fd(&d->msix_fds[i]);
     }
     drop_fd(&d->intx_fd);
+    drop_fd(&d->paged_fd);
+    if (d->paged) {
+        munmap(d->paged, CONTRACT_PAGED_SIZE);
+    }
     g_mutex_clear(&d->lock);
 }
 
-uint64_t contract_region_size(unsigned index)
+static uint64_t region_size(const ContractDevice *d, unsigned index)
 {
-    static const uint64_t sizes[] = {
-        [0] = CONTRACT_BAR_SIZE, [2] = CONTRACT_IO_SIZE, [4] = CONTRACT_BAR_SIZE, [7] = 256};
+    const uint64_t sizes[] = {[0] = CONTRACT_BAR_SIZE,
+                              [1] = d->fixed_bar ? CONTRACT_BAR_SIZE : 0,
+                              [2] = CONTRACT_IO_SIZE,
+                              [3] = d->paged ? CONTRACT_PAGED_SIZE : 0,
+                              [4] = CONTRACT_BAR_SIZE,
+                              [6] = d->rom ? CONTRACT_ROM_SIZE : 0,
+                              [7] = 256};
 
     return index < G_N_ELEMENTS(sizes) ? sizes[index] : 0;
+}
+
+uint64_t contract_region_size(ContractDevice *d, unsigned index)
+{
+    ContractRegion region;
+
+    contract_region(d, index, &region);
+    return region.size;
+}
+
+void contract_region(ContractDevice *d, unsigned index, ContractRegion *r)
+{
+    bool fixed = index == 1 || index == VFIO_PCI_ROM_REGION_INDEX;
+
+    *r = (ContractRegion){.flags = VFIO_REGION_INFO_FLAG_READ | (fixed ? 0 : VFIO_REGION_INFO_FLAG_WRITE),
+                          .size = region_size(d, index),
+                          .fd = -1,
+                          .fd_offset = (uint64_t)index << REGION_SHIFT};
+    if (index == PAGED_BAR && d->paged) {
+        r->flags |= VFIO_REGION_INFO_FLAG_MMAP;
+        r->fd = d->paged_fd;
+        r->area_count = 2;
+        r->areas[0][1] = r->areas[1][1] = 4096;
+        r->areas[1][0] = d->lie == CONTRACT_AREA_OUTSIDE ? CONTRACT_PAGED_SIZE : 8192;
+    }
+    if (d->lie == CONTRACT_SHORT_CONFIG && index == CONTRACT_CONFIG) {
+        r->size = 16;
+    } else if (d->lie == CONTRACT_HUGE_BAR && index == 0) {
+        r->size = UINT64_C(1) << 62;
+    } else if (d->lie == CONTRACT_HUGE_ROM && index == VFIO_PCI_ROM_REGION_INDEX) {
+        r->size = UINT64_C(1) << 40;
+    }
 }
 
 unsigned contract_irq_count(unsigned index)
@@ -81,22 +136,24 @@ unsigned contract_irq_count(unsigned index)
 
 static uint8_t *region(ContractDevice *d, unsigned index)
 {
-    uint8_t *regions[] = {d->bar0, NULL, d->bar2, NULL, d->bar4, NULL, NULL, d->config};
+    uint8_t *regions[] = {d->bar0, d->fixed, d->bar2, d->paged, d->bar4, NULL, d->rom_image, d->config};
 
     return index < G_N_ELEMENTS(regions) ? regions[index] : NULL;
 }
 
-static bool inside(unsigned index, uint64_t offset, uint32_t size)
+static bool inside(const ContractDevice *d, unsigned index, uint64_t offset, uint32_t size)
 {
-    return offset <= contract_region_size(index) && size <= contract_region_size(index) - offset;
+    return offset <= region_size(d, index) && size <= region_size(d, index) - offset;
 }
 
 ssize_t contract_read(ContractDevice *d, unsigned index, uint64_t offset, uint32_t size, void *data)
 {
-    if (!inside(index, offset, size)) {
+    if (!inside(d, index, offset, size)) {
         return -EINVAL;
     }
+    size = index == VFIO_PCI_ROM_REGION_INDEX ? MIN(size, CONTRACT_ROM_PIECE) : size;
     g_mutex_lock(&d->lock);
+    d->reads[index]++;
     memcpy(data, region(d, index) + offset, size);
     g_mutex_unlock(&d->lock);
     return size;
@@ -104,10 +161,18 @@ ssize_t contract_read(ContractDevice *d, unsigned index, uint64_t offset, uint32
 
 ssize_t contract_write(ContractDevice *d, unsigned index, uint64_t offset, uint32_t size, const void *data)
 {
-    if (!inside(index, offset, size)) {
+    ContractRegion r;
+
+    if (!inside(d, index, offset, size)) {
         return -EINVAL;
     }
+    contract_region(d, index, &r);
     g_mutex_lock(&d->lock);
+    d->writes[index]++;
+    if (!(r.flags & VFIO_REGION_INFO_FLAG_WRITE)) {
+        g_mutex_unlock(&d->lock);
+        return -EINVAL;
+    }
     memcpy(region(d, index) + offset, data, size);
     if (index == CONTRACT_CONFIG) {
         set_constant_bits(d);
@@ -149,6 +214,10 @@ int contract_set_irqs(ContractDevice *d, uint32_t flags, unsigned index, unsigne
     if (!count) {
         count = all;
     }
+    d->most_fds = MAX(d->most_fds, fds ? count : 0);
+    for (unsigned i = 1; fds && i < count; i++) {
+        d->mixed_fds |= (fds[i] < 0) != (fds[0] < 0);
+    }
     for (unsigned i = 0; (flags & VFIO_IRQ_SET_ACTION_TRIGGER) && i < count; i++) {
         int *slot = index == VFIO_PCI_INTX_IRQ_INDEX ? &d->intx_fd : &d->msix_fds[start + i];
 
@@ -174,7 +243,7 @@ int contract_reset(ContractDevice *d)
     return 0;
 }
 
-int contract_map(ContractDevice *d, uint64_t address, uint64_t size, int access)
+int contract_map(ContractDevice *d, uint64_t address, uint64_t size, int access, void *host)
 {
     int err = 0;
 
@@ -183,6 +252,7 @@ int contract_map(ContractDevice *d, uint64_t address, uint64_t size, int access)
         err = -ENOSPC;
     } else {
         d->access[d->map_count] = access;
+        d->hosts[d->map_count] = host;
         d->maps[d->map_count][0] = address;
         d->maps[d->map_count++][1] = size;
     }
@@ -213,6 +283,7 @@ int contract_unmap(ContractDevice *d, uint64_t address, uint64_t size)
         if (d->maps[i][0] == address && d->maps[i][1] == size) {
             memcpy(d->maps[i], d->maps[--d->map_count], sizeof(d->maps[i]));
             d->access[i] = d->access[d->map_count];
+            d->hosts[i] = d->hosts[d->map_count];
             err = 0;
         }
     }
@@ -249,6 +320,26 @@ int contract_report(ContractDevice *d, uint64_t iova, uint64_t size, uint64_t pa
 
             bitmap[bit / 64] |= UINT64_C(1) << (bit % 64);
             d->written[i--] = d->written[--d->written_count];
+        }
+    }
+    g_mutex_unlock(&d->lock);
+    return err;
+}
+
+int contract_dma(ContractDevice *d, uint64_t iova, void *data, size_t size, bool write)
+{
+    int err = -EFAULT;
+
+    g_mutex_lock(&d->lock);
+    for (unsigned i = 0; err == -EFAULT && i < d->map_count; i++) {
+        uint64_t at = iova - d->maps[i][0];
+
+        if (iova < d->maps[i][0] || at >= d->maps[i][1] || size > d->maps[i][1] - at) {
+            continue;
+        }
+        err = !(d->access[i] & (write ? PROT_WRITE : PROT_READ)) ? -EPERM : d->hosts[i] ? 0 : -ENODATA;
+        if (!err) {
+            memcpy(write ? (char *)d->hosts[i] + at : data, write ? data : (char *)d->hosts[i] + at, size);
         }
     }
     g_mutex_unlock(&d->lock);

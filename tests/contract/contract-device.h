@@ -17,6 +17,22 @@
 #define CONTRACT_IO_SIZE  64
 #define CONTRACT_CONFIG   7
 #define CONTRACT_MAX_MAPS 16384
+#define CONTRACT_ROM_SIZE 3000
+#define CONTRACT_ROM_PIECE 1000 /* a read of it gives no more */
+#define CONTRACT_PAGED_SIZE 16384
+
+/* What the device says about itself that is not true of any. */
+typedef enum ContractLie { CONTRACT_NO_LIE, CONTRACT_SHORT_CONFIG, CONTRACT_HUGE_BAR, CONTRACT_HUGE_ROM, CONTRACT_AREA_OUTSIDE } ContractLie;
+
+/* What is said about a region, as VFIO_DEVICE_GET_REGION_INFO. */
+typedef struct ContractRegion {
+    uint32_t flags;
+    uint64_t size;
+    int fd; /* to map; borrowed; -1: none */
+    uint64_t fd_offset;
+    unsigned area_count;
+    uint64_t areas[2][2]; /* offset, size */
+} ContractRegion;
 
 typedef struct ContractDevice {
     GMutex lock;
@@ -26,6 +42,17 @@ typedef struct ContractDevice {
     unsigned resets, unmasks, map_count;
     uint64_t maps[CONTRACT_MAX_MAPS][2]; /* address, size */
     int access[CONTRACT_MAX_MAPS];       /* of them: PROT_* */
+    void *hosts[CONTRACT_MAX_MAPS];      /* of them: where that memory is for the device; NULL: it has to ask for it */
+    bool fixed_bar;                      /* BAR 1 is there: one page that is only read */
+    uint8_t *paged;                      /* BAR 3: pages 0 and 2 may be mapped; NULL: not there */
+    int paged_fd;
+    bool rom;                            /* there is one */
+    uint8_t fixed[CONTRACT_BAR_SIZE], rom_image[CONTRACT_ROM_SIZE];
+    ContractLie lie;
+    unsigned reads[9], writes[9];        /* of each region, that were carried out or refused here */
+    unsigned posted[9];                  /* of the latter: that nobody waited for */
+    unsigned most_fds;                   /* in one request for interrupts */
+    bool mixed_fds;                      /* one had some and some not */
     uint64_t refused_map;                /* a map that holds this address fails with ENOSPC */
     bool write_multiple;                 /* over a socket: takes REGION_WRITE_MULTI */
     bool twin;                           /* over a socket: offers a twin socket, and never uses it */
@@ -45,7 +72,10 @@ typedef struct ContractDevice {
 
 void contract_device_init(ContractDevice *d);
 void contract_device_cleanup(ContractDevice *d);
-uint64_t contract_region_size(unsigned index);
+/* Gives it BAR 3, before it is plugged. */
+void contract_add_paged_bar(ContractDevice *d);
+void contract_region(ContractDevice *d, unsigned index, ContractRegion *region);
+uint64_t contract_region_size(ContractDevice *d, unsigned index);
 unsigned contract_irq_count(unsigned index);
 ssize_t contract_read(ContractDevice *d, unsigned region, uint64_t offset, uint32_t size, void *data);
 ssize_t contract_write(ContractDevice *d, unsigned region, uint64_t offset, uint32_t size, const void *data);
@@ -53,8 +83,8 @@ ssize_t contract_write(ContractDevice *d, unsigned region, uint64_t offset, uint
 int contract_set_irqs(ContractDevice *d, uint32_t flags, unsigned index, unsigned start, unsigned count,
                       const int *fds);
 int contract_reset(ContractDevice *d);
-/* access: PROT_READ, PROT_WRITE. */
-int contract_map(ContractDevice *d, uint64_t address, uint64_t size, int access);
+/* access: PROT_READ, PROT_WRITE.  host: see `hosts`. */
+int contract_map(ContractDevice *d, uint64_t address, uint64_t size, int access, void *host);
 /* The access of the map of just this range; -1: there is none. */
 int contract_map_access(ContractDevice *d, uint64_t address, uint64_t size);
 int contract_unmap(ContractDevice *d, uint64_t address, uint64_t size);
@@ -65,6 +95,8 @@ int contract_report(ContractDevice *d, uint64_t iova, uint64_t size, uint64_t pa
 /* What the device does of its own. */
 /* A DMA write. */
 void contract_write_dma(ContractDevice *d, uint64_t iova);
+/* DMA of what is mapped.  -EFAULT: it is not; -EPERM: not for that; -ENODATA: only the other side can reach it. */
+int contract_dma(ContractDevice *d, uint64_t iova, void *data, size_t size, bool write);
 bool contract_raise(ContractDevice *d, unsigned vector);
 void contract_set_intx(ContractDevice *d, bool level);
 
@@ -74,6 +106,8 @@ ContractServer *contract_server_new(ContractDevice *d, const char *path);
 /* From the next message on reads of 4 bytes, writes and maps are answered, with hardly more than the system calls, and nothing
  * else may come: for benchmarks of the client.  poll_ns: how long it looks for a message at most before it sleeps. */
 void contract_server_go_bare(ContractServer *s, int64_t poll_ns);
+/* DMA by message: 0 or -errno, the client's. */
+int contract_server_dma(ContractServer *s, uint64_t iova, void *data, size_t size, bool write);
 /* Breaks the connection. */
 void contract_server_hang_up(ContractServer *s);
 void contract_server_free(ContractServer *s);

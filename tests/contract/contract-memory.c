@@ -35,9 +35,17 @@ static int memory_get_info(VfioDevice *vdev, struct vfio_device_info *info)
 
 static int memory_get_region_info(VfioDevice *vdev, unsigned index, VfioRegionInfo *info)
 {
-    *info = (VfioRegionInfo){.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE,
-                             .size = contract_region_size(index),
-                             .fd = -1};
+    ContractRegion r;
+
+    contract_region(device(of_device(vdev)), index, &r);
+    *info = (VfioRegionInfo){.flags = r.flags, .size = r.size, .fd = r.fd, .fd_offset = r.fd_offset};
+    if (r.area_count) {
+        info->areas = g_new(VfioMmapArea, r.area_count);
+        info->area_count = r.area_count;
+    }
+    for (unsigned i = 0; i < r.area_count; i++) {
+        info->areas[i] = (VfioMmapArea){r.areas[i][0], r.areas[i][1]};
+    }
     return 0;
 }
 
@@ -68,6 +76,7 @@ static ssize_t memory_read(VfioDevice *vdev, unsigned index, uint64_t offset, ui
 static ssize_t memory_write(VfioDevice *vdev, unsigned index, uint64_t offset, uint32_t size,
                             const void *data, bool posted)
 {
+    device(of_device(vdev))->posted[index] += posted;
     return contract_write(device(of_device(vdev)), index, offset, size, data);
 }
 
@@ -124,7 +133,7 @@ static int memory_map(VfioContainer *c, const VfioDmaMap *map)
 {
     MemoryPci *m = of_container(c);
     int err = contract_map(device(m), map->iova, map->size,
-                           (map->writeonly ? 0 : PROT_READ) | (map->readonly ? 0 : PROT_WRITE));
+                           (map->writeonly ? 0 : PROT_READ) | (map->readonly ? 0 : PROT_WRITE), map->host);
 
     m->error = m->error ? m->error : err;
     return 0;
@@ -192,9 +201,12 @@ static const VfioQuirk memory_quirks[] = {
 static bool memory_start(PciDevice *pci, GError **error)
 {
     MemoryPci *m = (MemoryPci *)pci;
-
     AddressSpace *as = pci_dma_follow(pci, error);
 
+    if (!m->device) {
+        error_set(error, "vfio-memory: device: no device is named");
+        return false;
+    }
     m->base.vdev = (VfioDevice){.ops = &memory_device_ops, .name = "vfio-memory"};
     m->base.quirks = memory_quirks;
     if (!as || !vfio_pci_start(&m->base, error)) {

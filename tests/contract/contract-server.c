@@ -2,6 +2,7 @@
 /* Serves the contract device over a UNIX socket with the wire codec: what a client sees of a correct server.
  */
 #include <errno.h>
+#include <linux/vfio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -23,6 +24,13 @@ struct ContractServer {
     bool bare; /* atomic */
     int64_t bare_poll_ns; /* set before it */
     int twin;  /* our end of the connection's other socket; -1: there is none */
+    GMutex send_lock;
+    GArray *mapped; /* of struct iovec: files of the client's memory */
+    /* a DMA message that is waited for; with the lock */
+    GCond dma_answered;
+    WireDmaAccess dma;
+    uint8_t *dma_data;
+    int dma_error; /* positive; -1: no answer yet */
 };
 
 typedef struct Answer {
@@ -64,12 +72,27 @@ static void answer_info(ContractServer *s, const WireMessage *m, Answer *a)
 static void answer_region_info(ContractServer *s, const WireMessage *m, Answer *a)
 {
     WireRegionInfo r;
+    WireArea areas[2];
+    ContractRegion c;
+    uint32_t whole;
 
     a->error = wire_region_info_decode(&r, m->body, m->len);
-    r = (WireRegionInfo){.index = r.index,
-                         .flags = WIRE_REGION_READ_FLAG | WIRE_REGION_WRITE_FLAG,
-                         .size = contract_region_size(r.index)};
+    contract_region(s->device, r.index, &c);
+    whole = (uint32_t)(c.area_count ? wire_region_info_sparse_size(c.area_count) : WIRE_REGION_INFO_SIZE);
+    for (unsigned i = 0; i < c.area_count; i++) {
+        areas[i] = (WireArea){c.areas[i][0], c.areas[i][1]};
+    }
+    r = (WireRegionInfo){.argsz = whole,
+                         .index = r.index,
+                         .flags = c.flags | (c.area_count ? WIRE_REGION_CAPS : 0),
+                         .size = c.size,
+                         .offset = c.fd_offset,
+                         .cap_offset = c.area_count && r.argsz >= whole ? WIRE_REGION_INFO_SIZE : 0};
     a->len = wire_region_info_encode(a->body, &r);
+    if (r.cap_offset) {
+        a->len += wire_region_sparse_encode(a->body + a->len, areas, c.area_count);
+        a->fd = c.fd;
+    }
 }
 
 static void answer_irq_info(ContractServer *s, const WireMessage *m, Answer *a)
@@ -105,6 +128,7 @@ static void answer_read(ContractServer *s, const WireMessage *m, Answer *a)
         a->data = g_malloc(r.count ? r.count : 1);
         got = contract_read(s->device, r.region, r.offset, r.count, a->data);
         a->error = got < 0 ? (int)-got : 0;
+        r.count = got < 0 ? 0 : (uint32_t)got;
         a->data_len = r.count;
         a->len = wire_region_access_encode(a->body, &r);
     }
@@ -117,6 +141,7 @@ static void answer_write(ContractServer *s, const WireMessage *m, Answer *a)
 
     a->error = wire_region_write_decode(&r, m->body, m->len, WIRE_MAX_DATA);
     if (!a->error) {
+        s->device->posted[r.region < 9 ? r.region : 8] += !!(m->header.flags & WIRE_NO_REPLY);
         done = contract_write(s->device, r.region, r.offset, r.count, r.data);
         a->error = done < 0 ? (int)-done : 0;
         a->len = wire_region_access_encode(a->body, &r);
@@ -131,6 +156,7 @@ static void answer_write_multi(ContractServer *s, const WireMessage *m, Answer *
     a->error = wire_write_multi_decode(&count, m->body, m->len);
     for (uint64_t i = 0; !a->error && i < count; i++) {
         wire_write_multi_entry(&w, m->body, i);
+        s->device->posted[w.region < 9 ? w.region : 8]++;
         contract_write(s->device, w.region, w.offset, w.count, w.data);
     }
     a->len = wire_write_multi_encode(a->body, count);
@@ -158,9 +184,18 @@ static void answer_map(ContractServer *s, const WireMessage *m, Answer *a)
     WireDmaMap map;
 
     a->error = wire_dma_map_decode(&map, m->body, m->len, m->fd_count);
-    a->error = a->error ? a->error : -contract_map(s->device, map.address, map.size,
-                                                           (map.flags & WIRE_DMA_READABLE ? PROT_READ : 0) |
-                                                               (map.flags & WIRE_DMA_WRITEABLE ? PROT_WRITE : 0));
+    if (!a->error) {
+        int access = (map.flags & WIRE_DMA_READABLE ? PROT_READ : 0) | (map.flags & WIRE_DMA_WRITEABLE ? PROT_WRITE : 0);
+        void *host = m->fd_count ? mmap(NULL, map.size, access, MAP_SHARED, m->fds[0], (off_t)map.fd_offset) : NULL;
+
+        g_assert(host != MAP_FAILED);
+        if (host) {
+            struct iovec map_of = {host, map.size};
+
+            g_array_append_val(s->mapped, map_of);
+        }
+        a->error = -contract_map(s->device, map.address, map.size, access, host);
+    }
 }
 
 static void answer_unmap(ContractServer *s, const WireMessage *m, Answer *a)
@@ -299,12 +334,52 @@ static void answer(ContractServer *s, WireStream *stream, const WireMessage *m)
         h.error = (uint32_t)a.error;
         iov[0] = (struct iovec){a.body, a.len};
         iov[1] = (struct iovec){a.data, a.data_len};
+        g_mutex_lock(&s->send_lock);
         wire_stream_send(stream, &h, iov, a.error ? 0 : 2, &a.fd, a.fd >= 0, WIRE_STREAM_WAIT);
+        g_mutex_unlock(&s->send_lock);
     }
     if (a.fd_close) {
         close(a.fd);
     }
     g_free(a.data);
+}
+
+static void dma_answered(ContractServer *s, const WireMessage *m)
+{
+    bool read = m->header.command == WIRE_DMA_READ;
+    WireDmaAccess got;
+
+    g_mutex_lock(&s->lock);
+    s->dma_error = m->header.flags & WIRE_ERROR ? (int)m->header.error
+                   : read                       ? wire_dma_read_decode_reply(&got, m->body, m->len, &s->dma)
+                                                : wire_dma_write_decode_reply(m->body, m->len, &s->dma);
+    if (read && !s->dma_error) {
+        memcpy(s->dma_data, got.data, got.count);
+    }
+    g_cond_signal(&s->dma_answered);
+    g_mutex_unlock(&s->lock);
+}
+
+int contract_server_dma(ContractServer *s, uint64_t iova, void *data, size_t size, bool write)
+{
+    WireHeader h = {.id = 7, .command = write ? WIRE_DMA_WRITE : WIRE_DMA_READ, .flags = WIRE_TYPE_COMMAND};
+    uint8_t head[WIRE_DMA_ACCESS_SIZE];
+    int err;
+
+    g_mutex_lock(&s->lock);
+    s->dma = (WireDmaAccess){.address = iova, .count = size};
+    s->dma_data = data;
+    s->dma_error = -1;
+    g_mutex_lock(&s->send_lock);
+    wire_stream_send(s->stream, &h, (struct iovec[]){{head, wire_dma_access_encode(head, &s->dma)}, {data, size}},
+                     write ? 2 : 1, NULL, 0, WIRE_STREAM_WAIT);
+    g_mutex_unlock(&s->send_lock);
+    while (s->dma_error < 0) {
+        g_cond_wait(&s->dma_answered, &s->lock);
+    }
+    err = s->dma_error;
+    g_mutex_unlock(&s->lock);
+    return -err;
 }
 
 /* Keeps maps unanswered until hold_maps of them are there. */
@@ -412,7 +487,10 @@ static gpointer server_thread(gpointer opaque)
         s->stream = stream;
         g_mutex_unlock(&s->lock);
         while (!wire_stream_receive(stream, &m, WIRE_STREAM_WAIT)) {
-            if (!hold(s, stream, held, &m)) {
+            if ((m.header.flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY) {
+                dma_answered(s, &m);
+                wire_message_clear(&m);
+            } else if (!hold(s, stream, held, &m)) {
                 answer(s, stream, &m);
                 wire_message_clear(&m);
             }
@@ -422,6 +500,8 @@ static gpointer server_thread(gpointer opaque)
             }
         }
         release_held(held);
+        contract_set_irqs(s->device, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_MSIX_IRQ_INDEX, 0, 0, NULL);
+        contract_set_irqs(s->device, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_INTX_IRQ_INDEX, 0, 0, NULL);
         g_mutex_lock(&s->lock);
         s->stream = NULL;
         g_mutex_unlock(&s->lock);
@@ -441,6 +521,9 @@ ContractServer *contract_server_new(ContractDevice *d, const char *path)
     s->device = d;
     s->path = g_strdup(path);
     g_mutex_init(&s->lock);
+    g_mutex_init(&s->send_lock);
+    g_cond_init(&s->dma_answered);
+    s->mapped = g_array_new(FALSE, FALSE, sizeof(struct iovec));
     g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
     s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     s->twin = -1;
@@ -471,6 +554,14 @@ void contract_server_free(ContractServer *s)
     g_thread_join(s->thread);
     close(s->listener);
     unlink(s->path);
+    for (guint i = 0; i < s->mapped->len; i++) {
+        struct iovec *map = &g_array_index(s->mapped, struct iovec, i);
+
+        munmap(map->iov_base, map->iov_len);
+    }
+    g_array_free(s->mapped, TRUE);
+    g_cond_clear(&s->dma_answered);
+    g_mutex_clear(&s->send_lock);
     g_mutex_clear(&s->lock);
     g_free(s->path);
     g_free(s);

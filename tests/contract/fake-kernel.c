@@ -87,9 +87,10 @@ FakeFile *fake_file(const VfioSys *sys, int fd)
 int fake_file_new(FakeKernel *k, FakeFile file)
 {
     FakeFile *f = g_new(FakeFile, 1);
-    int fd = memfd_create("fake", MFD_CLOEXEC);
+    bool paged = file.kind == FAKE_DEVICE && file.device->device->paged;
+    int fd = paged ? fcntl(file.device->device->paged_fd, F_DUPFD_CLOEXEC, 0) : memfd_create("fake", MFD_CLOEXEC);
 
-    g_assert(fd >= 0 && !ftruncate(fd, 65536));
+    g_assert(fd >= 0 && (paged || !ftruncate(fd, 65536)));
     *f = file;
     f->fd = fd;
     g_hash_table_insert(k->files, GINT_TO_POINTER(fd), f);
@@ -234,7 +235,7 @@ int fake_map(FakeKernel *k, uint64_t iova, uint64_t size, uint64_t vaddr, int ac
         }
     }
     k->maps++;
-    return contract_map(d, iova, size, access);
+    return contract_map(d, iova, size, access, (void *)(uintptr_t)vaddr);
 }
 
 static int type1_unmap(FakeKernel *k, struct vfio_iommu_type1_dma_unmap *u)
@@ -372,29 +373,37 @@ static int container_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, ui
 
 /* --- devices --- */
 
-/* BAR 0 may be mapped, which is said in a sparse capability. */
-static int device_region_info(FakeKernel *k, struct vfio_region_info *info)
+/* What may be mapped is said in a sparse capability; map_device_memory: BAR 0 as well. */
+static int device_region_info(FakeKernel *k, ContractDevice *d, struct vfio_region_info *info)
 {
+    ContractRegion r;
     struct {
         struct vfio_region_info info;
         struct __attribute__((aligned(8))) {
             struct vfio_info_cap_header header;
             uint32_t nr_areas, reserved;
         } sparse;
-        struct vfio_region_sparse_mmap_area area[1];
+        struct vfio_region_sparse_mmap_area area[2];
     } all = {.info = {.argsz = sizeof(all.info), .index = info->index}};
     uint32_t room = info->argsz;
 
-    all.info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-    all.info.size = contract_region_size(info->index);
-    all.info.offset = (uint64_t)info->index << REGION_SHIFT;
+    contract_region(d, info->index, &r);
     if (info->index == 0 && k->map_device_memory) {
+        r.area_count = 1;
+        r.areas[0][1] = 4096;
+    }
+    all.info.flags = r.flags;
+    all.info.size = r.size;
+    all.info.offset = (uint64_t)info->index << REGION_SHIFT;
+    if (r.area_count) {
         all.info.flags |= VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS;
         all.info.argsz = sizeof(all);
         all.info.cap_offset = room < sizeof(all) ? 0 : offsetof(typeof(all), sparse);
         all.sparse.header = (struct vfio_info_cap_header){VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0};
-        all.sparse.nr_areas = 1;
-        all.area[0] = (struct vfio_region_sparse_mmap_area){0, 4096};
+        all.sparse.nr_areas = r.area_count;
+        for (unsigned i = 0; i < r.area_count; i++) {
+            all.area[i] = (struct vfio_region_sparse_mmap_area){r.areas[i][0], r.areas[i][1]};
+        }
     }
     memcpy(info, &all, MIN(room, sizeof(all)));
     return 0;
@@ -523,7 +532,7 @@ static int device_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, void 
         info->num_irqs = VFIO_PCI_NUM_IRQS;
         return 0;
     case VFIO_DEVICE_GET_REGION_INFO:
-        return device_region_info(k, arg);
+        return device_region_info(k, f->device->device, arg);
     case VFIO_DEVICE_GET_IRQ_INFO:
         return device_irq_info(k, arg);
     case VFIO_DEVICE_SET_IRQS:

@@ -1,250 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* One set of cases for every back end of the abstract VFIO PCI device: in memory, over a vfio-user socket,
  * and over a kernel's groups and iommufd. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <json-c/json.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "contract-device.h"
+#include "contract-fixture.h"
 #include "contract-iommu.h"
 #include "core/irqfd.h"
-#include "core/trace.h"
-#include "fake-kernel.h"
 #include "hw/vfio-user/vfio-user.h"
 #include "hw/vfio/kernel.h"
-#include "hw/vfio/vfio-pci-device.h"
-
-#define RAM_SIZE (1u << 20)
-#define BAR0     0xe0000000u
-#define BAR2     0xc000u
-#define BAR4     0xe0100000u
-#define LINE_ROUTE 10
-
-extern const PciModel vfio_user_pci_model, vfio_pci_model;
-extern const ObjectModel iommufd_model;
-static const MachineModel bare_model = {
-    .model = {.name = "bare", .kind = MODEL_MACHINE, .size = sizeof(Machine), .state = &state_none}};
-const Model *const model_table[] = {&bare_model.model, &iommufd_model.model, NULL};
-TraceEvent *const trace_tables[] = {NULL};
-
-typedef enum BackEnd { MEMORY, SOCKET, KERNEL_GROUP, KERNEL_IOMMUFD } BackEnd;
-
-typedef struct Fixture {
-    BackEnd back_end;
-    bool sockets;
-    FakeKernel kernel;
-    ContractDevice device;
-    ContractServer *server;
-    char *dir, *path;
-    Machine *m;
-    void *ram;
-    MemRegion *ram_region, *io;
-    AddressSpace *io_space;
-    PciBus *bus;
-    PciDevice *pci;
-    unsigned messages[CONTRACT_VECTORS];
-    int pin;
-    const char *option;      /* of the device, switched on; NULL: none */
-    unsigned lines, vectors; /* eventfds an accelerator has: of INTx, of messages */
-} Fixture;
-
-/* --- the bus --- */
-
-static void bus_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)
-{
-    ((Fixture *)bus->opaque)->pin = level;
-}
-
-static void bus_send_msi(PciBus *bus, PciDevice *dev, unsigned vector, MsiMessage msg)
-{
-    assert_int_equal(msg.data, msi_enabled(dev) ? vector : 0x100 + vector);
-    ((Fixture *)bus->opaque)->messages[vector]++;
-}
-
-/* Asked only where there is an accelerator that takes eventfds. */
-static int bus_intx_route(PciBus *bus, PciDevice *dev, unsigned pin)
-{
-    return LINE_ROUTE;
-}
-
-static bool bus_msi_is_direct(PciBus *bus, PciDevice *dev, MsiMessage msg)
-{
-    return true;
-}
-
-static const PciBusOps bus_ops = {.set_intx = bus_set_intx,
-                                  .send_msi = bus_send_msi,
-                                  .intx_route = bus_intx_route,
-                                  .msi_is_direct = bus_msi_is_direct};
-
-static void plug(Fixture *f, GError **error)
-{
-    g_autofree char *address = g_strdup_printf("%" G_GUINT64_FORMAT, (uint64_t)(uintptr_t)&f->device);
-
-    if (f->back_end >= KERNEL_GROUP) {
-        f->pci = pci_create(f->bus, PCI_DEVFN(3, 0), &vfio_pci_model, "dut", error, "host", "0000:00:04.0",
-                            "x-pci-device-id", "0x4321", f->option ? f->option : "x-req", "on",
-                            f->back_end == KERNEL_IOMMUFD ? "iommufd" : NULL,
-                            "iommufd0", NULL);
-        return;
-    }
-    f->pci = pci_create(f->bus, PCI_DEVFN(3, 0), f->sockets ? &vfio_user_pci_model : &contract_memory_model,
-                        "dut", error, f->sockets ? "socket" : "device", f->sockets ? f->path : address,
-                        "x-pci-device-id", "0x4321", f->option ? f->option : "x-req", "on", NULL);
-}
-
-/* A kernel that has the device, and the object a device may be bound to. */
-static void setup_kernel(Fixture *f)
-{
-    struct json_object *object = json_object_new_object();
-
-    fake_kernel_init(&f->kernel);
-    f->kernel.noresize = f->back_end == KERNEL_GROUP;
-    fake_kernel_add(&f->kernel, "0000:00:04.0", 7, "vfio-pci", &f->device);
-    vfio_kernel_set_sys(f->m, &f->kernel.sys);
-    json_object_object_add(object, "qom-type", json_object_new_string("iommufd"));
-    json_object_object_add(object, "id", json_object_new_string("iommufd0"));
-    assert_non_null(machine_object_add(f->m, object, NULL));
-    json_object_put(object);
-}
-
-static int setup(void **state, BackEnd back_end)
-{
-    bool sockets = back_end == SOCKET;
-    Fixture *f = g_new0(Fixture, 1);
-
-    f->back_end = back_end;
-    f->sockets = sockets;
-    contract_device_init(&f->device);
-    f->dir = g_dir_make_tmp("vfio-contract-XXXXXX", NULL);
-    f->path = g_build_filename(f->dir, "socket", NULL);
-    if (sockets) {
-        f->server = contract_server_new(&f->device, f->path);
-    }
-    f->m = machine_new(&bare_model, NULL);
-    loop_lock(f->m->main_loop);
-    if (back_end >= KERNEL_GROUP) {
-        setup_kernel(f);
-    }
-    f->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    f->ram_region = mem_region_new_ram(f->m->topo, "ram", RAM_SIZE, f->ram, -1, 0, false);
-    f->io = mem_region_new_container(f->m->topo, "io", 0x10000);
-    f->io_space = as_new(f->m->topo, "io", f->io);
-    mem_region_add(f->m->system_memory, 0, f->ram_region);
-    machine_set_kind_ops(f->m, MODEL_PCI, &pci_kind_ops);
-    f->bus = pci_bus_new(f->m, "pcie.0", &bus_ops, f, true, f->m->system_memory, f->io, f->m->memory);
-    plug(f, NULL);
-    *state = f;
-    return f->pci ? 0 : -1;
-}
-
-static int setup_memory(void **state)
-{
-    return setup(state, MEMORY);
-}
-
-static int setup_socket(void **state)
-{
-    return setup(state, SOCKET);
-}
-
-static int setup_group(void **state)
-{
-    return setup(state, KERNEL_GROUP);
-}
-
-static int setup_iommufd(void **state)
-{
-    return setup(state, KERNEL_IOMMUFD);
-}
-
-static void unplug(Fixture *f)
-{
-    if (f->pci) {
-        device_destroy(&f->pci->dev);
-        f->pci = NULL;
-    }
-}
-
-static int teardown(void **state)
-{
-    Fixture *f = *state;
-
-    unplug(f);
-    pci_bus_free(f->bus);
-    as_free(f->io_space);
-    mem_region_unref(f->io);
-    mem_region_del(f->m->system_memory, f->ram_region);
-    mem_region_retire(f->ram_region);
-    mem_region_unref(f->ram_region);
-    loop_unlock(f->m->main_loop);
-    machine_free(f->m);
-    if (f->back_end >= KERNEL_GROUP) {
-        assert_int_equal(fake_kernel_open_files(&f->kernel), 0);
-        fake_kernel_cleanup(&f->kernel);
-    }
-    munmap(f->ram, RAM_SIZE);
-    if (f->server) {
-        contract_server_free(f->server);
-    }
-    contract_device_cleanup(&f->device);
-    rmdir(f->dir);
-    g_free(f->dir);
-    g_free(f->path);
-    g_free(f);
-    return 0;
-}
-
-/* --- what a guest does --- */
-
-static void map_bars(Fixture *f)
-{
-    pci_config_write(f->pci, PCI_BASE_ADDRESS_0, BAR0, 4);
-    pci_config_write(f->pci, PCI_BASE_ADDRESS_2, BAR2, 4);
-    pci_config_write(f->pci, PCI_BASE_ADDRESS_4, BAR4, 4);
-    pci_config_write(f->pci, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
-}
-
-static uint64_t load(Fixture *f, uint64_t addr, unsigned size)
-{
-    uint64_t val;
-
-    assert_int_equal(as_load(f->m->memory, addr, size, &val, MEM_ATTRS_CPU), MEM_OK);
-    return val;
-}
-
-static void store(Fixture *f, uint64_t addr, unsigned size, uint64_t val)
-{
-    assert_int_equal(as_store(f->m->memory, addr, size, val, MEM_ATTRS_CPU), MEM_OK);
-}
-
-/* What was sent before is carried out when a read of the device's own config space is answered. */
-static void settle(Fixture *f)
-{
-    pci_config_read(f->pci, PCI_STATUS, 2);
-}
-
-static void vector_program(Fixture *f, unsigned vector, bool masked)
-{
-    store(f, BAR4 + 16 * vector, 8, 0xfee00000);
-    store(f, BAR4 + 16 * vector + 8, 4, 0x100 + vector);
-    store(f, BAR4 + 16 * vector + 12, 4, masked);
-}
-
-static void run_loop(Fixture *f)
-{
-    for (int i = 0; i < 3; i++) {
-        loop_iterate(f->m->main_loop, false);
-    }
-}
 
 /* --- cases --- */
 
@@ -455,7 +220,7 @@ static void test_check_20_remap_storm(void **state)
 static VfioContainer *container(Fixture *f)
 {
     return f->back_end == MEMORY   ? contract_memory_container((VfioPciDevice *)f->pci)
-           : f->back_end == SOCKET ? &((VfioUserPci *)f->pci)->container
+           : f->sockets ? &((VfioUserPci *)f->pci)->container
                                    : &vfio_kernel_of(f->m)->containers->base;
 }
 
@@ -570,18 +335,6 @@ static void test_check_32_loss(void **state)
     unplug(f);
 }
 
-static unsigned open_files(void)
-{
-    GDir *dir = g_dir_open("/proc/self/fd", 0, NULL);
-    unsigned n = 0;
-
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    g_dir_close(dir);
-    return n;
-}
-
 /* Nothing is left of a device that went, however often; memory is the sanitizers' to count. */
 static void test_check_48_62_plug_a_thousand_times(void **state)
 {
@@ -589,7 +342,10 @@ static void test_check_48_62_plug_a_thousand_times(void **state)
     unsigned files = 0;
 
     for (unsigned i = 0; i < 1000; i++) {
-        files = i == 10 ? open_files() : files;
+        if (i == 10) {
+            settle(f); /* the device has the eventfd of its pin */
+            files = open_files();
+        }
         map_bars(f);
         vector_program(f, 1, false);
         pci_config_write(f->pci, 0x42, PCI_MSIX_FLAGS_ENABLE, 2);
@@ -598,7 +354,7 @@ static void test_check_48_62_plug_a_thousand_times(void **state)
         plug(f, NULL);
         assert_non_null(f->pci);
     }
-    assert_int_equal(open_files(), files);
+    expect_open_files(files);
 }
 
 /* --- interrupts that an accelerator takes --- */
@@ -739,14 +495,6 @@ static void test_migration_over_a_socket(void **state)
     assert_int_equal(vdev->ops->device_feature(vdev, feature, size), -EINVAL); /* this server's answer */
 }
 
-#define CASE(fn)                                                                                             \
-    {#fn " in memory", fn, setup_memory, teardown, NULL},                                                    \
-        {#fn " over a group", fn, setup_group, teardown, NULL},                                              \
-        {#fn " over an iommufd", fn, setup_iommufd, teardown, NULL},                                         \
-    {                                                                                                        \
-#fn " over a socket", fn, setup_socket, teardown, NULL                                               \
-    }
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -758,9 +506,11 @@ int main(void)
         CASE(test_dma_logging), CASE(test_unmap_with_dirty_bitmap),
         CASE(test_refused_start), CASE(test_check_39_reset), CASE(test_who_delivers_interrupts),
         CASE(test_check_32_loss),          CASE(test_check_48_62_plug_a_thousand_times),
-        cmocka_unit_test_setup_teardown(test_quirks, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(test_migration_over_a_socket, setup_socket, teardown),
+        cmocka_unit_test_setup_teardown(test_quirks, contract_setup_memory, contract_teardown),
+        cmocka_unit_test_setup_teardown(test_migration_over_a_socket, contract_setup_socket, contract_teardown),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+    return contract_run_checks() + failed;
 }
