@@ -271,6 +271,7 @@ bool e1000_can_receive(void *opaque, unsigned queue)
 {
     E1000 *e = opaque;
 
+    e1000_doorbell_fetch(e, E1000_BELL_RDT);
     return !(*e1000_reg(e, E1000_RCTL) & RCTL_EN) || rx_available(e);
 }
 

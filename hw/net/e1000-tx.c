@@ -301,16 +301,27 @@ static void tx_descriptor(E1000 *e, const uint8_t *desc)
     }
 }
 
+/* Whether the driver left a descriptor at TDH, meanwhile perhaps: that saves the turn that its signal is worth. */
+static bool tx_available(E1000 *e)
+{
+    uint32_t n = *e1000_reg(e, E1000_TDLEN) / E1000_DESC_LEN;
+    uint32_t head = *e1000_reg(e, E1000_TDH), *tail = e1000_reg(e, E1000_TDT);
+
+    if (head == *tail) {
+        e1000_doorbell_fetch(e, E1000_BELL_TDT);
+    }
+    return *e1000_reg(e, E1000_TCTL) & TCTL_EN && head != *tail && head < n && *tail < n;
+}
+
 /* One descriptor at TDH.  False: there is none. */
 static bool tx_next(E1000 *e, uint32_t *cause, bool *delayed)
 {
     uint64_t ring = (uint64_t)*e1000_reg(e, E1000_TDBAH) << 32 | *e1000_reg(e, E1000_TDBAL);
-    uint32_t n = *e1000_reg(e, E1000_TDLEN) / E1000_DESC_LEN;
-    uint32_t *head = e1000_reg(e, E1000_TDH), tail = *e1000_reg(e, E1000_TDT);
+    uint32_t n = *e1000_reg(e, E1000_TDLEN) / E1000_DESC_LEN, *head = e1000_reg(e, E1000_TDH);
     uint64_t where = ring + (uint64_t)*head * E1000_DESC_LEN;
     uint8_t desc[E1000_DESC_LEN];
 
-    if (!(*e1000_reg(e, E1000_TCTL) & TCTL_EN) || *head == tail || *head >= n || tail >= n) {
+    if (!tx_available(e)) {
         return false;
     }
     if (pci_dma_read(&e->pci, where, desc, sizeof(desc)) != MEM_OK) {

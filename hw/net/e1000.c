@@ -84,10 +84,9 @@ static void e1000_tx_changed(E1000 *e, uint32_t val)
 
 /* --- doorbells: RDT and TDT, which a client may leave in shared memory --- */
 
-static const uint16_t e1000_doorbell_regs[] = {E1000_RDT, E1000_TDT};
+static const uint16_t e1000_doorbell_regs[] = {[E1000_BELL_RDT] = E1000_RDT, [E1000_BELL_TDT] = E1000_TDT};
 
-/* The register as the driver wrote it last. */
-static void e1000_doorbell_fetch(E1000 *e, unsigned n)
+void e1000_doorbell_fetch(E1000 *e, E1000Bell n)
 {
     const uint32_t *values = e->pci.doorbells.values;
 
@@ -96,7 +95,7 @@ static void e1000_doorbell_fetch(E1000 *e, unsigned n)
     }
 }
 
-static void e1000_doorbell_store(E1000 *e, unsigned n, uint32_t val)
+static void e1000_doorbell_store(E1000 *e, E1000Bell n, uint32_t val)
 {
     if (e->pci.doorbells.values) {
         __atomic_store_n(&e->pci.doorbells.values[n], val & 0xffff, __ATOMIC_RELEASE);
@@ -116,25 +115,25 @@ static void e1000_rung(PciDevice *dev)
 
 static uint32_t e1000_rdt_read(E1000 *e)
 {
-    e1000_doorbell_fetch(e, 0);
+    e1000_doorbell_fetch(e, E1000_BELL_RDT);
     return *e1000_reg(e, E1000_RDT);
 }
 
 static uint32_t e1000_tdt_read(E1000 *e)
 {
-    e1000_doorbell_fetch(e, 1);
+    e1000_doorbell_fetch(e, E1000_BELL_TDT);
     return *e1000_reg(e, E1000_TDT);
 }
 
 static void e1000_rdt_stored(E1000 *e, uint32_t val)
 {
-    e1000_doorbell_store(e, 0, val);
+    e1000_doorbell_store(e, E1000_BELL_RDT, val);
     e1000_rx_changed(e, val);
 }
 
 static void e1000_tdt_stored(E1000 *e, uint32_t val)
 {
-    e1000_doorbell_store(e, 1, val);
+    e1000_doorbell_store(e, E1000_BELL_TDT, val);
     e1000_tx_changed(e, val);
 }
 

@@ -71,6 +71,11 @@ static inline uint32_t *e1000_reg(E1000 *e, unsigned offset)
     return &e->reg[offset / 4];
 }
 
+/* --- e1000.c: tail registers that a client leaves in shared memory --- */
+typedef enum E1000Bell { E1000_BELL_RDT, E1000_BELL_TDT } E1000Bell;
+/* Brings the register to what the driver wrote last, whether it was signalled or not. */
+void e1000_doorbell_fetch(E1000 *e, E1000Bell n);
+
 /* --- e1000-irq.c --- */
 void e1000_irq_start(E1000 *e);
 void e1000_irq_reset(E1000 *e);
