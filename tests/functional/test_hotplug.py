@@ -88,7 +88,7 @@ def test_remote_nvme_comes_and_goes_under_reads(tmp_path):
             time.sleep(0.01)
         machine = Guest(tmp_path, "-object", "memory-backend-memfd,id=mem,size=256M,share=on", "-machine", "memory-backend=mem",
                         "-device", "pcie-root-port,id=rp,slot=1", "-kernel", str(guest.kernel()), "-initrd", str(initrd),
-                        "-append", "console=ttyS0 quiet")
+                        "-append", "console=ttyS0 no_timer_check quiet")
         machine.wait_for("test: ready")
         for number in range(1, ROUNDS + 1):
             machine.run("device_add", driver="vfio-user-pci", id="hot", bus="rp", socket={"type": "unix", "path": str(sock)})

@@ -12,10 +12,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "accel/tcg/simd.h"
 #include "tests/tcg/guest.h"
 #include "tests/tcg/values.h"
 
 enum { DEFAULT_CASES = 20000, LENGTH = 24, PASSES = 4, REG_LOOP = 15, REG_INDEX = 13 };
+enum { FX_FTW = 4, FX_MXCSR = 24, FX_ST = 32, FX_XMM = 160 };
 enum { CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800, ARITH = 0x8d5 };
 
 typedef struct Program {
@@ -198,6 +200,36 @@ static void put_random(Program *p)
     p->undefined = (p->undefined & ~(unsigned)t->defines) | t->undefines;
 }
 
+/* Any x87 instruction but those that load a control word or numbers in decimal, or store pointers. */
+static void put_x87(Program *p)
+{
+    const bool mem = below(p, 2);
+    const X86FpuInsn *insn;
+    unsigned opcode, modrm;
+    uint8_t *rex_at;
+
+    do {
+        opcode = 0xd8 + below(p, 8);
+        modrm = mem ? below(p, 8) << 3 : 0xc0 + below(p, 64);
+        insn = x86_fpu_lookup((uint8_t)opcode, (uint8_t)modrm);
+    } while (!insn || insn->env || !strcmp(insn->name, "fldcw") || !strcmp(insn->name, "fbld"));
+    if (!strncmp(insn->name, "fcmov", 5) && p->undefined) {
+        put_compare(p);
+    }
+    rex_at = p->at;
+    put(p, 0x40);
+    put(p, opcode);
+    if (mem) {
+        put_memory(p, modrm >> 3);
+        *rex_at |= (rex_at[2] & 7) == 4 ? 2 | ((rex_at[3] & 7) == 6) : (rex_at[2] & 7) == 6; /* R13, R14 */
+    } else {
+        put(p, modrm);
+    }
+    if (insn->writes_eflags) {
+        p->undefined = 0;
+    }
+}
+
 /*
  * Jumps over one instruction on a condition; a push and a pop; a call of the next
  * instruction; divisions; a jump through a register.
@@ -260,13 +292,16 @@ static void make(Program *p, uint8_t *code, NativeState *s)
 {
     uint8_t *loop;
     int32_t back;
+    uint16_t fcw;
 
     p->at = code;
     p->undefined = 0;
     loop = p->at;
     put_compare(p);
-    for (unsigned i = 0; i < LENGTH; i++) {
-        if (below(p, 6)) {
+    for (unsigned i = 0, x87 = below(p, 3); i < LENGTH; i++) {
+        if (x87 && below(p, 2)) {
+            put_x87(p);
+        } else if (below(p, 6)) {
             put_random(p);
         } else {
             put_control(p);
@@ -290,19 +325,28 @@ static void make(Program *p, uint8_t *code, NativeState *s)
     s->gpr[REG_LOOP] = PASSES;
     s->rip = GUEST_CODE;
     s->rflags = 0x202;
-    s->fx[0] = 0x7f; /* FCW */
-    s->fx[1] = 0x03;
-    s->fx[24] = 0x80; /* MXCSR */
-    s->fx[25] = 0x1f;
+    fcw = below(p, 8) ? 0x37f : test_random_fcw(&p->random);
+    memcpy(s->fx, &fcw, sizeof(fcw));
+    s->fx[FX_FTW] = (uint8_t)test_random(&p->random);
+    s->fx[FX_MXCSR] = 0x80; /* MXCSR */
+    s->fx[FX_MXCSR + 1] = 0x1f;
+    for (unsigned i = 0; i < 8; i++) {
+        test_random_fp80(&p->random, s->fx + FX_ST + 16 * i);
+    }
     for (unsigned i = 0; i < 16; i++) {
-        test_random_vector(&p->random, s->fx + 160 + 16 * i);
+        test_random_vector(&p->random, s->fx + FX_XMM + 16 * i);
     }
 }
 
 static void show(const char *who, const NativeState *s)
 {
-    fprintf(stderr, "  %s: vector %u rip %llx rflags %llx mxcsr %02x%02x\n", who, s->vector, (unsigned long long)s->rip,
-            (unsigned long long)s->rflags & ARITH, s->fx[25], s->fx[24]);
+    fprintf(stderr, "  %s: vector %u rip %llx rflags %llx mxcsr %02x%02x fcw %02x%02x fsw %02x%02x ftw %02x\n", who, s->vector, (unsigned long long)s->rip,
+            (unsigned long long)s->rflags & ARITH, s->fx[FX_MXCSR + 1], s->fx[FX_MXCSR], s->fx[1], s->fx[0], s->fx[3],
+            s->fx[2], s->fx[FX_FTW]);
+    for (unsigned i = 0; i < 8; i++) {
+        fprintf(stderr, "%s%04x:%016llx", i % 4 ? " " : "\n    ", s->fx[FX_ST + 16 * i + 8] | s->fx[FX_ST + 16 * i + 9] << 8,
+                (unsigned long long)*(const uint64_t *)(const void *)(s->fx + FX_ST + 16 * i));
+    }
     for (unsigned i = 0; i < 16; i++) {
         fprintf(stderr, "%s%016llx", i % 4 ? " " : "\n    ", (unsigned long long)s->gpr[i]);
     }
@@ -312,8 +356,8 @@ static void show(const char *who, const NativeState *s)
 static bool agree(const NativeState *a, const NativeState *b, const uint8_t *data)
 {
     return a->vector == b->vector && a->rip == b->rip && !memcmp(a->gpr, b->gpr, sizeof(a->gpr)) &&
-           (a->vector != NATIVE_VECTOR_BP || !((a->rflags ^ b->rflags) & ARITH)) && !memcmp(a->fx + 24, b->fx + 24, 4) &&
-           !memcmp(a->fx + 160, b->fx + 160, 256) && !memcmp(data, guest_data(), GUEST_BYTES);
+           (a->vector != NATIVE_VECTOR_BP || !((a->rflags ^ b->rflags) & ARITH)) && !memcmp(a->fx, b->fx, FX_FTW + 1) &&
+           !memcmp(a->fx + FX_MXCSR, b->fx + FX_MXCSR, 4) && !memcmp(a->fx + FX_ST, b->fx + FX_ST, FX_XMM + 256 - FX_ST) && !memcmp(data, guest_data(), GUEST_BYTES);
 }
 
 static void *map(uint64_t address, int prot)

@@ -877,6 +877,50 @@ static void test_code_changed_unannounced(void **state)
     rig->on_out = NULL;
 }
 
+/* --- what the x87 remembers of its last instruction --- */
+
+SNIPPET(x_last, 64, "fninit\n fldl (%rbx)\n fadds 8(%rbx)\n fld1\n xlast: faddp");
+SNIPPET(x_memory, 64, "fninit\n fldl (%rbx)\n xmem: fstpt %es:16(%rbx)");
+SNIPPET(x_faults, 64, "fninit\n fldl (%rbx)\n xbefore: fld1\n faddl (%rcx)");
+extern const uint8_t xlast[], xmem[], xbefore[];
+
+enum { FX_FOP = 6, FX_FIP = 8, FX_FDP = 16 };
+
+static void expect_pointers(const RigResult *r, unsigned fop, uint64_t at, uint64_t operand)
+{
+    uint64_t fip, fdp;
+    uint16_t op;
+
+    memcpy(&op, r->s.xsave + FX_FOP, sizeof(op));
+    memcpy(&fip, r->s.xsave + FX_FIP, sizeof(fip));
+    memcpy(&fdp, r->s.xsave + FX_FDP, sizeof(fdp));
+    assert_int_equal(op, fop);
+    assert_int_equal(fip, RIG_CODE + at);
+    assert_int_equal(fdp, operand);
+}
+
+/* An instruction without a memory operand leaves FDP as it was, one that faults leaves all. */
+static void test_x87_pointers(void **state)
+{
+    Rig *rig = *state;
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig->s.gpr[X86_RBX] = RIG_DATA;
+    r = RIG_RUN(rig, x_last);
+    expect_pointers(&r, 0x6c1, (uint64_t)(xlast - x_last), RIG_DATA + 8);
+    rig_reset(rig, RIG_LONG, 0);
+    rig->s.gpr[X86_RBX] = RIG_DATA;
+    r = RIG_RUN(rig, x_memory);
+    expect_pointers(&r, 0x37b, (uint64_t)(xmem - x_memory), RIG_DATA + 16);
+    rig_reset(rig, RIG_LONG, 0);
+    rig->s.gpr[X86_RBX] = RIG_DATA;
+    rig->s.gpr[X86_RCX] = RIG_MAPPED;
+    r = RIG_RUN(rig, x_faults);
+    assert_int_equal(r.vector, PF);
+    expect_pointers(&r, 0x1e8, (uint64_t)(xbefore - x_faults), RIG_DATA);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -889,6 +933,7 @@ int main(void)
         cmocka_unit_test(test_code_changes_through_another_address),
         cmocka_unit_test(test_code_changed_from_outside),
         cmocka_unit_test(test_code_changed_unannounced),
+        cmocka_unit_test(test_x87_pointers),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

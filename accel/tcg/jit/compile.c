@@ -239,6 +239,12 @@ static void emit_interpret(Compiler *c, const uint8_t *exit, unsigned index)
     asm_jump(&c->a, exit);
 }
 
+/* What both do is the same. */
+static bool slow_is_same(const Slow *s, const Slow *t)
+{
+    return s->index == t->index && s->kind == t->kind && s->size == t->size && s->resume == t->resume;
+}
+
 static void emit_slow(Compiler *c, const Slow *s)
 {
     const Jit *jit = c->jit;
@@ -255,6 +261,10 @@ static void emit_slow(Compiler *c, const Slow *s)
         asm_call(a, jit->flags);
         asm_jump(a, s->resume);
         return;
+    }
+    if (s->kind == SLOW_X87) {
+        asm_8(a, 0xdb); /* FNINIT */
+        asm_8(a, 0xe3);
     }
     pass_op(c, s->index, s->size);
     asm_call(a, s->kind == SLOW_LOAD ? jit->load : s->kind == SLOW_STORE ? jit->store : jit->call);
@@ -339,7 +349,11 @@ void x86_jit_compile(X86Cpu *cpu, Block *block)
         return;
     }
     for (unsigned i = 0; i < c.slow_count; i++) {
-        emit_slow(&c, &c.slow[i]);
+        if (i + 1 < c.slow_count && slow_is_same(&c.slow[i], &c.slow[i + 1])) {
+            asm_close(&c.a, c.slow[i].from);
+        } else {
+            emit_slow(&c, &c.slow[i]);
+        }
     }
     emit_unlinked(&c, 0);
     emit_unlinked(&c, 1);

@@ -49,6 +49,7 @@ typedef enum SlowKind {
     SLOW_LOAD,       /* the value comes back in RAX */
     SLOW_STORE,
     SLOW_CALL,       /* the op's function does all of it */
+    SLOW_X87,        /* the same, and the host's x87 is made empty before */
     SLOW_CALL_FLAGS, /* and leaves flags, which the code after it expects in the host's */
     SLOW_MXCSR,      /* makes the guest's MXCSR the host's; with an exception unmasked the interpreter goes on from the op */
     SLOW_FLAGS,      /* makes the flags in X86Cpu raw */
@@ -61,7 +62,7 @@ typedef struct Slow {
     uint8_t kind, size;
 } Slow;
 
-enum { JIT_SLOW_MAX = 4 * BLOCK_MAX_OPS };
+enum { JIT_SLOW_MAX = 6 * BLOCK_MAX_OPS };
 
 typedef struct Compiler {
     Asm a;
@@ -115,7 +116,7 @@ void jit_leave(Compiler *c);          /* the same for one that ends the block */
 void jit_jump(Compiler *c, unsigned taken, uint64_t offset); /* leads to the block's RIP + offset; ends code */
 void jit_lookup(Compiler *c);         /* leads to the block at R15; ends code */
 
-CompileFn jit_simd, jit_shift, jit_bit_test, jit_bswap, jit_convert, jit_multiply;
+CompileFn jit_simd, jit_x87, jit_shift, jit_bit_test, jit_bswap, jit_convert, jit_multiply;
 CompileFn *jit_op_fn(unsigned id);
 
 #endif

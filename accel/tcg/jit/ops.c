@@ -746,7 +746,7 @@ CompileFn *jit_op_fn(unsigned id)
         [OP_CMOV_R_32 ... OP_CMOV_R_64] = cmov_r, [OP_CMOV_M_32 ... OP_CMOV_M_64] = cmov_m,
         [OP_SETCC_R] = setcc_r, [OP_SETCC_M] = setcc_m,
         [OP_IMUL_RR_32 ... OP_IMUL_RR_64] = imul_rr, [OP_IMUL_RM_32 ... OP_IMUL_RM_64] = imul_rm,
-        [OP_call_imul3] = imul3, [OP_call_simd] = jit_simd, [OP_NOP] = nop,
+        [OP_call_imul3] = imul3, [OP_call_simd] = jit_simd, [OP_call_fpu] = jit_x87, [OP_NOP] = nop,
         [OP_call_shift] = jit_shift, [OP_call_bt] = jit_bit_test, [OP_call_bswap] = jit_bswap,
         [OP_call_convert] = jit_convert, [OP_call_mul] = jit_multiply,
         [OP_JMP] = jmp, [OP_JCC] = jcc, [OP_CALL64] = call_near, [OP_RET64] = ret_near, [OP_JMP64_R] = jmp_r,

@@ -39,7 +39,7 @@ class Vm:
         self.laps, self.server = [], None
         command = [args.other if kind == "other" else args.binary, "-machine", "q35,accel=tcg,memory-backend=mem", "-nodefaults", "-m", str(RAM),
                    "-object", f"memory-backend-memfd,id=mem,size={RAM}M,share=on", "-nographic", "-serial", "stdio",
-                   "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 quiet" + (" nodisk" if kind == "other" else ""),
+                   "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet" + (" nodisk" if kind == "other" else ""),
                    "-qmp", f"unix:{self.path},server=on,wait=off"]
         drive = ["-drive", f"id=d0,file={place}/disk.img,format=raw,if=none"]
         if kind == "remote":
