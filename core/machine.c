@@ -390,6 +390,43 @@ GQueue *machine_laters(Machine *m)
     return &m->priv->laters;
 }
 
+/* Nodes that have memory backends: they lie behind each other in m->ram, and m->ram_backend stays NULL. */
+static void machine_ram_compose(Machine *m)
+{
+    uint64_t at = 0;
+
+    m->ram = mem_region_new_container(m->topo, "numa-ram", m->ram_size);
+    for (unsigned i = 0; i < m->numa->count; i++) {
+        if (m->numa->nodes[i].backend) {
+            mem_region_add(m->ram, at, ram_backend_region(m->numa->nodes[i].backend));
+            at += m->numa->nodes[i].mem;
+        }
+    }
+}
+
+static void machine_ram_decompose(Machine *m)
+{
+    for (unsigned i = 0; i < m->numa->count; i++) {
+        if (m->numa->nodes[i].backend) {
+            mem_region_del(m->ram, ram_backend_region(m->numa->nodes[i].backend));
+        }
+    }
+    mem_region_unref(m->ram);
+}
+
+static unsigned machine_ram_parts(const Machine *m, Object **last)
+{
+    unsigned parts = 0;
+
+    for (unsigned i = 0; m->numa && i < m->numa->count; i++) {
+        if (m->numa->nodes[i].backend) {
+            *last = m->numa->nodes[i].backend;
+            parts++;
+        }
+    }
+    return parts;
+}
+
 void machine_free(Machine *m)
 {
     EventLoop *loop;
@@ -410,6 +447,9 @@ void machine_free(Machine *m)
         machine_model(m)->stop(m);
     }
     m->obj.started = false;
+    if (m->ram && !m->ram_backend && m->numa) {
+        machine_ram_decompose(m);
+    }
     m->ram = NULL;
     m->ram_backend = NULL;
     machine_destroy_started(m, true);
@@ -424,6 +464,7 @@ void machine_free(Machine *m)
     loop_unlock(loop);
     mem_topology_free(m->topo);
     g_free(m->cpu_model);
+    numa_free(m->numa);
     boot_config_clear(&m->boot);
     machine_free_private(m);
     object_free(root); /* and /machine with it */
@@ -439,6 +480,14 @@ void machine_smm_setup(Machine *m)
 
 bool machine_ram_setup(Machine *m, GError **error)
 {
+    Object *last = NULL;
+    unsigned parts = machine_ram_parts(m, &last);
+
+    if (parts > 1) {
+        machine_ram_compose(m);
+        return true;
+    }
+    m->ram_backend = parts ? last : m->ram_backend;
     if (!m->ram_backend) {
         struct json_object *opts = json_object_new_object();
 

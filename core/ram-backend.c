@@ -186,9 +186,20 @@ static bool ram_backend_start(Object *obj, GError **error)
     return true;
 }
 
+static bool ram_backend_is_used(const Object *obj)
+{
+    const NumaConfig *n = obj->machine->numa;
+    bool used = obj->machine->ram_backend == obj;
+
+    for (unsigned i = 0; n && obj->machine->ram && i < n->count; i++) {
+        used |= n->nodes[i].backend == obj;
+    }
+    return used;
+}
+
 static bool ram_backend_can_stop(Object *obj, GError **error)
 {
-    if (obj->machine->ram_backend == obj) {
+    if (ram_backend_is_used(obj)) {
         error_set(error, "%s: '%s' is the RAM of the machine; it cannot be deleted", obj->model->name,
                   obj->id);
         return false;

@@ -153,6 +153,10 @@ bool migration_possible(Machine *m, GError **error)
         error_set(error, "machine '%s' has no RAM of its own to move; it serves devices of others", m->obj.model->name);
         return false;
     }
+    if (!m->ram_backend) {
+        error_set(error, "the RAM is that of several -numa node,memdev=; use -numa node,mem= and one memory backend");
+        return false;
+    }
     if (!m->accel || !m->accel->ops->log_writes) {
         error_set(error, "accelerator '%s' does not tell which pages a guest writes to", m->accel ? m->accel->ops->name : "none");
         return false;

@@ -102,6 +102,22 @@ static void hmp_info_kvm(Machine *m, const char *args, GString *out)
     g_string_append_printf(out, "kvm support: %s\n%s", used ? "enabled" : "disabled", more ? more : "");
 }
 
+static void hmp_info_numa(Machine *m, const char *args, GString *out)
+{
+    const NumaConfig *n = m->numa;
+
+    g_string_append_printf(out, "%u nodes\n", n ? n->count : 0);
+    for (unsigned node = 0; n && node < n->count; node++) {
+        g_string_append_printf(out, "node %u cpus:", node);
+        for (unsigned cpu = 0; cpu < n->topology.cpus; cpu++) {
+            if (n->cpu_node[cpu] == (int)node) {
+                g_string_append_printf(out, " %u", cpu);
+            }
+        }
+        g_string_append_printf(out, "\nnode %u size: %" PRIu64 " MB\nnode %u plugged: 0 MB\n", node, n->nodes[node].mem >> 20, node);
+    }
+}
+
 static void print_irqs_below(Object *obj, bool counts, GString *out)
 {
     if (obj->model->print_irqs) {
@@ -231,6 +247,7 @@ const HmpCommand hmp_info_table[] = {
     {"info registers", "", "registers of the CPUs", hmp_info_registers},
     {"info kvm", "", "whether KVM runs the guest", hmp_info_kvm},
     {"info pic", "", "registers of the interrupt controllers", hmp_info_pic},
+    {"info numa", "", "nodes, with their CPUs and memory", hmp_info_numa},
     {"info irq", "", "how often each interrupt was raised", hmp_info_irq},
     {"info jit", "", "blocks of code that the software CPU keeps", hmp_info_jit},
     {"info cpus", "", "the virtual CPUs", hmp_info_cpus},

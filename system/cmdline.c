@@ -36,7 +36,7 @@ static void cmdline_item_free(gpointer p)
     g_free(item);
 }
 
-static void cmdline_item_add(GPtrArray *list, const char *option, const char *text, struct json_object *opts)
+void cmdline_add_item(GPtrArray *list, const char *option, const char *text, struct json_object *opts)
 {
     CmdlineItem *item = g_new0(CmdlineItem, 1);
 
@@ -60,7 +60,7 @@ static bool cmdline_add_opts(GPtrArray *list, const char *option, const char *ar
     struct json_object *opts = opts_parse(where, arg, implied, error);
 
     if (opts) {
-        cmdline_item_add(list, option, arg, opts);
+        cmdline_add_item(list, option, arg, opts);
     }
     return opts != NULL;
 }
@@ -264,7 +264,7 @@ static bool opt_global(Cmdline *c, const char *option, const char *arg, GError *
         json_object_object_add(opts, "property", json_object_new_string_len(dot + 1, (int)(eq - dot - 1)));
         json_object_object_add(opts, "value", json_object_new_string(eq + 1));
     }
-    cmdline_item_add(c->globals, option, arg, opts);
+    cmdline_add_item(c->globals, option, arg, opts);
     return true;
 }
 
@@ -304,7 +304,7 @@ static bool opt_ide_drive(Cmdline *c, const char *option, const char *arg, GErro
     json_object_object_add(opts, "if", json_object_new_string("ide"));
     json_object_object_add(opts, "media", json_object_new_string(cdrom ? "cdrom" : "disk"));
     json_object_object_add(opts, "index", json_object_new_string_len(cdrom ? "2" : &"0123"[name[2] - 'a'], 1));
-    cmdline_item_add(c->drives, option, arg, opts);
+    cmdline_add_item(c->drives, option, arg, opts);
     return true;
 }
 
@@ -315,7 +315,7 @@ static bool cmdline_add_net(GPtrArray *list, const char *option, const char *arg
     struct json_object *opts = net_opts_parse(where, arg, error);
 
     if (opts) {
-        cmdline_item_add(list, option, arg, opts);
+        cmdline_add_item(list, option, arg, opts);
     }
     return opts != NULL;
 }
@@ -356,13 +356,13 @@ static bool opt_mon(Cmdline *c, const char *option, const char *arg, GError **er
 
 static bool opt_serial(Cmdline *c, const char *option, const char *arg, GError **error)
 {
-    cmdline_item_add(c->serials, option, arg, NULL);
+    cmdline_add_item(c->serials, option, arg, NULL);
     return true;
 }
 
 static bool opt_monitor(Cmdline *c, const char *option, const char *arg, GError **error)
 {
-    cmdline_item_add(c->monitors, option, arg, NULL);
+    cmdline_add_item(c->monitors, option, arg, NULL);
     return true;
 }
 
@@ -401,7 +401,7 @@ static bool opt_data_dir(Cmdline *c, const char *option, const char *arg, GError
 /* A debug console at its usual port, as -device isa-debugcon with a -chardev. */
 static bool opt_debugcon(Cmdline *c, const char *option, const char *arg, GError **error)
 {
-    cmdline_item_add(c->debugcons, option, arg, NULL);
+    cmdline_add_item(c->debugcons, option, arg, NULL);
     return true;
 }
 
@@ -658,6 +658,8 @@ static const Option option_table[] = {
     {"cpu", "MODEL[,+FEATURE...]", opt_cpu, "CPU model; help lists"},
     {"m", "[size=]MEGS", opt_m, "guest RAM: MiB, or with suffix k, M, G"},
     {"smp", "[cpus=]N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]", option_smp, "number of CPUs, and how they lie"},
+    {"numa", "node|dist|cpu,KEY=VALUE[,...]", option_numa,
+     "nodes: node[,nodeid=N][,cpus=N[-M]][,mem=SIZE|memdev=ID]; dist,src=N,dst=N,val=N; cpu,node-id=N[,socket-id=N]..."},
     {"global", "DRIVER.PROP=VALUE", opt_global, "another default of a property, for all of that driver"},
     {"object", "TYPE,id=ID[,PROP=VALUE...]", opt_object,
      "make an object; also JSON; help lists, TYPE,help details"},
@@ -853,7 +855,7 @@ Cmdline *cmdline_new(void)
 {
     Cmdline *c = g_new0(Cmdline, 1);
     GPtrArray **lists[] = {&c->objects,  &c->devices, &c->drives,  &c->chardevs, &c->serials,
-                           &c->monitors, &c->mons,    &c->netdevs, &c->nics,    &c->debugcons, &c->globals};
+                           &c->monitors, &c->mons,    &c->netdevs, &c->nics,    &c->debugcons, &c->globals, &c->numas};
 
     c->machine = json_object_new_object();
     c->accels = g_string_new(NULL);
@@ -869,7 +871,7 @@ Cmdline *cmdline_new(void)
 void cmdline_free(Cmdline *c)
 {
     GPtrArray *lists[] = {c->objects,  c->devices, c->drives,  c->chardevs, c->serials,
-                          c->monitors, c->mons,    c->netdevs, c->nics,    c->debugcons, c->globals};
+                          c->monitors, c->mons,    c->netdevs, c->nics,    c->debugcons, c->globals, c->numas};
     char *texts[] = {c->cpu, c->name, c->pidfile, c->qtest, c->qtest_log, c->gdb, c->vnc, c->incoming};
 
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {

@@ -37,7 +37,7 @@ typedef struct Cmdline {
     MachineActions actions;
     GPtrArray *objects, *devices, *drives, *chardevs; /* of CmdlineItem *, in order */
     GPtrArray *netdevs, *nics;
-    GPtrArray *debugcons, *globals;
+    GPtrArray *debugcons, *globals, *numas;
     GPtrArray *serials, *monitors, *mons;             /* monitors: -monitor and -qmp */
 } Cmdline;
 
@@ -54,6 +54,12 @@ bool cmdline_apply(Cmdline *c, const char *name, const char *arg, GError **error
 
 /* --- read-config.c --- */
 bool option_readconfig(Cmdline *c, const char *option, const char *arg, GError **error);
+
+/* Appends one: takes opts; option and text as the user wrote them, the former static. */
+void cmdline_add_item(GPtrArray *list, const char *option, const char *text, struct json_object *opts);
+
+/* --- numa-options.c: an entry of the option table --- */
+bool option_numa(Cmdline *c, const char *option, const char *arg, GError **error);
 
 /* --- cpu-options.c: entries of the option table --- */
 bool option_smp(Cmdline *c, const char *option, const char *arg, GError **error);

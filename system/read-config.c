@@ -20,7 +20,7 @@ static const ConfigSection config_sections[] = {
     {"accel", "accel", false},   {"action", "action", false}, {"boot-opts", "boot", false}, {"chardev", "chardev", true},
     {"device", "device", true},  {"drive", "drive", true},    {"fw_cfg", "fw_cfg", false},  {"global", "global", false},
     {"icount", "icount", false}, {"machine", "machine", false}, {"memory", "m", false},     {"mon", "mon", false},
-    {"msg", "msg", false},       {"name", "name", false},     {"netdev", "netdev", true},   {"object", "object", true},
+    {"msg", "msg", false},       {"name", "name", false},     {"netdev", "netdev", true},   {"numa", "numa", false},    {"object", "object", true},
     {"rtc", "rtc", false},       {"smp-opts", "smp", false},
 };
 

@@ -558,7 +558,7 @@ static bool system_add_curses(System *s, GError **error)
 /* Board and devices; with the main loop's lock. */
 static bool system_build(System *s, GError **error)
 {
-    return system_add_objects(s, false, error) && system_set_ram(s, error) && system_new_accel(s, error) &&
+    return system_add_objects(s, false, error) && system_set_ram(s, error) && system_set_numa(s, error) && system_new_accel(s, error) &&
            system_add_drives(s, error) && system_add_chardevs(s, error) && system_add_netdevs(s, error) &&
            machine_start(s->machine, error) &&
            system_add_serials(s, error) && system_add_vga(s, error) && system_add_nics(s, error) &&

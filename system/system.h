@@ -28,6 +28,10 @@ void system_stop(System *s);
 
 extern const MachineModel none_machine_model;
 
+/* --- numa-options.c --- */
+/* When RAM and its backends are known. */
+bool system_set_numa(System *s, GError **error);
+
 /* --- process.c --- */
 /* Blocks the signals that end the program, for the descriptor they are read from.  Before any thread. */
 bool process_block_signals(System *s, GError **error);

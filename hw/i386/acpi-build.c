@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "acpi-links.h"
+#include "acpi-numa.h"
 #include "hw/acpi/aml.h"
 #include "hw/acpi/ich9-pm.h"
 #include "hw/intc/ioapic.h"
@@ -474,6 +475,15 @@ static uint64_t build_viot(GByteArray *b, const AcpiConfig *config)
     return config->base + start;
 }
 
+static uint64_t build_numa(GByteArray *b, const AcpiConfig *config, const char *signature, uint8_t revision,
+                           void (*body)(GByteArray *b, const AcpiConfig *config))
+{
+    size_t start = table_begin(b, signature, revision);
+    body(b, config);
+    table_end(b, start);
+    return config->base + start;
+}
+
 static void build_rsdp(uint8_t rsdp[ACPI_RSDP_SIZE], uint64_t xsdt)
 {
     memset(rsdp, 0, ACPI_RSDP_SIZE);
@@ -489,7 +499,7 @@ static void build_rsdp(uint8_t rsdp[ACPI_RSDP_SIZE], uint64_t xsdt)
 GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_SIZE])
 {
     GByteArray *b = g_byte_array_new();
-    uint64_t tables[6];
+    uint64_t tables[8];
     unsigned count = 0;
     uint64_t facs = build_facs(b, config);
     uint64_t dsdt = build_dsdt(b, config);
@@ -506,6 +516,12 @@ GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_S
     }
     if (config->viot) {
         tables[count++] = build_viot(b, config);
+    }
+    if (config->numa) {
+        tables[count++] = build_numa(b, config, "SRAT", 3, acpi_numa_srat);
+    }
+    if (config->numa && config->numa->distances) {
+        tables[count++] = build_numa(b, config, "SLIT", 1, acpi_numa_slit);
     }
     size_t xsdt = table_begin(b, "XSDT", 1);
     for (unsigned i = 0; i < count; i++) {

@@ -4,6 +4,7 @@
 #define HW_I386_ACPI_BUILD_H
 
 #include "core/cpu-topology.h"
+#include "core/numa.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,6 +30,8 @@ typedef struct AcpiConfig {
     uint64_t pci32_first, pci32_last; /* memory windows of the root bus */
     uint64_t pci64_first, pci64_last;
     AcpiDmar dmar;
+    const NumaConfig *numa; /* NULL: no nodes */
+    uint64_t ram_low;       /* bytes of RAM below 4 GiB; the others begin there */
     uint16_t viot; /* bus, device and function of a virtio IOMMU; 0: none */
 } AcpiConfig;
 
@@ -40,7 +43,7 @@ typedef struct AcpiComPort {
 extern const AcpiComPort acpi_com_ports[4];
 
 /*
- * FACS, DSDT, FADT, MADT, MCFG, HPET, DMAR, VIOT and XSDT for guest address config->base, and
+ * FACS, DSDT, FADT, MADT, MCFG, HPET, DMAR, VIOT, SRAT, SLIT and XSDT for guest address config->base, and
  * the RSDP that points to them.  The caller unrefs the array.
  */
 GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_SIZE]);

@@ -109,6 +109,8 @@ static void pc_describe_acpi(const PcMachine *pc, AcpiConfig *config)
         .pci64_first = pci64,
         .pci64_last = pci64 + PC_PCI64_ALIGN - 1,
         .dmar = pc->dmar,
+        .numa = pc->m.numa,
+        .ram_low = pc->ram_low,
         .viot = pc->m.pci_bus->iommu_function ? pc->m.pci_bus->iommu_function->devfn : 0,
     };
     pc->chipset->describe_acpi(pc, config);

@@ -59,6 +59,24 @@ static bool firmware_add_smbios(FwCfg *s, const PcDescription *pc, GError **erro
            fw_cfg_set_file(s, FILE_ANCHOR, g_byte_array_free_to_bytes(anchor), error);
 }
 
+/* Numbers of 64 bits: of nodes, each APIC id's node, each node's bytes. */
+static void firmware_add_numa(FwCfg *s, const AcpiConfig *acpi)
+{
+    const NumaConfig *n = acpi->numa;
+    const CpuTopology *t = &acpi->topology;
+    size_t ids = cpu_topology_apic_id(t, t->max_cpus - 1) + 1;
+    uint64_t *words = g_new0(uint64_t, 1 + ids + (n ? n->count : 0));
+
+    words[0] = GUINT64_TO_LE(n ? n->count : 0);
+    for (unsigned i = 0; n && i < t->max_cpus; i++) {
+        words[1 + cpu_topology_apic_id(t, i)] = GUINT64_TO_LE(n->cpu_node[i]);
+    }
+    for (unsigned i = 0; n && i < n->count; i++) {
+        words[1 + ids + i] = GUINT64_TO_LE(n->nodes[i].mem);
+    }
+    fw_cfg_set(s, FW_CFG_NUMA, g_bytes_new_take(words, (1 + ids + (n ? n->count : 0)) * sizeof(*words)));
+}
+
 static bool firmware_set_wait(FwCfg *s, const char *name, int32_t ms, unsigned bytes, GError **error)
 {
     uint32_t val = GUINT32_TO_LE((uint32_t)ms);
@@ -120,6 +138,7 @@ bool pc_firmware_describe(FwCfg *s, const PcDescription *pc, GError **error)
     /* As SeaBIOS wants it: above every APIC id. */
     fw_cfg_set_int(s, FW_CFG_MAX_CPUS, cpu_topology_apic_id(&acpi->topology, acpi->topology.max_cpus - 1) + 1, 2);
     fw_cfg_set_int(s, FW_CFG_IRQ0_OVERRIDE, 1, 4);
+    firmware_add_numa(s, acpi);
     return firmware_add_acpi(s, acpi, error) && firmware_add_smbios(s, pc, error) && firmware_add_boot(s, error) &&
            fw_cfg_set_file(s, FILE_E820, firmware_e820(pc->memory), error) &&
            fw_cfg_set_file(s, FILE_STATES, g_bytes_new(firmware_states, sizeof(firmware_states)), error) &&

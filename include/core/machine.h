@@ -7,6 +7,7 @@
 #define CORE_MACHINE_H
 
 #include "core/cpu-topology.h"
+#include "core/numa.h"
 #include "core/device.h"
 
 typedef struct Accel Accel;
@@ -126,6 +127,7 @@ struct Machine {
     const char *name;          /* -name, or NULL; borrowed from who created the machine */
     char *cpu_model;           /* -cpu */
     unsigned smp_cpus;         /* -smp */
+    NumaConfig *numa;          /* -numa, complete; the machine's; NULL: no nodes */
     CpuTopology topology;      /* cpus 0: all in one socket (machine_topology()) */
     uint64_t ram_size;
     Object *ram_backend;       /* memory-backend-* of -machine memory-backend=, or created from -m */
@@ -253,7 +255,8 @@ struct json_object *machine_list_props(Machine *m, const Model *model);
 
 /*
  * For a board's start: sets m->ram from m->ram_backend, or from a new anonymous
- * memory-backend-ram of m->ram_size bytes with id "pc.ram" below /objects.
+ * memory-backend-ram of m->ram_size bytes with id "pc.ram" below /objects.  When m->numa has several backends m->ram
+ * is a container of theirs.
  */
 bool machine_ram_setup(Machine *m, GError **error);
 

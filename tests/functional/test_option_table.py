@@ -14,7 +14,7 @@ from test_options import start_fixture  # noqa: E402,F401  pylint: disable=unuse
 
 NONSENSE = ["", ",", "=", ",,", "=,=", "x=", "=x", "a,b,c", "id=x", "0", "-1", "99999999999999999999", "%s%n", "{", "{}", "[]", '{"a":1}',
             '{"id":{}}', "null", "\xff\xfe", "\x1b[2J", "no-such-thing", "help,help", "type=,id=", "a" * 5000, "chardev:", "unix:", "tcp:",
-            "tcp::", "fd:", "fd:-1", "file:", "driver=", "accel=", "size=", "cpus=-1", "base=", "node,nodeid=x", "mon:mon:", "/", "../..",
+            "tcp::", "fd:", "fd:-1", "file:", "driver=", "accel=", "size=", "cpus=-1", "base=", "node,nodeid=x", "node,cpus=1-99999999999", "dist,src=0,dst=0,val=-1", "cpu,node-id=0", "mon:mon:", "/", "../..",
             "a=b,a=c", "id=" + "i" * 300, "on", "off,on"]
 # Their text may be anything, or what they do is to end at once or to leave the terminal.
 FREE = {"help", "h", "version"}
