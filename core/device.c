@@ -237,6 +237,31 @@ bool device_set_home(Device *dev, EventLoop *home, GError **error)
     return ok;
 }
 
+bool device_restart(Device *dev, GError **error)
+{
+    Machine *m = dev->obj.machine;
+    GPtrArray *started = machine_tracked(m);
+    guint place = 0;
+    bool ok;
+
+    loop_lock(m->main_loop);
+    g_ptr_array_find(started, &dev->obj, &place);
+    if (dev->obj.started) {
+        device_stop(dev);
+        device_free_irqs(dev);
+    } else {
+        machine_untrack(m, &dev->obj);
+    }
+    ok = device_start(dev, error);
+    if (ok) {
+        machine_untrack(m, &dev->obj);
+    }
+    /* Those who count devices find it where it was, started or not. */
+    g_ptr_array_insert(started, (gint)place, &dev->obj);
+    loop_unlock(m->main_loop);
+    return ok;
+}
+
 void device_destroy(Device *dev)
 {
     Device *downstream;

@@ -203,6 +203,7 @@ static void load(Migration *mig, void *opaque)
     Receiver *r = opaque;
     unsigned cpus = 0, devices = 0;
 
+    mig_remote_take(mig->m, &r->error);
     for (guint i = 0; !r->error && i < mig->pieces->len; i++) {
         const MigPiece *piece = g_ptr_array_index(mig->pieces, i);
 

@@ -41,6 +41,7 @@ static inline uint64_t migration_ms_since(int64_t start_us)
 }
 /* Runs fn in the main loop and waits for it.  The migration's thread. */
 void migration_in_main(Migration *mig, void (*fn)(Migration *mig, void *opaque), void *opaque);
+bool migration_in_progress(const Migration *mig);
 /* Joins the thread, closes the stream. */
 void migration_cleanup(Migration *mig);
 

@@ -63,7 +63,7 @@ void migration_set_status(Migration *mig, MigrationStatus status, const char *er
     machine_emit_event(mig->m, "MIGRATION", data);
 }
 
-static bool in_progress(const Migration *mig)
+bool migration_in_progress(const Migration *mig)
 {
     return mig->thread && !__atomic_load_n(&mig->finished, __ATOMIC_SEQ_CST);
 }
@@ -96,7 +96,7 @@ void migration_free(Machine *m)
     if (mig->stream.fd >= 0) {
         mig_abort(&mig->stream);
     }
-    while (in_progress(mig)) {
+    while (migration_in_progress(mig)) {
         loop_iterate(m->main_loop, false); /* it may wait for us */
         g_usleep(100);
     }
@@ -177,7 +177,7 @@ bool migration_start(Machine *m, const char *uri, GError **error)
 {
     Migration *mig = migration_of(m);
 
-    if (in_progress(mig) || mig->listen) {
+    if (migration_in_progress(mig) || mig->listen) {
         error_set(error, "There's a migration process in progress");
         return false;
     }
@@ -207,7 +207,7 @@ bool migration_cancel(Machine *m, GError **error)
 {
     Migration *mig = migration_of(m);
 
-    if (in_progress(mig) && !mig->incoming) {
+    if (migration_in_progress(mig) && !mig->incoming) {
         migration_set_status(mig, MIGRATION_CANCELLING, NULL);
         __atomic_store_n(&mig->cancel, 1, __ATOMIC_SEQ_CST);
         mig_abort(&mig->stream);
@@ -272,7 +272,7 @@ bool migration_incoming(Machine *m, const char *uri, bool autostart, GError **er
 {
     Migration *mig = migration_of(m);
 
-    if (m->run_state != RUN_STATE_INMIGRATE || in_progress(mig) || mig->listen) {
+    if (m->run_state != RUN_STATE_INMIGRATE || migration_in_progress(mig) || mig->listen) {
         error_set(error, "'-incoming' was not specified on the command line, or the migration is under way");
         return false;
     }

@@ -113,6 +113,9 @@ static bool save_all(Migration *mig, GError **error)
         return false;
     }
     mig_save_state(mig->m, mig->pieces, costs);
+    if (mig->params.keep_servers) {
+        mig_remote_let_go(mig->m);
+    }
     g_mutex_lock(&mig->lock);
     g_clear_pointer(&mig->figures.devices, g_ptr_array_unref);
     mig->figures.devices = costs;

@@ -144,6 +144,19 @@ bool mig_remote_save(Machine *m, GPtrArray *pieces, GPtrArray *costs, GError **e
     return each(m, one_save, &(Saving){pieces, costs}, false, error);
 }
 
+static bool one_let_go(Device *dev, unsigned index, void *opaque, GError **error)
+{
+    if (dev->obj.model->move->let_go) {
+        dev->obj.model->move->let_go(dev);
+    }
+    return true;
+}
+
+void mig_remote_let_go(Machine *m)
+{
+    each(m, one_let_go, NULL, false, NULL);
+}
+
 static bool one_run(Device *dev, unsigned index, void *opaque, GError **error)
 {
     return dev->obj.model->move->run(dev, error);
@@ -192,6 +205,16 @@ bool mig_remote_load(Machine *m, const GByteArray *record, GError **error)
         error_set(error, "migration: remote device record for device %u, which has no part elsewhere", a.index);
     }
     return a.found;
+}
+
+static bool one_take(Device *dev, unsigned index, void *opaque, GError **error)
+{
+    return !dev->obj.model->move->take || dev->obj.model->move->take(dev, error);
+}
+
+bool mig_remote_take(Machine *m, GError **error)
+{
+    return each(m, one_take, NULL, false, error);
 }
 
 static bool one_loaded(Device *dev, unsigned index, void *opaque, GError **error)

@@ -15,8 +15,12 @@ bool mig_remote_sync(Machine *m, GError **error);
 /* The guest is stopped: the devices stop, and their last writes and interrupts are in the machine. */
 bool mig_remote_stop(Machine *m, GPtrArray *costs, GError **error);
 bool mig_remote_save(Machine *m, GPtrArray *pieces, GPtrArray *costs, GError **error);
+/* After save: devices whose far side can have another client lose theirs, until `run`. */
+void mig_remote_let_go(Machine *m);
 /* Destination.  A MIG_REMOTE record; its far side may refuse it. */
 bool mig_remote_load(Machine *m, const GByteArray *record, GError **error);
+/* Those that were let go of are taken.  Before any device's own state. */
+bool mig_remote_take(Machine *m, GError **error);
 /* After every device's own state. */
 bool mig_remote_loaded(Machine *m, GError **error);
 /* The guest is about to run, here, or here again. */

@@ -183,6 +183,7 @@ typedef struct Capability {
 static const Capability capabilities[] = {
     {"events", true, 0},
     {"auto-converge", false, offsetof(MigrationParams, auto_converge)},
+    {"x-keep-servers", false, offsetof(MigrationParams, keep_servers)},
 };
 
 static bool *capability_state(Machine *m, const Capability *c)
@@ -245,6 +246,79 @@ static struct json_object *qmp_set_capabilities(Machine *m, struct json_object *
         }
     }
     return NULL;
+}
+
+/* --- device-handover --- */
+
+typedef struct Handover {
+    MigrationHandover *h;
+    MonitorReply *reply;
+} Handover;
+
+static struct json_object *handover_end(MigrationHandover *h, GError **error)
+{
+    HandoverFigures f;
+    struct json_object *result;
+
+    if (!migration_handover_end(h, &f, *error ? NULL : error) || *error) {
+        return NULL;
+    }
+    result = json_object_new_object();
+    add_uint(result, "bytes", f.bytes);
+    add_uint(result, "paused-us", f.paused_us);
+    return result;
+}
+
+static MigrationHandover *handover_begin(Machine *m, struct json_object *args, GError **error)
+{
+    struct json_object *place = NULL;
+
+    json_object_object_get_ex(args, "socket", &place);
+    return migration_handover_begin(m, json_member_str(args, "id"), place, error);
+}
+
+static struct json_object *qmp_handover(Machine *m, struct json_object *args, GError **error)
+{
+    MigrationHandover *h = handover_begin(m, args, error);
+
+    if (!h) {
+        return NULL;
+    }
+    migration_handover_meet(h, error);
+    return handover_end(h, error);
+}
+
+static void handover_run(Machine *m, void *opaque, GError **error)
+{
+    migration_handover_meet(((Handover *)opaque)->h, error);
+}
+
+static void handover_done(void *opaque, GError *error)
+{
+    Handover *handover = opaque;
+    struct json_object *result = handover_end(handover->h, &error);
+
+    handover->reply->send(handover->reply, result, error);
+    g_free(handover);
+}
+
+static bool qmp_handover_later(Machine *m, struct json_object *args, MonitorReply *reply, struct json_object **result,
+                               GError **error)
+{
+    MigrationHandover *h = handover_begin(m, args, error);
+    Handover *handover;
+
+    if (!h) {
+        return true;
+    }
+    handover = g_new0(Handover, 1);
+    *handover = (Handover){h, reply};
+    if (!machine_run_later(m, &(MachineWork){handover_run, handover_done, handover}, MONITOR_PATIENCE_MS, error)) {
+        return false;
+    }
+    g_free(handover);
+    *result = handover_end(h, error);
+    return true;
 }
 
 /* --- HMP --- */
@@ -311,6 +385,7 @@ static void hmp_info_migrate(Machine *m, const char *args, GString *out)
 static const QmpArg uri_args[] = {{"uri", QMP_STR, false}, {NULL}};
 static const QmpArg migrate_args[] = {
     {"uri", QMP_STR, false}, {"detach", QMP_BOOL, true}, {NULL}};
+static const QmpArg handover_args[] = {{"id", QMP_STR, false}, {"socket", QMP_ANY, false}, {NULL}};
 static const QmpArg capabilities_args[] = {{"capabilities", QMP_ARRAY, false}, {NULL}};
 
 const QmpCommand qmp_migration_table[] = {
@@ -326,6 +401,8 @@ const QmpCommand qmp_migration_table[] = {
     {.name = "query-migrate-parameters", .run = qmp_query_params, .doc = "What migrate-set-parameters set."},
     {.name = "migrate-set-capabilities", .args = capabilities_args, .run = qmp_set_capabilities,
      .doc = "Switches capabilities; those that are not there cannot be."},
+    {.name = "x-device-handover", .args = handover_args, .run = qmp_handover, .later = qmp_handover_later,
+     .doc = "Replaces the process of a device by that at `socket`, under a guest that runs: bytes of state, and how long the CPUs stood."},
     {.name = "query-migrate-capabilities", .run = qmp_query_capabilities, .doc = "Which capabilities there are."},
     {.name = NULL},
 };

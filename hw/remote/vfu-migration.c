@@ -330,11 +330,19 @@ static bool come_to_rest(VfuServer *s)
     return true;
 }
 
-static bool to_resume(VfuServer *s)
+static bool release(VfuServer *s, GError **error)
 {
+    s->migration.released = s->migration.released || each_part(s, device_release_resources, error);
+    return s->migration.released;
+}
+
+static bool to_resume(VfuServer *s, GError **error)
+{
+    if (!release(s, error)) {
+        return false;
+    }
     forget(s);
     s->migration.stopped = true;
-    s->migration.released = true;
     s->migration.in = g_byte_array_new();
     return true;
 }
@@ -346,7 +354,7 @@ static bool to_stop(VfuServer *s, GError **error)
         return come_to_rest(s);
     }
     if (!load_rest(s, error)) {
-        to_resume(s);
+        to_resume(s, NULL);
         return false;
     }
     forget(s);
@@ -356,11 +364,7 @@ static bool to_stop(VfuServer *s, GError **error)
 static bool to_stop_copy(VfuServer *s, GError **error)
 {
     come_to_rest(s);
-    if (s->migration.released) {
-        return true;
-    }
-    s->migration.released = each_part(s, device_release_resources, error);
-    return s->migration.released;
+    return release(s, error);
 }
 
 static bool to_running(VfuServer *s, GError **error)
@@ -370,6 +374,7 @@ static bool to_running(VfuServer *s, GError **error)
     }
     forget(s);
     s->migration.released = false;
+    s->migration.ran = true;
     if (s->migration.stopped) {
         s->migration.stopped = false;
         vfu_server_doorbells_take(s);
@@ -392,7 +397,7 @@ static int transition(vfu_ctx_t *ctx, vfu_migr_state_t state)
     GError *error = NULL;
     bool ok = state == VFU_MIGR_STATE_STOP            ? to_stop(s, &error)
               : state == VFU_MIGR_STATE_STOP_AND_COPY ? to_stop_copy(s, &error)
-              : state == VFU_MIGR_STATE_RESUME        ? to_resume(s)
+              : state == VFU_MIGR_STATE_RESUME        ? to_resume(s, &error)
               : state == VFU_MIGR_STATE_PRE_COPY      ? begin_out(s)
                                                       : to_running(s, &error);
 
@@ -428,7 +433,7 @@ static ssize_t write_data(vfu_ctx_t *ctx, void *buf, uint64_t count)
     }
     g_byte_array_append(s->migration.in, buf, (guint)count);
     if (!check_head(s, &error)) {
-        to_resume(s);
+        to_resume(s, NULL);
         return fail(s, "the state that came is refused", error);
     }
     return (ssize_t)count;
@@ -452,19 +457,23 @@ void vfu_server_migration_reset(VfuServer *s)
 {
     forget(s);
     s->migration.stopped = false;
+    /* A process that waits for devices holds no disk without one: the client may be looking for it elsewhere. */
+    if (s->obj.machine->incoming) {
+        release(s, NULL);
+    }
 }
 
 void vfu_server_migration_attach(VfuServer *s)
 {
     g_autoptr(GError) error = NULL;
 
-    /* Where devices arrive, disks are taken when they have. */
-    if (!s->migration.released || s->obj.machine->incoming) {
+    /* Where devices arrive, disks are taken when they have; this may be a client of a device that did, or one that brings it again. */
+    if (!s->migration.released || (s->obj.machine->incoming && !s->migration.ran)) {
         return;
     }
     if (each_part(s, device_claim_resources, &error)) {
         s->migration.released = false;
-    } else {
+    } else if (!s->obj.machine->incoming) {
         g_printerr("x-vfio-user-server %s: the new client has no disk: %s\n", s->obj.id, error->message);
     }
 }

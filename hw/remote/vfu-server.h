@@ -42,6 +42,7 @@ typedef struct VfuBell {
 typedef struct VfuMigration {
     bool stopped;     /* its state was saved, or is to be loaded: the device rests */
     bool released;    /* its disks are another process's */
+    bool ran;         /* it had them once */
     bool head_good;   /* the first part of what came was looked at */
     GByteArray *out;  /* for the client, from out_at on; NULL */
     guint out_at;

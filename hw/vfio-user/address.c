@@ -48,7 +48,7 @@ static const char *member_get(const VfioUserAddress *address, const AddressMembe
     return *(char *const *)(const void *)((const char *)address + member->offset);
 }
 
-static void address_free(VfioUserAddress *address)
+void vfio_user_address_clear(VfioUserAddress *address)
 {
     g_free(address->path);
     g_free(address->host);
@@ -123,10 +123,9 @@ static bool address_parse_object(VfioUserAddress *address, const char *where, st
     return true;
 }
 
-static bool address_parse(Object *obj, const Prop *prop, struct json_object *value, GError **error)
+bool vfio_user_address_parse(VfioUserAddress *out, const char *where, struct json_object *value, GError **error)
 {
-    VfioUserAddress *field = (VfioUserAddress *)(void *)((char *)obj + prop->offset), parsed = {0};
-    const char *where = obj->model->name;
+    VfioUserAddress parsed = {0};
     bool ok = true;
 
     if (json_object_is_type(value, json_type_string) && *json_object_get_string(value)) {
@@ -141,12 +140,17 @@ static bool address_parse(Object *obj, const Prop *prop, struct json_object *val
         ok = false;
     }
     if (!ok) {
-        address_free(&parsed);
+        vfio_user_address_clear(&parsed);
         return false;
     }
-    address_free(field);
-    *field = parsed;
+    vfio_user_address_clear(out);
+    *out = parsed;
     return true;
+}
+
+static bool address_parse(Object *obj, const Prop *prop, struct json_object *value, GError **error)
+{
+    return vfio_user_address_parse((VfioUserAddress *)(void *)((char *)obj + prop->offset), obj->model->name, value, error);
 }
 
 static struct json_object *address_format(Object *obj, const Prop *prop)
@@ -168,7 +172,7 @@ static struct json_object *address_format(Object *obj, const Prop *prop)
 
 static void address_clear(Object *obj, const Prop *prop)
 {
-    address_free((VfioUserAddress *)(void *)((char *)obj + prop->offset));
+    vfio_user_address_clear((VfioUserAddress *)(void *)((char *)obj + prop->offset));
 }
 
 const PropType prop_vfio_user_address = {.name = "SocketAddress",

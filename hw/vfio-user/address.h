@@ -25,6 +25,9 @@ typedef struct VfioUserAddress {
 /* A field of type VfioUserAddress. */
 extern const PropType prop_vfio_user_address;
 
+/* An address as the property takes it; *out is replaced.  False: *error says `where` first. */
+bool vfio_user_address_parse(VfioUserAddress *out, const char *where, struct json_object *value, GError **error);
+void vfio_user_address_clear(VfioUserAddress *address);
 /* "PATH", "HOST:PORT", ...: for messages; g_free. */
 char *vfio_user_address_text(const VfioUserAddress *address);
 /* A connected, non-blocking, close-on-exec socket, or -1 with *error, which says `name` first.  An fd of the

@@ -25,7 +25,7 @@ struct ProxyLink {
 struct Proxy {
     char *name, *where; /* device model, address */
     ProxyClient client;
-    ProxyCounters *counters;
+    ProxyCounters *counters; /* atomic */
     unsigned timeout_ms;
     bool send_queued, carries_fds;
     unsigned receive_flags; /* WIRE_STREAM_NO_FDS once no fds are expected; atomic */
@@ -100,5 +100,10 @@ void proxy_batch_abandon(Proxy *p, ProxyBatch *b, int error);
 void proxy_run_finished(Proxy *p);
 /* Ends batches that were left and whose time is over; milliseconds until the next one's, or -1. */
 int proxy_expire_left(Proxy *p);
+
+static inline ProxyCounters *proxy_counters(Proxy *p)
+{
+    return __atomic_load_n(&p->counters, __ATOMIC_ACQUIRE);
+}
 
 #endif

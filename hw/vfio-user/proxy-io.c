@@ -109,7 +109,7 @@ static void dispatch(ProxyLink *link, WireMessage *m)
 {
     Proxy *p = link->proxy;
 
-    __atomic_fetch_add(&p->counters->received, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&proxy_counters(p)->received, 1, __ATOMIC_RELAXED);
     TRACE(&vfio_user_trace[VFIO_USER_TRACE_RECV], "%s: %s id %u size %u flags 0x%x error %u fds %u", p->name,
           wire_command_name(m->header.command), m->header.id, m->header.size, m->header.flags,
           m->header.error, m->fd_count);

@@ -40,7 +40,7 @@ static int stream_send(ProxyLink *link, WireHeader *h, const struct iovec *iov, 
     int err = wire_stream_send(link->stream, h, iov, iov_count, fds, fd_count,
                                p->send_queued ? WIRE_STREAM_QUEUE : 0);
 
-    __atomic_fetch_add(&p->counters->sent, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&proxy_counters(p)->sent, 1, __ATOMIC_RELAXED);
     TRACE(&vfio_user_trace[VFIO_USER_TRACE_SEND], "%s: %s id %u size %u flags 0x%x error %u fds %u%s%s",
           p->name, wire_command_name(h->command), h->id, h->size, h->flags, h->error, fd_count,
           err ? ": " : "", err ? g_strerror(err) : "");
@@ -66,7 +66,7 @@ static int writes_send(Proxy *p)
         return EBUSY;
     }
     h.id = (uint16_t)id;
-    __atomic_fetch_add(&p->counters->coalesced, p->write_count, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&proxy_counters(p)->coalesced, p->write_count, __ATOMIC_RELAXED);
     p->write_count = 0;
     return stream_send(&p->main, &h, iov, 2, NULL, 0);
 }

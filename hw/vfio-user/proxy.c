@@ -112,7 +112,12 @@ const WireCaps *proxy_caps(const Proxy *p)
     return &p->caps;
 }
 
-void proxy_set_started(Proxy *p)
+void proxy_set_counters(Proxy *p, ProxyCounters *counters)
 {
-    __atomic_store_n(&p->receive_flags, WIRE_STREAM_NO_FDS, __ATOMIC_RELAXED);
+    __atomic_store_n(&p->counters, counters, __ATOMIC_RELEASE);
+}
+
+void proxy_set_started(Proxy *p, bool started)
+{
+    __atomic_store_n(&p->receive_flags, started ? WIRE_STREAM_NO_FDS : 0, __ATOMIC_RELAXED);
 }

@@ -85,8 +85,10 @@ bool proxy_broken(Proxy *p);
 /* What the server announced; max_msg_fds is 0 where the socket cannot carry fds. */
 const WireCaps *proxy_caps(const Proxy *p);
 
-/* No reply of the future brings fds the caller wants: receiving them costs something. */
-void proxy_set_started(Proxy *p);
+/* No reply of the future brings fds the caller wants (receiving them costs something), or they do again. */
+void proxy_set_started(Proxy *p, bool started);
+/* Messages are counted there from now on. */
+void proxy_set_counters(Proxy *p, ProxyCounters *counters);
 /* Sends and waits.  On 0 *reply (may be NULL) is the caller's. */
 int proxy_call(Proxy *p, const ProxyRequest *req, WireMessage *reply);
 

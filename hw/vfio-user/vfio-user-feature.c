@@ -10,6 +10,7 @@
 
 /* Servers take requests of up to 1 MiB, and that is the size of the answer too. */
 #define BITMAP_MAX (512u << 10)
+#define STATE_STEP (256u << 10)
 
 /* --- features --- */
 
@@ -101,6 +102,37 @@ ssize_t vfio_user_migration_write(VfioDevice *vdev, const void *data, size_t siz
     memcpy(body + head, data, m.size);
     err = vfio_user_call(dev, WIRE_MIG_DATA_WRITE, body, head + m.size, NULL);
     return err ? -err : (ssize_t)m.size;
+}
+
+/* --- another connection than the device's --- */
+
+int vfio_user_link_write_state(VfioUserLink *link, const void *data, size_t size)
+{
+    uint32_t most = (uint32_t)MIN(proxy_caps(link->proxy)->max_data_xfer_size, STATE_STEP);
+    int err = 0;
+
+    while (size && !err) {
+        WireMigData m = {.size = (uint32_t)MIN(size, most)};
+        uint8_t head[WIRE_MIG_DATA_SIZE];
+        struct iovec iov[] = {{head, wire_mig_data_encode(head, &m)}, {(void *)data, m.size}};
+
+        err = proxy_call(link->proxy, &(ProxyRequest){.command = WIRE_MIG_DATA_WRITE, .iov = iov, .iov_count = 2}, NULL);
+        data = (const uint8_t *)data + m.size;
+        size -= m.size;
+        link->sent += m.size;
+    }
+    return err;
+}
+
+int vfio_user_link_set_state(VfioUserLink *link, uint32_t state)
+{
+    uint8_t wish[WIRE_MIG_STATE_SIZE], body[WIRE_FEATURE_SIZE + sizeof(wish)];
+    WireFeature f = {.argsz = sizeof(body), .flags = WIRE_FEATURE_SET | WIRE_FEATURE_MIG_STATE, .data = wish,
+                     .data_len = wire_mig_state_encode(wish, &(WireMigDeviceState){.state = state, .data_fd = UINT32_MAX})};
+    struct iovec iov = {body, wire_feature_encode(body, &f)};
+
+    link->sent = 0;
+    return proxy_call(link->proxy, &(ProxyRequest){.command = WIRE_DEVICE_FEATURE, .iov = &iov, .iov_count = 1}, NULL);
 }
 
 /* --- DMA logging --- */

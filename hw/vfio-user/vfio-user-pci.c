@@ -24,11 +24,15 @@ static const PropType prop_connection_state = {.name = "VfioUserState", .format 
 
 static void connection_lost(void *opaque, const char *reason)
 {
-    VfioUserPci *dev = opaque;
+    const VfioUserLink *link = opaque;
+    VfioUserPci *dev = link->dev;
     Object *obj = &dev->base.pci.dev.obj;
     g_autofree char *path = NULL;
     struct json_object *data;
 
+    if (!__atomic_load_n(&link->current, __ATOMIC_SEQ_CST)) {
+        return;
+    }
     vfio_pci_lost(&dev->base);
     if (!__atomic_load_n(&dev->connected, __ATOMIC_SEQ_CST)) {
         return;
@@ -39,6 +43,46 @@ static void connection_lost(void *opaque, const char *reason)
     json_object_object_add(data, "path", json_object_new_string(path));
     json_object_object_add(data, "reason", json_object_new_string(reason));
     machine_emit_event(obj->machine, "VFIO_USER_DISCONNECT", data);
+}
+
+static void server_request(void *opaque, ProxyLink *from, const WireMessage *m)
+{
+    const VfioUserLink *link = opaque;
+
+    if (__atomic_load_n(&link->current, __ATOMIC_SEQ_CST)) {
+        vfio_user_server_request(link->dev, from, m);
+    } else {
+        proxy_reply(from, &m->header, EBUSY, NULL, 0);
+    }
+}
+
+VfioUserLink *vfio_user_link_new(VfioUserPci *dev, const VfioUserAddress *address, GError **error)
+{
+    VfioUserLink *link = g_new0(VfioUserLink, 1);
+    const ProxyConfig config = {.name = dev->base.pci.dev.obj.model->name,
+                                .address = address,
+                                .timeout_ms = dev->msg_timeout,
+                                .poll_us = dev->poll_us,
+                                .send_queued = dev->send_queued,
+                                .loop = dev->iothread ? iothread_loop(dev->iothread) : NULL,
+                                .client = {server_request, connection_lost, link},
+                                .counters = &link->counters};
+
+    link->dev = dev;
+    link->proxy = proxy_new(&config, error);
+    if (!link->proxy) {
+        g_free(link);
+        return NULL;
+    }
+    return link;
+}
+
+void vfio_user_link_free(VfioUserLink *link)
+{
+    if (link) {
+        proxy_free(link->proxy);
+        g_free(link);
+    }
 }
 
 static void close_region_fds(VfioUserPci *dev)
@@ -52,8 +96,16 @@ static void close_region_fds(VfioUserPci *dev)
 
 static void user_release(VfioUserPci *dev)
 {
+    VfioUserLink *link = g_steal_pointer(&dev->link);
+
     vfio_user_dma_stop(dev);
-    g_clear_pointer(&dev->proxy, proxy_free);
+    dev->proxy = NULL;
+    if (link && dev->move.keep && !proxy_broken(link->proxy)) {
+        proxy_set_counters(link->proxy, &link->counters);
+        dev->move.left = link;
+    } else {
+        vfio_user_link_free(link);
+    }
     close_region_fds(dev);
 }
 
@@ -116,37 +168,57 @@ static bool ram_can_be_shared(VfioUserPci *dev, GError **error)
     return false;
 }
 
-static Proxy *connect_unlocked(VfioUserPci *dev, const ProxyConfig *config, GError **error)
+/* The connection that is there already, or a new one. */
+static bool connect_unlocked(VfioUserPci *dev, GError **error)
 {
     EventLoop *main_loop = dev->base.pci.dev.obj.machine->main_loop;
-    unsigned depth = loop_release(main_loop);
-    Proxy *p = proxy_new(config, error);
+    VfioUserLink *link = g_steal_pointer(&dev->move.next);
+    unsigned depth;
 
-    loop_reacquire(main_loop, depth);
-    return p;
+    if (!link) {
+        depth = loop_release(main_loop);
+        link = vfio_user_link_new(dev, &dev->socket, error);
+        loop_reacquire(main_loop, depth);
+    }
+    if (!link) {
+        return false;
+    }
+    dev->link = link;
+    dev->proxy = link->proxy;
+    proxy_set_started(dev->proxy, false);
+    proxy_set_counters(dev->proxy, &dev->counters);
+    __atomic_store_n(&link->current, true, __ATOMIC_SEQ_CST);
+    if (proxy_broken(link->proxy)) {
+        error_set(error, "%s: the server has hung up", dev->base.vdev.name);
+        return false;
+    }
+    return true;
+}
+
+/* There is no server, and nobody can tell what it would have: the guest does not run before that is otherwise. */
+static bool start_vacant(VfioUserPci *dev)
+{
+    dev->base.vdev = (VfioDevice){.ops = &vfio_user_device_ops, .name = dev->base.pci.dev.obj.id, .broken = true};
+    dev->base.interrupt_mode = -1;
+    dev->base.stopping = dev->base.fresh = true;
+    dev->vacant = true;
+    return true;
 }
 
 static bool vfio_user_start(PciDevice *pci, GError **error)
 {
     VfioUserPci *dev = (VfioUserPci *)pci;
-    const char *name = pci->dev.obj.model->name;
-    const ProxyConfig config = {.name = name,
-                                .address = &dev->socket,
-                                .timeout_ms = dev->msg_timeout,
-                                .poll_us = dev->poll_us,
-                                .send_queued = dev->send_queued,
-                                .loop = dev->iothread ? iothread_loop(dev->iothread) : NULL,
-                                .client = {vfio_user_server_request, connection_lost, dev},
-                                .counters = &dev->counters};
 
     if (!ram_can_be_shared(dev, error)) {
         return false;
     }
-    dev->base.vdev = (VfioDevice){.ops = &vfio_user_device_ops, .name = name};
+    if (dev->move.vacate || (dev->takeover && pci->dev.obj.machine->incoming && !dev->move.arrived)) {
+        return start_vacant(dev);
+    }
+    dev->base.vdev = (VfioDevice){.ops = &vfio_user_device_ops, .name = pci->dev.obj.model->name};
     dev->region_fds = g_ptr_array_new();
     vfio_user_dma_start(dev);
-    dev->proxy = connect_unlocked(dev, &config, error);
-    if (!dev->proxy) {
+    if (!connect_unlocked(dev, error)) {
         user_release(dev);
         return false;
     }
@@ -161,7 +233,7 @@ static bool vfio_user_start(PciDevice *pci, GError **error)
         user_release(dev);
         return false;
     }
-    proxy_set_started(dev->proxy);
+    proxy_set_started(dev->proxy, true);
     dev->base.vdev.name = pci->dev.obj.id;
     __atomic_store_n(&dev->connected, true, __ATOMIC_SEQ_CST);
     return true;
@@ -177,10 +249,27 @@ static void vfio_user_stop(PciDevice *pci)
 {
     VfioUserPci *dev = (VfioUserPci *)pci;
 
-    proxy_shutdown(dev->proxy);
+    if (dev->vacant) {
+        dev->vacant = false;
+        if (!dev->move.restarting) {
+            vfio_user_move_clear(dev);
+        }
+        return;
+    }
+    if (dev->move.keep) {
+        /* What its server is asked for from now on is waited for. */
+        __atomic_store_n(&dev->link->current, false, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&dev->connected, false, __ATOMIC_SEQ_CST);
+    } else {
+        proxy_shutdown(dev->proxy);
+    }
     vfio_container_stop(&dev->container);
     vfio_pci_stop(&dev->base);
     user_release(dev);
+    __atomic_store_n(&dev->connected, false, __ATOMIC_SEQ_CST);
+    if (!dev->move.restarting) {
+        vfio_user_move_clear(dev);
+    }
 }
 
 #define COUNTER(text, member, what)                                                                          \
@@ -218,6 +307,8 @@ static const Prop vfio_user_props[] = {
      .names = iothread_names,
      .doc = "iothread that serves the device's requests while no CPU waits for it; default: a thread of its "
             "own"},
+    PROP_BOOL("takeover", VfioUserPci, takeover, false,
+              "With -incoming: the server is that of the source's device, and is connected to when the source lets go of it"),
     VFIO_PCI_PROPS(VfioUserPci, base),
     COUNTER("messages-sent", sent, "Messages sent to the server"),
     COUNTER("messages-received", received, "Messages received from the server"),
@@ -233,7 +324,7 @@ const PciModel vfio_user_pci_model = {
             .props = vfio_user_props,
             .start_waits = true,
             .state = &vfio_pci_device_state,
-            .move = &vfio_pci_move,
+            .move = &vfio_user_move,
             .doc = "A PCI device served by another process over a vfio-user socket"},
     .express = true,
     .start = vfio_user_start,

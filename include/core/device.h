@@ -49,6 +49,12 @@ void device_reset(Device *dev);
  * loop.  False with *error: they are back where they were, or, when that fails too, not started and the main loop's.
  */
 bool device_set_home(Device *dev, EventLoop *home, GError **error);
+/*
+ * Stops a started device that has no others on it, and starts it again where it is: what it takes from outside (a connection)
+ * may be another then.  It is reset as after every start.  Main loop.  False with *error: it is not started, and may be
+ * restarted again.
+ */
+bool device_restart(Device *dev, GError **error);
 /* Stops and frees it, the devices on it first. */
 void device_destroy(Device *dev);
 /* Of the started devices on `dev`, the one that was started last; NULL: there is none. */
@@ -87,6 +93,24 @@ struct MoveOps {
     /* That was all, and the device says that it is good. */
     bool (*loaded)(Device *dev, GError **error);
     bool (*run)(Device *dev, GError **error);
+
+    /* The other part stays where it is (may all be NULL): the source, after save, lets go of it; run takes it back. */
+    void (*let_go)(Device *dev);
+    /* The destination, when the last load is over and before the state table: takes it. */
+    bool (*take)(Device *dev, GError **error);
+
+    /*
+     * The other part moves alone, under a guest that runs (all may be NULL).  invite: to a new place, named as by the model's
+     * property `socket`; NULL with *error.  meet follows, by any thread without locks, and may take long; the device does not go
+     * before it is over, but may after that.  offer: who is there may refuse.  hand_over: no CPU runs, or waits for another
+     * process.  False: all is as it was; or, after hand_over, with *lost, the device is without its other part, which `run`
+     * looks for again.  part: the end, in any case.
+     */
+    void *(*invite)(Device *dev, struct json_object *place, GError **error);
+    bool (*meet)(void *guest, GError **error);
+    bool (*offer)(Device *dev, void *guest, GError **error);
+    bool (*hand_over)(Device *dev, void *guest, uint64_t *bytes, bool *lost, GError **error);
+    void (*part)(void *guest);
 };
 
 /* Whatever dev's properties name that only one process may use is given up, or taken. */

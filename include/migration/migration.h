@@ -33,6 +33,7 @@ typedef struct MigrationParams {
     uint64_t throttle_initial, throttle_increment, throttle_max;
     uint64_t throttle_threshold; /* per cent of what a round sent that the guest may write in it */
     bool auto_converge;
+    bool keep_servers;           /* devices' processes stay, and get the destination as their client */
 } MigrationParams;
 
 /* What the state of one device came to while the guest was stopped, its far side's included. */
@@ -72,6 +73,20 @@ bool migration_take_back(Machine *m, GError **error);
 MigrationFigures migration_query(Machine *m);
 void migration_figures_clear(MigrationFigures *figures);
 MigrationParams *migration_params(Machine *m);
+
+/*
+ * The process that has a device of a running guest is replaced by another: begin, meet, end.  begin: main loop; place: as the device's
+ * `socket`.  meet: any thread without locks, may take long; false: *error, and `end` follows all the same.  end: main loop; frees.  False: *error, and all is as it was, unless the old process can't be had either: then the guest is paused,
+ * and `cont` tries again.
+ */
+typedef struct MigrationHandover MigrationHandover;
+typedef struct HandoverFigures {
+    uint64_t bytes;     /* of the device's state */
+    uint64_t paused_us; /* the guest stood */
+} HandoverFigures;
+MigrationHandover *migration_handover_begin(Machine *m, const char *id, struct json_object *place, GError **error);
+bool migration_handover_meet(MigrationHandover *h, GError **error);
+bool migration_handover_end(MigrationHandover *h, HandoverFigures *figures, GError **error);
 
 /*
  * The destination: waits for a stream at `uri` (file: reads it), loads it, and starts the guest when it ran at the source

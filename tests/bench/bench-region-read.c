@@ -80,7 +80,7 @@ static double bench_client(const char *path, unsigned poll_us)
     gint64 begin;
 
     g_assert_no_error(error);
-    proxy_set_started(p);
+    proxy_set_started(p, true);
     begin = g_get_monotonic_time();
     for (int i = 0; i < ROUNDS; i++) {
         WireMessage reply;

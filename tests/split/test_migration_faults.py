@@ -29,6 +29,10 @@ def decided(fault, where):
 
 
 
+class Cut(Exception):
+    """Of the wire, by the strike."""
+
+
 class Wire:
     """Between source and destination: passes records on, and strikes before the chosen one."""
 
@@ -51,21 +55,41 @@ class Wire:
         buffers, other = {source: b"", target: b""}, {source: target, target: source}
         header = {source: 8, target: 0}
         self.ends = (source, target)
+        living = [source, target]
         with source, target:
             try:
-                while True:
-                    for side in select.select([source, target], [], [])[0]:
-                        data = side.recv(1 << 18)
-                        if not data:
-                            return
-                        buffers[side] += data
+                while living:
+                    for side in select.select(living, [], [])[0]:
+                        buffers[side] += self.take(side, living, other[side])
                         buffers[side], header[side] = self.pass_on(buffers[side], header[side], other[side])
+            except Cut:
+                return
+
+    @staticmethod
+    def take(side, living, to):
+        """What a side that hangs up had said before is heard; whether the other one notices while it speaks is not left to chance."""
+        try:
+            data = side.recv(1 << 18)
+        except OSError:
+            data = b""
+        if not data:
+            living.remove(side)
+            try:
+                to.shutdown(socket.SHUT_WR)
             except OSError:
-                return  # one of them is dead, or it was cut
+                pass  # it was first
+        return data
+
+    @staticmethod
+    def send(to, data):
+        try:
+            to.sendall(data)
+        except OSError:
+            pass  # it is dead
 
     def pass_on(self, data, header, to):
-        if header:
-            to.sendall(data[:header])
+        if header and data:
+            self.send(to, data[:header])
             data = data[header:]
         while len(data) >= HEADER and len(data) >= HEADER + struct.unpack_from("<I", data, 4)[0]:
             kind, size = struct.unpack_from("<II", data)
@@ -76,7 +100,7 @@ class Wire:
                 if (name, number) == self.point:
                     self.struck.set()
                     record = self.strike(record)
-            to.sendall(record)
+            self.send(to, record)
         return data, 0
 
     def end(self):
@@ -222,7 +246,7 @@ def striker(fault, rig):
             at = len(record) // 2
             return record[:at] + bytes([record[at] ^ 0x10]) + record[at + 1:]
         if fault == "cut":
-            raise OSError
+            raise Cut
         side = rig.source if fault.startswith("source") else target
         kill((side.client if fault.endswith("client") else side.server).process)
         return record
