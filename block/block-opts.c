@@ -204,19 +204,27 @@ static void flatten(BlockOpts *o, struct json_object *from, const char *prefix, 
     }
 }
 
-static const char *flat_take(GPtrArray *flat, const char *name)
+static FlatOpt *flat_find(GPtrArray *flat, const char *name)
 {
     for (guint i = 0; i < flat->len; i++) {
         FlatOpt *f = flat->pdata[i];
 
         if (!strcmp(f->name, name)) {
-            const char *text = f->text;
-
-            g_ptr_array_remove_index(flat, i);
-            return text;
+            return f;
         }
     }
     return NULL;
+}
+
+static const char *flat_take(GPtrArray *flat, const char *name)
+{
+    FlatOpt *f = flat_find(flat, name);
+    const char *text = f ? f->text : NULL;
+
+    if (f) {
+        g_ptr_array_remove(flat, f);
+    }
+    return text;
 }
 
 /* "file.X" is the protocol's X. */
@@ -232,6 +240,20 @@ static void flat_strip(GPtrArray *flat)
 }
 
 /* --- the two forms --- */
+
+/* Whether the format is not one of those that others read for us; how they do is in the error. */
+static bool format_is_ours(const BlockOpts *o, const char *key, const char *format, const char *file, const char *use,
+                           GError **error)
+{
+    static const char *const others[] = {"qcow2", "qcow", "qed", "vdi", "vhdx", "vmdk", "vpc", NULL};
+
+    if (!format || !g_strv_contains(others, format)) {
+        return true;
+    }
+    error_set(error, "%s %s=%s: not read by this program (allowed raw); serve the image with `qemu-nbd -t -k /tmp/nbd.sock "
+              "-f %s %s` and use %s", o->option, key, format, format, file ? file : "FILE", use);
+    return false;
+}
 
 /* What -drive's file= names: an NBD export, nothing at all, or a file. */
 static void file_name_opts(BlockOpts *o, const char *file)
@@ -250,7 +272,11 @@ static void file_name_opts(BlockOpts *o, const char *file)
 static bool drive_form(BlockOpts *o, GPtrArray *flat, GError **error)
 {
     const char *file = flat_take(flat, "file"), *driver = flat_take(flat, "file.driver");
+    const FlatOpt *format = flat_find(flat, "format");
 
+    if (format && !format_is_ours(o, "format", format->text, file, "file=nbd:unix:/tmp/nbd.sock", error)) {
+        return false;
+    }
     if (file && driver) {
         error_set(error, "-drive: file and file.driver exclude each other");
         return false;
@@ -271,7 +297,11 @@ static bool drive_form(BlockOpts *o, GPtrArray *flat, GError **error)
 static bool blockdev_form(BlockOpts *o, GPtrArray *flat, GError **error)
 {
     const char *driver = flat_take(flat, "driver");
+    const FlatOpt *file = flat_find(flat, "file.filename");
 
+    if (!format_is_ours(o, "driver", driver, file ? file->text : NULL, "driver=nbd,path=/tmp/nbd.sock", error)) {
+        return false;
+    }
     if (!driver) {
         error_set(error, "-blockdev: driver is missing (raw, file, host_device, null-co, nbd)");
         return false;

@@ -192,7 +192,10 @@ static void test_refusals(void **state)
     g_autofree char *notdev = g_strdup_printf("host_device,node-name=n,filename=%s", w->path);
 
     expect_refused(w, true, "node-name=n", "-blockdev: driver is missing*");
-    expect_refused(w, true, "qcow2,node-name=n,file=x", "-blockdev*file: unknown option of driver qcow2*");
+    expect_refused(w, true, "qcow2,node-name=n,file.driver=file,file.filename=x.qcow2",
+                   "-blockdev driver=qcow2: not read by this program (allowed raw); serve the image with `qemu-nbd -t -k "
+                   "/tmp/nbd.sock -f qcow2 x.qcow2` and use driver=nbd,path=/tmp/nbd.sock");
+    expect_refused(w, true, "qcow2,node-name=n,file=x", "*`qemu-nbd -t -k /tmp/nbd.sock -f qcow2 FILE`*");
     expect_refused(w, true, "vvfat,node-name=n", "-blockdev driver=vvfat: no driver 'vvfat' in this build (available: file,*");
     expect_refused(w, true, "null-co", "-blockdev driver=null-co: node-name is missing*");
     expect_refused(w, true, "null-co,node-name=n,size=lots", "-blockdev size*lots*");

@@ -380,7 +380,9 @@ static void test_refusals(void **state)
     expect_refused(f, f->dir, "", "-drive file=*: is a directory*");
     expect_refused(f, "/dev/null", "", "-drive file=/dev/null: is not a disk image*");
     expect_refused(f, f->path, ",cache=fast", "-drive cache=fast: not supported (allowed writeback, none,*");
-    expect_refused(f, f->path, ",format=qcow2", "-drive format=qcow2: not supported (allowed raw)");
+    expect_refused(f, f->path, ",format=cloop", "-drive format=cloop: not supported (allowed raw)");
+    expect_refused(f, f->path, ",format=qcow2", "-drive format=qcow2: not read by this program (allowed raw); serve the image "
+                   "with `qemu-nbd -t -k /tmp/nbd.sock -f qcow2 */*` and use file=nbd:unix:/tmp/nbd.sock");
     expect_refused(f, f->path, ",if=virtio", "-drive if=virtio: not supported (allowed none)");
     expect_refused(f, f->path, ",readonly=maybe", "-drive readonly=maybe: not a switch*");
     expect_refused(f, f->path, ",speed=1", "-drive speed: unknown option*");
@@ -391,7 +393,8 @@ static void test_refusals(void **state)
     assert_int_equal(write(fd, "QFI\xfb", 4), 4);
     assert_int_equal(ftruncate(fd, 65536), 0);
     close(fd);
-    expect_refused(f, f->path, "", "-drive file=*: is a qcow2 image (allowed raw)*format=raw*");
+    expect_refused(f, f->path, "", "-drive file=*: is a qcow2 image (allowed raw); serve it with `qemu-nbd -t -k /tmp/nbd.sock "
+                   "-f qcow2 */*` and use file=nbd:unix:/tmp/nbd.sock, or add format=raw*");
     assert_non_null(try_open(f, f->path, ",format=raw", NULL));
 }
 
