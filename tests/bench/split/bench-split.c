@@ -10,7 +10,8 @@
  *
  * --drive are the options of -drive after id=d0 (default: a file of 64 MiB, then null-co), --object more options of the
  * object, like poll-us=0.  Prints operations per second of 4 KiB random reads and writes at depth 1 and 32, best of
- * --rounds interleaved rounds, their ratio to the same driver in process, and the server's memory, start and idle CPU.
+ * --rounds interleaved rounds, their ratio to the same driver in process, and the server's memory, start and idle CPU; and
+ * beside them what the same file does without a controller in front.
  * The goal is half of what is published of a polled storage target with a polled user-space client: 412,000 a second at
  * depth 1, 772,000 at 32.
  */
@@ -24,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bare.h"
 #include "core/trace.h"
 #include "hw/nvme/nvme.h"
 #include "remote.h"
@@ -431,10 +433,48 @@ static double number(struct json_object *out, const char *name, double val)
     return val;
 }
 
+/* What the file alone does, best of the rounds. */
+typedef struct Bare {
+    double uring, waiting; /* waiting: at depth 1 only */
+} Bare;
+
+static void bare_round(Bare *bare, unsigned i, const char *file, double seconds)
+{
+    bool write = rows[i].opcode == OP_WRITE;
+
+    bare->uring = MAX(bare->uring, bare_uring_rate(file, write, rows[i].depth, DISK_SIZE, IO_SIZE, seconds));
+    if (rows[i].depth == 1) {
+        bare->waiting = MAX(bare->waiting, bare_waiting_rate(file, write, DISK_SIZE, IO_SIZE, seconds));
+    }
+}
+
+/* What bounds a row; bare: NULL when there is no file. */
+static void report_bounds(unsigned i, const Bare *bare, double polled, bool json, struct json_object *row)
+{
+    number(row, "polled-to-goal", polled / rows[i].goal);
+    if (bare) {
+        number(row, "file-alone", bare->uring);
+        number(row, "file-alone-waiting", bare->waiting);
+    }
+    if (json) {
+        return;
+    }
+    printf(" polled/goal %.2f\n", polled / rows[i].goal);
+    if (bare) {
+        printf("      the file alone: io_uring %.0f/s, %.2f of the goal", bare->uring, bare->uring / rows[i].goal);
+        if (bare->waiting) {
+            printf("; pread, pwrite %.0f/s", bare->waiting);
+        }
+        printf("\n");
+    }
+    fflush(stdout);
+}
+
 /* Best of the rounds, which go through all ways in turn: what else the machine does hits all alike. */
-static void bench_row(Link *local, Link *split, unsigned i, const Options *o, struct json_object *row)
+static void bench_row(Link *local, Link *split, unsigned i, const Options *o, const char *file, struct json_object *row)
 {
     double best[WAYS] = {0};
+    Bare bare = {0};
 
     for (int round = 0; round < o->rounds; round++) {
         for (unsigned w = 0; w < WAYS; w++) {
@@ -445,6 +485,9 @@ static void bench_row(Link *local, Link *split, unsigned i, const Options *o, st
             l->polled = ways[w].polled;
             rate = driver_run(l, rows[i].opcode, rows[i].depth, o->seconds);
             best[w] = MAX(best[w], rate);
+        }
+        if (file) {
+            bare_round(&bare, i, file, o->seconds);
         }
     }
     if (!o->json) {
@@ -462,14 +505,11 @@ static void bench_row(Link *local, Link *split, unsigned i, const Options *o, st
             printf(w < LOCAL_WAYS ? " %s %7.0f/s " : " %s %7.0f/s (%.2f) ", ways[w].name, best[w], ratio);
         }
     }
-    number(row, "polled-to-goal", best[POLLED_EVENTFD] / rows[i].goal);
-    if (!o->json) {
-        printf(" polled/goal %.2f\n", best[POLLED_EVENTFD] / rows[i].goal);
-        fflush(stdout);
-    }
+    report_bounds(i, file ? &bare : NULL, best[POLLED_EVENTFD], o->json, row);
 }
 
-static struct json_object *bench_drive(const char *name, const char *drive, const Options *o)
+/* file: the image behind it, when it is ours. */
+static struct json_object *bench_drive(const char *name, const char *drive, const char *file, const Options *o)
 {
     g_autofree char *path = g_build_filename(o->dir, "bench.sock", NULL);
     struct json_object *out = json_object_new_object();
@@ -487,7 +527,7 @@ static struct json_object *bench_drive(const char *name, const char *drive, cons
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
         struct json_object *row = json_object_new_object();
 
-        bench_row(&local, &split, i, o, row);
+        bench_row(&local, &split, i, o, file, row);
         json_object_object_add(out, rows[i].name, row);
     }
     number(out, "idle-cpu-percent-after", idle = idle_percent(split.pid));
@@ -532,9 +572,9 @@ int main(int argc, char **argv)
     }
     close(fd);
     o = (Options){server, more, dir, seconds, rounds, json};
-    json_object_object_add(out, drive ? "drive" : "file", bench_drive(drive ? drive : "file", drive ? drive : file, &o));
+    json_object_object_add(out, drive ? "drive" : "file", bench_drive(drive ? drive : "file", drive ? drive : file, drive ? NULL : image, &o));
     if (!drive) {
-        json_object_object_add(out, "null", bench_drive("null", "file=null-co://,format=raw,size=64M", &o));
+        json_object_object_add(out, "null", bench_drive("null", "file=null-co://,format=raw,size=64M", NULL, &o));
     }
     if (json) {
         printf("%s\n", json_object_to_json_string_ext(out, JSON_C_TO_STRING_PLAIN));
