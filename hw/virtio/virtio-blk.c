@@ -324,18 +324,32 @@ static void blk_fill_config(VirtioBlk *b)
     config[56] = b->discard;
 }
 
-/* Only the cache mode can be written. */
-static void blk_config_written(VirtioPci *vp, unsigned offset, unsigned size)
+/* The cache mode is the driver's. */
+static void blk_refill_config(VirtioBlk *b)
 {
-    VirtioBlk *b = (VirtioBlk *)vp;
-    bool writeback = vp->config[BLK_CONFIG_WRITEBACK] & 1;
+    bool writeback = b->vp.config[BLK_CONFIG_WRITEBACK] & 1;
 
     blk_fill_config(b);
-    if (virtio_has(vp, BLK_F_CONFIG_WCE)) {
-        vp->config[BLK_CONFIG_WRITEBACK] = writeback;
-    } else {
+    if (virtio_has(&b->vp, BLK_F_CONFIG_WCE)) {
+        b->vp.config[BLK_CONFIG_WRITEBACK] = writeback;
+    }
+}
+
+static void blk_config_written(VirtioPci *vp, unsigned offset, unsigned size)
+{
+    blk_refill_config((VirtioBlk *)vp);
+    if (!virtio_has(vp, BLK_F_CONFIG_WCE)) {
         guest_error(&vp->pci.dev, "configuration is read-only at %u", offset);
     }
+}
+
+/* block_resize: the driver reads the capacity again (5.2.5.2). */
+static void blk_resized(void *opaque)
+{
+    VirtioBlk *b = opaque;
+
+    blk_refill_config(b);
+    virtio_config_changed(&b->vp);
 }
 
 static void blk_reset(VirtioPci *vp)
@@ -402,6 +416,7 @@ static bool blk_start(PciDevice *dev, GError **error)
         return false;
     }
     block_set_error_actions(b->blk, b->rerror, b->werror);
+    block_set_resized(b->blk, blk_resized, b);
     for (unsigned i = 0; i < b->num_queues; i++) {
         sizes[i] = (uint16_t)b->queue_size;
     }

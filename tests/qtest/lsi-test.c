@@ -764,6 +764,20 @@ static void test_disk_errors(void **state)
     assert_int_equal(command(f, 0, 0, (const uint8_t[16]){0x28, [8] = 1}, 512, false), 0);
 }
 
+/* block_resize: a unit attention, CAPACITY DATA HAS CHANGED, and the new size (SBC-3, 4.8). */
+static void test_resize(void **state)
+{
+    Fixture *f = *state;
+    QtestState *where = qtest_is_split(f->qts) ? qtest_server(f->qts) : f->qts;
+
+    ready(f, 0);
+    qtest_qmp_ok(where, "{'execute': 'block_resize', 'arguments': {'device': 'd0', 'size': %u}}", 2 * DISK_SIZE);
+    expect_sense(f, 0, (const uint8_t[16]){0x00}, 0, false, 0x062a09);
+    assert_int_equal(command(f, 0, 0, (const uint8_t[16]){0x25}, 8, false), 0);
+    assert_int_equal(GUINT32_FROM_BE(qtest_readl(f->qts, DATA)), 2 * DISK_SIZE / 512 - 1);
+    assert_int_equal(command(f, 0, 0, (const uint8_t[16]){0x2a, [3] = DISK_SIZE / 512 >> 16, [8] = 8}, 4096, true), 0);
+}
+
 /* --- a disk that fails --- */
 
 static void test_failing_disk(void **state)
@@ -928,6 +942,7 @@ int main(void)
         TEST(test_same_and_unmap),
         TEST(test_mode),
         TEST(test_disk_errors),
+        TEST(test_resize),
         cmocka_unit_test(test_failing_disk),
         TEST(test_cdrom),
         TEST(test_hotplug),

@@ -44,7 +44,8 @@ enum {
     REG_CMBSTS = 0x58,
     REG_DOORBELLS = 0x1000
 };
-enum { ADM_CREATE_SQ = 0x01, ADM_GET_LOG_PAGE = 0x02, ADM_CREATE_CQ = 0x05, ADM_IDENTIFY = 0x06, ADM_DBBUF = 0x7c, ADM_FORMAT = 0x80 };
+enum { ADM_CREATE_SQ = 0x01, ADM_GET_LOG_PAGE = 0x02, ADM_CREATE_CQ = 0x05, ADM_IDENTIFY = 0x06, ADM_SET_FEATURES = 0x09,
+       ADM_ASYNC_EVENT = 0x0c, ADM_DBBUF = 0x7c, ADM_FORMAT = 0x80 };
 enum { IO_FLUSH = 0x00, IO_WRITE = 0x01, IO_READ = 0x02, IO_WRITE_ZEROES = 0x08, IO_DSM = 0x09 };
 
 typedef struct Cmd {
@@ -68,20 +69,26 @@ typedef struct Fixture {
     uint16_t cid;
 } Fixture;
 
+static void begin(Fixture *f, const char *drives, const char *props, const char *devices)
+{
+    g_autofree char *device = g_strdup_printf("nvme,serial=qtest,drive=d0%s", props);
+
+    f->qts = qtest_start_controller(drives, device, devices, "");
+    f->dev = qpci_find(f->qts, 0x1b36, 0x0010);
+    assert_non_null(f->dev);
+    qpci_enable(f->dev);
+}
+
 static int start(void **state, const char *props, const char *drives, const char *devices)
 {
     Fixture *f = g_new0(Fixture, 1);
     int fd = g_file_open_tmp("nvme-test-XXXXXX", &f->disk, NULL);
-    g_autofree char *drive = g_strdup_printf("-drive id=d0,file=%s,format=raw,if=none,discard=unmap %s", f->disk, drives);
-    g_autofree char *device = g_strdup_printf("nvme,serial=qtest,drive=d0%s", props);
+    g_autofree char *all = g_strdup_printf("-drive id=d0,file=%s,format=raw,if=none,discard=unmap %s", f->disk, drives);
 
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, DISK_SIZE), 0);
     close(fd);
-    f->qts = qtest_start_controller(drive, device, devices, "");
-    f->dev = qpci_find(f->qts, 0x1b36, 0x0010);
-    assert_non_null(f->dev);
-    qpci_enable(f->dev);
+    begin(f, all, props, devices);
     *state = f;
     return 0;
 }
@@ -598,6 +605,93 @@ static void test_discard(void **state)
     assert_int_equal(qtest_readb(f->qts, BUF), 0x77);
 }
 
+static QtestState *disk_owner(Fixture *f)
+{
+    return qtest_is_split(f->qts) ? qtest_server(f->qts) : f->qts;
+}
+
+/* block_resize: an asynchronous event, and the new size (5.2, figure 150). */
+static void test_resize(void **state)
+{
+    Fixture *f = *state;
+    Cmd log = {.opcode = ADM_GET_LOG_PAGE, .prp1 = BUF, .cdw10 = 4 | 1023 << 16};
+    uint16_t cid;
+
+    enable(f);
+    create_io(f, 0);
+    assert_int_equal(run(f, &f->io, rw(IO_READ, DISK_SIZE / 512, 8, BUF, 0)), 0x080 | DNR);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_SET_FEATURES, .cdw10 = 0x0b, .cdw11 = 0x100}), 0);
+    cid = push(f, &f->admin, (Cmd){.opcode = ADM_ASYNC_EVENT});
+    ring(f, &f->admin);
+    qtest_qmp_ok(disk_owner(f), "{'execute': 'block_resize', 'arguments': {'device': 'd0', 'size': %u}}", 2 * DISK_SIZE);
+    assert_true(QTEST_WAIT(completed(f, &f->admin)));
+    assert_int_equal(qtest_readl(f->qts, f->admin.cq + f->admin.head * 16u), 0x040002);
+    assert_int_equal(take(f, &f->admin, cid), 0);
+    ack(f, &f->admin);
+    assert_int_equal(run(f, &f->admin, log), 0);
+    assert_int_equal(qtest_readl(f->qts, BUF), 1);
+    assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_IDENTIFY, .nsid = 1, .prp1 = BUF}), 0);
+    assert_int_equal(qtest_readq(f->qts, BUF), 2 * DISK_SIZE / 512);
+    assert_int_equal(run(f, &f->io, rw(IO_READ, DISK_SIZE / 512, 8, BUF, 0)), 0);
+}
+
+#define STOPS 0xffff
+
+static void expect_failure(Fixture *f, QtestDisk *disk, uint8_t opcode, uint16_t status)
+{
+    Cmd cmd = rw(opcode, 8, 8, BUF, 0);
+    uint16_t cid;
+
+    if (status != STOPS) {
+        assert_int_equal(run(f, &f->io, cmd), status);
+        return;
+    }
+    cid = push(f, &f->io, cmd);
+    ring(f, &f->io);
+    json_object_put(qtest_qmp_event(disk_owner(f), "STOP"));
+    assert_false(completed(f, &f->io));
+    qtest_disk_fail(disk, false);
+    qtest_qmp_ok(disk_owner(f), "{'execute': 'cont'}");
+    assert_int_equal(take(f, &f->io, cid), 0);
+    ack(f, &f->io);
+    qtest_disk_fail(disk, true);
+}
+
+/* What rerror= and werror= of the drive say; reported are the command set's own errors (6.1.2.1.2). */
+static void test_failing_disk(void **state)
+{
+    static const struct {
+        const char *error, *actions;
+        uint16_t read, write; /* status; STOPS: the machine stops, and the command ends well when it goes on */
+    } cases[] = {
+        {"EIO", "rerror=report,werror=report", 0x281, 0x280},
+        {"EIO", "rerror=ignore,werror=ignore", 0, 0},
+        {"EIO", "rerror=stop,werror=stop", STOPS, STOPS},
+        {"EIO", "werror=enospc", 0x281, 0x280},
+        {"ENOSPC", "werror=enospc", 0x281, STOPS},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        QtestDisk *disk = qtest_disk_new(cases[i].error);
+        g_autofree char *drive = disk ? qtest_disk_drive(disk, "d0") : NULL, *options = NULL;
+        Fixture f = {0};
+
+        if (!disk) {
+            skip(); /* no nbdkit here */
+        }
+        options = g_strdup_printf("%s,%s", drive, cases[i].actions);
+        begin(&f, options, "", "");
+        enable(&f);
+        create_io(&f, 0);
+        qtest_disk_fail(disk, true);
+        expect_failure(&f, disk, IO_READ, cases[i].read);
+        expect_failure(&f, disk, IO_WRITE, cases[i].write);
+        g_free(f.dev);
+        qtest_end(f.qts);
+        qtest_disk_free(disk);
+    }
+}
+
 static void test_bad_images(void **state)
 {
     g_autofree char *missing = NULL, *directory = NULL, *serial = NULL;
@@ -629,6 +723,8 @@ int main(void)
         TEST(test_format),
         cmocka_unit_test_setup_teardown(test_namespaces, setup_namespaces, teardown),
         TEST(test_discard),
+        TEST(test_resize),
+        cmocka_unit_test(test_failing_disk),
         cmocka_unit_test(test_bad_images),
     };
 

@@ -272,6 +272,43 @@ static void test_interrupts(void **state)
     blk_stop(&b);
 }
 
+/* block_resize: the configuration changes and the driver is told, by INTx or its vector for that. */
+static void test_blk_resize(void **state)
+{
+    static const char resize[] = "{'execute': 'block_resize', 'arguments': {'device': 'd0', 'size': %u}}";
+    QtestState *where;
+    uint8_t generation;
+    Blk b = {0};
+
+    blk_start(&b, "");
+    where = qtest_is_split(b.qts) ? qtest_server(b.qts) : b.qts;
+    qtest_irq_intercept_in(b.qts, "ioapic");
+    blk_driver(&b, QVIRTIO_F_VERSION_1);
+    generation = qtest_readb(b.qts, b.v.common + 21);
+    assert_int_equal(qtest_readq(b.qts, b.v.config), DISK_SIZE / 512);
+    assert_int_equal(blk_run(&b, 1, DISK_SIZE / 512, 512, false), 1);
+    qtest_readb(b.qts, b.v.isr);
+    qtest_qmp_ok(where, resize, 2 * DISK_SIZE);
+    assert_true(QTEST_WAIT(line_high(b.qts)));
+    assert_int_equal(qtest_readb(b.qts, b.v.isr), 2);
+    assert_int_not_equal(qtest_readb(b.qts, b.v.common + 21), generation);
+    assert_int_equal(qtest_readq(b.qts, b.v.config), 2 * DISK_SIZE / 512);
+    assert_int_equal(blk_run(&b, 1, DISK_SIZE / 512, 512, false), 0);
+
+    qpci_msix_enable(b.v.dev);
+    assert_true(qvirtio_negotiate(&b.v, QVIRTIO_F_VERSION_1));
+    qtest_writew(b.qts, b.v.common + 16, 1);
+    qtest_qmp_ok(where, resize, DISK_SIZE); /* no driver: nobody is told */
+    assert_int_equal(qtest_readq(b.qts, b.v.config), DISK_SIZE / 512);
+    assert_false(qpci_msix_take(b.v.dev, 1));
+    qvirtio_queue_start(&b.v, &b.q, 0, RING0);
+    qvirtio_driver_ok(&b.v);
+    qtest_qmp_ok(where, resize, DISK_SIZE + 4096);
+    assert_true(QTEST_WAIT(qpci_msix_take(b.v.dev, 1)));
+    assert_int_equal(qtest_readq(b.qts, b.v.config), DISK_SIZE / 512 + 8);
+    blk_stop(&b);
+}
+
 /* In another process a notification is a signal of an eventfd and no message; one of another width is a message. */
 static void test_doorbells(void **state)
 {
@@ -684,6 +721,7 @@ int main(void)
         cmocka_unit_test(test_features), cmocka_unit_test(test_interrupts), cmocka_unit_test(test_event_idx),
         cmocka_unit_test(test_legacy), cmocka_unit_test(test_legacy_doorbells),  cmocka_unit_test(test_cfg_window), cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_net),      cmocka_unit_test(test_doorbells), cmocka_unit_test(test_hostile_packed),  cmocka_unit_test(test_blk_error_actions),
+        cmocka_unit_test(test_blk_resize),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
