@@ -275,6 +275,13 @@ static void put_immediate(Encoder *e, uint64_t val, unsigned bytes)
 static void encode_immediate(Encoder *e)
 {
     const uint32_t flags = e->test->form->flags;
+
+    if (flags & FORM_MOFFS) {
+        e->test->operand = choose_address(e);
+        fill_operand(e, e->test->operand);
+        put_immediate(e, e->test->operand, 8);
+        return;
+    }
     const uint64_t val = test_random_int(e->random);
 
     if (flags & FORM_IMM8) {

@@ -4,9 +4,10 @@
  * software CPU from the same state; registers, defined flags, memory, vector
  * and x87 state and the exception must be the same.
  *
- *   diff [--cases N] [--seed S] [--form NAME] [--limit N] [--jit RUNS]
+ *   diff [--cases N] [--seed S] [--form NAME] [--limit N] [--jit RUNS] [--undefined 1]
  *
- * --jit: blocks are compiled to host code after that many runs (1: all are).
+ * --jit: blocks are compiled to host code after that many runs (1: all are).  --undefined: what became of the flags
+ * that are undefined (forms.c), which are not compared.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +21,28 @@ enum { DEFAULT_CASES = 200000, DEFAULT_LIMIT = 20, MXCSR_PE = 0x20, VECTOR_MF = 
 
 enum { RFLAGS_COMPARED = 0xcd5, FX_MXCSR = 24, FX_ST = 32, FX_XMM = 160 };
 
+enum { ARITH_FLAGS = 6 };
+static const struct {
+    uint16_t bit;
+    const char *name;
+} arith_flags[ARITH_FLAGS] = {{0x001, "CF"}, {0x004, "PF"}, {0x010, "AF"}, {0x040, "ZF"}, {0x080, "SF"}, {0x800, "OF"}};
+
+/* Of the instructions of one name: how often a flag was undefined, and then had each of these values. */
+typedef struct Undefined {
+    const char *name;
+    struct {
+        unsigned long cases, host, kept, clear, set;
+    } flag[ARITH_FLAGS];
+} Undefined;
+
+enum { UNDEFINED_MAX = 128 };
+
 typedef struct Diff {
+    Undefined undefined[UNDEFINED_MAX];
     uint8_t *code, *data; /* of the native run */
     TestRandom random;
     const char *only;
-    unsigned long cases, seed, limit, jit_heat, failed, skipped;
+    unsigned long cases, seed, limit, jit_heat, failed, skipped, show_undefined;
 } Diff;
 
 static uint8_t *diff_map(uint64_t address, int prot)
@@ -174,6 +192,50 @@ static void diff_hide_pointers(const TestCase *test, uint8_t *data)
     }
 }
 
+static void diff_note_undefined(Diff *diff, const TestCase *test, const NativeState *ours, const NativeState *host)
+{
+    const uint64_t before = test->state.rflags;
+    Undefined *u = diff->undefined;
+
+    if (ours->vector != NATIVE_VECTOR_BP || !test->undefined) {
+        return;
+    }
+    while (u->name && strcmp(u->name, test->form->name)) {
+        u++;
+    }
+    u->name = test->form->name;
+    for (unsigned i = 0; i < ARITH_FLAGS; i++) {
+        const uint64_t bit = arith_flags[i].bit;
+
+        if (test->undefined & bit) {
+            u->flag[i].cases++;
+            u->flag[i].host += !((ours->rflags ^ host->rflags) & bit);
+            u->flag[i].kept += !((ours->rflags ^ before) & bit);
+            u->flag[i].clear += !(ours->rflags & bit);
+            u->flag[i].set += !!(ours->rflags & bit);
+        }
+    }
+}
+
+static void diff_print_undefined(const Diff *diff)
+{
+    for (const Undefined *u = diff->undefined; u->name; u++) {
+        printf("%s:", u->name);
+        for (unsigned i = 0; i < ARITH_FLAGS; i++) {
+            const unsigned long n = u->flag[i].cases;
+
+            if (n) {
+                printf(" %s %s,", arith_flags[i].name, u->flag[i].clear == n  ? "0"
+                                                       : u->flag[i].set == n  ? "1"
+                                                       : u->flag[i].kept == n ? "kept"
+                                                       : u->flag[i].host == n ? "as the host"
+                                                                              : "computed");
+            }
+        }
+        printf("\n");
+    }
+}
+
 static void diff_run_case(Diff *diff, const Form *form)
 {
     TestCase test;
@@ -189,6 +251,7 @@ static void diff_run_case(Diff *diff, const Form *form)
     native_run(&host);
     guest_run(&ours);
     diff_hide_pointers(&test, diff->data);
+    diff_note_undefined(diff, &test, &ours, &host);
     if (!diff_same(&test, &ours, &host, diff->data)) {
         if (diff->failed++ < diff->limit) {
             diff_report(&test, &ours, &host, diff->data);
@@ -236,6 +299,8 @@ static bool diff_parse(Diff *diff, int argc, char **argv)
             diff->limit = strtoul(argv[i + 1], NULL, 0);
         } else if (!strcmp(argv[i], "--jit")) {
             diff->jit_heat = strtoul(argv[i + 1], NULL, 0);
+        } else if (!strcmp(argv[i], "--undefined")) {
+            diff->show_undefined = strtoul(argv[i + 1], NULL, 0);
         } else if (!strcmp(argv[i], "--form")) {
             diff->only = argv[i + 1];
         } else {
@@ -252,7 +317,8 @@ int main(int argc, char **argv)
     Form *forms = forms_make(&count);
 
     if (!diff_parse(&diff, argc, argv)) {
-        fprintf(stderr, "usage: %s [--cases N] [--seed S] [--form NAME] [--limit N] [--jit RUNS]\n", argv[0]);
+        fprintf(stderr, "usage: %s [--cases N] [--seed S] [--form NAME] [--limit N] [--jit RUNS] [--undefined 1]\n",
+                argv[0]);
         return EXIT_FAILURE;
     }
     if (!guest_init("max", (unsigned)diff.jit_heat)) {
@@ -270,6 +336,9 @@ int main(int argc, char **argv)
     }
     for (unsigned long i = 0; i < diff.cases; i++) {
         diff_run_case(&diff, &forms[i % count]);
+    }
+    if (diff.show_undefined) {
+        diff_print_undefined(&diff);
     }
     printf("%lu cases of %zu forms (%lu forms not on both processors), seed %lu: %lu differ\n", diff.cases,
            count, diff.skipped, diff.seed, diff.failed);

@@ -43,6 +43,8 @@ enum {
     FORM_ENV = 1 << 28,    /* memory holds x87 instruction pointers: not compared */
 };
 
+#define FORM_MOFFS UINT32_C(0x80000000) /* an address of 8 bytes instead of ModRM */
+
 enum { FORM_ANY_REG = -1, FORM_MAX_BYTES = 16 };
 
 /* CPUID features by where they are found; see forms_feature_present(). */
