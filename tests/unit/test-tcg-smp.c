@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Software CPUs that run at once on one RAM, each in a thread of its own: INIT and SIPI from another CPU (Intel SDM
- * vol. 3, 9.4.4), LOCK against everything others do (9.1.2), page tables that change under a walk (9.1.2.1).
+ * vol. 3, 9.4.4), LOCK against everything others do (9.1.2), page tables that change under a walk (9.1.2.1), code and
+ * translations that another CPU changes.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -594,6 +595,100 @@ static void test_walk_and_unmap(void **state)
     assert_int_equal(stayed, PTE_GONE);
 }
 
+/* --- what one CPU changes and another uses, once it was told --- */
+
+/* RSI: the number of the change, and the last one that was seen; RBP: ends it. */
+#define TELL "movl %ebx, (%rsi)\n 2: pause\n cmpb $0, (%rbp)\n jne 8f\n cmpl %ebx, 4(%rsi)\n jne 2b\n incl %ebx\n jmp 1b\n 8: hlt"
+#define TOLD "1: pause\n cmpb $0, (%rbp)\n jne 8f\n movl (%rsi), %r8d\n cmpl 4(%rsi), %r8d\n je 1b\n"
+#define SEEN "cmpl %r8d, %eax\n jne 9f\n movl %r8d, 4(%rsi)\n jmp 1b\n 9: incq %r10\n 8: hlt"
+/* The constant of a function, which a serialising instruction makes seen (SDM vol. 3, 9.1.3). */
+SNIPPET(t_patch, 64, "1: movl %ebx, 1(%rdi)\n " TELL);
+SNIPPET(t_call, 64, TOLD "xorl %eax, %eax\n cpuid\n call *%rdi\n " SEEN);
+SNIPPET(t_function, 64, "movl $0, %eax\n ret");
+/* Which of two pages is mapped; INVLPG makes it seen (4.10.4).  Their first words are 0 and 1. */
+SNIPPET(t_map, 64, "1: movl %ebx, %eax\n andl $1, %eax\n shll $12, %eax\n addq $0x200007, %rax\n movq %rax, (%rdi)\n " TELL);
+SNIPPET(t_touch, 64, TOLD "invlpg (%rdi)\n movl (%rdi), %eax\n xorl %r8d, %eax\n andl $1, %eax\n xorl %r8d, %eax\n " SEEN);
+
+static void tell_cpu(Smp *smp, unsigned index, const uint8_t *code, const uint8_t *end, uint64_t rdi)
+{
+    X86CpuState s;
+
+    put(smp, CODE + index * 0x1000u, code, (size_t)(end - code));
+    x86_cpu_get_state(smp->cpu[index], &s);
+    s.rip = CODE + index * 0x1000u;
+    s.gpr[X86_RDI] = rdi;
+    s.gpr[X86_RSI] = COUNTER;
+    s.gpr[X86_RBP] = STOP;
+    s.gpr[X86_RSP] = STACK;
+    s.gpr[X86_RBX] = 1;
+    s.gpr[10] = 0;
+    assert_true(x86_cpu_set_state(smp->cpu[index], &s));
+}
+
+/* Both CPUs in 64-bit mode, with one page at PAGE_AT. */
+static void tell_begin(Smp *smp)
+{
+    X86CpuState s;
+
+    for (unsigned i = 0; i < CPUS; i++) {
+        long_mode(smp, i, &s);
+        assert_true(x86_cpu_set_state(smp->cpu[i], &s));
+    }
+    put64(smp, TABLES + 0x2008, TABLE | 7);
+    put64(smp, TABLE, PAGE_AT | 7);
+    put64(smp, PAGE_AT, 0);
+    put64(smp, PAGE_AT + 0x1000, 1);
+    put64(smp, COUNTER, 0);
+    smp->ram[STOP] = 0;
+    atomic_store(&smp->done, 0);
+}
+
+/* At least one change is seen, and as many as go into the time. */
+static void tell_run(Smp *smp)
+{
+    pthread_t threads[CPUS];
+    struct timespec began;
+    X86CpuState s;
+
+    pthread_barrier_init(&smp->start, NULL, CPUS);
+    for (unsigned i = 0; i < CPUS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, lock_thread, &smp_cpus[i]), 0);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    while ((!(get64(smp, COUNTER) >> 32) || elapsed_ms(&began) < 300) && !atomic_load(&smp->done)) {
+        usleep(1000);
+    }
+    __atomic_store_n(smp->ram + STOP, 1, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < CPUS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    pthread_barrier_destroy(&smp->start);
+    x86_cpu_get_state(smp->cpu[1], &s);
+    assert_int_equal(s.gpr[10], 0);
+    assert_true(get64(smp, COUNTER) >> 32);
+}
+
+static void test_code_another_cpu_changes(void **state)
+{
+    Smp *smp = *state;
+
+    tell_begin(smp);
+    put(smp, CODE + 0x3000, t_function, (size_t)(t_function_end - t_function));
+    tell_cpu(smp, 0, t_patch, t_patch_end, CODE + 0x3000);
+    tell_cpu(smp, 1, t_call, t_call_end, CODE + 0x3000);
+    tell_run(smp);
+}
+
+static void test_page_another_cpu_maps(void **state)
+{
+    Smp *smp = *state;
+
+    tell_begin(smp);
+    tell_cpu(smp, 0, t_map, t_map_end, TABLE);
+    tell_cpu(smp, 1, t_touch, t_touch_end, PAGE_AT);
+    tell_run(smp);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -601,6 +696,7 @@ int main(void)
         cmocka_unit_test(test_init_and_sipi_orders), cmocka_unit_test(test_levels_and_edges),
         cmocka_unit_test(test_lock), cmocka_unit_test(test_lock_beside_code),
         cmocka_unit_test(test_lock_in_two_pages), cmocka_unit_test(test_walk_and_unmap),
+        cmocka_unit_test(test_code_another_cpu_changes), cmocka_unit_test(test_page_another_cpu_maps),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
