@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The NVMe controller as a guest driver sees it (NVMe 1.4, 7.6.1): in process, and behind a socket.  What
- * needs a look inside is in tests/unit/test-nvme.c.
+ * needs a look inside is in tests/unit/test-nvme*.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
