@@ -95,6 +95,31 @@ def test_log_of_interrupts(tmp_path):
                    for v, e, level, at in logged), f"no line for {wanted}"
 
 
+# The last 16 bytes of a ROM: lidt %cs:0, whose limit is 0; int3.
+TRIPLE_FAULT = bytes(0xfff0) + b"\x2e\x0f\x01\x1e\0\0\xcc" + bytes(9)
+
+
+@pytest.mark.parametrize("args", [["-no-reboot"], ["-action", "reboot=shutdown"], []], ids=["no-reboot", "action", "reset"])
+def test_triple_fault(tmp_path, args):
+    """It ends the machine when told so, and resets it again and again when not; the log says where."""
+    rom, log = tmp_path / "rom", tmp_path / "log"
+    rom.write_bytes(TRIPLE_FAULT)
+    command = [str(BINARY), "-machine", "q35,accel=tcg", "-m", "16", "-nodefaults", "-display", "none", "-bios", str(rom),
+               "-d", "cpu_reset", "-D", str(log), *args]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+        try:
+            while not args and (not log.exists() or log.read_text(encoding="ascii").count("Triple fault (CPU 0)") < 3):
+                assert process.poll() is None
+                time.sleep(0.02)
+            if args:
+                assert process.wait() == 0
+        finally:
+            process.kill()
+    text = log.read_text(encoding="ascii")
+    assert text.count("Triple fault (CPU 0)") == 1 or not args
+    assert re.search(r"Triple fault \(CPU 0\)\n[^T]*RIP=000000000000fff6\b", text), text
+
+
 def counted(tmp_path, name, *args):
     """What the kernel prints under -icount."""
     output = tmp_path / name

@@ -801,6 +801,34 @@ static void test_x2apic_and_deadline(void **state)
     rig->apic_base = 0xfee00900;
 }
 
+/* --- random numbers and the time stamp counter --- */
+
+SNIPPET(n_random, 64, "rdrand %rax\n setc %bl\n rdrand %rcx\n setc %bh\n rdseed %rdx\n setc %sil\n rdseed %edi\n setc %bpl\n rdrand %r8w");
+SNIPPET(n_rdtscp, 64, "movl $0xc0000103, %ecx\n movl $77, %eax\n xorl %edx, %edx\n wrmsr\n rdtscp");
+
+/* Other numbers each time, and CF. */
+static void test_random_and_tsc(void **state)
+{
+    Rig *rig = *state;
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 3);
+    r = RIG_RUN(rig, n_random);
+    assert_int_equal(r.vector, DONE);
+    assert_int_equal(r.s.gpr[X86_RBX] & 0xffff, 0x101);
+    assert_int_equal(r.s.gpr[X86_RSI] & r.s.gpr[X86_RBP] & 1, 1);
+    assert_int_not_equal(r.s.gpr[X86_RAX], r.s.gpr[X86_RCX]);
+    assert_int_not_equal(r.s.gpr[X86_RAX], r.s.gpr[X86_RDX]);
+    rig_reset(rig, RIG_LONG, 0);
+    rig->tsc = UINT64_C(0x1122334455667788);
+    r = RIG_RUN(rig, n_rdtscp);
+    assert_int_equal(r.vector, RIG_VECTOR_NONE);
+    assert_int_equal(r.s.gpr[X86_RCX], 77);
+    assert_int_equal(r.s.gpr[X86_RDX], 0x11223344);
+    assert_int_equal(r.s.gpr[X86_RAX], 0x55667788);
+    rig->tsc = 0;
+}
+
 /* --- INIT and SIPI --- */
 
 static void test_init_and_sipi(void **state)
@@ -934,6 +962,7 @@ int main(void)
         cmocka_unit_test(test_xsave_faults),
         cmocka_unit_test(test_cr4),
         cmocka_unit_test(test_x2apic_and_deadline),
+        cmocka_unit_test(test_random_and_tsc),
         cmocka_unit_test(test_init_and_sipi),
         cmocka_unit_test(test_model_errors),
         cmocka_unit_test(test_features),
