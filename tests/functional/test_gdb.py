@@ -187,6 +187,41 @@ def test_hostile_packets(machine, tmp_path):
     assert peer.byte() == b"$", "no acknowledgement any more"
 
 
+def listening_port(pid):
+    """The TCP port a process listens on."""
+    sockets = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        columns = line.split()
+        if columns[3] == "0A" and f"socket:[{columns[9]}]" in sockets:
+            return int(columns[1].split(":")[1], 16)
+    return None
+
+
+def test_tcp_and_its_short_form():
+    command = [BINARY, "-machine", "q35,accel=tcg", "-nodefaults", "-display", "none", "-S"]
+    with subprocess.Popen([*command, "-gdb", "tcp::0"]) as process:
+        try:
+            while not (port := listening_port(process.pid)):
+                assert process.poll() is None
+                time.sleep(0.02)
+            peer = Peer.__new__(Peer)
+            peer.sock = socket.create_connection(("127.0.0.1", port), timeout=60)
+            assert peer.packet("?") == "T05thread:1;"
+            assert "xfer:features:read+" in peer.packet("qSupported:xmlRegisters=i386").lower()
+            assert "org.gnu.gdb.i386.sse" in peer.packet("qXfer:features:read:target.xml:0,4000")
+            peer.sock.close()
+        finally:
+            process.kill()
+    with socket.socket() as mine:
+        try:
+            mine.bind(("127.0.0.1", 1234))
+            mine.listen()
+        except OSError:
+            pass  # somebody else listens there
+        done = subprocess.run([*command, "-s"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "tcp::1234" in done.stderr and "in use" in done.stderr
+
+
 def test_without_cpus_and_by_the_monitor(tmp_path):
     done = subprocess.run([BINARY, "-machine", "x-remote,vfio-user=on", "-nodefaults", "-gdb", "tcp::0"], capture_output=True,
                           text=True, check=False)
