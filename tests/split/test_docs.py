@@ -46,3 +46,7 @@ def test_every_property_is_documented():
     names = re.findall(r"^\s*([a-z][a-z0-9-]*)=", out, re.M)
     assert len(names) > 15
     assert [n for n in names if f"`{n}" not in TEXT] == []
+    watched = TEXT[TEXT.index("## What can be watched") : TEXT.index("| event | when")]
+    lines = "\n".join(LINES)
+    # What can be set is set in a line that test_documented_command_line runs.
+    assert [n for n in names if f"`{n}`" not in watched and not re.search(rf'[,"]{n}["=]', lines)] == []
