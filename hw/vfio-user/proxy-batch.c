@@ -45,6 +45,7 @@ void proxy_unlock(Proxy *p)
 
 void proxy_batch_answered(Proxy *p, ProxyBatch *b, int error)
 {
+    b->errors += error != 0;
     if (error && !b->error) {
         b->error = error;
     }

@@ -63,6 +63,7 @@ typedef void ProxyBatchFn(ProxyBatch *b, int error);
 struct ProxyBatch {
     unsigned outstanding;
     int error;          /* first */
+    unsigned errors;    /* how many there were */
     gint64 patience_us; /* how long the server may take from one answer to the next */
     gint64 deadline;    /* of the present wait, g_get_monotonic_time() */
     WireMessage *reply; /* where the (only) reply goes, or NULL */

@@ -41,6 +41,7 @@ static int user_commit(VfioContainer *c)
         vfio_user_batch_later(b);
         return 0;
     }
+    c->refused += b->batch.errors > 1 ? b->batch.errors - 1 : 0;
     vfio_user_batch_free(b);
     return -err;
 }

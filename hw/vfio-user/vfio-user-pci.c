@@ -118,6 +118,7 @@ static int await_maps(VfioUserPci *dev)
     int err = proxy_batch_wait(dev->proxy, &b->batch);
 
     loop_reacquire(main_loop, depth);
+    dev->container.refused = b->batch.errors;
     vfio_user_batch_free(b);
     return err;
 }
@@ -142,7 +143,7 @@ static bool container_start(VfioUserPci *dev, GError **error)
         if (!err) {
             return true;
         }
-        error_set_errno(error, err, "DMA map for the device");
+        vfio_container_refused(&dev->container, err, error);
         vfio_container_stop(&dev->container);
     }
     g_prefix_error(error, "%s: socket: ", dev->base.vdev.name);

@@ -15,6 +15,7 @@ static VfioContainer *container_of(MemListener *l)
 
 void vfio_container_error(VfioContainer *c, int err)
 {
+    c->refused += err != 0;
     if (err && !c->error) {
         c->error = err;
     }
@@ -24,6 +25,7 @@ void vfio_container_begin(VfioContainer *c)
 {
     if (!c->depth++) {
         c->error = 0;
+        c->refused = 0;
         c->ops->begin(c);
     }
 }
@@ -131,6 +133,15 @@ static void container_del(MemListener *l, const MemSection *s)
     }
 }
 
+void vfio_container_refused(const VfioContainer *c, int err, GError **error)
+{
+    if (c->refused > 1) {
+        error_set_errno(error, err, "DMA maps for the device: %u were refused, the first", c->refused);
+    } else {
+        error_set_errno(error, err, "DMA map for the device");
+    }
+}
+
 static bool container_commit(MemListener *l, GError **error)
 {
     VfioContainer *c = container_of(l);
@@ -140,7 +151,7 @@ static bool container_commit(MemListener *l, GError **error)
         return true; /* a device that is gone has no memory to lose */
     }
     if (c->error) {
-        error_set_errno(error, -c->error, "DMA map for the device");
+        vfio_container_refused(c, -c->error, error);
     }
     return !c->error;
 }

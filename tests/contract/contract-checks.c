@@ -179,6 +179,39 @@ static void test_check_40_sparse_areas(void **state)
     assert_int_equal(f->device.reads[3], 1);
 }
 
+/* The table and the pending bits, in the middle of a mapping, are not the device's. */
+static void test_msix_table_in_a_mapped_bar(void **state)
+{
+    Fixture *f = *state;
+
+    contract_map_whole_bar(&f->device);
+    replug(f, NULL);
+    assert_non_null(f->pci);
+    map_bars(f);
+    for (unsigned at = 0xc00; at < CONTRACT_PAGED_SIZE; at += 0x400) {
+        store(f, BAR3 + at, 4, at);
+        assert_int_equal(pci_get32(f->device.paged + at), at);
+        assert_int_equal(load(f, BAR3 + at, 4), at);
+    }
+    for (unsigned v = 0; v < CONTRACT_VECTORS; v++) {
+        store(f, BAR3 + 16 * v, 8, 0xfee00000);
+        store(f, BAR3 + 16 * v + 8, 4, 0x100 + v);
+        store(f, BAR3 + 16 * v + 12, 4, v == 3);
+        assert_int_equal(load(f, BAR3 + 16 * v + 8, 4), 0x100 + v);
+    }
+    pci_config_write(f->pci, 0x42, PCI_MSIX_FLAGS_ENABLE, 2);
+    settle(f);
+    assert_true(contract_raise(&f->device, 0));
+    assert_true(contract_raise(&f->device, CONTRACT_VECTORS - 1));
+    run_loop(f);
+    assert_int_equal(f->messages[0], 1);
+    assert_int_equal(f->messages[CONTRACT_VECTORS - 1], 1);
+    for (unsigned at = 0; at < 0xc00; at++) {
+        assert_int_equal(f->device.paged[at], 0);
+    }
+    assert_int_equal(f->device.reads[3] + f->device.writes[3], 0);
+}
+
 /* --- requests --- */
 
 /* Only writes of memory BARs may be ones that nobody waits for; what else a back end does of that is its own. */
@@ -302,6 +335,30 @@ static void test_check_14_16_dma_both_ways(void **state)
     ram_del(f, &ram);
 }
 
+/* Each refused map of a transaction counts, not only the first. */
+static void test_check_21_every_refusal_counts(void **state)
+{
+    Fixture *f = *state;
+    g_autoptr(GError) error = NULL;
+    MemRegion *pieces[5];
+
+    f->device.refused_from = 0x30000000;
+    mem_begin(f->m->topo);
+    for (unsigned i = 0; i < G_N_ELEMENTS(pieces); i++) {
+        pieces[i] = mem_region_new_alias(f->m->topo, "piece", f->ram_region, (4 - i) * 0x2000, 0x1000);
+        mem_region_add(f->m->system_memory, 0x2fffe000 + i * 0x2000, pieces[i]);
+    }
+    assert_false(mem_commit(f->m->topo, &error));
+    assert_non_null(strstr(error->message, "4 were refused"));
+    assert_non_null(strstr(error->message, g_strerror(ENOSPC)));
+    assert_int_equal(f->device.map_count, 2); /* the others are there */
+    unplug(f);
+    for (unsigned i = 0; i < G_N_ELEMENTS(pieces); i++) {
+        mem_region_del(f->m->system_memory, pieces[i]);
+        mem_region_unref(pieces[i]);
+    }
+}
+
 /* What is not mapped, or not for that, is an error of that access and of nothing else. */
 static void test_check_17_19_refused_dma(void **state)
 {
@@ -335,6 +392,8 @@ int contract_run_checks(void)
         CASE(test_check_12_read_only_bar_first),
         CASE(test_check_13_option_rom),
         CASE(test_check_40_sparse_areas),
+        CASE(test_msix_table_in_a_mapped_bar),
+        CASE(test_check_21_every_refusal_counts),
         CASE(test_check_28_what_is_posted),
         CASE(test_check_26_many_vectors),
         CASE(test_check_14_16_dma_both_ways),

@@ -59,6 +59,14 @@ void contract_add_paged_bar(ContractDevice *d)
     g_assert(d->paged != MAP_FAILED);
 }
 
+void contract_map_whole_bar(ContractDevice *d)
+{
+    contract_add_paged_bar(d);
+    d->paged_whole = true;
+    put(d->config + 0x44, PAGED_BAR, 4);
+    put(d->config + 0x48, 0x800 | PAGED_BAR, 4);
+}
+
 static void drop_fd(int *fd)
 {
     if (*fd >= 0) {
@@ -112,7 +120,7 @@ void contract_region(ContractDevice *d, unsigned index, ContractRegion *r)
     if (index == PAGED_BAR && d->paged) {
         r->flags |= VFIO_REGION_INFO_FLAG_MMAP;
         r->fd = d->paged_fd;
-        r->area_count = 2;
+        r->area_count = d->paged_whole ? 0 : 2;
         r->areas[0][1] = r->areas[1][1] = 4096;
         r->areas[1][0] = d->lie == CONTRACT_AREA_OUTSIDE ? CONTRACT_PAGED_SIZE : 8192;
     }
@@ -248,7 +256,8 @@ int contract_map(ContractDevice *d, uint64_t address, uint64_t size, int access,
     int err = 0;
 
     g_mutex_lock(&d->lock);
-    if (d->map_count == CONTRACT_MAX_MAPS || (d->refused_map >= address && d->refused_map - address < size)) {
+    if (d->map_count == CONTRACT_MAX_MAPS || (d->refused_map >= address && d->refused_map - address < size) ||
+        (d->refused_from && address >= d->refused_from)) {
         err = -ENOSPC;
     } else {
         d->access[d->map_count] = access;

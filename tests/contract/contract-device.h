@@ -46,6 +46,7 @@ typedef struct ContractDevice {
     bool fixed_bar;                      /* BAR 1 is there: one page that is only read */
     uint8_t *paged;                      /* BAR 3: pages 0 and 2 may be mapped; NULL: not there */
     int paged_fd;
+    bool paged_whole;                    /* all of it may be mapped, and has the MSI-X table at its start */
     bool rom;                            /* there is one */
     uint8_t fixed[CONTRACT_BAR_SIZE], rom_image[CONTRACT_ROM_SIZE];
     ContractLie lie;
@@ -54,6 +55,7 @@ typedef struct ContractDevice {
     unsigned most_fds;                   /* in one request for interrupts */
     bool mixed_fds;                      /* one had some and some not */
     uint64_t refused_map;                /* a map that holds this address fails with ENOSPC */
+    uint64_t refused_from;               /* so does every map from this address on; 0: none */
     bool write_multiple;                 /* over a socket: takes REGION_WRITE_MULTI */
     bool twin;                           /* over a socket: offers a twin socket, and never uses it */
     int doorbell;                        /* over a socket: eventfd for BAR 0, borrowed; -1: none */
@@ -74,6 +76,8 @@ void contract_device_init(ContractDevice *d);
 void contract_device_cleanup(ContractDevice *d);
 /* Gives it BAR 3, before it is plugged. */
 void contract_add_paged_bar(ContractDevice *d);
+/* BAR 3 again, see paged_whole. */
+void contract_map_whole_bar(ContractDevice *d);
 void contract_region(ContractDevice *d, unsigned index, ContractRegion *region);
 uint64_t contract_region_size(ContractDevice *d, unsigned index);
 unsigned contract_irq_count(unsigned index);

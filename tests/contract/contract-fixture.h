@@ -46,6 +46,7 @@ typedef struct Fixture {
     int pin;
     const char *option;      /* of the device, switched on; NULL: none */
     unsigned lines, vectors; /* eventfds an accelerator has: of INTx, of messages */
+    unsigned route_commits;
 } Fixture;
 
 int contract_setup(void **state, BackEnd back_end);

@@ -135,6 +135,7 @@ static int memory_map(VfioContainer *c, const VfioDmaMap *map)
     int err = contract_map(device(m), map->iova, map->size,
                            (map->writeonly ? 0 : PROT_READ) | (map->readonly ? 0 : PROT_WRITE), map->host);
 
+    c->refused += err && m->error;
     m->error = m->error ? m->error : err;
     return 0;
 }

@@ -91,8 +91,8 @@ static void answer_region_info(ContractServer *s, const WireMessage *m, Answer *
     a->len = wire_region_info_encode(a->body, &r);
     if (r.cap_offset) {
         a->len += wire_region_sparse_encode(a->body + a->len, areas, c.area_count);
-        a->fd = c.fd;
     }
+    a->fd = r.argsz == a->len ? c.fd : -1;
 }
 
 static void answer_irq_info(ContractServer *s, const WireMessage *m, Answer *a)

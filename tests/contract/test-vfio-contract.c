@@ -378,6 +378,7 @@ static void irqfd_message_free(Accel *accel, int route)
 
 static int irqfd_commit(Accel *accel)
 {
+    accelerated->route_commits++;
     return 0;
 }
 
@@ -448,6 +449,29 @@ static void test_who_delivers_interrupts(void **state)
     f->m->irqfd = NULL;
 }
 
+/* What is set up together is one change of the accelerator's routes, which are dear. */
+static void test_routes_in_batches(void **state)
+{
+    Fixture *f = *state;
+
+    accelerated = f;
+    f->m->irqfd = &irqfd_ops;
+    replug(f, NULL);
+    map_bars(f);
+    for (unsigned v = 0; v < CONTRACT_VECTORS; v++) {
+        vector_program(f, v, false);
+    }
+    settle(f);
+    f->route_commits = 0;
+    pci_config_write(f->pci, 0x42, PCI_MSIX_FLAGS_ENABLE, 2);
+    settle(f);
+    assert_int_equal(f->vectors, CONTRACT_VECTORS);
+    assert_int_equal(f->route_commits, 1);
+    unplug(f);
+    assert_int_equal(f->lines + f->vectors, 0);
+    f->m->irqfd = NULL;
+}
+
 /* The table of quirks is searched by the device's own ids. */
 static void test_quirks(void **state)
 {
@@ -505,6 +529,7 @@ int main(void)
         CASE(test_check_41_guest_iommu),      CASE(test_check_20_remap_storm),
         CASE(test_dma_logging), CASE(test_unmap_with_dirty_bitmap),
         CASE(test_refused_start), CASE(test_check_39_reset), CASE(test_who_delivers_interrupts),
+        CASE(test_routes_in_batches),
         CASE(test_check_32_loss),          CASE(test_check_48_62_plug_a_thousand_times),
         cmocka_unit_test_setup_teardown(test_quirks, contract_setup_memory, contract_teardown),
         cmocka_unit_test_setup_teardown(test_migration_over_a_socket, contract_setup_socket, contract_teardown),

@@ -132,6 +132,7 @@ struct VfioContainer {
     bool message_dma; /* the far side can reach memory without an fd (vfio-user); otherwise RAM must have one
                        */
     int error;        /* first -errno of the transaction */
+    unsigned refused; /* how many there were; a back end that learns them in commit() adds all but the one it returns */
     bool started;     /* follows `as` */
     bool stopping;    /* unmap_all() was asked to drop every map */
     unsigned depth;   /* of batches: a replay of an IOMMU is part of the transaction that shows it */
@@ -143,5 +144,7 @@ struct VfioContainer {
 /* Starts following `as` with DMA maps: every RAM section is mapped now and at each commit. */
 bool vfio_container_start(VfioContainer *c, const VfioContainerOps *ops, AddressSpace *as, GError **error);
 void vfio_container_stop(VfioContainer *c);
+/* Sets *error: what became of the transaction's maps.  err: errno of the first that was refused. */
+void vfio_container_refused(const VfioContainer *c, int err, GError **error);
 
 #endif
