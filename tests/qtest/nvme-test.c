@@ -610,6 +610,74 @@ static QtestState *disk_owner(Fixture *f)
     return qtest_is_split(f->qts) ? qtest_server(f->qts) : f->qts;
 }
 
+/* Dwords of a log page from an offset, into BUF; the status. */
+static uint16_t get_log(Fixture *f, uint8_t page, uint32_t bytes, uint32_t offset)
+{
+    Cmd cmd = {.opcode = ADM_GET_LOG_PAGE, .nsid = UINT32_MAX, .prp1 = BUF, .cdw10 = page | (bytes / 4 - 1) << 16, .cdw12 = offset};
+
+    qtest_memset(f->qts, BUF, 0xee, 4096);
+    return run(f, &f->admin, cmd);
+}
+
+static int64_t block_stat(Fixture *f, const char *name)
+{
+    struct json_object *reply = qtest_qmp(disk_owner(f), "{'execute': 'query-blockstats'}"), *list, *stats, *value;
+    int64_t number;
+
+    assert_true(json_object_object_get_ex(reply, "return", &list));
+    assert_true(json_object_object_get_ex(json_object_array_get_idx(list, 0), "stats", &stats));
+    assert_true(json_object_object_get_ex(stats, name, &value));
+    number = json_object_get_int64(value);
+    json_object_put(reply);
+    return number;
+}
+
+/* What the controller counts (5.14.1), and what its drive counts. */
+static void test_log_pages(void **state)
+{
+    Fixture *f = *state;
+
+    enable(f);
+    create_io(f, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(run(f, &f->io, rw(IO_WRITE, i * 8, 8, BUF, 0)), 0);
+    }
+    assert_int_equal(run(f, &f->io, rw(IO_READ, 0, 16, BUF, BUF + 4096)), 0);
+    assert_int_equal(run(f, &f->io, rw(IO_READ, DISK_SIZE / 512, 1, BUF, 0)), 0x080 | DNR);
+    assert_int_equal(get_log(f, 2, 512, 0), 0); /* SMART */
+    assert_int_equal(qtest_readb(f->qts, BUF), 0);
+    assert_int_equal(qtest_readw(f->qts, BUF + 1), 323); /* kelvin */
+    assert_int_equal(qtest_readq(f->qts, BUF + 32), 1);  /* thousands of 512 bytes */
+    assert_int_equal(qtest_readq(f->qts, BUF + 48), 1);
+    assert_int_equal(qtest_readq(f->qts, BUF + 64), 1);
+    assert_int_equal(qtest_readq(f->qts, BUF + 80), 3);
+    assert_int_equal(qtest_readq(f->qts, BUF + 160), 0); /* no media error */
+    assert_int_equal(block_stat(f, "wr_operations"), 3);
+    assert_int_equal(block_stat(f, "wr_bytes"), 3 * 4096);
+    assert_int_equal(block_stat(f, "rd_operations"), 1);
+    assert_int_equal(block_stat(f, "rd_bytes"), 8192);
+
+    assert_int_equal(get_log(f, 1, 64, 0), 0); /* errors, the last first */
+    assert_int_equal(qtest_readw(f->qts, BUF + 8), 1);                        /* queue */
+    assert_int_equal(qtest_readw(f->qts, BUF + 12), (0x080 | DNR) << 1);
+    assert_int_equal(qtest_readq(f->qts, BUF + 16), DISK_SIZE / 512);
+    assert_int_equal(get_log(f, 3, 512, 0), 0); /* firmware */
+    assert_int_equal(qtest_readb(f->qts, BUF), 1);
+    assert_int_equal(get_log(f, 3, 8, 8), 0); /* a part of it */
+    assert_true(qtest_readq(f->qts, BUF) == UINT64_C(0x2020202020302e31)); /* "1.0     " */
+    assert_int_equal(qtest_readb(f->qts, BUF + 8), 0xee);
+    assert_int_equal(get_log(f, 5, 4096, 0), 0); /* effects */
+    assert_int_equal(qtest_readl(f->qts, BUF + 4 * ADM_IDENTIFY), 1);
+    assert_int_equal(qtest_readl(f->qts, BUF + 4 * ADM_FORMAT) & 3, 3);
+    assert_int_equal(qtest_readl(f->qts, BUF + 1024 + 4 * IO_READ), 1);
+    assert_int_equal(qtest_readl(f->qts, BUF + 1024 + 4 * IO_WRITE), 3);
+    assert_int_equal(qtest_readl(f->qts, BUF + 1024 + 4 * 0x7f), 0);
+
+    assert_int_equal(get_log(f, 0x42, 512, 0), 0x109 | DNR);
+    assert_int_equal(get_log(f, 2, 512, 2), 0x002 | DNR);
+    assert_int_equal(get_log(f, 2, 512, 1 << 20), 0x002 | DNR);
+}
+
 /* block_resize: an asynchronous event, and the new size (5.2, figure 150). */
 static void test_resize(void **state)
 {
@@ -723,6 +791,7 @@ int main(void)
         TEST(test_format),
         cmocka_unit_test_setup_teardown(test_namespaces, setup_namespaces, teardown),
         TEST(test_discard),
+        TEST(test_log_pages),
         TEST(test_resize),
         cmocka_unit_test(test_failing_disk),
         cmocka_unit_test(test_bad_images),

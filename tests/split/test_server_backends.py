@@ -7,13 +7,16 @@ import pathlib
 import select
 import socket
 import struct
+import subprocess
 import sys
 import threading
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from remote_server import IO, MASTER, MEMORY, RemoteServer, attach, enable, memory_file, until  # noqa: E402
+from remote_server import (IO, MASTER, MEMORY, RemoteServer, attach, command, enable, memory_file, start_fails,  # noqa: E402
+                           until)
+from test_server_loop import NvmeClient  # noqa: E402
 from vfio_user import READABLE, WRITEABLE  # noqa: E402
 
 RAM = 1 << 20
@@ -31,9 +34,9 @@ class Silence:
         self.path = str(tmp_path / "silent")
 
     def __enter__(self):
-        command = {"execute": "blockdev-add", "arguments": {"driver": "nbd", "node-name": "n", "server": {
+        request = {"execute": "blockdev-add", "arguments": {"driver": "nbd", "node-name": "n", "server": {
             "type": "unix", "path": self.path}}}
-        self.server.conn.sendall(json.dumps(command).encode() + b"\n")
+        self.server.conn.sendall(json.dumps(request).encode() + b"\n")
         self.conn, _ = self.listener.accept()
 
     def answers(self):
@@ -161,3 +164,31 @@ def test_characters(tmp_path):
     client.close()
     line.close()
     assert server.close() == 0
+
+
+def test_host_device(tmp_path):
+    """A block device of the host: written through, its own, and not to be had twice; a file is none."""
+    image, told = tmp_path / "disk.img", tmp_path / "stderr"
+    image.write_bytes(bytes(16 << 20))
+    made = subprocess.run(["losetup", "--find", "--show", str(image)], stdout=subprocess.PIPE, text=True, check=False)
+    if made.returncode:
+        pytest.skip("no loop device: needs root")
+    device = made.stdout.strip()
+    drive = ["-blockdev", f"host_device,node-name=d0,filename={device}", "-device", "nvme,id=nvme0,serial=s,drive=d0"]
+    try:
+        server = RemoteServer(tmp_path, *drive)
+        (shown,) = server.ok("query-block")
+        assert (shown["inserted"]["drv"], shown["inserted"]["file"]) == ("host_device", device)
+        driver = NvmeClient(server.serve("nvme0"))
+        driver.start()
+        driver.write_blocks(4)
+        assert [driver.done(driver.CQ, slot) for slot in range(4)] == [0] * 4
+        driver.kill()
+        with open(told, "w", encoding="utf-8") as err:
+            assert subprocess.run(command(*drive), stderr=err, check=False).returncode == 1
+        assert "is in use" in told.read_text(encoding="utf-8")
+        assert "block device" in start_fails("-blockdev", f"host_device,node-name=d0,filename={image}")
+        assert server.close() == 0
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+    assert image.read_bytes()[:4 * 4096] == b"".join(struct.pack("<Q", n + 1) * 512 for n in range(4))
