@@ -26,12 +26,17 @@ static const QmpArg disconnect_data[] = {{"device", QMP_STR, false}, {"path", QM
 static const QmpArg client_data[] = {{"vfu-id", QMP_STR, false}, {"vfu-qom-path", QMP_STR, false}, {"dev-id", QMP_STR, false},
                                      {"dev-qom-path", QMP_STR, false}, {NULL}};
 
+static const QmpArg stream_data[] = {{"netdev-id", QMP_STR, false}, {"addr", QMP_OBJECT, false}, {NULL}};
+static const QmpArg stream_gone_data[] = {{"netdev-id", QMP_STR, false}, {NULL}};
+
 static const QmpEvent qmp_events[] = {
     {"BLOCK_IO_ERROR", block_error_data, "A request to a block back end failed; action says what the guest sees of it."},
     {"DEVICE_DELETED", deleted_data, "A device is unplugged and gone."},
     {"GUEST_CRASHLOADED", panicked_data, "The guest loaded its crash kernel; it goes on."},
     {"GUEST_PANICKED", panicked_data, "The guest said so; action: run, pause, poweroff, as -action panic= says."},
     {"MIGRATION", status_data, "A migration entered that state."},
+    {"NETDEV_STREAM_CONNECTED", stream_data, "A stream netdev has a peer; addr: the one that called, or where it was reached."},
+    {"NETDEV_STREAM_DISCONNECTED", stream_gone_data, "The peer of a stream netdev is gone."},
     {"POWERDOWN", NULL, "The power button was pressed."},
     {"RESET", cause_data, "The machine was reset."},
     {"RESUME", NULL, "The guest runs."},

@@ -112,6 +112,24 @@ char *net_addr_text(const NetAddr *addr)
     return g_strdup_printf("%s:%s", host, service);
 }
 
+struct json_object *net_addr_json(const NetAddr *addr)
+{
+    struct json_object *all = json_object_new_object();
+    char host[NI_MAXHOST] = "", service[NI_MAXSERV] = "";
+
+    if (addr->sa.ss_family == AF_UNIX) {
+        json_object_object_add(all, "type", json_object_new_string("unix"));
+        json_object_object_add(all, "path", json_object_new_string(((const struct sockaddr_un *)&addr->sa)->sun_path));
+        return all;
+    }
+    getnameinfo((const struct sockaddr *)&addr->sa, addr->len, host, sizeof(host), service, sizeof(service),
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    json_object_object_add(all, "type", json_object_new_string("inet"));
+    json_object_object_add(all, "host", json_object_new_string(host));
+    json_object_object_add(all, "port", json_object_new_string(service));
+    return all;
+}
+
 int net_addr_listen(const NetAddr *addr, int socktype, GError **error)
 {
     g_autofree char *text = net_addr_text(addr);

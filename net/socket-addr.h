@@ -24,6 +24,8 @@ bool net_addr_from_opts(struct json_object *opts, const char *key, int socktype,
 bool net_addr_given(struct json_object *opts, const char *key);
 /* For people; g_free. */
 char *net_addr_text(const NetAddr *addr);
+/* The same as a SocketAddress of QMP; the caller's. */
+struct json_object *net_addr_json(const NetAddr *addr);
 /* A bound socket (streams: listening) that does not block, or -1. */
 int net_addr_listen(const NetAddr *addr, int socktype, GError **error);
 

@@ -24,7 +24,7 @@ typedef struct SocketNet {
     int fd, listen_fd; /* -1: none */
     bool stream, connecting;
     LoopFd *watch, *listen_watch;
-    NetAddr peer; /* of datagrams; len 0: nobody yet */
+    NetAddr peer; /* of datagrams (len 0: nobody yet); of a stream who was called, or where it listens */
     char *unlink_path;
     uint8_t in[SOCKET_HEADER_LEN + NET_FRAME_MAX];
     size_t have;     /* bytes of `in` */
@@ -63,10 +63,29 @@ static void socket_watch(NetBackend *net)
     }
 }
 
+/* Frames sent before a stream has a peer go nowhere: whoever needs them waits for this.  `peer` NULL: it is gone. */
+static void socket_tell(NetBackend *net, const NetAddr *peer)
+{
+    struct json_object *data;
+
+    if (net->type != &net_type_stream) {
+        return;
+    }
+    data = json_object_new_object();
+    json_object_object_add(data, "netdev-id", json_object_new_string(net->obj.id));
+    if (peer) {
+        json_object_object_add(data, "addr", net_addr_json(peer));
+    }
+    machine_emit_event(net->obj.machine, peer ? "NETDEV_STREAM_CONNECTED" : "NETDEV_STREAM_DISCONNECTED", data);
+}
+
 static void socket_hang_up(NetBackend *net)
 {
     SocketNet *s = net->own;
 
+    if (s->stream && !s->connecting) {
+        socket_tell(net, NULL);
+    }
     g_clear_pointer(&s->watch, loop_remove_fd);
     close(s->fd);
     s->fd = -1;
@@ -81,15 +100,17 @@ static void socket_acceptable(void *opaque)
 {
     NetBackend *net = opaque;
     SocketNet *s = net->own;
+    NetAddr caller = {.len = sizeof(caller.sa)};
     int one = 1;
 
-    s->fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    s->fd = accept4(s->listen_fd, (struct sockaddr *)&caller.sa, &caller.len, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (s->fd < 0) {
         return;
     }
     setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* not TCP: refused, and no matter */
     g_clear_pointer(&s->listen_watch, loop_remove_fd);
     socket_watch(net);
+    socket_tell(net, caller.sa.ss_family == AF_UNIX ? &s->peer : &caller); /* callers of a path have none */
 }
 
 /* --- receiving --- */
@@ -159,12 +180,14 @@ static bool socket_finish_connect(NetBackend *net)
     int err = 0;
 
     getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len);
-    s->connecting = false;
     if (err) {
         g_printerr("netdev %s: cannot connect: %s\n", net->obj.id, g_strerror(err));
         socket_hang_up(net);
+        return false;
     }
-    return !err;
+    s->connecting = false;
+    socket_tell(net, &s->peer);
+    return true;
 }
 
 static void socket_writable(void *opaque)
@@ -306,6 +329,7 @@ static bool socket_listen(NetBackend *net, const NetAddr *addr, GError **error)
     if (s->listen_fd < 0) {
         return false;
     }
+    s->peer = *addr;
     socket_remember_path(s, addr);
     socket_describe(net, "listen", addr);
     return true;
@@ -325,6 +349,7 @@ static bool socket_connect(NetBackend *net, const NetAddr *addr, GError **error)
     }
     setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     s->connecting = true;
+    s->peer = *addr;
     socket_describe(net, "connect", addr);
     return true;
 }

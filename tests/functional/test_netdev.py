@@ -29,6 +29,7 @@ class Machine:
                 assert self.process.poll() is None
                 time.sleep(0.02)
         self.file = self.sock.makefile("r")
+        self.events = []
         self.file.readline()
         self.run("qmp_capabilities")
 
@@ -38,6 +39,7 @@ class Machine:
             reply = json.loads(self.file.readline())
             if "event" not in reply:
                 return reply
+            self.events.append((reply["event"], reply["data"]))
 
     def hmp(self, line):
         return self.run("human-monitor-command", **{"command-line": line})["return"]
@@ -140,5 +142,24 @@ def test_peer_that_misbehaves(tmp_path, machine):
                 break
             time.sleep(0.02)
     assert "in 1 frames, 64 bytes" in m.hmp("info network")
+    came = ("NETDEV_STREAM_CONNECTED", {"netdev-id": "n0", "addr": {"type": "unix", "path": str(path)}})
+    gone = ("NETDEV_STREAM_DISCONNECTED", {"netdev-id": "n0"})
+    assert m.events[:7] == [came, gone] * 3 + [came]
     m.end()
     assert not path.exists()
+
+
+def test_callers_are_named(machine):
+    """The event of a stream over TCP says who called."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    m = machine("-netdev", f"stream,id=n0,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port={port}",
+                "-device", "e1000,netdev=n0")
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        mine = str(peer.getsockname()[1])
+        while not m.events:
+            m.run("query-status")
+    assert m.events[0] == ("NETDEV_STREAM_CONNECTED",
+                           {"netdev-id": "n0", "addr": {"type": "inet", "host": "127.0.0.1", "port": mine}})
+    m.end()

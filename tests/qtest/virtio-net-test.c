@@ -127,6 +127,7 @@ static void net_start(Net *n, const char *props)
     n->wire = socket(AF_UNIX, SOCK_STREAM, 0);
     g_strlcpy(sun.sun_path, n->path, sizeof(sun.sun_path));
     assert_int_equal(connect(n->wire, (struct sockaddr *)&sun, sizeof(sun)), 0);
+    json_object_put(qtest_qmp_event(qtest_server(n->qts) ?: n->qts, "NETDEV_STREAM_CONNECTED"));
     if (strstr(props, "disable-modern=on")) {
         n->v.dev = qpci_find(n->qts, 0x1af4, 0x1000);
         qpci_enable(n->v.dev);

@@ -706,6 +706,7 @@ static void test_net(void **state)
 
         g_strlcpy(sun.sun_path, path, sizeof(sun.sun_path));
         assert_int_equal(connect(wire, (struct sockaddr *)&sun, sizeof(sun)), 0);
+        json_object_put(qtest_qmp_event(qtest_server(qts) ?: qts, "NETDEV_STREAM_CONNECTED"));
         net_exchange(qts, wire, n);
         close(wire);
         qtest_end(qts);
