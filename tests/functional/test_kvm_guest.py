@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -86,17 +87,40 @@ def make_initramfs(path, vmlinuz, modules):
     return guest.initramfs(path, INIT.format(modules=" ".join(MODULES)), {**guest.directories(files), **files})
 
 
-def run_peer(command):
-    """What it printed; None when it hung, seen once in some fifteen runs: in the peer or in our accelerator, which is not known."""
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=PEER_HANGS_AFTER_S, check=False)
-    except subprocess.TimeoutExpired as hung:
-        print(f"no end after {PEER_HANGS_AFTER_S} s:", (hung.stdout or b"").decode(errors="replace"))
-        return None
-    text = done.stdout.decode(errors="replace")
+def peer_state(monitor):
+    """Where the peer's processors are: in our guest, in our program, or in the host's kernel."""
+    said = b""
+    with socket.socket(socket.AF_UNIX) as conn:
+        conn.connect(str(monitor))
+        conn.settimeout(5)
+        for _ in range(3):
+            conn.sendall(b"info registers -a\n")
+            try:
+                while True:
+                    said += conn.recv(65536)
+            except socket.timeout:
+                pass
+    return "\n".join(line for line in said.decode(errors="replace").splitlines() if line.startswith(("CPU#", "RIP", "CS ", "EFER")))
+
+
+def run_peer(command, tmp):
+    """What it printed; None when it hung, seen once in some fifteen runs: in the peer or in our accelerator, which is not known.
+    What there is to know is printed then."""
+    monitor, log = tmp / "monitor", tmp / "log"
+    monitor.unlink(missing_ok=True)
+    with open(log, "wb") as out:
+        with subprocess.Popen([*command, "-monitor", f"unix:{monitor},server=on,wait=off"], stdin=subprocess.DEVNULL,
+                              stdout=out, stderr=subprocess.STDOUT) as peer:
+            try:
+                peer.wait(PEER_HANGS_AFTER_S)
+                hung = False
+            except subprocess.TimeoutExpired:
+                hung = True
+                print(f"no end after {PEER_HANGS_AFTER_S} s:", peer_state(monitor))
+                peer.kill()
+    text = log.read_text(errors="replace")
     print(text)
-    return text
+    return None if hung else text
 
 
 @pytest.fixture(name="output", scope="module")
@@ -110,7 +134,7 @@ def output_fixture(tmp_path_factory):
     command = [PEER, "-accel", "tcg", "-cpu", "max", "-M", "q35", "-m", "768", "-nodefaults", "-nographic", "-smp", "2",
                "-serial", "stdio", "-no-reboot", "-kernel", str(vmlinuz), "-initrd", str(initrd),
                "-append", "console=ttyS0 quiet no_timer_check panic=-1"]
-    text = run_peer(command) or run_peer(command)
+    text = run_peer(command, tmp) or run_peer(command, tmp)
     assert text, "the peer hung twice"
     return text
 
