@@ -81,6 +81,18 @@ static void end_errno(AhciCmd *c, int result)
     ahci_cmd_end(c, ATA_READY | ATA_ERR, result == -EROFS || result == -ENOMEM ? ATA_ERR_ABRT : ATA_ERR_UNC, 0);
 }
 
+/* The end of a block request.  False: nobody waits for it any more, or its failure has been told. */
+static bool io_good(AhciCmd *c, int result)
+{
+    if (ahci_cmd_forgotten(c)) {
+        return false;
+    }
+    if (result) {
+        end_errno(c, result);
+    }
+    return !result;
+}
+
 /* --- reads and writes --- */
 
 static bool next_chunk(AhciCmd *c)
@@ -113,12 +125,10 @@ static void read_done(void *opaque, int result)
 {
     AhciCmd *c = opaque;
 
-    if (ahci_cmd_forgotten(c)) {
+    if (!io_good(c, result)) {
         return;
     }
-    if (result) {
-        end_errno(c, result);
-    } else if (!is_verify(c) && !ahci_cmd_to_host(c, c->buf, c->chunk * SECTOR)) {
+    if (!is_verify(c) && !ahci_cmd_to_host(c, c->buf, c->chunk * SECTOR)) {
         ahci_cmd_abort(c);
     } else if (!ahci_cmd_forgotten(c)) { /* by its own data */
         chunk_is_over(c);
@@ -142,12 +152,7 @@ static void write_done(void *opaque, int result)
 {
     AhciCmd *c = opaque;
 
-    if (ahci_cmd_forgotten(c)) {
-        return;
-    }
-    if (result) {
-        end_errno(c, result);
-    } else {
+    if (io_good(c, result)) {
         chunk_is_over(c);
         write_next(c);
     }
@@ -224,12 +229,7 @@ static void flush_done(void *opaque, int result)
 {
     AhciCmd *c = opaque;
 
-    if (ahci_cmd_forgotten(c)) {
-        return;
-    }
-    if (result) {
-        end_errno(c, result);
-    } else {
+    if (io_good(c, result)) {
         ahci_cmd_good(c);
     }
 }
@@ -330,12 +330,7 @@ static void trim_done(void *opaque, int result)
 {
     AhciCmd *c = opaque;
 
-    if (ahci_cmd_forgotten(c)) {
-        return;
-    }
-    if (result) {
-        end_errno(c, result);
-    } else {
+    if (io_good(c, result)) {
         trim_next(c);
     }
 }

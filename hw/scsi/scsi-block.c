@@ -54,15 +54,28 @@ void scsi_req_fail_errno(ScsiReq *req, int status, bool is_write)
     scsi_req_fail(req, sense, req->lba);
 }
 
-/* The end of a block request.  False: nobody waits for it any more. */
-static bool io_ended(ScsiReq *req)
+/* The end of a block request.  False: nobody waits for it any more, or its failure has been told. */
+static bool io_good(ScsiReq *req, int result, bool is_write)
 {
     req->in_io = false;
     if (req->cancelled) {
         scsi_req_free(req);
         return false;
     }
-    return true;
+    if (result) {
+        scsi_req_fail_errno(req, result, is_write);
+    }
+    return !result;
+}
+
+/* Of a change that is the whole command. */
+static void change_done(void *opaque, int result)
+{
+    ScsiReq *req = opaque;
+
+    if (io_good(req, result, true)) {
+        scsi_req_good(req);
+    }
 }
 
 static bool begin(ScsiReq *req)
@@ -117,12 +130,7 @@ static void read_done(void *opaque, int result)
 {
     ScsiReq *req = opaque;
 
-    if (!io_ended(req)) {
-        return;
-    }
-    if (result) {
-        scsi_req_fail_errno(req, result, false);
-    } else {
+    if (io_good(req, result, false)) {
         scsi_req_transfer(req, SCSI_DIR_FROM_UNIT, req->chunk * scsi_disk_of(req)->logical_block_size);
     }
 }
@@ -167,15 +175,10 @@ static void write_done(void *opaque, int result)
 {
     ScsiReq *req = opaque;
 
-    if (!io_ended(req)) {
-        return;
+    if (io_good(req, result, true)) {
+        chunk_is_over(req);
+        want_chunk(req);
     }
-    if (result) {
-        scsi_req_fail_errno(req, result, true);
-        return;
-    }
-    chunk_is_over(req);
-    want_chunk(req);
 }
 
 void scsi_cmd_write(ScsiReq *req)
@@ -200,15 +203,10 @@ static void verify_done(void *opaque, int result)
 {
     ScsiReq *req = opaque;
 
-    if (!io_ended(req)) {
-        return;
+    if (io_good(req, result, false)) {
+        chunk_is_over(req);
+        read_chunk(req, verify_done);
     }
-    if (result) {
-        scsi_req_fail_errno(req, result, false);
-        return;
-    }
-    chunk_is_over(req);
-    read_chunk(req, verify_done);
 }
 
 /* The host's bytes are in the first half of the buffer, the medium's in the second. */
@@ -216,12 +214,10 @@ static void compare_done(void *opaque, int result)
 {
     ScsiReq *req = opaque;
 
-    if (!io_ended(req)) {
+    if (!io_good(req, result, false)) {
         return;
     }
-    if (result) {
-        scsi_req_fail_errno(req, result, false);
-    } else if (memcmp(req->buf, req->buf + req->len, req->len)) {
+    if (memcmp(req->buf, req->buf + req->len, req->len)) {
         scsi_req_fail(req, SCSI_SENSE_MISCOMPARE, req->lba);
     } else {
         chunk_is_over(req);
@@ -272,15 +268,10 @@ static void same_done(void *opaque, int result)
 {
     ScsiReq *req = opaque;
 
-    if (!io_ended(req)) {
-        return;
+    if (io_good(req, result, true)) {
+        chunk_is_over(req);
+        same_next(req);
     }
-    if (result) {
-        scsi_req_fail_errno(req, result, true);
-        return;
-    }
-    chunk_is_over(req);
-    same_next(req);
 }
 
 /* The buffer holds one chunk of copies of the block. */
@@ -300,27 +291,13 @@ static void same_next(ScsiReq *req)
     block_write(d->blk, req->lba * block, &iov, 1, !d->write_cache, same_done, req);
 }
 
-static void same_zeroes_done(void *opaque, int result)
-{
-    ScsiReq *req = opaque;
-
-    if (!io_ended(req)) {
-        return;
-    }
-    if (result) {
-        scsi_req_fail_errno(req, result, true);
-    } else {
-        scsi_req_good(req);
-    }
-}
-
 static void same_zeroes(ScsiReq *req)
 {
     ScsiDisk *d = scsi_disk_of(req);
     uint32_t block = d->logical_block_size;
 
     req->in_io = true;
-    block_write_zeroes(d->blk, req->lba * block, req->blocks * block, req->cdb[1] & SAME_UNMAP, same_zeroes_done, req);
+    block_write_zeroes(d->blk, req->lba * block, req->blocks * block, req->cdb[1] & SAME_UNMAP, change_done, req);
 }
 
 void scsi_cmd_write_same(ScsiReq *req)
@@ -377,12 +354,7 @@ static void unmap_done(void *opaque, int result)
 {
     ScsiReq *req = opaque;
 
-    if (!io_ended(req)) {
-        return;
-    }
-    if (result) {
-        scsi_req_fail_errno(req, result, true);
-    } else {
+    if (io_good(req, result, true)) {
         unmap_next(req);
     }
 }
@@ -442,24 +414,10 @@ void scsi_unmap_more(ScsiReq *req)
 
 /* --- the rest --- */
 
-static void flush_done(void *opaque, int result)
-{
-    ScsiReq *req = opaque;
-
-    if (!io_ended(req)) {
-        return;
-    }
-    if (result) {
-        scsi_req_fail_errno(req, result, true);
-    } else {
-        scsi_req_good(req);
-    }
-}
-
 void scsi_req_flush(ScsiReq *req)
 {
     req->in_io = true;
-    block_flush(scsi_disk_of(req)->blk, flush_done, req);
+    block_flush(scsi_disk_of(req)->blk, change_done, req);
 }
 
 void scsi_cmd_flush(ScsiReq *req)

@@ -40,17 +40,6 @@ typedef struct Fixture {
     char *disk, *disc;
 } Fixture;
 
-static char *make_file(uint64_t size)
-{
-    char *path;
-    int fd = g_file_open_tmp("ahci-test-XXXXXX", &path, NULL);
-
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)size), 0);
-    close(fd);
-    return path;
-}
-
 static void start(Fixture *f, const char *drive)
 {
     g_autofree char *drives = g_strdup_printf("%s -drive id=d1,file=%s,format=raw,if=none,readonly=on", drive, f->disc);
@@ -68,8 +57,8 @@ static int setup(void **state)
     Fixture *f = g_new0(Fixture, 1);
     g_autofree char *drive = NULL;
 
-    f->disk = make_file(DISK_SIZE);
-    f->disc = make_file(DISC_SIZE);
+    f->disk = qtest_file_new(DISK_SIZE);
+    f->disc = qtest_file_new(DISC_SIZE);
     drive = g_strdup_printf("-drive id=d0,file=%s,format=raw,if=none,discard=unmap", f->disk);
     start(f, drive);
     *state = f;
@@ -82,10 +71,8 @@ static int teardown(void **state)
 
     g_free(f->dev);
     qtest_end(f->qts);
-    unlink(f->disk);
-    unlink(f->disc);
-    g_free(f->disk);
-    g_free(f->disc);
+    qtest_file_free(f->disk);
+    qtest_file_free(f->disc);
     g_free(f);
     return 0;
 }
@@ -367,8 +354,8 @@ static void test_failing_disk(void **state)
     if (!disk) {
         skip(); /* no nbdkit here */
     }
-    f->disk = make_file(512);
-    f->disc = make_file(DISC_SIZE);
+    f->disk = qtest_file_new(512);
+    f->disc = qtest_file_new(DISC_SIZE);
     *state = f;
     start(f, drive);
     port_start(f, HD);

@@ -61,17 +61,6 @@ typedef struct Fixture {
     uint32_t moved; /* bytes of data of the last command */
 } Fixture;
 
-static char *make_file(const char *pattern, uint64_t size)
-{
-    char *path;
-    int fd = g_file_open_tmp(pattern, &path, NULL);
-
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)size), 0);
-    close(fd);
-    return path;
-}
-
 static void file_write(const char *path, long at, const void *data, size_t len)
 {
     FILE *file = fopen(path, "r+b");
@@ -102,8 +91,8 @@ static Fixture *fixture_new(void)
 {
     Fixture *f = g_new0(Fixture, 1);
 
-    f->disk = make_file("lsi-test-XXXXXX", DISK_SIZE);
-    f->disc = make_file("lsi-test-XXXXXX", DISC_BLOCKS * 2048);
+    f->disk = qtest_file_new(DISK_SIZE);
+    f->disc = qtest_file_new(DISC_BLOCKS * 2048);
     return f;
 }
 
@@ -123,10 +112,8 @@ static int teardown(void **state)
 
     g_free(f->dev);
     qtest_end(f->qts);
-    unlink(f->disk);
-    unlink(f->disc);
-    g_free(f->disk);
-    g_free(f->disc);
+    qtest_file_free(f->disk);
+    qtest_file_free(f->disc);
     g_free(f);
     return 0;
 }

@@ -82,12 +82,10 @@ static void begin(Fixture *f, const char *drives, const char *props, const char 
 static int start(void **state, const char *props, const char *drives, const char *devices)
 {
     Fixture *f = g_new0(Fixture, 1);
-    int fd = g_file_open_tmp("nvme-test-XXXXXX", &f->disk, NULL);
-    g_autofree char *all = g_strdup_printf("-drive id=d0,file=%s,format=raw,if=none,discard=unmap %s", f->disk, drives);
+    g_autofree char *all = NULL;
 
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, DISK_SIZE), 0);
-    close(fd);
+    f->disk = qtest_file_new(DISK_SIZE);
+    all = g_strdup_printf("-drive id=d0,file=%s,format=raw,if=none,discard=unmap %s", f->disk, drives);
     begin(f, all, props, devices);
     *state = f;
     return 0;
@@ -121,8 +119,7 @@ static int teardown(void **state)
 
     g_free(f->dev);
     qtest_end(f->qts);
-    unlink(f->disk);
-    g_free(f->disk);
+    qtest_file_free(f->disk);
     g_free(f);
     return 0;
 }

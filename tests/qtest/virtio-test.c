@@ -84,10 +84,8 @@ typedef struct Blk {
 static void blk_start(Blk *b, const char *props)
 {
     g_autofree char *drive = NULL, *device = g_strdup_printf("virtio-blk-pci,drive=d0,serial=qtest%s", props);
-    int fd = g_file_open_tmp("virtio-test-XXXXXX", &b->disk, NULL);
 
-    assert_int_equal(ftruncate(fd, DISK_SIZE), 0);
-    close(fd);
+    b->disk = qtest_file_new(DISK_SIZE);
     drive = g_strdup_printf("-drive id=d0,file=%s,format=raw,if=none", b->disk);
     b->qts = qtest_start_device(drive, device, "");
     qvirtio_find(&b->v, b->qts, strstr(props, "disable-legacy=on") ? 0x1042 : 0x1001);
@@ -97,8 +95,7 @@ static void blk_stop(Blk *b)
 {
     qvirtio_free(&b->v);
     qtest_end(b->qts);
-    unlink(b->disk);
-    g_free(b->disk);
+    qtest_file_free(b->disk);
 }
 
 static void blk_driver(Blk *b, uint64_t features)

@@ -105,6 +105,12 @@ struct json_object *qtest_qmp_event(QtestState *s, const char *name);
 /* Messages that the client of a split dev0 has sent so far. */
 int64_t qtest_messages_sent(QtestState *s);
 
+/* --- disks --- */
+/* The path of a new file of that many zeroes. */
+char *qtest_file_new(uint64_t size);
+/* Removes it. */
+void qtest_file_free(char *path);
+
 /* --- a disk that fails when it is told to --- */
 typedef struct QtestDisk QtestDisk;
 /* 16 MiB of zeroes, all of whose requests fail with `error` (EIO, ENOSPC) while asked to.  NULL: there is no nbdkit here. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A disk that fails when it is told to: nbdkit and its error filter. */
+/* Files to be disks, and a disk that fails when it is told to: nbdkit and its error filter. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +14,24 @@ struct QtestDisk {
     GPid nbdkit;
     char *dir, *sock, *trigger;
 };
+
+char *qtest_file_new(uint64_t size)
+{
+    char *path;
+    int fd = g_file_open_tmp("qtest-XXXXXX", &path, NULL);
+
+    if (fd < 0 || ftruncate(fd, (off_t)size)) {
+        qtest_die(NULL, "cannot make a file of %" G_GUINT64_FORMAT " bytes", size);
+    }
+    close(fd);
+    return path;
+}
+
+void qtest_file_free(char *path)
+{
+    unlink(path);
+    g_free(path);
+}
 
 static bool answers(const char *path)
 {
