@@ -1,23 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the network tests share: a web server on loopback, guests with the modules of a card, servers of devices."""
+"""What the network tests share: a web server on loopback, and cards with their modules; see also guests.py."""
 import contextlib
 import functools
 import hashlib
 import http.server
 import os
-import pathlib
 import socket
-import subprocess
-import sys
 import threading
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-import guest  # noqa: E402
+from guests import BINARY, VIRTIO, guest, guest_command, run, serve_args, server, word  # noqa: F401
 
-BINARY = os.environ.get("QEMU_BINARY", str(ROOT / "build/system/qemu-system-x86_64"))
-VIRTIO = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci"]
 CARDS = {
     "e1000": (guest.GENERIC, ["e1000"]),
     "virtio-net-pci": (guest.CLOUD, [*VIRTIO, "failover", "net_failover", "virtio_net"]),
@@ -69,46 +61,3 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
-
-
-def guest_command(tmp_path, modules, script, args, meta=guest.CLOUD, name="guest", ram=256):
-    vmlinuz, files = guest.kernel_with_modules(modules, meta)
-    initrd = guest.initramfs(tmp_path / f"{name}.gz", guest.PROLOGUE + script + "\npoweroff -f\n",
-                             {f.name: (0o100644, f.read_bytes()) for f in files})
-    return [BINARY, "-machine", "q35,accel=tcg,memory-backend=mem", "-nodefaults", "-m", str(ram),
-            "-object", f"memory-backend-memfd,id=mem,size={ram}M,share=on", "-nographic", "-serial", "stdio",
-            "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet", *args]
-
-
-def run(command):
-    """What the guest says on its serial port until it powers off."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace",
-                          check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
-
-
-def serve_args(sock, device):
-    """Arguments that serve `device` (with its id last: ...,id=NAME) at a socket."""
-    name = device.rsplit("id=", 1)[1]
-    return ["-device", device, "-object", f"x-vfio-user-server,id=vfu-{name},type=unix,path={sock},device={name}"]
-
-
-@contextlib.contextmanager
-def server(socks, *args):
-    """A process that serves devices at `socks`; it ends with its last client."""
-    with subprocess.Popen([BINARY, "-machine", "x-remote,vfio-user=on", "-nodefaults", *args]) as process:
-        try:
-            while not all(sock.exists() for sock in socks):
-                assert process.poll() is None
-                time.sleep(0.01)
-            yield process
-            assert process.wait() == 0
-        finally:
-            process.kill()
-
-
-def word(out, key):
-    lines = [line.split(key, 1)[1].strip() for line in out.splitlines() if key in line]
-    assert lines, out[-3000:]
-    return lines[0]

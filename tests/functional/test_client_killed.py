@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-import network as net
+import guests
 from test_guest import Qmp, client_command, console_words, make_initrd
 
 WAIT = """
@@ -64,10 +64,8 @@ def check_image(image, sums, tmp_path):
 @pytest.mark.parametrize("option", ["", ",no-direct-dma=on"])
 def test_image_is_consistent_and_the_server_ready(tmp_path, option):
     image, sock, qmp_path = tmp_path / "disk.img", tmp_path / "disk.sock", tmp_path / "qmp"
-    with open(image, "wb") as f:
-        f.truncate(64 << 20)
-    subprocess.run(["/sbin/mkfs.ext4", "-q", "-F", str(image)], check=True)
-    server = subprocess.Popen([net.BINARY, "-machine", "x-remote,vfio-user=on,auto-shutdown=off", "-nodefaults",
+    guests.make_ext4(image)
+    server = subprocess.Popen([guests.BINARY, "-machine", "x-remote,vfio-user=on,auto-shutdown=off", "-nodefaults",
                                "-qmp", f"unix:{qmp_path},server=on,wait=off",
                                "-drive", f"id=d0,file={image},format=raw,if=none", "-device", "nvme,id=nvme0,serial=s,drive=d0",
                                "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={sock},device=nvme0"])
