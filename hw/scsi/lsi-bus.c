@@ -98,6 +98,13 @@ bool lsi_select(Lsi *s, unsigned id, bool atn)
     return true;
 }
 
+void lsi_offer_message(Lsi *s)
+{
+    if (s->phase == LSI_PHASE_COMMAND && !s->current) {
+        s->phase = LSI_PHASE_MSG_OUT;
+    }
+}
+
 bool lsi_reselect(Lsi *s)
 {
     for (guint i = 0; i < s->reqs->len; i++) {

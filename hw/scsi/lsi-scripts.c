@@ -186,6 +186,9 @@ static unsigned move_go_on(Lsi *s)
         wait_for_target(s);
         return 1;
     }
+    if (m->phase == LSI_PHASE_MSG_OUT) {
+        lsi_offer_message(s);
+    }
     if (s->phase != m->phase) {
         phase_mismatch(s);
         return 1;
@@ -226,6 +229,9 @@ static void io_select(Lsi *s)
         s->sxfer = (uint8_t)(entry >> 8);
     }
     s->sstat0 &= (uint8_t)~LSI_SSTAT0_WOA;
+    if (s->socl & LSI_SOCL_ACK) {
+        lsi_acknowledge(s); /* SeaBIOS takes the last message in and never waits for the bus to be free */
+    }
     if (s->connected) { /* somebody has reselected first */
         s->dsp = alternate;
     } else {
@@ -510,6 +516,9 @@ static unsigned execute(Lsi *s)
     s->dbc = words[0];
     s->dsps = words[1];
     s->dsp += 8;
+    if (!words[0] && !words[1]) {
+        return 1; /* by the data book illegal; SeaBIOS leaves it where a command has no data, and it does nothing */
+    }
     if (s->unanswered && needs_target(words[0])) {
         lsi_scsi_interrupt(s, 0, LSI_SIST1_STO);
         return 1;

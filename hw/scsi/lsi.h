@@ -131,6 +131,11 @@ void lsi_signalled(Lsi *s);
 extern const ScsiHostOps lsi_host_ops;
 /* False: nobody answers. */
 bool lsi_select(Lsi *s, unsigned id, bool atn);
+/*
+ * The initiator begins to send a message.  A target that waits for its command takes one although there is no attention:
+ * SeaBIOS selects without, and sends IDENTIFY.
+ */
+void lsi_offer_message(Lsi *s);
 /* A target that waits for it gets the bus.  False: there is none. */
 bool lsi_reselect(Lsi *s);
 void lsi_set_atn(Lsi *s, bool on);

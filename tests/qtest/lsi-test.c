@@ -449,6 +449,34 @@ static void test_intx(void **state)
     assert_true(QTEST_WAIT(!any_pci_line(f)));
 }
 
+/*
+ * As SeaBIOS has it: a selection without attention and IDENTIFY all the same, an empty instruction in place of data, and
+ * the next command without waiting for the bus to be free.
+ */
+static void test_firmware_scripts(void **state)
+{
+    Fixture *f = *state;
+    const uint8_t identify = 0x80, ready[16] = {0}, inquiry[16] = {0x12, [4] = 36};
+
+    for (int round = 0; round < 4; round++) {
+        qtest_memwrite(f->qts, MSG_OUT, &identify, 1);
+        qtest_memwrite(f->qts, CDB, round == 2 ? inquiry : ready, sizeof(ready));
+        script_at(f, SCRIPT);
+        emit(f, SELECT_ATN(0) & ~0x01000000u, 0);
+        emit(f, MOVE(1, P_MSG_OUT), MSG_OUT);
+        emit(f, MOVE(16, P_COMMAND), CDB);
+        emit(f, round == 2 ? MOVE(36, P_DATA_IN) : 0, round == 2 ? DATA : 0);
+        emit(f, MOVE(1, P_STATUS), STATUS);
+        emit(f, MOVE(1, P_MSG_IN), MSG_IN);
+        emit(f, INT, 0x401);
+        script_run(f, SCRIPT);
+        script_ended(f, 0x401);
+        assert_int_equal(qtest_readb(f->qts, STATUS), round ? 0 : 2); /* power on: unit attention */
+        assert_int_equal(qtest_readb(f->qts, MSG_IN), 0);
+    }
+    assert_int_equal(qtest_readl(f->qts, DATA + 8), 0x554d4551); /* "QEMU" */
+}
+
 /* Two tagged commands are sent away, come back by reselection, and go on where the chip's phase mismatch registers say. */
 static void test_reselection(void **state)
 {
@@ -921,7 +949,7 @@ int main(void)
         TEST(test_io_moves),
         TEST(test_bad_scripts),
         TEST(test_intx),
-        TEST(test_reselection),
+        TEST(test_reselection), TEST(test_firmware_scripts),
         TEST(test_messages),
         TEST(test_reset_mid_io),
         TEST(test_identity),
