@@ -35,13 +35,17 @@ def read_item(machine, item, size):
     return machine.memory(BUFFER, size)
 
 
-def tables(machine):
-    """Signature and bytes of every table that firmware is given."""
+def read_file(machine, wanted):
+    """The bytes of a file of fw_cfg."""
     count = struct.unpack(">I", read_item(machine, DIRECTORY, 4))[0]
     entries = read_item(machine, DIRECTORY, 4 + 64 * count)[4:]
-    for size, item, _, name in struct.iter_unpack(">IHH56s", entries):
-        if name.rstrip(b"\0") == b"etc/acpi/tables":
-            data = read_item(machine, item, size)
+    return next(read_item(machine, item, size) for size, item, _, name in struct.iter_unpack(">IHH56s", entries)
+                if name.rstrip(b"\0").decode() == wanted)
+
+
+def tables(machine):
+    """Signature and bytes of every table that firmware is given."""
+    data = read_file(machine, "etc/acpi/tables")
     at = 0
     while at < len(data):
         signature, length = struct.unpack_from("<4sI", data, at)

@@ -10,8 +10,6 @@
 #include "core/error.h"
 #include "drives.h"
 
-#define IDE_DRIVES_MAX 6 /* ports of the ICH9's controller */
-
 typedef enum DriveInterface { DRIVE_NONE, DRIVE_IDE, DRIVE_VIRTIO, DRIVE_INTERFACE_COUNT } DriveInterface;
 static const char *const drive_interfaces[DRIVE_INTERFACE_COUNT] = {"none", "ide", "virtio"};
 
@@ -56,17 +54,18 @@ static bool drive_interface(const System *s, const char *word, DriveInterface *i
 /* The place of an IDE drive: index=, or the first that is free. */
 static bool drive_index(const System *s, const char *text, unsigned *index, GError **error)
 {
+    const unsigned drives = ((const MachineModel *)s->machine->obj.model)->ide_drives;
     char *end;
     unsigned long val;
 
     if (!text) {
-        for (*index = 0; *index < IDE_DRIVES_MAX - 1 && s->ide_taken >> *index & 1;) {
+        for (*index = 0; *index < drives - 1 && s->ide_taken >> *index & 1;) {
             (*index)++;
         }
     } else {
         val = strtoul(text, &end, 10);
-        if (*end || end == text || val >= IDE_DRIVES_MAX) {
-            error_set(error, "-drive index=%s: no such place (allowed 0..%d)", text, IDE_DRIVES_MAX - 1);
+        if (*end || end == text || val >= drives) {
+            error_set(error, "-drive index=%s: no such place (allowed 0..%u)", text, drives - 1);
             return false;
         }
         *index = (unsigned)val;

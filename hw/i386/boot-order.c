@@ -51,15 +51,30 @@ static void boot_path(GString *path, const PciDevice *dev)
 
 static void boot_collect(Device *dev, void *opaque)
 {
-    if (dev->obj.model->kind == MODEL_PCI && ((PciDevice *)dev)->bootindex >= 0) {
+    const Model *model = dev->obj.model;
+    bool below = model->kind == MODEL_DEVICE && ((const DeviceModel *)model)->boot_path && dev->upstream &&
+                 dev->upstream->obj.model->kind == MODEL_PCI;
+    if ((model->kind == MODEL_PCI || below) && device_bootindex(dev) >= 0) {
         g_ptr_array_add(opaque, dev);
     }
 }
 
+static void boot_append(GString *text, const Device *dev)
+{
+    const Model *model = dev->obj.model;
+    if (model->kind == MODEL_PCI) {
+        boot_path(text, (const PciDevice *)dev);
+    } else {
+        g_autofree char *rest = ((const DeviceModel *)model)->boot_path(dev);
+        boot_path(text, (const PciDevice *)dev->upstream);
+        g_string_append(text, rest);
+    }
+    g_string_append_c(text, '\n');
+}
+
 static int boot_compare(gconstpointer a, gconstpointer b)
 {
-    const PciDevice *x = *(const PciDevice *const *)a, *y = *(const PciDevice *const *)b;
-    return x->bootindex - y->bootindex;
+    return device_bootindex(*(const Device *const *)a) - device_bootindex(*(const Device *const *)b);
 }
 
 char *pc_boot_order(Machine *m)
@@ -72,8 +87,7 @@ char *pc_boot_order(Machine *m)
         g_string_append(text, "/rom@" PC_KERNEL_ROM "\n");
     }
     for (guint i = 0; i < devices->len; i++) {
-        boot_path(text, devices->pdata[i]);
-        g_string_append_c(text, '\n');
+        boot_append(text, devices->pdata[i]);
     }
     if (m->boot.strict) {
         g_string_append(text, "HALT\n");

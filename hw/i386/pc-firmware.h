@@ -34,7 +34,7 @@ bool pc_firmware_add_kernel(FwCfg *fw_cfg, const LinuxBoot *kernel, GError **err
 /* Name of that option ROM, a file of fw_cfg. */
 #define PC_KERNEL_ROM "genroms/linuxboot_dma.bin"
 
-/* The file "bootorder": paths of functions with a bootindex, by it, each ending with a newline.  g_free. */
+/* The file "bootorder": paths of functions and disks with a bootindex, by it, each ending with a newline.  g_free. */
 char *pc_boot_order(Machine *m);
 
 #endif

@@ -1,12 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The chip set of pc machines: the 440FX host bridge at 00:00.0, and of the PIIX3 and PIIX4 the ISA bridge at 00:01.0
- * and power management at 00:01.3 (their data sheets).  There is no IDE function at 00:01.1.
+ * The chip set of pc machines: the 440FX host bridge at 00:00.0, and of the PIIX3 and PIIX4 the ISA bridge at 00:01.0, IDE
+ * at 00:01.1 and power management at 00:01.3 (their data sheets).
  */
 #include "pc-internal.h"
 
+#define PIIX3_IDETIM        0x40
+#define PIIX3_IDETIM_ENABLE 0x80008000u /* both channels are decoded */
+
 /* PCI memory begins where firmware lets it begin: at the next of these behind RAM. */
 static const uint64_t i440fx_pci_first[] = {0x80000000, 0xc0000000, 0xe0000000};
+
+/* Its model belongs to another room: programs that leave disks out have none. */
+static bool i440fx_build_ide(PcMachine *pc, GError **error)
+{
+    const Model *ide = model_find("piix3-ide", 1u << MODEL_PCI);
+    if (ide) {
+        pc->piix3_ide = pci_create(pc->m.pci_bus, PCI_DEVFN(1, 1), (const PciModel *)ide, NULL, error, NULL);
+    }
+    return !ide || pc->piix3_ide;
+}
 
 static bool i440fx_build(PcMachine *pc, GError **error)
 {
@@ -26,6 +39,9 @@ static bool i440fx_build(PcMachine *pc, GError **error)
     }
     pc->piix3 = piix3;
     piix3_connect(piix3, pc_pirq_changed, pc);
+    if (!i440fx_build_ide(pc, error)) {
+        return false;
+    }
     Piix4Pm *pm = (Piix4Pm *)pci_create(m->pci_bus, PCI_DEVFN(1, 3), &piix4_pm_model, NULL, error, NULL);
     if (!pm) {
         return false;
@@ -63,6 +79,9 @@ static void i440fx_prepare_kernel(PcMachine *pc)
     i440fx_open_shadow(pc->i440fx);
     piix3_route_pirqs(pc->piix3);
     piix4_pm_open(pc->piix4_pm);
+    if (pc->piix3_ide) {
+        pci_config_write(pc->piix3_ide, PIIX3_IDETIM, PIIX3_IDETIM_ENABLE, 4);
+    }
 }
 
 const PcChipset pc_i440fx_chipset = {

@@ -83,7 +83,7 @@ struct PcMachine {
     Ich9Lpc *lpc;
     I440fx *i440fx;    /* with the 440FX */
     Piix3 *piix3;
-    PciDevice *piix4_pm;
+    PciDevice *piix4_pm, *piix3_ide; /* piix3_ide: or NULL */
     Pam *pam;
     PcRom *rom;
     bool firmware; /* CPUs begin in it */

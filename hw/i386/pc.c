@@ -618,7 +618,7 @@ static bool pc_i440fx_start(Machine *m, GError **error)
     return pc_start(m, error);
 }
 
-#define PC_MODEL(text_name, text_alias, text_doc, units, fn)                                                           \
+#define PC_MODEL(text_name, text_alias, text_doc, units, drives, fn)                                                           \
     {                                                                                                                  \
         .model = {.name = text_name,                                                                                   \
                   .alias = text_alias,                                                                                 \
@@ -627,10 +627,10 @@ static bool pc_i440fx_start(Machine *m, GError **error)
                   .size = sizeof(PcMachine),                                                                           \
                   .props = pc_props,                                                                                   \
                   .state = &state_none},                                                                               \
-        .default_cpu = "qemu64", .default_ram = 128ull << 20, .max_cpus = PC_MAX_CPUS, .ide_units = units, \
+        .default_cpu = "qemu64", .default_ram = 128ull << 20, .max_cpus = PC_MAX_CPUS, .ide_units = units, .ide_drives = drives, \
         .start = fn, .reset = pc_reset, .powerdown = pc_powerdown, .nmi = pc_nmi, .stop = pc_stop,                                                     \
     }
 
-const MachineModel pc_q35_model = PC_MODEL("q35", "pc-q35-7.2", "Standard PC (Q35 + ICH9, 2009).", 1, pc_q35_start);
+const MachineModel pc_q35_model = PC_MODEL("q35", "pc-q35-7.2", "Standard PC (Q35 + ICH9, 2009).", 1, 6, pc_q35_start);
 const MachineModel pc_i440fx_model =
-    PC_MODEL("pc", "pc-i440fx-7.2", "Standard PC (i440FX + PIIX, 1996).", 0, pc_i440fx_start);
+    PC_MODEL("pc", "pc-i440fx-7.2", "Standard PC (i440FX + PIIX, 1996).", 2, 4, pc_i440fx_start);

@@ -78,6 +78,11 @@ static Ahci *ahci_of(PciDevice *dev)
     return (Ahci *)dev;
 }
 
+static AhciPort *port_of(IdePort *port)
+{
+    return (AhciPort *)port;
+}
+
 /* --- memory; a transfer may come back to our own registers --- */
 
 static bool dma_read(Ahci *a, uint64_t addr, void *buf, uint64_t len)
@@ -155,15 +160,16 @@ static void fis_d2h(AhciPort *p, const uint8_t *cfis, uint16_t count, bool inter
     fis_store(p, FB_D2H, fis, sizeof(fis));
 }
 
-static void fis_pio_setup(AhciCmd *c, uint8_t status)
+static void fis_pio_setup(const AhciCmd *cmd, uint8_t status)
 {
+    const IdeCmd *c = &cmd->c;
     uint8_t fis[20] = {FIS_PIO, (uint8_t)(FIS_I | (c->to_host ? 0x20 : 0)), ATA_READY | ATA_DRQ, 0};
 
     memcpy(fis + 4, c->cfis + 4, 7);
     pci_set16(fis + 12, pci_get16(c->cfis + 12));
     fis[15] = status; /* E_STATUS */
-    pci_set16(fis + 16, (uint16_t)MIN(c->moved, 0xfffe));
-    fis_store(c->port, FB_PIO, fis, sizeof(fis));
+    pci_set16(fis + 16, (uint16_t)MIN(cmd->moved, 0xfffe));
+    fis_store(port_of(c->port), FB_PIO, fis, sizeof(fis));
 }
 
 static void fis_set_bits(AhciPort *p, uint32_t active)
@@ -176,11 +182,11 @@ static void fis_set_bits(AhciPort *p, uint32_t active)
 
 /* --- the command's data --- */
 
-static bool prd_entry(AhciCmd *c, uint32_t i, uint64_t *addr, uint32_t *len)
+static bool prd_entry(const AhciCmd *c, uint32_t i, uint64_t *addr, uint32_t *len)
 {
     uint8_t prd[PRD_LEN];
 
-    if (i >= c->prdtl || !dma_read(c->port->a, c->table + PRD_AT + (uint64_t)i * PRD_LEN, prd, sizeof(prd))) {
+    if (i >= c->prdtl || !dma_read(port_of(c->c.port)->a, c->table + PRD_AT + (uint64_t)i * PRD_LEN, prd, sizeof(prd))) {
         return false;
     }
     *addr = pci_get64(prd) & ~UINT64_C(1);
@@ -188,9 +194,11 @@ static bool prd_entry(AhciCmd *c, uint32_t i, uint64_t *addr, uint32_t *len)
     return true;
 }
 
-static bool cmd_copy(AhciCmd *c, uint8_t *buf, uint32_t len, bool to_host)
+static bool cmd_copy(AhciCmd *c)
 {
-    uint32_t skip = c->moved, part;
+    Ahci *a = port_of(c->c.port)->a;
+    uint32_t skip = c->moved, len = c->c.len, part;
+    uint8_t *data = c->c.data;
     uint64_t addr;
 
     for (uint32_t i = 0; len; i++) {
@@ -204,70 +212,51 @@ static bool cmd_copy(AhciCmd *c, uint8_t *buf, uint32_t len, bool to_host)
         addr += skip;
         part = MIN(part - skip, len);
         skip = 0;
-        if (to_host ? !dma_write(c->port->a, addr, buf, part) : !dma_read(c->port->a, addr, buf, part)) {
+        if (c->c.to_host ? !dma_write(a, addr, data, part) : !dma_read(a, addr, data, part)) {
             return false;
         }
-        buf += part;
+        data += part;
         len -= part;
         c->moved += part;
     }
     return true;
 }
 
-bool ahci_cmd_to_host(AhciCmd *c, const void *buf, uint32_t len)
+static void cmd_move(IdeCmd *c)
 {
-    return cmd_copy(c, (uint8_t *)buf, len, true);
-}
+    bool ok = cmd_copy((AhciCmd *)c);
 
-bool ahci_cmd_from_host(AhciCmd *c, void *buf, uint32_t len)
-{
-    return cmd_copy(c, buf, len, false);
+    if (!ide_cmd_forgotten(c)) { /* by its own data */
+        ide_cmd_moved(c, ok);
+    }
 }
 
 /* --- ends --- */
 
-static void cmd_free(AhciCmd *c)
+static void cmd_accepted(IdeCmd *c)
 {
-    if (c->packet) {
-        scsi_req_cancel(c->packet);
-    }
-    g_free(c->buf);
-    g_free(c);
-}
-
-bool ahci_cmd_forgotten(AhciCmd *c)
-{
-    bool forgotten = c->generation != c->port->generation;
-
-    if (forgotten) {
-        cmd_free(c);
-    }
-    return forgotten;
-}
-
-void ahci_cmd_accepted(AhciCmd *c)
-{
-    AhciPort *p = c->port;
+    AhciPort *p = port_of(c->port);
 
     p->tfd = ATA_READY;
     p->ci &= ~(1u << c->slot);
     fis_d2h(p, c->cfis, 0, false);
 }
 
-static void ncq_fail(AhciCmd *c)
+static void ncq_fail(const IdeCmd *c)
 {
-    uint8_t *log = c->port->ncq_log;
+    uint8_t *log = c->port->drive->ncq_log;
+    uint32_t tfd = port_of(c->port)->tfd;
 
-    memset(log, 0, sizeof(c->port->ncq_log));
+    memset(log, 0, sizeof(c->port->drive->ncq_log));
     log[0] = c->tag;
-    log[2] = (uint8_t)c->port->tfd;
-    log[3] = (uint8_t)(c->port->tfd >> 8);
+    log[2] = (uint8_t)tfd;
+    log[3] = (uint8_t)(tfd >> 8);
     memcpy(log + 4, c->cfis + 4, 7);
 }
 
-static void ncq_end(AhciCmd *c, bool error)
+static void ncq_end(const IdeCmd *c, bool error)
 {
-    AhciPort *p = c->port;
+    AhciPort *p = port_of(c->port);
 
     if (error) {
         ncq_fail(c);
@@ -281,19 +270,19 @@ static void ncq_end(AhciCmd *c, bool error)
     port_raise(p, IS_SDBS);
 }
 
-void ahci_cmd_end(AhciCmd *c, uint8_t status, uint8_t error, uint16_t count)
+static void cmd_end(IdeCmd *c, uint8_t status, uint8_t error, uint16_t count)
 {
-    AhciPort *p = c->port;
+    AhciPort *p = port_of(c->port);
     bool failed = status & (ATA_ERR | ATA_DF);
-    uint32_t moved = GUINT32_TO_LE(c->moved);
+    uint32_t moved = GUINT32_TO_LE(((AhciCmd *)c)->moved);
 
-    if (ahci_cmd_forgotten(c)) {
+    if (ide_cmd_forgotten(c)) {
         return; /* its own data has reset the port */
     }
     p->tfd = status | (uint32_t)error << 8;
     p->busy &= ~(1u << c->slot);
     dma_write(p->a, p->clb + (uint64_t)c->slot * HEADER_LEN + 4, &moved, sizeof(moved));
-    if (c->protocol == AHCI_NCQ) {
+    if (c->protocol == IDE_NCQ) {
         ncq_end(c, failed);
     } else if (failed) {
         p->failed = true;
@@ -301,15 +290,15 @@ void ahci_cmd_end(AhciCmd *c, uint8_t status, uint8_t error, uint16_t count)
         port_raise(p, IS_TFES | IS_DHRS);
     } else {
         p->ci &= ~(1u << c->slot);
-        if (c->protocol == AHCI_PIO_IN) {
-            fis_pio_setup(c, status);
+        if (c->protocol == IDE_PIO_IN) {
+            fis_pio_setup((AhciCmd *)c, status);
             port_raise(p, IS_PSS);
         } else {
             fis_d2h(p, c->cfis, count, true);
             port_raise(p, IS_DHRS);
         }
     }
-    cmd_free(c);
+    ide_cmd_free(c);
     loop_bh_schedule(p->a->bh); /* the next one */
 }
 
@@ -323,7 +312,7 @@ static void control_fis(AhciPort *p, unsigned slot, const uint8_t *cfis)
     p->ci &= ~(1u << slot);
     p->busy &= ~(1u << slot);
     if (p->soft_reset && !srst) {
-        ide_drive_reset(p->drive);
+        ide_drive_reset(p->port.drive);
         p->tfd = ATA_READY | 0x0100; /* diagnostics passed */
         fis_d2h(p, NULL, 0, false);
     } else if (srst) {
@@ -334,7 +323,7 @@ static void control_fis(AhciPort *p, unsigned slot, const uint8_t *cfis)
 
 static void host_bus_error(AhciPort *p)
 {
-    guest_error(&p->a->pci.dev, "port %u: the command list or table is not memory", p->n);
+    guest_error(&p->a->pci.dev, "port %u: the command list or table is not memory", p->port.n);
     p->failed = true;
     port_raise(p, IS_HBFS);
 }
@@ -342,7 +331,7 @@ static void host_bus_error(AhciPort *p)
 static void fetch(AhciPort *p, unsigned slot)
 {
     uint8_t header[16], table[0x50];
-    uint32_t generation = p->generation;
+    uint32_t generation = p->port.generation;
     AhciCmd *c;
 
     p->cmd = (p->cmd & ~CMD_CCS(31)) | CMD_CCS(slot);
@@ -351,7 +340,7 @@ static void fetch(AhciPort *p, unsigned slot)
         host_bus_error(p);
         return;
     }
-    if (p->generation != generation) {
+    if (p->port.generation != generation) {
         return; /* fetching it has reset the port */
     }
     p->busy |= 1u << slot;
@@ -360,16 +349,16 @@ static void fetch(AhciPort *p, unsigned slot)
         return;
     }
     c = g_new0(AhciCmd, 1);
-    *c = (AhciCmd){.port = p, .generation = p->generation, .slot = (uint8_t)slot,
+    *c = (AhciCmd){.c = {.port = &p->port, .generation = p->port.generation, .slot = (uint8_t)slot},
                    .table = pci_get64(header + 8) & ~UINT64_C(0x7f), .prdtl = pci_get16(header + 2)};
-    memcpy(c->cfis, table, sizeof(c->cfis));
-    memcpy(c->acmd, table + 0x40, sizeof(c->acmd));
-    ata_execute(c);
+    memcpy(c->c.cfis, table, sizeof(c->c.cfis));
+    memcpy(c->c.acmd, table + 0x40, sizeof(c->c.acmd));
+    ata_execute(&c->c);
 }
 
 static bool port_runs(const AhciPort *p)
 {
-    return p->drive && p->cmd & CMD_ST && !p->failed;
+    return p->port.drive && p->cmd & CMD_ST && !p->failed;
 }
 
 /* Commands of the queue go on side by side; anything else has the drive to itself. */
@@ -398,7 +387,7 @@ static void ahci_bh(void *opaque)
 /* What is under way has no end any more. */
 static void port_forget(AhciPort *p)
 {
-    p->generation++;
+    p->port.generation++;
     p->busy = 0;
     p->ci = p->sact = 0;
     p->failed = p->soft_reset = false;
@@ -406,8 +395,8 @@ static void port_forget(AhciPort *p)
 
 static void port_link_up(AhciPort *p)
 {
-    if (p->drive) {
-        p->sig = p->drive->d.cd ? ATA_SIG_ATAPI : ATA_SIG_DISK;
+    if (p->port.drive) {
+        p->sig = p->port.drive->d.cd ? ATA_SIG_ATAPI : ATA_SIG_DISK;
         p->tfd = ATA_READY | 0x0100;
         p->ssts = SSTS_UP;
         fis_d2h(p, NULL, 0, false);
@@ -421,8 +410,8 @@ static void port_link_up(AhciPort *p)
 static void comreset(AhciPort *p)
 {
     port_forget(p);
-    if (p->drive) {
-        ide_drive_reset(p->drive);
+    if (p->port.drive) {
+        ide_drive_reset(p->port.drive);
         p->serr |= SERR_DIAG_X;
         p->is |= IS_PCS;
     }
@@ -430,20 +419,27 @@ static void comreset(AhciPort *p)
     update_irq(p->a);
 }
 
-void ahci_port_plug(AhciPort *p, IdeDrive *drive)
+static void port_plugged(IdePort *port)
 {
-    p->drive = drive;
-    comreset(p);
+    comreset(port_of(port));
 }
 
-void ahci_port_unplug(AhciPort *p)
+static void port_unplugged(IdePort *port)
 {
+    AhciPort *p = port_of(port);
+
     port_forget(p);
-    p->drive = NULL;
     port_link_up(p);
     p->serr |= SERR_DIAG_X;
     port_raise(p, IS_PCS);
 }
+
+static const IdeHostOps port_ops = {.queues = true,
+                                    .move = cmd_move,
+                                    .end = cmd_end,
+                                    .accepted = cmd_accepted,
+                                    .plugged = port_plugged,
+                                    .unplugged = port_unplugged};
 
 static void port_reset(AhciPort *p)
 {
@@ -451,9 +447,8 @@ static void port_reset(AhciPort *p)
     p->clb = p->fb = 0;
     p->is = p->ie = p->sctl = p->serr = 0;
     p->cmd = CMD_SUD | CMD_POD;
-    memset(p->ncq_log, 0, sizeof(p->ncq_log));
-    if (p->drive) {
-        ide_drive_reset(p->drive);
+    if (p->port.drive) {
+        ide_drive_reset(p->port.drive);
     }
     port_link_up(p);
 }
@@ -698,8 +693,9 @@ static bool ahci_start(PciDevice *dev, GError **error)
     dev->config[PCI_CLASS_PROG] = 1;
     for (unsigned n = 0; n < AHCI_PORTS; n++) {
         a->ports[n].a = a;
-        a->ports[n].n = (uint8_t)n;
-        a->ports[n].bus = device_bus_new(&dev->dev, "IDE", n, &a->ports[n]);
+        a->ports[n].port = (IdePort){.ops = &port_ops, .n = (uint8_t)n, .bus_n = (uint8_t)n};
+        a->ports[n].port.bus = device_bus_new(&dev->dev, "IDE", n, &a->ports[n].port);
+        a->ports[n].port.next = n + 1 < AHCI_PORTS ? &a->ports[n + 1].port : NULL;
     }
     a->bh = loop_bh_new(dev->dev.home, ahci_bh, a);
     return true;
@@ -715,7 +711,7 @@ static void ahci_stop(PciDevice *dev)
     Ahci *a = ahci_of(dev);
 
     for (unsigned n = 0; n < AHCI_PORTS; n++) {
-        g_clear_pointer(&a->ports[n].bus, device_bus_free);
+        g_clear_pointer(&a->ports[n].port.bus, device_bus_free);
     }
     loop_bh_free(a->bh);
 }
@@ -731,8 +727,10 @@ static void ahci_pre_save(void *instance)
     Ahci *a = instance;
 
     for (unsigned n = 0; n < AHCI_PORTS; n++) {
-        if (a->ports[n].drive && a->ports[n].drive->d.blk) {
-            block_drain(a->ports[n].drive->d.blk);
+        const IdeDrive *drive = a->ports[n].port.drive;
+
+        if (drive && drive->d.blk) {
+            block_drain(drive->d.blk);
         }
     }
 }
@@ -744,7 +742,7 @@ static bool ahci_post_load(void *instance, uint32_t version, GError **error)
     for (unsigned n = 0; n < AHCI_PORTS; n++) {
         AhciPort *p = &a->ports[n];
 
-        p->generation++;
+        p->port.generation++;
         p->busy = 0;
         p->clb &= ~UINT64_C(0x3ff);
         p->fb &= ~UINT64_C(0xff);
@@ -760,17 +758,16 @@ static const StateField port_fields[] = {
     STATE_FIELD_UINT(AhciPort, ie),   STATE_FIELD_UINT(AhciPort, cmd),    STATE_FIELD_UINT(AhciPort, tfd),
     STATE_FIELD_UINT(AhciPort, sig),  STATE_FIELD_UINT(AhciPort, ssts),   STATE_FIELD_UINT(AhciPort, sctl),
     STATE_FIELD_UINT(AhciPort, serr), STATE_FIELD_UINT(AhciPort, sact),   STATE_FIELD_UINT(AhciPort, ci),
-    STATE_FIELD_BOOL(AhciPort, failed), STATE_FIELD_BOOL(AhciPort, soft_reset), STATE_FIELD_BYTES(AhciPort, ncq_log),
-    STATE_END,
+    STATE_FIELD_BOOL(AhciPort, failed), STATE_FIELD_BOOL(AhciPort, soft_reset), STATE_END,
 };
-static const StateTable port_state = {.name = "ahci-port", .version = 1, .fields = port_fields};
+static const StateTable port_state = {.name = "ahci-port", .version = 2, .fields = port_fields};
 
 static const StateField ahci_fields[] = {
     STATE_FIELD_STRUCT(Ahci, pci, &pci_device_state), STATE_FIELD_UINT(Ahci, ghc), STATE_FIELD_UINT(Ahci, is),
     STATE_FIELD_UINT(Ahci, index), STATE_FIELD_STRUCTS(Ahci, ports, &port_state), STATE_END,
 };
 static const StateTable ahci_state = {
-    .name = "ahci", .version = 1, .fields = ahci_fields, .pre_save = ahci_pre_save, .post_load = ahci_post_load};
+    .name = "ahci", .version = 2, .fields = ahci_fields, .pre_save = ahci_pre_save, .post_load = ahci_post_load};
 
 static const Prop ahci_props[] = {PROP_END};
 

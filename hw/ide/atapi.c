@@ -1,38 +1,40 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* PACKET (ACS-3, 7.18; MMC-5, annex A): SCSI commands to the drive's own unit, data by DMA or PIO as AHCI moves it. */
+/* PACKET (ACS-3, 7.18; MMC-5, annex A): SCSI commands to the drive's own unit, data by DMA or PIO as the host moves it. */
 #include <string.h>
 
-#include "hw/ide/ahci.h"
+#include "hw/ide/ide.h"
 
 static void packet_transfer(ScsiReq *req)
 {
-    AhciCmd *c = req->host;
-    bool ok;
+    IdeCmd *c = req->host;
 
-    if (ahci_cmd_forgotten(c)) {
+    if (ide_cmd_forgotten(c)) {
         return;
     }
     c->to_host = req->dir == SCSI_DIR_FROM_UNIT;
-    ok = c->to_host ? ahci_cmd_to_host(c, req->buf, req->len) : ahci_cmd_from_host(c, req->buf, req->len);
-    if (!ok) {
-        ahci_cmd_abort(c); /* and the request with it */
-    } else if (!ahci_cmd_forgotten(c)) {
-        scsi_req_continue(req);
-    }
+    c->data = req->buf;
+    c->len = req->len;
+    c->moved = atapi_moved;
+    c->port->ops->move(c);
+}
+
+void atapi_moved(IdeCmd *c)
+{
+    scsi_req_continue(c->packet);
 }
 
 static void packet_complete(ScsiReq *req)
 {
-    AhciCmd *c = req->host;
+    IdeCmd *c = req->host;
     uint8_t key = req->unit->sense[2] & 0xf;
 
-    if (ahci_cmd_forgotten(c)) {
+    if (ide_cmd_forgotten(c)) {
         return;
     }
     if (req->status == SCSI_GOOD) {
-        ahci_cmd_end(c, ATA_READY, 0, 3); /* interrupt reason: status */
+        ide_cmd_end(c, ATA_READY, 0, 3); /* interrupt reason: status */
     } else {
-        ahci_cmd_end(c, ATA_READY | ATA_ERR, (uint8_t)(key << 4 | ATA_ERR_ABRT), 3);
+        ide_cmd_end(c, ATA_READY | ATA_ERR, (uint8_t)(key << 4 | ATA_ERR_ABRT), 3);
     }
 }
 
@@ -47,7 +49,7 @@ const ScsiHostOps atapi_host_ops = {
     .unit_gone = packet_unit_gone,
 };
 
-void atapi_execute(AhciCmd *c)
+void atapi_execute(IdeCmd *c)
 {
     uint8_t cdb[SCSI_CDB_LEN];
 

@@ -3,9 +3,12 @@
 #include <string.h>
 
 #include "core/error.h"
-#include "hw/ide/ahci.h"
+#include "hw/ide/ide.h"
 
 #define SECTOR 512u
+/* Of every disk, as far as its addresses are not LBA. */
+#define HEADS 16
+#define TRACK 63
 
 /* --- IDENTIFY --- */
 
@@ -51,15 +54,13 @@ static void identify_disk(const IdeDrive *drive, uint8_t *id)
     uint32_t ratio = d->physical_block_size / SECTOR;
 
     put16(id, 0, 0x0040);
-    put16(id, 1, (uint32_t)MIN(sectors / (16 * 63), 16383));
-    put16(id, 3, 16);
-    put16(id, 6, 63);
+    put16(id, 1, (uint32_t)MIN(sectors / (HEADS * TRACK), 16383));
+    put16(id, 3, HEADS);
+    put16(id, 6, TRACK);
     put16(id, 47, 0x8010);
     put16(id, 59, drive->multiple ? 0x0100u | drive->multiple : 0);
     pci_set32(id + 2 * 60, (uint32_t)MIN(sectors, 0x0fffffff));
     put16(id, 69, d->discard_granularity ? 0x4020 : 0); /* trimmed sectors read zeroes, always the same */
-    put16(id, 75, AHCI_SLOTS - 1);
-    put16(id, 76, 0x010e); /* 1.5, 3 and 6 Gb/s, NCQ */
     put16(id, 82, 0x4020); /* NOP, write cache */
     put16(id, 83, 0x7400); /* FLUSH CACHE (EXT), 48-bit addresses */
     put16(id, 84, 0x4060); /* FUA, read log */
@@ -67,7 +68,7 @@ static void identify_disk(const IdeDrive *drive, uint8_t *id)
     put16(id, 86, 0x3400);
     put16(id, 87, 0x4060);
     pci_set64(id + 2 * 100, sectors);
-    put16(id, 105, d->discard_granularity ? AHCI_CHUNK / SECTOR : 0);
+    put16(id, 105, d->discard_granularity ? IDE_CHUNK / SECTOR : 0);
     put16(id, 106, 0x6000u | (uint32_t)__builtin_ctz(ratio));
     if (d->wwn) {
         put16(id, 84, 0x4160);
@@ -78,13 +79,19 @@ static void identify_disk(const IdeDrive *drive, uint8_t *id)
     }
     put16(id, 169, d->discard_granularity ? 1 : 0);
     put16(id, 217, d->rotation_rate);
-    put16(id, 222, 0x1020); /* serial ATA */
+    if (drive->port->ops->queues) {
+        put16(id, 75, IDE_QUEUE_DEPTH - 1);
+        put16(id, 76, 0x010e);  /* 1.5, 3 and 6 Gb/s, NCQ */
+        put16(id, 222, 0x1020); /* serial ATA */
+    } else {
+        put16(id, 93, 0x6001u | (drive->port->unit ? 0x0a00u : 0x000au)); /* found out by a jumper; 80-conductor cable */
+    }
 }
 
 static void identify_packet(const IdeDrive *drive, uint8_t *id)
 {
     put16(id, 0, 0x85c0); /* a CD-ROM drive, removable, 12-byte packets */
-    put16(id, 76, 0x000e);
+    put16(id, 76, drive->port->ops->queues ? 0x000e : 0);
     put16(id, 82, 0x4210); /* NOP, DEVICE RESET, PACKET */
     put16(id, 83, 0x4000);
     put16(id, 84, 0x4000);
@@ -109,6 +116,9 @@ void ide_drive_reset(IdeDrive *drive)
     ScsiDisk *d = &drive->d;
 
     drive->multiple = 16;
+    drive->heads = HEADS;
+    drive->track = TRACK;
+    memset(drive->ncq_log, 0, sizeof(drive->ncq_log));
     drive->standby = false;
     d->write_cache = d->write_cache_option != ON_OFF_AUTO_OFF;
     d->stopped = d->locked = false;
@@ -116,26 +126,41 @@ void ide_drive_reset(IdeDrive *drive)
     d->unit.attention = d->cd ? SCSI_SENSE_POWER_ON : 0;
 }
 
+/* Without bus= and unit=: the first place of the oldest controller that is free. */
+static IdePort *drive_find_place(const IdeDrive *drive, IdePort *first)
+{
+    IdePort *port = first;
+
+    while (port && (port->drive || (drive->unit >= 0 && port->unit != drive->unit))) {
+        port = port->next;
+    }
+    return port && (!drive->d.bus_name || port->bus == first->bus) ? port : NULL;
+}
+
 static bool drive_place(Device *dev, GError **error)
 {
-    ScsiDisk *d = (ScsiDisk *)dev;
-    DeviceBus *bus = device_bus_find(dev->obj.machine, "IDE", d->bus_name, error);
-    AhciPort *port = bus ? bus->impl : NULL;
+    IdeDrive *drive = (IdeDrive *)dev;
+    DeviceBus *bus = device_bus_find(dev->obj.machine, "IDE", drive->d.bus_name, error);
+    IdePort *port = bus ? bus->impl : NULL, *last = port;
 
-    /* Without bus=: the first port that is free. */
-    for (unsigned n = 0; bus && !d->bus_name && n < AHCI_PORTS && port->drive; n++) {
-        port = &port->a->ports[n];
-    }
     if (!bus) {
         g_prefix_error(error, "-device %s: ", dev->obj.model->name);
         return false;
     }
-    if (port->drive) {
-        error_set(error, "-device %s: bus: %s is taken by '%s'", dev->obj.model->name, port->bus->name,
-                  port->drive->d.dev.obj.id);
+    while (last->next && last->next->bus == bus) {
+        last = last->next;
+    }
+    if (drive->unit > last->unit) {
+        error_set(error, "-device %s: unit: bus %s has no such place (%d, allowed 0..%d)", dev->obj.model->name, bus->name, drive->unit,
+                  last->unit);
         return false;
     }
-    ((IdeDrive *)dev)->port = port;
+    drive->port = drive_find_place(drive, port);
+    if (!drive->port) {
+        error_set(error, "-device %s: bus: %s is taken by '%s'", dev->obj.model->name, bus->name,
+                  (last->unit == drive->unit ? last : port)->drive->d.dev.obj.id);
+        return false;
+    }
     dev->upstream = bus->owner;
     return true;
 }
@@ -182,7 +207,8 @@ static bool drive_start(Device *dev, GError **error)
     d->unit.dev = dev;
     d->unit.ops = &scsi_disk_unit_ops;
     drive->packets = scsi_bus_new_private(dev->upstream, &atapi_host_ops, &d->unit);
-    ahci_port_plug(drive->port, drive);
+    drive->port->drive = drive;
+    drive->port->ops->plugged(drive->port);
     return true;
 }
 
@@ -207,7 +233,8 @@ static void drive_stop(Device *dev)
 {
     IdeDrive *drive = (IdeDrive *)dev;
 
-    ahci_port_unplug(drive->port);
+    drive->port->drive = NULL;
+    drive->port->ops->unplugged(drive->port);
     if (drive->d.blk) {
         block_detach(drive->d.blk);
     }
@@ -215,12 +242,20 @@ static void drive_stop(Device *dev)
     scsi_bus_free(g_steal_pointer(&drive->packets));
 }
 
+static char *drive_boot_path(const Device *dev)
+{
+    const IdePort *port = ((const IdeDrive *)dev)->port;
+
+    return g_strdup_printf("/drive@%x/disk@%x", port->bus_n, port->unit);
+}
+
 /* --- properties, state, models --- */
 
 #define IDE_COMMON_PROPS(model_name)                                                                            \
     {.name = "drive", .type = &prop_drive, .offset = offsetof(IdeDrive, d.blk), .doc = "id of a -drive"},       \
-    PROP_STR("bus", IdeDrive, d.bus_name, NULL, "port: ID.0 to ID.5 of a controller with an id, else ide.0, ..."), \
-    PROP_U32("unit", IdeDrive, unit, 0, 0, 0, "0: a port has one drive"),                                       \
+    PROP_STR("bus", IdeDrive, d.bus_name, NULL, "port: ID.0, ... of a controller with an id, else ide.0, ..."), \
+    {.name = "unit", .type = &prop_int32, .offset = offsetof(IdeDrive, unit), .def = UINT64_MAX, .min = (uint64_t)-1, .max = 1, \
+     .doc = "0, or with two drives on the bus 1; -1: the first that is free"},                                  \
     PROP_STR("serial", IdeDrive, d.serial, NULL, "serial number, 20 characters"),                               \
     PROP_STR("model", IdeDrive, d.product, model_name, "model number, 40 characters"),                          \
     PROP_STR("vendor", IdeDrive, d.vendor, "QEMU", "8 characters of INQUIRY"),                                  \
@@ -253,13 +288,16 @@ static const StateField drive_fields[] = {
     STATE_FIELD_BOOL(IdeDrive, d.media_event),
     STATE_FIELD_BOOL(IdeDrive, standby),
     STATE_FIELD_UINT(IdeDrive, multiple),
+    STATE_FIELD_UINT(IdeDrive, heads),
+    STATE_FIELD_UINT(IdeDrive, track),
+    STATE_FIELD_BYTES(IdeDrive, ncq_log),
     STATE_END,
 };
-static const StateTable drive_state = {.name = "ide-drive", .version = 1, .fields = drive_fields};
+static const StateTable drive_state = {.name = "ide-drive", .version = 2, .fields = drive_fields};
 
 const DeviceModel ide_hd_model = {
     .model = {.name = "ide-hd",
-              .doc = "SATA disk.",
+              .doc = "ATA disk.",
               .kind = MODEL_DEVICE,
               .size = sizeof(IdeDrive),
               .props = hd_props,
@@ -268,11 +306,12 @@ const DeviceModel ide_hd_model = {
     .start = drive_start,
     .reset = drive_reset,
     .stop = drive_stop,
+    .boot_path = drive_boot_path,
 };
 
 const DeviceModel ide_cd_model = {
     .model = {.name = "ide-cd",
-              .doc = "SATA CD-ROM drive; without drive= there is no disc in it.",
+              .doc = "ATAPI CD-ROM drive; without drive= there is no disc in it.",
               .kind = MODEL_DEVICE,
               .size = sizeof(IdeDrive),
               .props = cd_props,
@@ -281,4 +320,5 @@ const DeviceModel ide_cd_model = {
     .start = cd_start,
     .reset = drive_reset,
     .stop = drive_stop,
+    .boot_path = drive_boot_path,
 };

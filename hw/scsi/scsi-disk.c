@@ -250,6 +250,13 @@ static bool disk_place(Device *dev, GError **error)
     return scsi_unit_place(dev, ((ScsiDisk *)dev)->bus_name, error);
 }
 
+static char *disk_boot_path(const Device *dev)
+{
+    const ScsiUnit *unit = &((const ScsiDisk *)dev)->unit;
+
+    return g_strdup_printf("/channel@%x/disk@%x,%x", unit->channel, (unsigned)unit->id, unit->lun);
+}
+
 static bool disk_start(Device *dev, GError **error)
 {
     ScsiDisk *d = (ScsiDisk *)dev;
@@ -357,6 +364,7 @@ const DeviceModel scsi_hd_model = {
     .start = disk_start,
     .reset = disk_reset,
     .stop = disk_stop,
+    .boot_path = disk_boot_path,
 };
 
 const DeviceModel scsi_cd_model = {
@@ -370,4 +378,5 @@ const DeviceModel scsi_cd_model = {
     .start = cd_start,
     .reset = disk_reset,
     .stop = disk_stop,
+    .boot_path = disk_boot_path,
 };

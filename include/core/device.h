@@ -26,6 +26,8 @@ typedef struct DeviceModel {
     void (*reset)(Device *dev);                 /* to power-on state; also called once after start */
     void (*stop)(Device *dev);                  /* undo start; the guest no longer reaches the device */
     bool no_unplug;                             /* device_del refuses */
+    /* Where firmware finds it below dev->upstream, as Open Firmware names it: g_free.  NULL: nothing boots from it. */
+    char *(*boot_path)(const Device *dev);
 } DeviceModel;
 
 struct Device {

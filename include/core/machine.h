@@ -67,7 +67,7 @@ typedef struct MachineModel {
     const char *default_cpu;           /* NULL: no CPUs */
     uint64_t default_ram;              /* bytes; 0: takes no RAM */
     unsigned max_cpus;
-    unsigned ide_units;                /* drives that one of the board's IDE buses takes; 0: it has none */
+    unsigned ide_units, ide_drives;    /* drives that one of the board's IDE buses takes, and all; 0: it has none */
     bool (*start)(Machine *m, GError **error); /* builds the board: RAM, buses, devices */
     void (*reset)(Machine *m);         /* after all devices were reset: boot state of CPUs; may be NULL */
     void (*powerdown)(Machine *m);     /* presses the power button; NULL: not supported */

@@ -187,7 +187,7 @@ def test_kernel_that_firmware_cannot_boot(tmp_path):
 def test_machines_and_their_versions():
     """Names as QEMU's; the layout of the chip sets that drivers look for."""
     for machine, ids in (("pc-q35-7.2", {(0, 0): 0x29c0, (31, 0): 0x2918}),
-                         ("pc-i440fx-7.2", {(0, 0): 0x1237, (1, 0): 0x7000, (1, 3): 0x7113}), ("none", {})):
+                         ("pc-i440fx-7.2", {(0, 0): 0x1237, (1, 0): 0x7000, (1, 1): 0x7010, (1, 3): 0x7113}), ("none", {})):
         done = subprocess.run([BINARY, "-machine", machine, "-accel", "qtest", "-nodefaults", "-display", "none", "-qmp", "stdio"],
                               input='{"execute":"qmp_capabilities"}\n{"execute":"query-pci"}\n{"execute":"quit"}\n',
                               capture_output=True, text=True, check=True)
@@ -257,8 +257,9 @@ def check_grub_boot(done, cpus, disk_name):
 @pytest.mark.parametrize("machine, cpus, device, name", [
     ("q35", 1, "nvme,serial=s,drive=d0,bootindex=0", "nvme0n1p1"),
     ("pc", 4, "nvme,serial=s,drive=d0,bootindex=0", "nvme0n1p1"),
-    ("q35", 4, "virtio-blk-pci,drive=d0,bootindex=0", None), ("q35", 1, "", None),
-    ("q35", 1, "ahci,id=a ide-hd,bus=a.3,drive=d0,bootindex=0", None)])
+    ("q35", 4, "virtio-blk-pci,drive=d0,bootindex=0", None), ("q35", 1, "", None), ("pc", 4, "", None),
+    ("q35", 1, "ahci,id=a ide-hd,bus=a.3,drive=d0,bootindex=0", None),
+    ("pc", 1, "lsi53c895a,id=a scsi-hd,bus=a.0,scsi-id=2,drive=d0,bootindex=0", None)])
 def test_grub_boots_linux(disk, machine, cpus, device, name):
     """Firmware, GRUB, kernel; the end is ACPI's power-off."""
     done = subprocess.run(grub_command(machine, disk, device, "-smp", str(cpus)), stdin=subprocess.DEVNULL,
@@ -266,22 +267,24 @@ def test_grub_boots_linux(disk, machine, cpus, device, name):
     check_grub_boot(done, cpus, name)
 
 
-@pytest.mark.parametrize("machine", ["q35", "pc"])
-def test_grub_boots_from_another_process(disk, machine, tmp_path):
-    sock = tmp_path / "nvme.sock"
+@pytest.mark.parametrize("machine, cpus, device, name", [
+    ("q35", 4, "nvme,id=c,serial=s,drive=d0", "nvme0n1p1"), ("pc", 1, "ahci,id=c ide-hd,bus=c.1,drive=d0", None),
+    ("pc", 4, "virtio-blk-pci,id=c,drive=d0", None), ("q35", 1, "lsi53c895a,id=c scsi-hd,bus=c.0,scsi-id=2,drive=d0", None)])
+def test_grub_boots_from_another_process(disk, machine, cpus, device, name, tmp_path):
+    sock = tmp_path / "disk.sock"
     with subprocess.Popen([BINARY, "-machine", "x-remote,vfio-user=on", "-nodefaults",
                            "-drive", f"id=d0,file={disk},format=raw,if=none,readonly=on",
-                           "-device", "nvme,id=nvme0,serial=s,drive=d0",
-                           "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={sock},device=nvme0"]) as server:
+                           *(arg for model in device.split() for arg in ("-device", model)),
+                           "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={sock},device=c"]) as server:
         try:
             while not sock.exists():
                 assert server.poll() is None
                 time.sleep(0.01)
-            done = subprocess.run(grub_command(machine, None, f"vfio-user-pci,socket={sock},bootindex=0",
+            done = subprocess.run(grub_command(machine, None, f"vfio-user-pci,socket={sock},bootindex=0", "-smp", str(cpus),
                                                "-object", "memory-backend-memfd,id=mem,size=256M,share=on",
                                                "-machine", "memory-backend=mem"), stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, text=True, errors="replace", check=False)
-            check_grub_boot(done, 1, "nvme0n1p1")
+            check_grub_boot(done, cpus, name)
         finally:
             server.kill()
 

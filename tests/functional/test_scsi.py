@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Guests on disks behind lsi53c895a and ich9-ahci: the distribution's full kernel, its drivers, in process and remote."""
+"""Guests on disks behind lsi53c895a, ich9-ahci and the IDE function of pc: the distribution's full kernel, its drivers, in process and remote."""
 import hashlib
 import os
 import shutil
@@ -12,7 +12,7 @@ from guests import run, word
 
 MODULES = ["scsi_common", "scsi_mod", "scsi_transport_spi", "sym53c8xx", "crct10dif_common", "crct10dif_generic",
            "crc-t10dif", "crc64", "crc64-rocksoft",
-           "crc64_rocksoft_generic", "t10-pi", "sd_mod", "libata", "libahci", "ahci", "cdrom", "sr_mod", "isofs", "crc16", "libcrc32c", "crc32c_generic",
+           "crc64_rocksoft_generic", "t10-pi", "sd_mod", "libata", "libahci", "ahci", "ata_piix", "cdrom", "sr_mod", "isofs", "crc16", "libcrc32c", "crc32c_generic",
            "mbcache", "jbd2", "ext4"]
 # Some need each other in other orders in other releases: until nothing new goes in.
 INSMOD = """
@@ -22,6 +22,7 @@ i=0; while [ ! -b /dev/sda ] && [ $i -lt 30 ]; do sleep 1; i=$((i + 1)); done
 DISK = """
 echo test: model $(cat /sys/block/sda/device/vendor) $(cat /sys/block/sda/device/model)
 echo test: tags $(cat /sys/block/sda/device/queue_depth)
+echo test: mode $(cat /sys/class/ata_device/dev1.0/xfer_mode 2>/dev/null)
 """ + guests.USE_EXT4 % ("sda", "sda")
 CDROM = """
 i=0; while [ ! -b /dev/sr0 ] && [ $i -lt 10 ]; do sleep 1; i=$((i + 1)); done
@@ -84,3 +85,11 @@ def test_disk_in_another_process(tmp_path, controller, image, iso):
     with guests.server([sock], *disks(controller, image, iso), *served):
         out = run(client_command(tmp_path, "-device", f"vfio-user-pci,socket={sock}"))
     check(out, controller, image, iso, tmp_path)
+
+
+def test_disk_of_the_pc(tmp_path, image, iso):
+    """-hda and -cdrom of pc, by the bus master of the PIIX3; SeaBIOS and GRUB read the same disk by PIO (test_firmware.py)."""
+    out = run(client_command(tmp_path, "-machine", "pc", "-drive", f"file={image},format=raw,discard=unmap", "-cdrom", str(iso[0])))
+    assert word(out, "test: model ") == "ATA QEMU HARDDISK" and word(out, "test: tags ") == "1"
+    assert word(out, "test: mode ") == "XFER_MW_DMA_2" and word(out, "test: iso ") == iso[1]
+    guests.check_ext4(out, image, tmp_path)
