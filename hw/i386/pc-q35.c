@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The chip set of q35 machines: the Q35 hub at 00:00.0 and the LPC bridge of the ICH9 at 00:1f.0 (their data sheets). */
+/* The chip set of q35 machines: the Q35 hub at 00:00.0, the LPC bridge and SMBus of the ICH9 at 00:1f.0 and 00:1f.3. */
+#include "hw/isa/ich9-smbus.h"
 #include "pc-internal.h"
 
 /* Its model belongs to another room: programs that leave disks out have none. */
@@ -28,7 +29,7 @@ static bool q35_build(PcMachine *pc, GError **error)
     }
     pc->lpc = lpc;
     ich9_lpc_connect(lpc, pc->pm, pc_pirq_changed, pc_tco_smi, pc);
-    return q35_build_sata(m, error);
+    return q35_build_sata(m, error) && pci_create(m->pci_bus, PCI_DEVFN(0x1f, 3), &ich9_smbus_model, NULL, error, NULL);
 }
 
 static void q35_set_pirq(PcMachine *pc, unsigned n, int level)

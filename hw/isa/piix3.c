@@ -2,7 +2,7 @@
 /*
  * The ISA bridge of the PIIX3, 8086:7000 (82371SB data sheet 2.2): routing of PIRQA..PIRQD; and the power management
  * function of the PIIX4, 8086:7113 (82371AB data sheet 7.1): where the ACPI registers are and whether port B2h makes
- * an SMI.  Its SMBus is not there.
+ * an SMI, and where the SMBus controller is, which makes no interrupts.
  */
 #include <string.h>
 
@@ -17,6 +17,13 @@
 #define PMBA_ADDRESS   0xffc0
 #define DEVACTB_APMC_EN 0x02 /* of the highest byte */
 #define PMREGMISC_PMIOSE 0x01
+#define PIIX4_SMBBA    0x90
+#define PIIX4_SMBHSTCFG 0xd2
+#define SMBBA_ADDRESS  0xfff0
+#define SMBHSTCFG_HST_EN 0x01
+#define SMBHSTCFG_BITS 0x0f
+#define PIIX4_SMB_SIZE 0x10
+#define PIIX4_SMBASE   0xb100
 #define PIIX4_PM_SIZE  0x20 /* up to the ICH9's blocks, which are elsewhere on the PIIX4 */
 #define PIIX4_PMBASE   0x600
 
@@ -131,6 +138,27 @@ const PciModel piix3_model = {
 
 /* --- power management --- */
 
+static void piix4_smbus_update(Piix4Pm *s)
+{
+    const uint8_t *config = s->pci.config;
+    MemRegion *io = s->pci.dev.obj.machine->system_io;
+    uint16_t want = 0;
+    s->smbus.enabled = config[PIIX4_SMBHSTCFG] & SMBHSTCFG_HST_EN;
+    if (s->smbus.enabled) {
+        want = pci_get16(config + PIIX4_SMBBA) & SMBBA_ADDRESS;
+    }
+    if (want == s->smbus_mapped) {
+        return;
+    }
+    if (s->smbus_mapped) {
+        mem_region_del(io, s->smbus_region);
+    }
+    s->smbus_mapped = want;
+    if (want) {
+        mem_region_add(io, want, s->smbus_region);
+    }
+}
+
 static void piix4_pm_update(Piix4Pm *s)
 {
     const uint8_t *config = s->pci.config;
@@ -165,12 +193,16 @@ void piix4_pm_open(PciDevice *dev)
 {
     pci_set16(dev->config + PIIX4_PMBA, PIIX4_PMBASE | PMBA_IO);
     dev->config[PIIX4_PMREGMISC] = PMREGMISC_PMIOSE;
+    pci_set16(dev->config + PIIX4_SMBBA, PIIX4_SMBASE | PMBA_IO);
+    dev->config[PIIX4_SMBHSTCFG] = SMBHSTCFG_HST_EN;
     piix4_pm_update((Piix4Pm *)dev);
+    piix4_smbus_update((Piix4Pm *)dev);
 }
 
 static void piix4_pm_config_written(PciDevice *dev, uint16_t offset, unsigned size)
 {
     piix4_pm_update((Piix4Pm *)dev);
+    piix4_smbus_update((Piix4Pm *)dev);
 }
 
 static void piix4_pm_reset(PciDevice *dev)
@@ -180,11 +212,20 @@ static void piix4_pm_reset(PciDevice *dev)
     dev->config[PIIX4_PMREGMISC] = 0;
     /* Without system management mode firmware must not wait for it: as if it were set up. */
     dev->config[PIIX4_DEVACTB + 3] = s->pm && !s->pm->smm ? DEVACTB_APMC_EN : 0;
+    pci_set16(dev->config + PIIX4_SMBBA, PMBA_IO);
+    dev->config[PIIX4_SMBHSTCFG] = 0;
+    smbus_host_reset(&s->smbus);
     piix4_pm_update(s);
+    piix4_smbus_update(s);
 }
 
 static bool piix4_pm_start(PciDevice *dev, GError **error)
 {
+    Piix4Pm *s = (Piix4Pm *)dev;
+    s->smbus_region =
+        mem_region_new_io(dev->dev.obj.machine->topo, "piix4-smbus", PIIX4_SMB_SIZE, &smbus_host_ops, &s->smbus, dev->dev.home);
+    pci_set16(dev->wmask + PIIX4_SMBBA, SMBBA_ADDRESS);
+    dev->wmask[PIIX4_SMBHSTCFG] = SMBHSTCFG_BITS;
     pci_set16(dev->wmask + PIIX4_PMBA, PMBA_ADDRESS);
     dev->wmask[PIIX4_PMREGMISC] = PMREGMISC_PMIOSE;
     dev->wmask[PIIX4_DEVACTB + 3] = DEVACTB_APMC_EN;
@@ -202,17 +243,25 @@ static void piix4_pm_stop(PciDevice *dev)
     }
     s->window = NULL;
     s->mapped = 0;
+    if (s->smbus_mapped) {
+        mem_region_del(dev->dev.obj.machine->system_io, s->smbus_region);
+    }
+    mem_region_retire(s->smbus_region);
+    mem_region_unref(s->smbus_region);
+    s->smbus_mapped = 0;
 }
 
 static bool piix4_pm_post_load(void *instance, uint32_t version, GError **error)
 {
     piix4_pm_update(instance);
+    piix4_smbus_update(instance);
     return true;
 }
 
-static const StateField piix4_pm_fields[] = {STATE_FIELD_STRUCT(Piix4Pm, pci, &pci_device_state), STATE_END};
+static const StateField piix4_pm_fields[] = {STATE_FIELD_STRUCT(Piix4Pm, pci, &pci_device_state),
+                                             STATE_FIELD_STRUCT(Piix4Pm, smbus, &smbus_host_state), STATE_END};
 static const StateTable piix4_pm_state = {
-    .name = "PIIX4_PM", .version = 1, .fields = piix4_pm_fields, .post_load = piix4_pm_post_load};
+    .name = "PIIX4_PM", .version = 2, .fields = piix4_pm_fields, .post_load = piix4_pm_post_load};
 
 const PciModel piix4_pm_model = {
     .dev = {.name = "PIIX4_PM",

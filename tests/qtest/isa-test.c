@@ -73,6 +73,100 @@ static void test_dma(void **state)
     }
 }
 
+/* --- SMBus: the same controller in both chip sets, each where its function says --- */
+
+static uint32_t config_address(unsigned slot, unsigned fn, unsigned reg)
+{
+    return 0x80000000u | slot << 11 | fn << 8 | reg;
+}
+
+static void config_write(QtestState *s, unsigned slot, unsigned fn, unsigned reg, uint32_t val)
+{
+    qtest_outl(s, 0xcf8, config_address(slot, fn, reg));
+    qtest_outl(s, 0xcfc, val);
+}
+
+/* One transfer: what the status register says of its end. */
+static uint8_t smbus(QtestState *s, uint16_t base, unsigned protocol, uint8_t address, uint8_t command)
+{
+    uint8_t status;
+
+    qtest_outb(s, base, 0x1e);
+    qtest_outb(s, base + 4, address);
+    qtest_outb(s, base + 3, command);
+    qtest_outb(s, base + 2, (uint8_t)(0x40 | protocol << 2));
+    assert_int_equal(qtest_inb(s, base + 2), protocol << 2);
+    status = qtest_inb(s, base);
+    return status & 0x1f;
+}
+
+static void check_smbus(QtestState *s, uint16_t base)
+{
+    enum { QUICK, BYTE, BYTE_DATA, WORD_DATA, BLOCK = 5 };
+    const uint8_t write = 0x52 << 1, read = 0x52 << 1 | 1;
+
+    assert_int_equal(smbus(s, base, QUICK, write, 0), 0x02);
+    assert_int_equal(smbus(s, base, QUICK, 0x4f << 1, 0), 0x04); /* nobody there */
+    assert_int_equal(smbus(s, base, QUICK, 0x58 << 1, 0), 0x04);
+    qtest_outb(s, base + 5, 0xaa);
+    assert_int_equal(smbus(s, base, BYTE_DATA, write, 0xff), 0x02);
+    qtest_outb(s, base + 5, 0x34);
+    qtest_outb(s, base + 6, 0x12);
+    assert_int_equal(smbus(s, base, WORD_DATA, write, 0x10), 0x02);
+    qtest_outb(s, base + 5, 0);
+    assert_int_equal(smbus(s, base, BYTE_DATA, read, 0xff), 0x02);
+    assert_int_equal(qtest_inb(s, base + 5), 0xaa);
+    assert_int_equal(smbus(s, base, WORD_DATA, read, 0x10), 0x02);
+    assert_int_equal(qtest_inb(s, base + 5) | qtest_inb(s, base + 6) << 8, 0x1234);
+    assert_int_equal(smbus(s, base, BYTE, write, 0x10), 0x02); /* the next byte's address */
+    assert_int_equal(smbus(s, base, BYTE, read, 0), 0x02);
+    assert_int_equal(qtest_inb(s, base + 5), 0x34);
+    assert_int_equal(smbus(s, base, BYTE, read, 0), 0x02);
+    assert_int_equal(qtest_inb(s, base + 5), 0x12);
+    assert_int_equal(smbus(s, base, BYTE_DATA, 0x53 << 1 | 1, 0x10), 0x02); /* another module */
+    assert_int_equal(qtest_inb(s, base + 5), 0);
+    assert_int_equal(smbus(s, base, BLOCK, read, 0x10), 0x04);
+}
+
+static bool any_pirq(QtestState *s)
+{
+    bool high = false;
+
+    for (int n = 16; n < 24; n++) {
+        high |= qtest_irq(s, n);
+    }
+    return high;
+}
+
+static void test_smbus(void **state)
+{
+    QtestState *s = start("q35", "");
+
+    config_write(s, 0x1f, 3, 0x20, 0xb000);
+    config_write(s, 0x1f, 3, 0x04, 1);
+    assert_int_equal(smbus(s, 0xb000, 0, 0x50 << 1, 0), 0); /* HST_EN is off: nothing begins */
+    config_write(s, 0x1f, 3, 0x40, 1);
+    check_smbus(s, 0xb000);
+    qtest_outb(s, 0xb000, 0x40);
+    assert_int_equal(qtest_inb(s, 0xb000) & 0x40, 0); /* ours, */
+    assert_int_equal(qtest_inb(s, 0xb000) & 0x40, 0x40); /* and nobody else's */
+    qtest_irq_intercept_in(s, "ioapic");
+    qtest_outb(s, 0xb002, 0x41);
+    assert_true(any_pirq(s));
+    qtest_outb(s, 0xb000, 0x1e);
+    assert_false(any_pirq(s));
+    qtest_end(s);
+    s = start("pc", "");
+    config_write(s, 1, 3, 0x90, 0x701);
+    assert_int_equal(qtest_inb(s, 0x702), 0xff); /* not yet decoded */
+    config_write(s, 1, 3, 0xd0, 0x00010000);
+    check_smbus(s, 0x700);
+    config_write(s, 1, 3, 0x90, 0x801);
+    assert_int_equal(qtest_inb(s, 0x705), 0xff);
+    check_smbus(s, 0x800);
+    qtest_end(s);
+}
+
 static void test_debug_exit(void **state)
 {
     static const struct {
@@ -169,7 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dma),     cmocka_unit_test(test_debug_exit), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_testdev), cmocka_unit_test(test_pvpanic),
+        cmocka_unit_test(test_testdev), cmocka_unit_test(test_pvpanic),    cmocka_unit_test(test_smbus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
