@@ -13,7 +13,6 @@
 #include <cmocka.h>
 
 #include <stdio.h>
-#include <unistd.h>
 
 #include "libqtest/libqpci.h"
 #include "libqtest/libqtest.h"
@@ -36,17 +35,6 @@ typedef struct Fixture {
     QpciDevice *dev;
     char *disk, *disc;
 } Fixture;
-
-static char *make_file(uint64_t size)
-{
-    char *path;
-    int fd = g_file_open_tmp("piix-ide-test-XXXXXX", &path, NULL);
-
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)size), 0);
-    close(fd);
-    return path;
-}
 
 static QtestState *start_machine(const Fixture *f)
 {
@@ -71,8 +59,8 @@ static int setup(void **state)
 {
     Fixture *f = g_new0(Fixture, 1);
 
-    f->disk = make_file(DISK_SIZE);
-    f->disc = make_file(DISC_SIZE);
+    f->disk = qtest_file_new(DISK_SIZE);
+    f->disc = qtest_file_new(DISC_SIZE);
     f->qts = start_machine(f);
     find(f);
     qtest_irq_intercept_in(f->qts, "ioapic");
@@ -86,10 +74,8 @@ static int teardown(void **state)
 
     g_free(f->dev);
     qtest_end(f->qts);
-    unlink(f->disk);
-    unlink(f->disc);
-    g_free(f->disk);
-    g_free(f->disc);
+    qtest_file_free(f->disk);
+    qtest_file_free(f->disc);
     g_free(f);
     return 0;
 }
