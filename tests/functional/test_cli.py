@@ -80,6 +80,8 @@ def test_missing_argument(option):
 
 BAD = [
     (["-machine", "q36"], ["-machine", "q36", "q35"]),
+    (["-parallel", "null"], ["-parallel null", "not available", "none"]),
+    (["-parallel", "none", "-device", "no-such"], ["-device", "no-such"]),
     (["-machine", "nothing-like-it"], ["-machine", "nothing-like-it"]),
     (["-machine", "q35,no-such=1"], ["-machine", "no-such"]),
     (["-machine", "q35,memory-backend=mem"], ["memory-backend=mem"]),

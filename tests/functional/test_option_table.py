@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import re
 import subprocess
 import sys
 
@@ -38,6 +39,14 @@ def test_every_option_is_in_the_man_page():
     if pathlib.Path("/usr/bin/man").exists():
         done = subprocess.run(["man", "-l", "--warnings", "-"], input=page, text=True, capture_output=True, check=False)
         assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+def test_every_option_has_a_test():
+    """Some test besides the nonsense below gives it."""
+    tests = pathlib.Path(__file__).resolve().parents[1]
+    texts = "\n".join(path.read_text(encoding="utf-8") for kind in ("py", "c", "sh") for path in tests.glob(f"**/*.{kind}")
+                      if path != pathlib.Path(__file__).resolve())
+    assert [name for name, _ in options() if not re.search(r"[\"' (]-" + re.escape(name) + r"[\"' ,)]", texts)] == []
 
 
 def ends_with_one_line(args, cwd):

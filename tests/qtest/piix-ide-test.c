@@ -542,10 +542,16 @@ static void test_places(void **state)
     qtest_outb(s, 0x176, 0xb0);
     assert_int_equal(qtest_inb(s, 0x175), 0xeb);
     qtest_end(s);
-    s = qtest_start("-machine pc -nodefaults -hdb null-co:// -cdrom null-co://");
+    s = qtest_start("-machine pc -nodefaults -hdb null-co:// -cdrom null-co:// -hdd null-co://");
     qtest_outb(s, 0x1f6, 0xb0);
     assert_int_equal(qtest_inb(s, 0x1f7), READY);
     assert_int_equal(qtest_inb(s, 0x175), 0xeb);
+    qtest_outb(s, 0x176, 0xb0);
+    assert_int_equal(qtest_inb(s, 0x177), READY);
+    qtest_end(s);
+    s = qtest_start("-machine pc -nodefaults -hdc null-co://");
+    qtest_outb(s, 0x176, 0xa0);
+    assert_int_equal(qtest_inb(s, 0x177), READY);
     qtest_end(s);
 }
 
