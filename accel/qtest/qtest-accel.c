@@ -36,6 +36,11 @@ static void qtest_run_nothing(Accel *accel)
 {
 }
 
+/* A test's accesses travel over the bus, which notices them. */
+static void qtest_log_writes(Accel *accel, bool on)
+{
+}
+
 static void qtest_vcpu_reset(Vcpu *vcpu)
 {
 }
@@ -94,6 +99,7 @@ const AccelOps accel_qtest_ops = {
     .resume_all = qtest_run_nothing,
     .pause_all = qtest_run_nothing,
     .stop_all = qtest_run_nothing,
+    .log_writes = qtest_log_writes,
     .vcpu_reset = qtest_vcpu_reset,
     .vcpu_irq = qtest_vcpu_irq,
     .vcpu_sipi = qtest_vcpu_sipi,

@@ -333,6 +333,12 @@ static void i8042_stop(Device *dev)
     }
 }
 
+static bool i8042_post_load(void *instance, uint32_t version, GError **error)
+{
+    i8042_update_irq(instance);
+    return true;
+}
+
 static const StateField i8042_fields[] = {
     STATE_FIELD_UINT(I8042, status),
     STATE_FIELD_UINT(I8042, config),
@@ -347,7 +353,8 @@ static const StateField i8042_fields[] = {
     STATE_FIELD_STRUCT(I8042, mouse, &ps2_mouse_state),
     STATE_END,
 };
-static const StateTable i8042_state = {.name = "i8042", .version = 1, .fields = i8042_fields};
+static const StateTable i8042_state = {
+    .name = "i8042", .version = 1, .fields = i8042_fields, .post_load = i8042_post_load};
 
 const DeviceModel i8042_model = {
     .model = {.name = "i8042",

@@ -444,7 +444,9 @@ static bool e1000_post_load(void *instance, uint32_t version, GError **error)
     }
     e1000_irq_restore(e);
     e1000_delay_restore(&e->autoneg);
-    loop_bh_schedule(e->tx_bh);
+    if (*e1000_reg(e, E1000_TDH) != *e1000_reg(e, E1000_TDT)) {
+        loop_bh_schedule(e->tx_bh); /* that a queue is empty was told where it came to that */
+    }
     if (e->net) {
         net_can_receive(e->net, 0);
     }

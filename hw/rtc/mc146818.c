@@ -412,6 +412,9 @@ static bool rtc_post_load(void *instance, uint32_t version, GError **error)
     }
     rtc_schedule_update(s);
     rtc_schedule_periodic(s);
+    if (s->cmos[RTC_REG_C] & REG_C_IRQF) {
+        irq_raise(s->irq);
+    }
     return true;
 }
 

@@ -342,6 +342,9 @@ static bool hpet_post_load(void *instance, uint32_t version, GError **error)
 {
     Hpet *s = instance;
     for (unsigned n = 0; n < HPET_TIMERS; n++) {
+        if ((s->status >> n & 1) && (s->timers[n].config & TN_INT_ENB_CNF)) {
+            irq_raise(hpet_line(&s->timers[n]));
+        }
         hpet_arm(&s->timers[n]);
     }
     return true;

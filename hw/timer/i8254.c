@@ -118,6 +118,7 @@ static void pit_schedule(Pit *s)
 static void pit_set_line(Pit *s, int level)
 {
     if (!s->irq_off) {
+        s->line = level;
         irq_set(s->irq, level);
     }
 }
@@ -319,7 +320,13 @@ static bool pit_counter_post_load(void *instance, uint32_t version, GError **err
 
 static bool pit_post_load(void *instance, uint32_t version, GError **error)
 {
-    pit_schedule(instance);
+    Pit *s = instance;
+
+    pit_schedule(s);
+    /* The interrupt controllers, which came before, have it as it is: no edge, but the board knows who holds it up. */
+    if (s->line) {
+        pit_set_line(s, 1);
+    }
     return true;
 }
 
@@ -343,9 +350,11 @@ static const StateField pit_counter_fields[] = {
 static const StateTable pit_counter_state = {
     .name = "i8254-counter", .version = 1, .fields = pit_counter_fields, .post_load = pit_counter_post_load};
 static const StateField pit_fields[] = {STATE_FIELD_STRUCTS(Pit, counter, &pit_counter_state),
-                                        STATE_FIELD_BOOL(Pit, irq_off), STATE_END};
+                                        STATE_FIELD_BOOL(Pit, irq_off),
+                                        {.name = "line", .kind = STATE_BOOL, .offset = offsetof(Pit, line), .size = sizeof(bool), .since = 2},
+                                        STATE_END};
 static const StateTable pit_state = {
-    .name = "i8254", .version = 1, .fields = pit_fields, .post_load = pit_post_load};
+    .name = "i8254", .version = 2, .fields = pit_fields, .post_load = pit_post_load};
 
 const DeviceModel i8254_model = {
     .model = {.name = "isa-pit",

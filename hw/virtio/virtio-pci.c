@@ -785,7 +785,10 @@ static bool virtio_pci_post_load(void *instance, uint32_t version, GError **erro
                       vp->pci.dev.obj.id, i, vq->next_avail, vq->next_used, vq->size - 1);
             return false;
         }
-        virtio_kick(vp, i);
+        /* A ring that its driver is not done with yet has nothing under way. */
+        if (vp->status & VIRTIO_STATUS_DRIVER_OK || vq->next_avail) {
+            virtio_kick(vp, i);
+        }
     }
     return true;
 }

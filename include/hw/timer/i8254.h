@@ -29,6 +29,7 @@ typedef struct Pit {
     PitCounter counter[3];
     int64_t next; /* guest ns of the next rising edge of OUT 0, or -1 */
     bool irq_off; /* HPET legacy replacement took the line */
+    bool line;    /* its level */
     Timer *timer;
 } Pit;
 
