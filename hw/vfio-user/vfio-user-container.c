@@ -94,6 +94,16 @@ static int user_dma_unmap_dirty(VfioContainer *c, uint64_t iova, uint64_t size, 
     return vfio_user_unmap_dirty(of_container(c), iova, size, page_size, bitmap);
 }
 
+static int user_dirty_tracking(VfioContainer *c, bool start)
+{
+    return vfio_user_dirty_tracking(of_container(c), start);
+}
+
+static int user_dirty_report(VfioContainer *c, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap)
+{
+    return vfio_user_dirty_report(of_container(c), iova, size, page_size, bitmap);
+}
+
 static int user_unmap_all(VfioContainer *c)
 {
     VfioUserPci *dev = of_container(c);
@@ -113,4 +123,6 @@ const VfioContainerOps vfio_user_container_ops = {
     .dma_unmap = user_dma_unmap,
     .dma_unmap_dirty = user_dma_unmap_dirty,
     .unmap_all = user_unmap_all,
+    .dirty_tracking = user_dirty_tracking,
+    .dirty_report = user_dirty_report,
 };

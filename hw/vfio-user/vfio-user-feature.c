@@ -209,9 +209,10 @@ static uint64_t bitmap_limit(const VfioUserPci *dev)
     return MIN(proxy_caps(dev->proxy)->max_bitmap_size, BITMAP_MAX) & ~UINT64_C(7);
 }
 
-int vfio_user_log_report(VfioDevice *vdev, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap)
+typedef int ReportPart(VfioUserPci *dev, const WireLogReport *r, uint64_t *bitmap);
+
+static int report_parts(VfioUserPci *dev, ReportPart *report, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap)
 {
-    VfioUserPci *dev = vfio_user_of_device(vdev);
     uint64_t pages = bitmap_limit(dev) * 8;
     int err = 0;
 
@@ -223,10 +224,56 @@ int vfio_user_log_report(VfioDevice *vdev, uint64_t iova, uint64_t size, uint64_
     }
     for (uint64_t done = 0, part; done < size && !err; done += part) {
         part = size - done <= pages * page_size ? size - done : pages * page_size;
-        err =
-            report_part(dev, &(WireLogReport){iova + done, part, page_size}, bitmap + done / page_size / 64);
+        err = report(dev, &(WireLogReport){iova + done, part, page_size}, bitmap + done / page_size / 64);
     }
     return err;
+}
+
+int vfio_user_log_report(VfioDevice *vdev, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap)
+{
+    return report_parts(vfio_user_of_device(vdev), report_part, iova, size, page_size, bitmap);
+}
+
+/* --- DIRTY_PAGES, which came before: all that the client mapped --- */
+
+int vfio_user_dirty_tracking(VfioUserPci *dev, bool on)
+{
+    const WireDirtyPages wire = {.argsz = WIRE_DIRTY_PAGES_SIZE, .flags = on ? WIRE_DIRTY_START : WIRE_DIRTY_STOP};
+    uint8_t body[WIRE_DIRTY_GET_SIZE];
+    int err = vfio_user_call(dev, WIRE_DIRTY_PAGES, body, wire_dirty_pages_encode(body, &wire), NULL);
+
+    /* ENOSYS: never heard of it; EINVAL: the same of libraries that ended it. */
+    return on && (err == ENOSYS || err == EINVAL) ? -ENOTSUP : -err;
+}
+
+static int dirty_part(VfioUserPci *dev, const WireLogReport *r, uint64_t *bitmap)
+{
+    size_t bytes = wire_bitmap_size(r->length, r->page_size);
+    const WireDirtyPages wire = {.argsz = (uint32_t)(WIRE_DIRTY_GET_SIZE + bytes),
+                                 .flags = WIRE_DIRTY_GET_BITMAP,
+                                 .iova = r->iova,
+                                 .size = r->length,
+                                 .pgsize = r->page_size,
+                                 .bitmap_size = bytes};
+    uint8_t body[WIRE_DIRTY_GET_SIZE];
+    WireMessage reply;
+    int err = vfio_user_call(dev, WIRE_DIRTY_PAGES, body, wire_dirty_pages_encode(body, &wire), &reply);
+
+    if (err) {
+        return -err;
+    }
+    if (reply.len < WIRE_DIRTY_GET_SIZE + bytes) {
+        err = EPROTO;
+    } else {
+        bitmap_take(bitmap, reply.body + WIRE_DIRTY_GET_SIZE, r->length / r->page_size);
+    }
+    wire_message_clear(&reply);
+    return -err;
+}
+
+int vfio_user_dirty_report(VfioUserPci *dev, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap)
+{
+    return report_parts(dev, dirty_part, iova, size, page_size, bitmap);
 }
 
 /* --- unmapping --- */

@@ -114,6 +114,9 @@ int vfio_user_link_set_state(VfioUserLink *link, uint32_t state);
 int vfio_user_log_start(VfioDevice *vdev, uint64_t page_size, const VfioDmaRange *ranges, unsigned count);
 int vfio_user_log_stop(VfioDevice *vdev);
 int vfio_user_log_report(VfioDevice *vdev, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
+/* VfioContainerOps: the container's tracking, of servers that know no logging of the device's own. */
+int vfio_user_dirty_tracking(VfioUserPci *dev, bool on);
+int vfio_user_dirty_report(VfioUserPci *dev, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
 int vfio_user_unmap_dirty(VfioUserPci *dev, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
 
 /* hw/vfio-user/vfio-user-dma.c: requests of the server. */

@@ -230,7 +230,7 @@ static int track(Fixture *f, bool on)
     VfioDevice *vdev = &((VfioPciDevice *)f->pci)->vdev;
     VfioContainer *c = container(f);
 
-    if (c->ops->dirty_tracking) {
+    if (c->ops->dirty_tracking && !f->sockets) { /* over a socket the container's is for servers that know no other */
         return c->ops->dirty_tracking(c, on);
     }
     return on ? vdev->ops->log_start(vdev, 4096, &(VfioDmaRange){0, RAM_SIZE}, 1) : vdev->ops->log_stop(vdev);
