@@ -86,14 +86,14 @@ def test_seabios_starts_255_cpus(console):
     assert "Found 255 cpu(s) max supported 255 cpu(s)" in text, text
 
 
-OVMF = pathlib.Path("/usr/share/ovmf/OVMF.fd")
+OVMF = "/usr/share/ovmf/OVMF.fd"
 
 
-@pytest.mark.skipif(not OVMF.exists(), reason="Debian's ovmf is not installed")
 @pytest.mark.parametrize("machine", ["q35", "pc"])
 def test_ovmf_comes_up(console, machine):
     """64-bit firmware of another make: caches as RAM, its MSRs and page tables, all CPUs, up to its shell."""
-    console(f"{machine},accel=tcg", "-cpu", "max", "-m", "256", "-smp", "2", "-bios", str(OVMF), "-serial", "stdio").wait_for("UEFI Interactive Shell")
+    console(f"{machine},accel=tcg", "-cpu", "max", "-m", "256", "-smp", "2", "-bios", OVMF,
+            "-serial", "stdio").wait_for("UEFI Interactive Shell")
 
 
 def hmp(path, *lines):
