@@ -527,7 +527,6 @@ static void test_places(void **state)
         {"-machine q35 -device piix4-ide -device piix3-ide", "port 0x1f0 belongs to"},
         {"-machine x-remote,vfio-user=on -device piix3-ide", "piix3-ide"},
     };
-    g_autofree char *tree = NULL;
     QtestState *s;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
