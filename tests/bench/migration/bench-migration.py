@@ -118,7 +118,7 @@ def one_move(args, place, kind, number, initrd):
         said = source.until_over()
         assert said["status"] == "completed", said
         ram = said["ram"]
-        seconds = max(said["total-time"] - said["downtime"] - said.get("setup-time", 0), 1) / 1000
+        seconds = max(said["total-time"] - said.get("setup-time", 0), 1) / 1000
         return {"MB/s": ram["transferred"] / 1e6 / seconds, "downtime": said["downtime"], "slowdown": before / during,
                 "twice": ram["normal"] + ram["duplicate"] - RAM * 256, "bytes": ram["transferred"]}
     finally:
