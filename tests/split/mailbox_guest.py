@@ -56,7 +56,7 @@ class Nvme:
 
     def __init__(self, guest):
         self.guest = guest
-        self.heads, self.tails, self.phases = [0, 0], [0, 0], [1, 1]
+        self.heads, self.tails, self.phases, self.records = [0, 0], [0, 0], [1, 1], 0
         guest.wait(lambda: guest.word(COUNTER) > 0, "the guest to run", timeout=300)
         for register, value in ((0x24, QUEUE - 1 << 16 | QUEUE - 1), (0x28, ASQ), (0x2c, 0), (0x30, ACQ), (0x34, 0), (0x14, 0x460001)):
             guest.act(WRITE, BAR0 + register, value)
@@ -87,6 +87,14 @@ class Nvme:
     def command(self, *args):
         self.submit(*args)
         return self.complete(args[0])
+
+    def use(self):
+        """The guest runs; the disk has what was written last, and takes more."""
+        self.guest.goes_on()
+        if self.records:
+            assert self.read(self.records % 1000) == b"record %d" % self.records
+        self.records += 1
+        self.write(self.records % 1000, b"record %d" % self.records)
 
     def write(self, block, data):
         self.guest.ram[DATA:DATA + BLOCK] = data.ljust(BLOCK, b"\0")

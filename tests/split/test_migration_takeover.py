@@ -44,7 +44,7 @@ class UnixServer(DiskServer):
 
 class Rig:
     def __init__(self, tmp, kind=UnixServer):
-        self.tmp, self.guests, self.records = tmp, [], 0
+        self.tmp, self.guests = tmp, []
         image = tmp / "disk.img"
         image.write_bytes(bytes(4 << 20))
         self.server = kind(tmp, image)
@@ -75,13 +75,6 @@ class Rig:
         self.source = self.nvme.guest = target
         self.source.qmp("migrate-set-capabilities", capabilities=[{"capability": "x-keep-servers", "state": True}])
 
-    def use(self):
-        self.source.goes_on()
-        if self.records:
-            assert self.nvme.read(self.records % 1000) == b"record %d" % self.records
-        self.records += 1
-        self.nvme.write(self.records % 1000, b"record %d" % self.records)
-
     def leave(self, guest, code=0):
         guest.process.terminate()
         assert guest.close() == code
@@ -105,7 +98,7 @@ def fixture_rig(tmp_path, request):
 def test_back_and_forth(rig):
     """With commands under way each time: each is answered once, and has done its work."""
     for turn in range(3):
-        rig.use()
+        rig.nvme.use()
         for n in range(40):
             rig.source.ram[SAVED + n * 512:SAVED + n * 512 + 512] = (b"turn %d block %d " % (turn, n)).ljust(512, b"x")
             rig.nvme.submit(1, 1, 1, SAVED + n * 512, 2000 + n, 0, 0)
@@ -120,7 +113,7 @@ def test_back_and_forth(rig):
         assert not rig.nvme.done(1)
         for n in (0, 17, 39):
             assert rig.nvme.read(2000 + n) == (b"turn %d block %d " % (turn, n)).ljust(512, b"x")
-    rig.use()
+    rig.nvme.use()
     assert rig.source.qmp("qom-get", path="/machine/peripheral/vd", property="state")["return"] == "connected"
 
 
@@ -138,7 +131,7 @@ def test_faults(unix_rig, fault):
     for where, point in POINTS.items():
         if not WHOLE and where not in SOME[fault]:
             continue
-        rig.use()
+        rig.nvme.use()
         target = rig.target()
         path = rig.tmp / f"wire{len(rig.guests)}"
 
@@ -161,26 +154,26 @@ def test_faults(unix_rig, fault):
             assert rig.source.status() == "postmigrate" and rig.source.stands()
             assert "return" in rig.source.qmp("cont"), where
         assert rig.source.status() == "running", where
-    rig.use()
+    rig.nvme.use()
 
 
 def test_source_does_not_let_go(unix_rig):
     """Without the capability the destination has no server, and the guest runs on."""
     rig = unix_rig
-    rig.use()
+    rig.nvme.use()
     rig.source.qmp("migrate-set-capabilities", capabilities=[{"capability": "x-keep-servers", "state": False}])
     target = rig.target(**{"x-msg-timeout": 300})
     said = rig.migrate()
     assert said["status"] == "failed" and "x-keep-servers" in said["error-desc"], said
     assert target.process.wait() == 1
     rig.leave(target, code=1)
-    rig.use()
+    rig.nvme.use()
 
 
 def test_server_dies_meanwhile(unix_rig):
     """Nobody has the device then: the guest stands on the source, and runs with a process that has it again."""
     rig = unix_rig
-    rig.use()
+    rig.nvme.use()
     target = rig.target()
     path = rig.tmp / "wire"
 
@@ -198,4 +191,4 @@ def test_server_dies_meanwhile(unix_rig):
     rig.server.path.unlink()
     rig.server = UnixServer(rig.tmp, rig.tmp / "disk.img")
     assert "return" in rig.source.qmp("cont")
-    rig.use()
+    rig.nvme.use()

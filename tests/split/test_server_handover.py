@@ -28,7 +28,6 @@ class Rig:
         self.server = self.serve()
         self.guest = MailboxGuest(tmp, *disk_args(self.server.path), *options)
         self.nvme = Nvme(self.guest)
-        self.records = 0
 
     def serve(self, *more, **options):
         """A process for the disk; all but the first wait for it."""
@@ -39,14 +38,6 @@ class Rig:
 
     def hand_over(self, server, path=None):
         return self.guest.qmp("x-device-handover", id="vd", socket=str(path or server.path))
-
-    def use(self):
-        """The guest runs; the disk has what was written, and takes more."""
-        self.guest.goes_on()
-        if self.records:
-            assert self.nvme.read(self.records % 1000) == b"record %d" % self.records
-        self.records += 1
-        self.nvme.write(self.records % 1000, b"record %d" % self.records)
 
     def owned_by(self):
         return owners(self.image, [s.process.pid for s in self.servers])
@@ -69,7 +60,7 @@ def test_commands_under_way(rig):
     rig.guest.status()
     rig.guest.events.clear()
     for turn in range(4):
-        rig.use()
+        rig.nvme.use()
         for n in range(40):
             rig.guest.ram[SAVED + n * 512:SAVED + n * 512 + 512] = (b"turn %d block %d " % (turn, n)).ljust(512, b"x")
             rig.nvme.submit(1, 1, 1, SAVED + n * 512, 2000 + n, 0, 0)
@@ -84,7 +75,7 @@ def test_commands_under_way(rig):
         assert not rig.nvme.done(1)
         for n in (0, 17, 39):
             assert rig.nvme.read(2000 + n) == (b"turn %d block %d " % (turn, n)).ljust(512, b"x")
-    rig.use()
+    rig.nvme.use()
     assert rig.guest.qmp("qom-get", path="/machine/peripheral/vd", property="state")["return"] == "connected"
     assert not [event for event in rig.guest.events if event["event"] in ("STOP", "RESUME", "VFIO_USER_DISCONNECT")]
 
@@ -95,20 +86,20 @@ def test_the_old_process_may_come_back(rig):
     for server in (other, rig.server) * 3:
         assert "return" in rig.hand_over(server)
         assert rig.owned_by() == {server.process.pid}
-        rig.use()
+        rig.nvme.use()
 
 
 def test_paused_guest(rig):
-    rig.use()
+    rig.nvme.use()
     rig.guest.qmp("stop")
     assert rig.hand_over(rig.serve())["return"]["paused-us"] == 0
     assert rig.guest.stands()
     rig.guest.qmp("cont")
-    rig.use()
+    rig.nvme.use()
 
 
 def test_refused(rig, tmp_path):
-    rig.use()
+    rig.nvme.use()
     server = rig.server
     for ident, path, text in (("nobody", "x", "'nobody' not found"), ("vd", "", "neither a path nor an address"),
                               ("vd", f"{tmp_path}/nobody", "No such file"), ("/machine/unattached", "x", "not found")):
@@ -120,7 +111,7 @@ def test_refused(rig, tmp_path):
     # Its own server has a client: this one.
     assert "error" in rig.guest.qmp("x-device-handover", id="vd", socket={"type": "unix", "path": ""})
     assert rig.owned_by() == {server.process.pid}
-    rig.use()
+    rig.nvme.use()
 
 
 def test_local_device_has_no_process(tmp_path):
@@ -208,18 +199,18 @@ def test_cut_at_every_message(rig, tmp_path):
         assert relay.was_cut, answer
         relay.end()
         assert rig.owned_by() == {rig.server.process.pid}, (cut, answer)
-        rig.use()
+        rig.nvme.use()
     assert cut > 20 and rig.owned_by() == {new.process.pid}
-    rig.use()
+    rig.nvme.use()
     # It goes on through the relay; back to where it came from, which ends that.
     assert "return" in rig.hand_over(rig.server)
     relay.end()
-    rig.use()
+    rig.nvme.use()
 
 
 def test_both_are_lost(rig, tmp_path):
     """The old process dies while the new one fails: the guest is paused, with its device's state, and `cont` finds a third."""
-    rig.use()
+    rig.nvme.use()
     new, path, seen = rig.serve(), tmp_path / "relay", []
 
     def strike(command):
@@ -240,4 +231,4 @@ def test_both_are_lost(rig, tmp_path):
     os.rename(third.path, rig.server.path)
     assert "return" in rig.guest.qmp("cont")
     rig.server = third
-    rig.use()
+    rig.nvme.use()
