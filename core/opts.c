@@ -4,6 +4,7 @@
  * with suffixes to bytes.
  */
 #include <json-c/json.h>
+#include <json-c/json_visit.h>
 #include <string.h>
 
 #include "core/error.h"
@@ -29,10 +30,26 @@ static char *opts_next_item(const char **pos)
     return g_string_free(item, FALSE);
 }
 
+/* For json_c_visit(): stops at a null, and leaves its key, or that of the array it is in, in *opaque. */
+static int opts_find_null(struct json_object *value, int flags, struct json_object *parent, const char *key, size_t *index, void *opaque)
+{
+    const char **where = opaque;
+
+    if (key && json_object_is_type(value, json_type_array)) {
+        *where = key;
+    }
+    if (!value) {
+        *where = key ? key : *where;
+        return JSON_C_VISIT_RETURN_ERROR;
+    }
+    return JSON_C_VISIT_RETURN_CONTINUE;
+}
+
 static struct json_object *opts_parse_json(const char *where, const char *text, GError **error)
 {
     struct json_tokener *tok = json_tokener_new();
     struct json_object *obj;
+    const char *null_key = "";
     size_t used;
 
     json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
@@ -48,6 +65,11 @@ static struct json_object *opts_parse_json(const char *where, const char *text, 
         obj = NULL;
     } else if (!json_object_is_type(obj, json_type_object)) {
         error_set(error, "%s: JSON value is not an object", where);
+        json_object_put(obj);
+        obj = NULL;
+    } else if (json_c_visit(obj, 0, opts_find_null, &null_key) < 0) {
+        /* No option has a use for null, and json-c gives it as a NULL that each would have to look for. */
+        error_set(error, "%s: '%s' is null; leave it out", where, null_key);
         json_object_put(obj);
         obj = NULL;
     }

@@ -530,7 +530,7 @@ static bool load_data(IdeChannel *ch, IdeCmd *c)
     }
     c->buf = g_malloc0(IDE_CHUNK);
     memcpy(c->buf, data, MIN(len, IDE_CHUNK));
-    return len == c->len && len && !is_packet(c) && ata_resume(c);
+    return len == c->len && len && len <= IDE_CHUNK && !is_packet(c) && ata_resume(c);
 }
 
 static bool load_cmd(IdeChannel *ch, IdeCmd *c)

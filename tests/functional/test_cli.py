@@ -80,6 +80,9 @@ def test_missing_argument(option):
 
 BAD = [
     (["-machine", "q36"], ["-machine", "q36", "q35"]),
+    (["-numa", '{"type":"node","nodeid":null}'], ["-numa", "'nodeid' is null"]),
+    (["-numa", '{"type":"node","cpus":["0",null]}'], ["-numa", "'cpus' is null"]),
+    (["-netdev", '{"type":"stream","id":"a","addr":{"type":null}}'], ["-netdev", "'type' is null"]),
     (["-parallel", "null"], ["-parallel null", "not available", "none"]),
     (["-parallel", "none", "-device", "no-such"], ["-device", "no-such"]),
     (["-machine", "nothing-like-it"], ["-machine", "nothing-like-it"]),
