@@ -181,14 +181,6 @@ static uint32_t packet(Fixture *f, const uint8_t *cdb, uint32_t len)
     return run(f, CD, cfis, cdb, len, false);
 }
 
-static void fill(uint8_t *buf, size_t len, unsigned seed)
-{
-    for (size_t i = 0; i < len; i++) {
-        seed = seed * 1103515245u + 12345u;
-        buf[i] = (uint8_t)(seed >> 16);
-    }
-}
-
 /* --- tests --- */
 
 static void test_registers(void **state)
@@ -255,7 +247,7 @@ static void test_data(void **state)
 
     port_start(f, HD);
     for (unsigned i = 0; i < G_N_ELEMENTS(writes); i++) {
-        fill(out, 8192, i);
+        qtest_fill(out, 8192, i);
         qtest_memwrite(f->qts, DATA, out, 8192);
         assert_int_equal(ata(f, writes[i], 0, 16 * i + 1, 16, 8192, true), IS_DHRS);
         qtest_memset(f->qts, DATA, 0, 8192);
@@ -263,7 +255,7 @@ static void test_data(void **state)
         qtest_memread(f->qts, DATA, in, 8192);
         assert_memory_equal(in, out, 8192);
     }
-    fill(out, len, 77);
+    qtest_fill(out, len, 77);
     qtest_memwrite(f->qts, DATA, out, len);
     assert_int_equal(ata(f, 0x35, 0, 4096, len / 512, len, true), IS_DHRS);
     assert_int_equal(qtest_readl(f->qts, LIST + 4), len);
@@ -287,7 +279,7 @@ static void test_queued(void **state)
     port_start(f, HD);
     for (unsigned slot = 0; slot < 32; slot++) {
         fis(cfis, 0x61, 8, slot * 8, slot << 3);
-        fill(out, sizeof(out), slot);
+        qtest_fill(out, sizeof(out), slot);
         qtest_memwrite(f->qts, DATA + slot * 4096, out, sizeof(out));
         table_write(f, slot, cfis, NULL, DATA + slot * 4096, 4096, true);
     }
@@ -302,7 +294,7 @@ static void test_queued(void **state)
         port_set(f, HD, P_SACT, 1u << slot);
         port_set(f, HD, P_CI, 1u << slot);
         assert_true(QTEST_WAIT(!port_get(f, HD, P_SACT)));
-        fill(out, sizeof(out), slot);
+        qtest_fill(out, sizeof(out), slot);
         qtest_memread(f->qts, DATA + 0x40000, in, sizeof(in));
         assert_memory_equal(in, out, sizeof(in));
     }
@@ -376,7 +368,7 @@ static void test_packets(void **state)
     uint8_t sector[2048], in[2048];
     FILE *disc = fopen(f->disc, "r+b");
 
-    fill(sector, sizeof(sector), 4);
+    qtest_fill(sector, sizeof(sector), 4);
     assert_non_null(disc);
     assert_int_equal(fseek(disc, 17 * 2048, SEEK_SET), 0);
     assert_int_equal(fwrite(sector, 1, sizeof(sector), disc), sizeof(sector));
@@ -396,16 +388,6 @@ static void test_packets(void **state)
     assert_int_equal(qtest_readb(f->qts, FISES + 0x43) >> 4, 5);
 }
 
-static bool any_pci_line(Fixture *f)
-{
-    bool high = false;
-
-    for (int n = 16; n < 24; n++) {
-        high |= qtest_irq(f->qts, n);
-    }
-    return high;
-}
-
 static void test_intx(void **state)
 {
     Fixture *f = *state;
@@ -413,13 +395,13 @@ static void test_intx(void **state)
     qtest_irq_intercept_in(f->qts, "ioapic");
     port_start(f, HD);
     assert_int_equal(ata(f, 0x25, 0, 0, 1, 512, false), IS_DHRS);
-    assert_false(any_pci_line(f)); /* PxIE is 0 */
+    assert_false(qpci_any_line(f->qts)); /* PxIE is 0 */
     port_set(f, HD, P_IE, IS_DHRS);
-    assert_true(QTEST_WAIT(any_pci_line(f)));
+    assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
     assert_int_equal(qpci_readl(f->dev, ABAR, IS), 1);
     port_set(f, HD, P_IS, UINT32_MAX);
     qpci_writel(f->dev, ABAR, IS, 1);
-    assert_true(QTEST_WAIT(!any_pci_line(f)));
+    assert_true(QTEST_WAIT(!qpci_any_line(f->qts)));
 }
 
 static void test_reset_mid_io(void **state)
@@ -464,7 +446,7 @@ static void test_noise(void **state)
         unsigned port = round % 2;
 
         port_start(f, port);
-        fill(noise, sizeof(noise), round);
+        qtest_fill(noise, sizeof(noise), round);
         if (round % 4) {
             noise[0] = 0x27;
             noise[1] |= 0x80;

@@ -345,16 +345,6 @@ static void test_phy(void **state)
     assert_int_equal(phy(f, 17) & 0xac00, 0xac00);
 }
 
-static bool any_pci_line(Fixture *f)
-{
-    bool high = false;
-
-    for (int n = 16; n < 24; n++) {
-        high |= qtest_irq(f->qts, n);
-    }
-    return high;
-}
-
 static void test_interrupts(void **state)
 {
     Fixture *f = *state;
@@ -363,29 +353,29 @@ static void test_interrupts(void **state)
     get(f, ICR);
     set(f, ICS, 0x80);
     assert_int_equal(get(f, IMS), 0);
-    assert_false(any_pci_line(f));
+    assert_false(qpci_any_line(f->qts));
     set(f, IMS, 0x84);
-    assert_true(QTEST_WAIT(any_pci_line(f)));
+    assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
     set(f, IMC, 0x80);
     assert_int_equal(get(f, IMS), 4);
-    assert_true(QTEST_WAIT(!any_pci_line(f)));
+    assert_true(QTEST_WAIT(!qpci_any_line(f->qts)));
     set(f, IMS, 0x80);
-    assert_true(QTEST_WAIT(any_pci_line(f)));
+    assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
     assert_int_equal(get(f, ICR), 0x80);
-    assert_true(QTEST_WAIT(!any_pci_line(f)));
+    assert_true(QTEST_WAIT(!qpci_any_line(f->qts)));
     assert_int_equal(get(f, ICR), 0);
     /* ITR: the second within the interval waits for its end. */
     set(f, ITR, 1000);
     set(f, ICS, 0x80);
-    assert_true(QTEST_WAIT(any_pci_line(f)));
+    assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
     get(f, ICR);
-    assert_true(QTEST_WAIT(!any_pci_line(f)));
+    assert_true(QTEST_WAIT(!qpci_any_line(f->qts)));
     set(f, ICS, 0x80);
     qtest_clock_step(f->qts, 100000);
     assert_int_equal(get(f, ITR), 1000);
-    assert_false(any_pci_line(f));
+    assert_false(qpci_any_line(f->qts));
     qtest_clock_step(f->qts, 200000);
-    assert_true(QTEST_WAIT(any_pci_line(f)));
+    assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
 }
 
 static void test_transmit(void **state)
@@ -621,13 +611,13 @@ static void test_doorbells(void **state)
     qtest_irq_intercept_in(f->qts, "ioapic");
     set(f, ICS, 4);
     set(f, IMS, 4);
-    assert_true(QTEST_WAIT(any_pci_line(f)));
+    assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
     asserted = qtest_is_split(f->qts) ? messages_sent(f) : 0;
     put_desc(f, TX_BUF, sizeof(out) | 0x0bu << 24, 0);
     set(f, TDT, f->tx_tail);
     assert_int_equal(wire_receive(f, in), sizeof(out));
     assert_true(!qtest_is_split(f->qts) || messages_sent(f) == asserted + 1); /* that one: the line is unmasked */
-    assert_true(QTEST_WAIT(any_pci_line(f)));
+    assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
     set(f, TDT, 0x12345678); /* only what the register has of it is seen */
     assert_int_equal(get(f, TDT), 0x5678);
     set(f, CTRL, 1u << 26);

@@ -58,16 +58,6 @@ static uint32_t reg(Fixture *f, unsigned offset)
     return qpci_readl(f->dev, 0, offset);
 }
 
-static bool any_pci_line(Fixture *f)
-{
-    bool high = false;
-
-    for (int n = 16; n < 24; n++) {
-        high |= qtest_irq(f->qts, n);
-    }
-    return high;
-}
-
 static void test_registers(void **state)
 {
     Fixture *f = *state;
@@ -103,15 +93,15 @@ static void test_intx(void **state)
     qtest_irq_intercept_in(f->qts, "ioapic");
     qpci_writel(f->dev, 0, STATUS, 0x80);
     qpci_writel(f->dev, 0, FACTORIAL, 5);
-    assert_true(QTEST_WAIT(any_pci_line(f)));
+    assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
     assert_int_equal(reg(f, IRQ_STATUS), 1);
     qpci_writel(f->dev, 0, IRQ_RAISE, 0x30);
     assert_int_equal(reg(f, IRQ_STATUS), 0x31);
     qpci_writel(f->dev, 0, IRQ_ACK, 0x11);
     assert_int_equal(reg(f, IRQ_STATUS), 0x20);
-    assert_true(any_pci_line(f));
+    assert_true(qpci_any_line(f->qts));
     qpci_writel(f->dev, 0, IRQ_ACK, 0x20);
-    assert_true(QTEST_WAIT(!any_pci_line(f)));
+    assert_true(QTEST_WAIT(!qpci_any_line(f->qts)));
 }
 
 static void test_msi(void **state)
@@ -139,7 +129,7 @@ static void test_no_interrupts(void **state)
     qtest_irq_intercept_in(f->qts, "ioapic");
     qpci_writel(f->dev, 0, IRQ_RAISE, 0x30);
     assert_int_equal(reg(f, IRQ_STATUS), 0x30);
-    assert_false(any_pci_line(f));
+    assert_false(qpci_any_line(f->qts));
     qpci_writel(f->dev, 0, IRQ_ACK, 0x30);
     assert_int_equal(reg(f, IRQ_STATUS), 0);
 }

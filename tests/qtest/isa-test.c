@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "libqtest/libqtest.h"
+#include "libqtest/libqpci.h"
 
 #define MACHINE "-nodefaults -m 16 -machine "
 static const char *const machines[] = {"q35", "pc"};
@@ -128,16 +128,6 @@ static void check_smbus(QtestState *s, uint16_t base)
     assert_int_equal(smbus(s, base, BLOCK, read, 0x10), 0x04);
 }
 
-static bool any_pirq(QtestState *s)
-{
-    bool high = false;
-
-    for (int n = 16; n < 24; n++) {
-        high |= qtest_irq(s, n);
-    }
-    return high;
-}
-
 static void test_smbus(void **state)
 {
     QtestState *s = start("q35", "");
@@ -152,9 +142,9 @@ static void test_smbus(void **state)
     assert_int_equal(qtest_inb(s, 0xb000) & 0x40, 0x40); /* and nobody else's */
     qtest_irq_intercept_in(s, "ioapic");
     qtest_outb(s, 0xb002, 0x41);
-    assert_true(any_pirq(s));
+    assert_true(qpci_any_line(s));
     qtest_outb(s, 0xb000, 0x1e);
-    assert_false(any_pirq(s));
+    assert_false(qpci_any_line(s));
     qtest_end(s);
     s = start("pc", "");
     config_write(s, 1, 3, 0x90, 0x701);

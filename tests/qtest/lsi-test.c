@@ -250,14 +250,6 @@ static uint32_t get32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static void fill(uint8_t *buf, size_t len, unsigned seed)
-{
-    for (size_t i = 0; i < len; i++) {
-        seed = seed * 1103515245u + 12345u;
-        buf[i] = (uint8_t)(seed >> 16);
-    }
-}
-
 /* --- tests: the chip --- */
 
 static void test_registers(void **state)
@@ -280,7 +272,7 @@ static void test_registers(void **state)
     qpci_writeb(f->dev, REGS, ISTAT0, SRST);
     assert_int_equal(qpci_readl(f->dev, REGS, SCRATCHA), 0);
     qpci_writeb(f->dev, REGS, ISTAT0, 0);
-    fill(block, sizeof(block), 3);
+    qtest_fill(block, sizeof(block), 3);
     qtest_memwrite(f->qts, f->dev->bars[RAM].addr + 0x1000, block, sizeof(block));
     qtest_memread(f->qts, f->dev->bars[RAM].addr + 0x1000, back, sizeof(back));
     assert_memory_equal(block, back, sizeof(block));
@@ -423,16 +415,6 @@ static void test_bad_scripts(void **state)
     ready(f, 0);
 }
 
-static bool any_pci_line(Fixture *f)
-{
-    bool high = false;
-
-    for (int n = 16; n < 24; n++) {
-        high |= qtest_irq(f->qts, n);
-    }
-    return high;
-}
-
 static void test_intx(void **state)
 {
     Fixture *f = *state;
@@ -442,11 +424,11 @@ static void test_intx(void **state)
     emit(f, INT, 1);
     script_run(f, SCRIPT);
     script_wait(f, DIP);
-    assert_false(any_pci_line(f)); /* masked */
+    assert_false(qpci_any_line(f->qts)); /* masked */
     qpci_writeb(f->dev, REGS, DIEN, 0x04);
-    assert_true(QTEST_WAIT(any_pci_line(f)));
+    assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
     qpci_readb(f->dev, REGS, DSTAT);
-    assert_true(QTEST_WAIT(!any_pci_line(f)));
+    assert_true(QTEST_WAIT(!qpci_any_line(f->qts)));
 }
 
 /*
@@ -489,7 +471,7 @@ static void test_reselection(void **state)
         const uint8_t msg[] = {0xc0, 0x20, tag};
 
         read[5] = (uint8_t)(tag * 16);
-        fill(block, sizeof(block), tag);
+        qtest_fill(block, sizeof(block), tag);
         file_write(f->disk, tag * 16 * 512, block, sizeof(block));
         script_at(f, SCRIPT);
         emit_head(f, 0, msg, 3, read, 10);
@@ -525,7 +507,7 @@ static void test_reselection(void **state)
         assert_int_equal(qtest_readw(f->qts, MSG_IN), 0x2080);
         tag = qtest_readb(f->qts, MSG_IN + 2);
         seen |= 1u << tag;
-        fill(block, sizeof(block), tag);
+        qtest_fill(block, sizeof(block), tag);
         qtest_memread(f->qts, DATA, back, sizeof(back));
         assert_memory_equal(back, block, sizeof(block));
         assert_int_equal(qpci_readl(f->dev, REGS, RBC), 0x10000100);
@@ -670,7 +652,7 @@ static void test_data(void **state)
     for (unsigned i = 0; i < G_N_ELEMENTS(writes); i++) {
         const uint8_t lba = (uint8_t)(16 * i + 1);
 
-        fill(out, 4096, i);
+        qtest_fill(out, 4096, i);
         qtest_memwrite(f->qts, DATA, out, 4096);
         for (unsigned read = 0; read < 2; read++) {
             memset(cdb, 0, sizeof(cdb));
@@ -686,7 +668,7 @@ static void test_data(void **state)
         assert_true(g_file_get_contents(f->disk, &file, NULL, NULL));
         assert_memory_equal(file + lba * 512, out, 4096);
     }
-    fill(out, len, 99);
+    qtest_fill(out, len, 99);
     qtest_memwrite(f->qts, DATA, out, len);
     put32(memset(cdb, 0, sizeof(cdb)), 0);
     cdb[0] = 0x2a;
@@ -717,7 +699,7 @@ static void test_same_and_unmap(void **state)
     g_autofree char *file = NULL;
 
     ready(f, 0);
-    fill(pattern, sizeof(pattern), 5);
+    qtest_fill(pattern, sizeof(pattern), 5);
     qtest_memwrite(f->qts, DATA, pattern, 512);
     assert_int_equal(command(f, 0, 0, same, 512, true), 0);
     assert_true(g_file_get_contents(f->disk, &file, NULL, NULL));
@@ -838,7 +820,7 @@ static void test_cdrom(void **state)
     Fixture *f = *state;
     uint8_t buf[64], sector[2048], back[2048];
 
-    fill(sector, sizeof(sector), 8);
+    qtest_fill(sector, sizeof(sector), 8);
     file_write(f->disc, 17 * 2048, sector, sizeof(sector));
     get(f, CD_ID, (const uint8_t[16]){0x12, [4] = 36}, buf, 36);
     assert_int_equal(buf[0], 5);

@@ -217,14 +217,6 @@ static Cmd rw(uint8_t opcode, uint64_t slba, uint32_t blocks, uint64_t prp1, uin
                  .cdw12 = blocks - 1};
 }
 
-static void fill(uint8_t *buf, size_t len, unsigned seed)
-{
-    for (size_t i = 0; i < len; i++) {
-        seed = seed * 1103515245u + 12345u;
-        buf[i] = (uint8_t)(seed >> 16);
-    }
-}
-
 /* --- tests --- */
 
 static void test_identify(void **state)
@@ -254,7 +246,7 @@ static void test_data(void **state)
 
     enable(f);
     create_io(f, 0);
-    fill(out, len, 1);
+    qtest_fill(out, len, 1);
     qtest_memwrite(f->qts, BUF, out, len);
     assert_int_equal(run(f, &f->io, rw(IO_WRITE, 16, 16, BUF, BUF + 4096)), 0);
     assert_int_equal(run(f, &f->io, rw(IO_READ, 16, 16, BUF + 0x80000, BUF + 0x90000)), 0);
@@ -327,17 +319,6 @@ static void test_msix(void **state)
     assert_false(qpci_msix_pending(f->dev, IO_VECTOR));
 }
 
-/* Whether any of the lines that PCI interrupts are routed to is high. */
-static bool any_pci_line(Fixture *f)
-{
-    bool high = false;
-
-    for (int n = 16; n < 24; n++) {
-        high |= qtest_irq(f->qts, n);
-    }
-    return high;
-}
-
 static void test_intx(void **state)
 {
     Fixture *f = *state;
@@ -346,12 +327,12 @@ static void test_intx(void **state)
     qtest_irq_intercept_in(f->qts, "ioapic");
     enable(f);
     cid = push(f, &f->admin, (Cmd){.opcode = ADM_IDENTIFY, .prp1 = BUF, .cdw10 = 1});
-    assert_false(any_pci_line(f));
+    assert_false(qpci_any_line(f->qts));
     ring(f, &f->admin);
     assert_int_equal(take(f, &f->admin, cid), 0);
-    assert_true(QTEST_WAIT(any_pci_line(f)));
+    assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
     ack(f, &f->admin);
-    assert_true(QTEST_WAIT(!any_pci_line(f)));
+    assert_true(QTEST_WAIT(!qpci_any_line(f->qts)));
 }
 
 /* Commands that are under way when the controller is disabled, or the machine reset, do not complete
@@ -401,7 +382,7 @@ static void use_cmb(Fixture *f, uint64_t base)
     assert_int_equal(run(f, &f->admin, cq), 0);
     assert_int_equal(run(f, &f->admin, sq), 0);
     f->io = (Queue){1, 0, 0, 1, base, IOCQ};
-    fill(out, len, 11);
+    qtest_fill(out, len, 11);
     qtest_memwrite(f->qts, base + 0x10000, out, len);
     for (unsigned i = 0; i < len / 4096 - 1; i++) {
         qtest_writeq(f->qts, base + 0x2000 + i * 8, base + 0x11000 + i * 4096);
@@ -528,7 +509,7 @@ static void test_format(void **state)
     assert_int_equal(id[26], 0);
     assert_int_equal(id[130], 9);
     assert_int_equal(id[134], 12);
-    fill(data, sizeof(data), 2);
+    qtest_fill(data, sizeof(data), 2);
     qtest_memwrite(f->qts, BUF, data, sizeof(data));
     assert_int_equal(run(f, &f->io, rw(IO_WRITE, 8, 8, BUF, 0)), 0);
     assert_int_equal(run(f, &f->admin, (Cmd){.opcode = ADM_FORMAT, .nsid = 1, .cdw10 = 2}), 0x10a | DNR);

@@ -87,16 +87,6 @@ static int connect_to(const char *path)
     return fd;
 }
 
-static bool any_pci_line(QtestState *qts)
-{
-    bool high = false;
-
-    for (int n = 16; n < 24; n++) {
-        high |= qtest_irq(qts, n);
-    }
-    return high;
-}
-
 static void test_serial(void **state)
 {
     g_autofree char *dir = g_dir_make_tmp("pci-serial-XXXXXX", NULL);
@@ -125,14 +115,14 @@ static void test_serial(void **state)
         n += (unsigned)len;
     }
     assert_memory_equal(got, "hello", 5);
-    assert_false(any_pci_line(qts));
+    assert_false(qpci_any_line(qts));
     qpci_writeb(dev, 0, IER, 1);
     assert_int_equal(write(fd, "x", 1), 1);
-    assert_true(QTEST_WAIT(any_pci_line(qts)));
+    assert_true(QTEST_WAIT(qpci_any_line(qts)));
     assert_int_equal(qpci_readb(dev, 0, IIR), 0x04);
     assert_int_equal(qpci_readb(dev, 0, LSR), 0x61);
     assert_int_equal(qpci_readb(dev, 0, RBR), 'x');
-    assert_true(QTEST_WAIT(!any_pci_line(qts)));
+    assert_true(QTEST_WAIT(!qpci_any_line(qts)));
     assert_int_equal(qpci_readb(dev, 0, LSR), 0x60);
     close(fd);
     g_free(dev);

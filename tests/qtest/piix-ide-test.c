@@ -172,14 +172,6 @@ static uint8_t dma(Fixture *f, int channel, uint8_t command, uint64_t lba, uint1
     return get(f, channel, R_STATUS);
 }
 
-static void fill(uint8_t *buf, size_t len, unsigned seed)
-{
-    for (size_t i = 0; i < len; i++) {
-        seed = seed * 1103515245u + 12345u;
-        buf[i] = (uint8_t)(seed >> 16);
-    }
-}
-
 /* --- tests --- */
 
 static void test_registers(void **state)
@@ -254,7 +246,7 @@ static void test_pio(void **state)
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
         unsigned block = commands[i].block;
 
-        fill(out, sizeof(out), i);
+        qtest_fill(out, sizeof(out), i);
         issue(f, HD, commands[i].write, 0, 100 + 16 * i, 16);
         assert_int_equal(wait_not_busy(f, HD), READY | DRQ);
         assert_false(irq(f, HD)); /* none before the first block */
@@ -285,7 +277,7 @@ static void test_geometry(void **state)
     Fixture *f = *state;
     uint8_t out[512], in[512];
 
-    fill(out, sizeof(out), 9);
+    qtest_fill(out, sizeof(out), 9);
     issue(f, HD, 0x30, 0, (2 * 16 + 5) * 63 + 7, 1);
     assert_int_equal(wait_not_busy(f, HD), READY | DRQ);
     write_block(f, HD, out, sizeof(out));
@@ -312,7 +304,7 @@ static void test_dma(void **state)
     g_autofree uint8_t *out = g_malloc(len), *in = g_malloc(len);
     unsigned n = 0;
 
-    fill(out, len, 5);
+    qtest_fill(out, len, 5);
     qtest_memwrite(f->qts, DATA, out, len);
     prd(f, n++, DATA, 512, false);
     for (uint32_t at = 512; at < len; at += 0x10000) { /* a length of 0 is 64 KiB */
@@ -425,7 +417,7 @@ static void test_packets(void **state)
     uint8_t sector[2048], in[2 * 2048], error;
     FILE *disc = fopen(f->disc, "r+b");
 
-    fill(sector, sizeof(sector), 4);
+    qtest_fill(sector, sizeof(sector), 4);
     assert_non_null(disc);
     assert_int_equal(fseek(disc, 17 * 2048, SEEK_SET), 0);
     assert_int_equal(fwrite(sector, 1, sizeof(sector), disc), sizeof(sector));
@@ -490,7 +482,7 @@ static void test_noise(void **state)
     for (unsigned round = 0; round < 200; round++) {
         int channel = (int)(round % 2);
 
-        fill(noise, sizeof(noise), round);
+        qtest_fill(noise, sizeof(noise), round);
         prd(f, 0, DATA + noise[0] * 2u, (uint16_t)(noise[1] * 256), noise[2] & 1);
         prd(f, 1, DATA, 0, true);
         for (unsigned i = 0; i < 40; i++) {

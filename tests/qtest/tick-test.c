@@ -59,16 +59,6 @@ static void set(Fixture *f, unsigned offset, uint32_t val)
     get(f, COUNT);
 }
 
-static bool any_pci_line(Fixture *f)
-{
-    bool high = false;
-
-    for (int n = 16; n < 24; n++) {
-        high |= qtest_irq(f->qts, n);
-    }
-    return high;
-}
-
 static void test_registers(void **state)
 {
     Fixture *f = *state;
@@ -104,7 +94,7 @@ static void test_counts(void **state)
     set(f, CTRL, 0);
     qtest_clock_step(f->qts, 500 * US);
     assert_int_equal(get(f, COUNT), 10);
-    assert_false(any_pci_line(f));
+    assert_false(qpci_any_line(f->qts));
     set(f, CTRL, CTRL_ENABLE); /* anew */
     assert_int_equal(get(f, COUNT), 0);
 }
@@ -115,9 +105,9 @@ static void test_intx(void **state)
 
     set(f, CTRL, CTRL_ENABLE | CTRL_IRQ);
     qtest_clock_step(f->qts, PERIOD_US * US);
-    assert_true(QTEST_WAIT(any_pci_line(f)));
+    assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
     set(f, STATUS, STATUS_TICK);
-    assert_true(QTEST_WAIT(!any_pci_line(f)));
+    assert_true(QTEST_WAIT(!qpci_any_line(f->qts)));
     assert_int_equal(get(f, STATUS), 0);
 }
 
@@ -135,7 +125,7 @@ static void test_msi(void **state)
     set(f, CTRL, CTRL_ENABLE | CTRL_IRQ);
     qtest_clock_step(f->qts, PERIOD_US * US);
     assert_true(QTEST_WAIT(qtest_readl(f->qts, MSI_TARGET) == 0x4321));
-    assert_false(any_pci_line(f));
+    assert_false(qpci_any_line(f->qts));
 }
 
 static void test_records(void **state)

@@ -227,16 +227,6 @@ static void test_blk_error_actions(void **state)
     }
 }
 
-static bool line_high(QtestState *qts)
-{
-    bool high = false;
-
-    for (int n = 16; n < 24; n++) {
-        high |= qtest_irq(qts, n);
-    }
-    return high;
-}
-
 /* INTx and ISR, then MSI-X, then the driver's wish to hear nothing. */
 static void test_interrupts(void **state)
 {
@@ -246,9 +236,9 @@ static void test_interrupts(void **state)
     qtest_irq_intercept_in(b.qts, "ioapic");
     blk_driver(&b, QVIRTIO_F_VERSION_1);
     assert_int_equal(blk_run(&b, 0, 0, 512, true), 0);
-    assert_true(QTEST_WAIT(line_high(b.qts)));
+    assert_true(QTEST_WAIT(qpci_any_line(b.qts)));
     assert_int_equal(qtest_readb(b.qts, b.v.isr), 1);
-    assert_true(QTEST_WAIT(!line_high(b.qts)));
+    assert_true(QTEST_WAIT(!qpci_any_line(b.qts)));
     assert_int_equal(qtest_readb(b.qts, b.v.isr), 0);
 
     qpci_msix_enable(b.v.dev);
@@ -261,7 +251,7 @@ static void test_interrupts(void **state)
     qvirtio_driver_ok(&b.v);
     assert_int_equal(blk_run(&b, 0, 0, 512, true), 0);
     assert_true(QTEST_WAIT(qpci_msix_take(b.v.dev, 1)));
-    assert_false(line_high(b.qts));
+    assert_false(qpci_any_line(b.qts));
     qtest_writew(b.qts, b.q.driver, 1); /* NO_INTERRUPT */
     assert_int_equal(blk_run(&b, 0, 0, 512, true), 0);
     assert_int_equal(qvirtio_status(&b.v) & 0x40, 0);
@@ -286,7 +276,7 @@ static void test_blk_resize(void **state)
     assert_int_equal(blk_run(&b, 1, DISK_SIZE / 512, 512, false), 1);
     qtest_readb(b.qts, b.v.isr);
     qtest_qmp_ok(where, resize, 2 * DISK_SIZE);
-    assert_true(QTEST_WAIT(line_high(b.qts)));
+    assert_true(QTEST_WAIT(qpci_any_line(b.qts)));
     assert_int_equal(qtest_readb(b.qts, b.v.isr), 2);
     assert_int_not_equal(qtest_readb(b.qts, b.v.common + 21), generation);
     assert_int_equal(qtest_readq(b.qts, b.v.config), 2 * DISK_SIZE / 512);

@@ -273,3 +273,13 @@ bool qpci_msix_take(QpciDevice *dev, unsigned vector)
     }
     return signalled;
 }
+
+bool qpci_any_line(QtestState *qts)
+{
+    bool high = false;
+
+    for (int n = 16; n < 24; n++) {
+        high |= qtest_irq(qts, n);
+    }
+    return high;
+}

@@ -66,6 +66,9 @@ void qpci_enable(QpciDevice *dev);
 /* Offset of a capability, or 0. */
 uint16_t qpci_find_capability(QpciDevice *dev, uint8_t id);
 
+/* Whether any line of the I/O APIC that PCI interrupts come by is high; after qtest_irq_intercept_in(qts, "ioapic"). */
+bool qpci_any_line(QtestState *qts);
+
 /* Registers of BAR n. */
 uint8_t qpci_readb(QpciDevice *dev, unsigned n, uint64_t offset);
 uint16_t qpci_readw(QpciDevice *dev, unsigned n, uint64_t offset);

@@ -110,6 +110,8 @@ int64_t qtest_messages_sent(QtestState *s);
 char *qtest_file_new(uint64_t size);
 /* Removes it. */
 void qtest_file_free(char *path);
+/* Bytes to write to one: others for each seed. */
+void qtest_fill(uint8_t *buf, size_t len, unsigned seed);
 
 /* --- a disk that fails when it is told to --- */
 typedef struct QtestDisk QtestDisk;

@@ -33,6 +33,14 @@ void qtest_file_free(char *path)
     g_free(path);
 }
 
+void qtest_fill(uint8_t *buf, size_t len, unsigned seed)
+{
+    for (size_t i = 0; i < len; i++) {
+        seed = seed * 1103515245u + 12345u;
+        buf[i] = (uint8_t)(seed >> 16);
+    }
+}
+
 static bool answers(const char *path)
 {
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
