@@ -11,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import fake_server as fake  # noqa: E402
 from bare_guest import Guest  # noqa: E402
 from machine import Machine, vfio_user  # noqa: E402
+from remote_server import RemoteServer  # noqa: E402
 
 
 def descriptors():
@@ -89,3 +90,16 @@ def boot_fixture(tmp_path):
     yield boot
     for guest in guests:
         assert guest.close() == 0
+
+
+@pytest.fixture(name="servers")
+def servers_fixture(tmp_path):
+    running = []
+
+    def start(*args, **options):
+        running.append(RemoteServer(tmp_path, *args, **options))
+        return running[-1]
+
+    yield start
+    for server in running:
+        assert server.close() == 0

@@ -13,25 +13,12 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from remote_server import (BINARY, CONFIG, PROBE_BINARY, ROOT, Probe, RemoteServer, attach, enable,  # noqa: E402
+from remote_server import (BINARY, CONFIG, PROBE_BINARY, ROOT, Probe, attach, enable,  # noqa: E402
                            eventfd, memory_file, nvme_args, signalled, until)
 from vfio_user import (DMA_READ, EVENTFD, INTX, MSIX, READABLE, REGION_READ, RESET, TRIGGER, VERSION,  # noqa: E402
                        WRITEABLE, Client, Lost, header)
 
 RAM = 4 << 20
-
-
-@pytest.fixture(name="servers")
-def servers_fixture(tmp_path):
-    running = []
-
-    def start(*args, **options):
-        running.append(RemoteServer(tmp_path, *args, **options))
-        return running[-1]
-
-    yield start
-    for server in running:
-        assert server.close() == 0
 
 
 def two_probes(servers, **second):

@@ -11,24 +11,11 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from remote_server import (BAR0, COMMAND, CONFIG, MASTER, MEMORY, PATIENCE, RemoteServer, attach, command,  # noqa: E402
+from remote_server import (BAR0, COMMAND, CONFIG, MASTER, MEMORY, PATIENCE, attach, command,  # noqa: E402
                            eventfd, free_port, memory_file, start_fails, until)
 from vfio_user import REGION_WRITE, VERSION, Client, Lost  # noqa: E402
 
 EDU_ID = b"\x34\x12\xe8\x11"
-
-
-@pytest.fixture(name="servers")
-def servers_fixture(tmp_path):
-    running = []
-
-    def start(*args, **options):
-        running.append(RemoteServer(tmp_path, *args, **options))
-        return running[-1]
-
-    yield start
-    for server in running:
-        assert server.close() == 0
 
 
 def edu(ident="edu0"):
