@@ -332,6 +332,22 @@ void device_save(Device *dev, GByteArray *out)
     device_leave(dev);
 }
 
+static bool load_section(Device *dev, const char *section, const uint8_t *data, size_t len, size_t *offset, int64_t shift,
+                         GError **error)
+{
+    bool ok;
+
+    device_enter(dev);
+    ok = state_load_shifted(dev->obj.model->state, dev, section, data, len, offset, shift, error);
+    device_leave(dev);
+    return ok;
+}
+
+bool device_load_section(Device *dev, const char *section, const uint8_t *data, size_t len, size_t *offset, GError **error)
+{
+    return load_section(dev, section, data, len, offset, 0, error);
+}
+
 bool device_load(Device *dev, const uint8_t *data, size_t len, size_t *offset, GError **error)
 {
     return device_load_shifted(dev, data, len, offset, 0, error);
@@ -340,12 +356,8 @@ bool device_load(Device *dev, const uint8_t *data, size_t len, size_t *offset, G
 bool device_load_shifted(Device *dev, const uint8_t *data, size_t len, size_t *offset, int64_t shift, GError **error)
 {
     g_autofree char *path = object_path(&dev->obj);
-    bool ok;
 
-    device_enter(dev);
-    ok = state_load_shifted(dev->obj.model->state, dev, path, data, len, offset, shift, error);
-    device_leave(dev);
-    return ok;
+    return load_section(dev, path, data, len, offset, shift, error);
 }
 
 /* --- what only one process may use --- */

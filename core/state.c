@@ -103,6 +103,9 @@ static void save_table(const StateTable *table, uint8_t *instance, GByteArray *o
     for (const StateField *f = table->fields; f->name; f++) {
         guint at;
 
+        if (f->until) {
+            continue;
+        }
         put_uint(out, strlen(f->name), 1);
         g_byte_array_append(out, (const guint8 *)f->name, (guint)strlen(f->name));
         at = out->len;
@@ -291,7 +294,7 @@ static bool load_table(const StateTable *table, uint8_t *instance, uint32_t vers
 {
     g_assert(depth < STATE_DEPTH_MAX);
     for (const StateField *f = table->fields; f->name; f++) {
-        if (f->since <= version && !load_field(f, instance, r, depth)) {
+        if (f->since <= version && (!f->until || version < f->until) && !load_field(f, instance, r, depth)) {
             return false;
         }
     }

@@ -17,7 +17,8 @@
 typedef struct Receiver {
     Migration *mig;
     MigRam ram;
-    bool described, source_ran;
+    MigLayout *layout; /* once it was described */
+    bool source_ran;
     int64_t looked_at; /* us, at devices with a part elsewhere */
     GByteArray *payload;
     GError *error;
@@ -91,7 +92,7 @@ static void compare(Migration *mig, void *opaque)
     Receiver *r = opaque;
 
     g_byte_array_append(r->payload, (const guint8 *)"", 1);
-    r->described = mig_compare(mig->m, (const char *)r->payload->data, &r->source_ran, &r->error);
+    r->layout = mig_compare(mig->m, (const char *)r->payload->data, &r->source_ran, &r->error);
 }
 
 /* A section that came in several records is one piece. */
@@ -120,7 +121,7 @@ static void load_remote(Migration *mig, void *opaque)
 {
     Receiver *r = opaque;
 
-    mig_remote_load(mig->m, r->payload, &r->error);
+    mig_remote_load(mig->m, r->layout, r->payload, &r->error);
 }
 
 static bool pass_on(Receiver *r)
@@ -131,11 +132,11 @@ static bool pass_on(Receiver *r)
 
 static bool take(Receiver *r, uint32_t type)
 {
-    if (type == MIG_MACHINE) {
+    if (type == MIG_MACHINE && !r->layout) {
         migration_in_main(r->mig, compare, r);
-        return r->described;
+        return r->layout;
     }
-    if (!r->described) {
+    if (!r->layout) {
         error_set(&r->error, "migration: the stream begins with a record of type %s (expected machine)", mig_record_name(type));
         return false;
     }
@@ -151,6 +152,9 @@ static bool take(Receiver *r, uint32_t type)
         return keep(r, type);
     case MIG_REMOTE:
         return pass_on(r);
+    case MIG_MACHINE:
+        error_set(&r->error, "migration: the machine is described a second time at byte %" G_GUINT64_FORMAT, r->mig->stream.received);
+        return false;
     default:
         error_set(&r->error, "migration: record of unknown type %u at byte %" G_GUINT64_FORMAT, type, r->mig->stream.received);
         return false;
@@ -205,12 +209,10 @@ static void load(Migration *mig, void *opaque)
 
     mig_remote_take(mig->m, &r->error);
     for (guint i = 0; !r->error && i < mig->pieces->len; i++) {
-        const MigPiece *piece = g_ptr_array_index(mig->pieces, i);
-
-        mig_load_piece(mig->m, piece->type, piece->data, &cpus, &devices, &r->error);
+        mig_load_piece(mig->m, r->layout, g_ptr_array_index(mig->pieces, i), &cpus, &devices, &r->error);
     }
     if (!r->error) {
-        mig_load_complete(mig->m, cpus, devices, &r->error);
+        mig_load_complete(mig->m, r->layout, cpus, devices, &r->error);
     }
     if (!r->error) {
         mig_remote_loaded(mig->m, &r->error);
@@ -283,6 +285,7 @@ gpointer migration_receive_thread(gpointer opaque)
     if (r.error) {
         migration_in_main(mig, fail, &r);
     }
+    mig_layout_free(r.layout);
     g_clear_error(&r.error);
     g_byte_array_unref(r.payload);
     return NULL;

@@ -170,41 +170,36 @@ bool mig_remote_run(Machine *m, GError **error)
 /* --- destination --- */
 
 typedef struct Arrival {
-    unsigned index;
+    const Device *dev;
     const uint8_t *data;
     size_t len;
-    bool found;
 } Arrival;
 
 static bool one_load(Device *dev, unsigned index, void *opaque, GError **error)
 {
-    Arrival *a = opaque;
+    const Arrival *a = opaque;
 
-    if (index != a->index) {
-        return true;
-    }
-    a->found = true;
-    return dev->obj.model->move->load(dev, a->data, a->len, error);
+    return dev != a->dev || dev->obj.model->move->load(dev, a->data, a->len, error);
 }
 
-bool mig_remote_load(Machine *m, const GByteArray *record, GError **error)
+bool mig_remote_load(Machine *m, const MigLayout *layout, const GByteArray *record, GError **error)
 {
+    const char *section;
+    const Device *dev;
     uint32_t index;
-    Arrival a;
 
     if (record->len < sizeof(index)) {
         error_set(error, "migration: remote device record of %u bytes", record->len);
         return false;
     }
     memcpy(&index, record->data, sizeof(index));
-    a = (Arrival){GUINT32_FROM_LE(index), record->data + sizeof(index), record->len - sizeof(index), false};
-    if (!each(m, one_load, &a, false, error)) {
+    index = GUINT32_FROM_LE(index);
+    dev = mig_layout_device(layout, m, index, &section);
+    if (!dev || !dev->obj.model->move) {
+        error_set(error, "migration: remote device record for device %u, which has no part elsewhere", index);
         return false;
     }
-    if (!a.found) {
-        error_set(error, "migration: remote device record for device %u, which has no part elsewhere", a.index);
-    }
-    return a.found;
+    return each(m, one_load, &(Arrival){dev, record->data + sizeof(index), record->len - sizeof(index)}, false, error);
 }
 
 static bool one_take(Device *dev, unsigned index, void *opaque, GError **error)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Devices with a part in another process (MoveOps of core/device.h), all of a machine's at once.  Main loop; a device is named in the
- * stream by its index among the machine's devices.
+ * stream by its index among the source's devices.
  */
 #ifndef MIGRATION_REMOTE_H
 #define MIGRATION_REMOTE_H
@@ -18,7 +18,7 @@ bool mig_remote_save(Machine *m, GPtrArray *pieces, GPtrArray *costs, GError **e
 /* After save: devices whose far side can have another client lose theirs, until `run`. */
 void mig_remote_let_go(Machine *m);
 /* Destination.  A MIG_REMOTE record; its far side may refuse it. */
-bool mig_remote_load(Machine *m, const GByteArray *record, GError **error);
+bool mig_remote_load(Machine *m, const MigLayout *layout, const GByteArray *record, GError **error);
 /* Those that were let go of are taken.  Before any device's own state. */
 bool mig_remote_take(Machine *m, GError **error);
 /* After every device's own state. */

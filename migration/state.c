@@ -134,51 +134,32 @@ static bool load_cpu(Machine *m, unsigned index, const GByteArray *data, GError 
 
 /* --- devices --- */
 
-static void collect_device(Device *dev, void *list)
+static bool load_device(Machine *m, const MigLayout *layout, unsigned index, const GByteArray *data, GError **error)
 {
-    g_ptr_array_add(list, dev);
-}
-
-static GPtrArray *devices_of(Machine *m)
-{
-    GPtrArray *list = g_ptr_array_new();
-
-    machine_each_device(m, collect_device, list);
-    return list;
-}
-
-static bool load_device(Machine *m, unsigned index, const GByteArray *data, GError **error)
-{
-    g_autoptr(GPtrArray) devices = devices_of(m);
+    const char *section;
+    Device *dev = mig_layout_device(layout, m, index, &section);
     size_t offset = 0;
 
-    if (index >= devices->len) {
-        error_set(error, "migration: the stream has more devices than the machine (%u)", devices->len);
+    if (!dev) {
+        error_set(error, "migration: device %u of the stream is not among those it describes (%u), or has left", index,
+                  mig_layout_count(layout));
         return false;
     }
-    return device_load(g_ptr_array_index(devices, index), data->data, data->len, &offset, error);
+    return device_load_section(dev, section, data->data, data->len, &offset, error);
 }
 
 /* --- description --- */
 
 static struct json_object *describe(Machine *m, bool running)
 {
-    struct json_object *all = json_object_new_object(), *list = json_object_new_array();
-    g_autoptr(GPtrArray) devices = devices_of(m);
+    struct json_object *all = json_object_new_object();
 
     json_object_object_add(all, "machine", json_object_new_string(m->obj.model->name));
     json_object_object_add(all, "cpus", json_object_new_int((int)cpu_count(m)));
     json_object_object_add(all, "cpu", json_object_new_string(m->cpu_model ? m->cpu_model : ""));
     json_object_object_add(all, "ram", json_object_new_int64(m->ram ? (int64_t)mem_region_size(m->ram) : 0));
     json_object_object_add(all, "running", json_object_new_boolean(running));
-    for (guint i = 0; i < devices->len; i++) {
-        Device *dev = g_ptr_array_index(devices, i);
-        g_autofree char *path = object_path(&dev->obj);
-        g_autofree char *text = g_strdup_printf("%s %s", dev->obj.model->name, path);
-
-        json_object_array_add(list, json_object_new_string(text));
-    }
-    json_object_object_add(all, "devices", list);
+    mig_layout_describe(m, all);
     return all;
 }
 
@@ -199,37 +180,12 @@ static const char *member(struct json_object *all, const char *name)
     return value ? json_object_get_string(value) : "nothing";
 }
 
-static bool compare_devices(struct json_object *theirs, struct json_object *ours, GError **error)
-{
-    struct json_object *a = NULL, *b = NULL;
-    size_t count_a, count_b;
-
-    json_object_object_get_ex(theirs, "devices", &a);
-    json_object_object_get_ex(ours, "devices", &b);
-    if (!json_object_is_type(a, json_type_array)) {
-        error_set(error, "migration: the stream's description has no devices");
-        return false;
-    }
-    count_a = json_object_array_length(a);
-    count_b = json_object_array_length(b);
-    for (size_t i = 0; i < MAX(count_a, count_b); i++) {
-        const char *x = i < count_a ? json_object_get_string(json_object_array_get_idx(a, i)) : "nothing";
-        const char *y = i < count_b ? json_object_get_string(json_object_array_get_idx(b, i)) : "nothing";
-
-        if (g_strcmp0(x, y)) {
-            error_set(error, "migration: device %zu of the source is '%s', here it is '%s'; start the destination with the "
-                      "source's command line", i, x ? x : "null", y);
-            return false;
-        }
-    }
-    return true;
-}
-
-bool mig_compare(Machine *m, const char *description, bool *running, GError **error)
+MigLayout *mig_compare(Machine *m, const char *description, bool *running, GError **error)
 {
     static const char *const members[] = {"machine", "cpus", "cpu", "ram"};
     struct json_object *theirs = json_tokener_parse(description), *ours = describe(m, false);
     bool ok = json_object_is_type(theirs, json_type_object);
+    MigLayout *layout;
 
     if (!ok) {
         error_set(error, "migration: the stream's description of the machine is not JSON");
@@ -241,11 +197,11 @@ bool mig_compare(Machine *m, const char *description, bool *running, GError **er
                       "command line", members[i], member(theirs, members[i]), member(ours, members[i]));
         }
     }
-    ok = ok && compare_devices(theirs, ours, error);
-    *running = ok && !strcmp(member(theirs, "running"), "true");
+    layout = ok ? mig_layout_new(m, theirs, error) : NULL;
+    *running = layout && !strcmp(member(theirs, "running"), "true");
     json_object_put(theirs);
     json_object_put(ours);
-    return ok;
+    return layout;
 }
 
 /* --- all of it --- */
@@ -294,7 +250,7 @@ static void cost_free(void *opaque)
 
 GPtrArray *mig_costs_new(Machine *m)
 {
-    g_autoptr(GPtrArray) devices = devices_of(m);
+    g_autoptr(GPtrArray) devices = mig_devices(m);
     GPtrArray *costs = g_ptr_array_new_with_free_func(cost_free);
 
     for (guint i = 0; i < devices->len; i++) {
@@ -310,7 +266,7 @@ GPtrArray *mig_costs_new(Machine *m)
 
 void mig_save_state(Machine *m, GPtrArray *pieces, GPtrArray *costs)
 {
-    g_autoptr(GPtrArray) devices = devices_of(m);
+    g_autoptr(GPtrArray) devices = mig_devices(m);
     g_autofree X86CpuState *state = g_new0(X86CpuState, 1);
     int64_t now = GINT64_TO_LE(clock_now(m->clocks, CLOCK_KIND_VIRTUAL));
 
@@ -334,12 +290,13 @@ void mig_save_state(Machine *m, GPtrArray *pieces, GPtrArray *costs)
     }
 }
 
-bool mig_load_piece(Machine *m, MigRecordType type, const GByteArray *data, unsigned *next_cpu, unsigned *next_device,
+bool mig_load_piece(Machine *m, const MigLayout *layout, const MigPiece *piece, unsigned *next_cpu, unsigned *next_device,
                     GError **error)
 {
+    const GByteArray *data = piece->data;
     int64_t now;
 
-    switch (type) {
+    switch (piece->type) {
     case MIG_CLOCK:
         if (data->len != sizeof(now)) {
             error_set(error, "migration: clock record of %u bytes (expected %zu)", data->len, sizeof(now));
@@ -351,17 +308,15 @@ bool mig_load_piece(Machine *m, MigRecordType type, const GByteArray *data, unsi
     case MIG_CPU:
         return load_cpu(m, (*next_cpu)++, data, error);
     default:
-        return load_device(m, (*next_device)++, data, error);
+        return load_device(m, layout, (*next_device)++, data, error);
     }
 }
 
-bool mig_load_complete(Machine *m, unsigned cpus, unsigned devices, GError **error)
+bool mig_load_complete(Machine *m, const MigLayout *layout, unsigned cpus, unsigned devices, GError **error)
 {
-    g_autoptr(GPtrArray) ours = devices_of(m);
-
-    if (cpus != cpu_count(m) || devices != ours->len) {
+    if (cpus != cpu_count(m) || devices != mig_layout_count(layout)) {
         error_set(error, "migration: the stream ends after %u of %u CPUs and %u of %u devices", cpus, cpu_count(m), devices,
-                  ours->len);
+                  mig_layout_count(layout));
         return false;
     }
     return true;

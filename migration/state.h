@@ -3,13 +3,14 @@
 #ifndef MIGRATION_STATE_H
 #define MIGRATION_STATE_H
 
+#include "migration/layout.h"
 #include "migration/migration.h"
 #include "migration/record.h"
 
-/* JSON the destination compares with its own: machine, RAM, CPUs, devices; and whether the guest ran. */
+/* JSON the destination compares with its own: machine, its board's version, RAM, CPUs, devices; and whether the guest ran. */
 char *mig_describe(Machine *m, bool running); /* g_free */
-/* False: *error names the first difference.  *running is set. */
-bool mig_compare(Machine *m, const char *description, bool *running, GError **error);
+/* Which devices the stream has; NULL: *error names the first difference.  *running is set. */
+MigLayout *mig_compare(Machine *m, const char *description, bool *running, GError **error);
 
 /* A piece of saved state as it goes into a record. */
 typedef struct MigPiece {
@@ -25,9 +26,9 @@ GPtrArray *mig_costs_new(Machine *m);
 /* All of it, in the order it is loaded.  Appends to *pieces, adds to *costs. */
 void mig_save_state(Machine *m, GPtrArray *pieces, GPtrArray *costs);
 /* One record of it.  *next counts the devices loaded so far. */
-bool mig_load_piece(Machine *m, MigRecordType type, const GByteArray *data, unsigned *next_cpu, unsigned *next_device,
+bool mig_load_piece(Machine *m, const MigLayout *layout, const MigPiece *piece, unsigned *next_cpu, unsigned *next_device,
                     GError **error);
 /* False: a CPU or a device is missing from the stream. */
-bool mig_load_complete(Machine *m, unsigned cpus, unsigned devices, GError **error);
+bool mig_load_complete(Machine *m, const MigLayout *layout, unsigned cpus, unsigned devices, GError **error);
 
 #endif

@@ -742,6 +742,9 @@ static bool ahci_post_load(void *instance, uint32_t version, GError **error)
     for (unsigned n = 0; n < AHCI_PORTS; n++) {
         AhciPort *p = &a->ports[n];
 
+        if (version == 1 && p->port.drive) {
+            memcpy(p->port.drive->ncq_log, p->old_ncq_log, sizeof(p->old_ncq_log));
+        }
         p->port.generation++;
         p->busy = 0;
         p->clb &= ~UINT64_C(0x3ff);
@@ -758,7 +761,8 @@ static const StateField port_fields[] = {
     STATE_FIELD_UINT(AhciPort, ie),   STATE_FIELD_UINT(AhciPort, cmd),    STATE_FIELD_UINT(AhciPort, tfd),
     STATE_FIELD_UINT(AhciPort, sig),  STATE_FIELD_UINT(AhciPort, ssts),   STATE_FIELD_UINT(AhciPort, sctl),
     STATE_FIELD_UINT(AhciPort, serr), STATE_FIELD_UINT(AhciPort, sact),   STATE_FIELD_UINT(AhciPort, ci),
-    STATE_FIELD_BOOL(AhciPort, failed), STATE_FIELD_BOOL(AhciPort, soft_reset), STATE_END,
+    STATE_FIELD_BOOL(AhciPort, failed), STATE_FIELD_BOOL(AhciPort, soft_reset),
+    {.name = "ncq_log", .kind = STATE_BYTES, .offset = offsetof(AhciPort, old_ncq_log), .size = 16, .until = 2}, STATE_END,
 };
 static const StateTable port_state = {.name = "ahci-port", .version = 2, .fields = port_fields};
 

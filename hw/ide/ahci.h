@@ -30,6 +30,7 @@ typedef struct AhciPort {
     uint32_t is, ie, cmd, tfd, sig, ssts, sctl, serr, sact, ci;
     bool failed;     /* an error stands: nothing is fetched before ST is cleared */
     bool soft_reset; /* SRST is set */
+    uint8_t old_ncq_log[16]; /* from states of version 1; the drive has it since */
 } AhciPort;
 
 struct Ahci {

@@ -288,9 +288,9 @@ static const StateField drive_fields[] = {
     STATE_FIELD_BOOL(IdeDrive, d.media_event),
     STATE_FIELD_BOOL(IdeDrive, standby),
     STATE_FIELD_UINT(IdeDrive, multiple),
-    STATE_FIELD_UINT(IdeDrive, heads),
-    STATE_FIELD_UINT(IdeDrive, track),
-    STATE_FIELD_BYTES(IdeDrive, ncq_log),
+    STATE_FIELD_UINT(IdeDrive, heads, .since = 2),
+    STATE_FIELD_UINT(IdeDrive, track, .since = 2),
+    STATE_FIELD_BYTES(IdeDrive, ncq_log, .since = 2),
     STATE_END,
 };
 static const StateTable drive_state = {.name = "ide-drive", .version = 2, .fields = drive_fields};

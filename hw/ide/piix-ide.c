@@ -324,7 +324,8 @@ static const StateTable bm_state = {.name = "piix-ide-channel", .version = 1, .f
 static const StateField piix_ide_fields[] = {STATE_FIELD_STRUCT(PiixIde, pci, &pci_device_state),
                                              STATE_FIELD_STRUCTS(PiixIde, bm, &bm_state), STATE_END};
 static const StateTable piix_ide_state = {
-    .name = "piix-ide", .version = 1, .fields = piix_ide_fields, .pre_save = piix_ide_pre_save, .post_load = piix_ide_post_load};
+    .name = "piix-ide", .version = 1, .board_since = 2, .fields = piix_ide_fields,
+    .pre_save = piix_ide_pre_save, .post_load = piix_ide_post_load};
 
 #define PIIX_IDE_MODEL(model_name, text, device_id, revision_id, start_fn)                                          \
     {                                                                                                               \

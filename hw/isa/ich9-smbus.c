@@ -71,7 +71,7 @@ static bool smb_post_load(void *instance, uint32_t version, GError **error)
 
 static const StateField smb_fields[] = {STATE_FIELD_STRUCT(Ich9Smbus, pci, &pci_device_state),
                                         STATE_FIELD_STRUCT(Ich9Smbus, host, &smbus_host_state), STATE_END};
-static const StateTable smb_state = {.name = "ICH9-SMB", .version = 1, .fields = smb_fields, .post_load = smb_post_load};
+static const StateTable smb_state = {.name = "ICH9-SMB", .version = 1, .board_since = 2, .fields = smb_fields, .post_load = smb_post_load};
 
 const PciModel ich9_smbus_model = {
     .dev = {.name = "ICH9-SMB",

@@ -259,7 +259,7 @@ static bool piix4_pm_post_load(void *instance, uint32_t version, GError **error)
 }
 
 static const StateField piix4_pm_fields[] = {STATE_FIELD_STRUCT(Piix4Pm, pci, &pci_device_state),
-                                             STATE_FIELD_STRUCT(Piix4Pm, smbus, &smbus_host_state), STATE_END};
+                                             STATE_FIELD_STRUCT(Piix4Pm, smbus, &smbus_host_state, .since = 2), STATE_END};
 static const StateTable piix4_pm_state = {
     .name = "PIIX4_PM", .version = 2, .fields = piix4_pm_fields, .post_load = piix4_pm_post_load};
 

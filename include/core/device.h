@@ -64,6 +64,8 @@ Device *device_last_downstream(Device *dev);
 /* The state table's instance saved or loaded as section = object path. */
 void device_save(Device *dev, GByteArray *out);
 bool device_load(Device *dev, const uint8_t *data, size_t len, size_t *offset, GError **error);
+/* The same from a section of another name: the path that the device had where it was saved. */
+bool device_load_section(Device *dev, const char *section, const uint8_t *data, size_t len, size_t *offset, GError **error);
 /* The same from a process whose virtual clock was `shift` ns behind this one's (STATE_DEADLINE). */
 bool device_load_shifted(Device *dev, const uint8_t *data, size_t len, size_t *offset, int64_t shift, GError **error);
 

@@ -62,6 +62,12 @@ typedef struct MachineActions {
     int on[MACHINE_ACTION_COUNT];
 } MachineActions;
 
+/*
+ * Of the boards, in a migration's stream: one more whenever a board gets a device of its own, whose StateTable then says
+ * board_since = the new one.  1: the first; 2: SMBus of the ICH9, IDE functions of the PIIXs.
+ */
+#define MACHINE_BOARD_VERSION 2
+
 typedef struct MachineModel {
     Model model;                       /* kind MODEL_MACHINE; props are the -machine options */
     const char *default_cpu;           /* NULL: no CPUs */

@@ -33,11 +33,17 @@ typedef struct StateField {
     const StateTable *table; /* STATE_STRUCT */
     size_t len_offset;       /* STATE_BUFFER */
     uint32_t since;          /* first version that has it */
+    uint32_t until;          /* 0, or the first version without it: only loaded, from earlier ones */
 } StateField;
 
 struct StateTable {
     const char *name;
     uint32_t version;        /* of what is written; older ones load with later fields at their present values */
+    /*
+     * A board's own device: the first MACHINE_BOARD_VERSION that has it.  A stream of an older board goes without its section, and
+     * leaves it as reset.  0: every board of its kind ever had it.
+     */
+    uint32_t board_since;
     const StateField *fields; /* ends with name NULL */
     void (*pre_save)(void *instance);
     /* Checks what was loaded (indices, lengths) and rebuilds what is derived.  False: *error is set. */
@@ -47,19 +53,23 @@ struct StateTable {
 /* For models with nothing to save. */
 extern const StateTable state_none;
 
-#define STATE_FIELD_UINT(S, f) {.name = #f, .kind = STATE_UINT, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f)}
-#define STATE_FIELD_BOOL(S, f) {.name = #f, .kind = STATE_BOOL, .offset = offsetof(S, f), .size = sizeof(bool)}
-#define STATE_FIELD_BYTES(S, f) {.name = #f, .kind = STATE_BYTES, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f)}
-#define STATE_FIELD_DEADLINE(S, f) \
-    {.name = #f, .kind = STATE_DEADLINE, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f)}
-#define STATE_FIELD_ARRAY(S, f) \
+/* After the arguments of each may follow `.since = VERSION` or `.until = VERSION`. */
+#define STATE_FIELD_UINT(S, f, ...) \
+    {.name = #f, .kind = STATE_UINT, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f), ##__VA_ARGS__}
+#define STATE_FIELD_BOOL(S, f, ...) \
+    {.name = #f, .kind = STATE_BOOL, .offset = offsetof(S, f), .size = sizeof(bool), ##__VA_ARGS__}
+#define STATE_FIELD_BYTES(S, f, ...) \
+    {.name = #f, .kind = STATE_BYTES, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f), ##__VA_ARGS__}
+#define STATE_FIELD_DEADLINE(S, f, ...) \
+    {.name = #f, .kind = STATE_DEADLINE, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f), ##__VA_ARGS__}
+#define STATE_FIELD_ARRAY(S, f, ...) \
     {.name = #f, .kind = STATE_UINT, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f[0]), \
-     .count = sizeof(((S *)0)->f) / sizeof(((S *)0)->f[0])}
-#define STATE_FIELD_STRUCT(S, f, t) \
-    {.name = #f, .kind = STATE_STRUCT, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f), .table = t}
-#define STATE_FIELD_STRUCTS(S, f, t) \
+     .count = sizeof(((S *)0)->f) / sizeof(((S *)0)->f[0]), ##__VA_ARGS__}
+#define STATE_FIELD_STRUCT(S, f, t, ...) \
+    {.name = #f, .kind = STATE_STRUCT, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f), .table = t, ##__VA_ARGS__}
+#define STATE_FIELD_STRUCTS(S, f, t, ...) \
     {.name = #f, .kind = STATE_STRUCT, .offset = offsetof(S, f), .size = sizeof(((S *)0)->f[0]), \
-     .count = sizeof(((S *)0)->f) / sizeof(((S *)0)->f[0]), .table = t}
+     .count = sizeof(((S *)0)->f) / sizeof(((S *)0)->f[0]), .table = t, ##__VA_ARGS__}
 #define STATE_END {.name = NULL}
 
 /* Appends `instance` as one checksummed section named `section` to `out`. */

@@ -3,8 +3,10 @@
 
 `python3 tests/split/test_migration_streams.py NAME` keeps the stream of this version as tests/data/migration/NAME.gz."""
 import gzip
+import json
 import pathlib
 import random
+import shutil
 import struct
 import sys
 import tempfile
@@ -15,12 +17,13 @@ import pytest
 
 from mailbox_guest import CODE, COUNTER, READ, WRITE, MailboxGuest
 from bare_guest import out
+from machine import SHARED_RAM, start_fails
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data/migration"
 # Slot, BAR and its address: those the storm goes over.
 BARS = {"nvme": (4, 0, 0xfe000000, 0x2000), "virtio-blk": (5, 4, 0xfd000000, 0x4000), "edu": (6, 0, 0xfc000000, 0x100)}
 HEADER = 16
-CPU = 4
+MACHINE, CPU, DEVICE = 1, 4, 5
 
 
 def setup():
@@ -125,12 +128,67 @@ def test_first_versions(tmp_path):
     source.wait(lambda: source.word(COUNTER) > 0, "the guest to run", timeout=300)
     save(source, tmp_path / "new")
     assert source.close() == 0
-    old = (tmp_path / "new").read_bytes()[:4] + struct.pack("<I", 1)
-    for kind, payload in records((tmp_path / "new").read_bytes()):
-        payload = earlier_cpu(payload) if kind == CPU else payload
+    loads_and_runs(tmp_path, first_version((kind, earlier_cpu(payload) if kind == CPU else payload)
+                                           for kind, payload in records((tmp_path / "new").read_bytes())))
+
+
+def first_version(pieces):
+    stream = b"MPQM" + struct.pack("<I", 1)
+    for kind, payload in pieces:
         head = struct.pack("<II", kind, len(payload))
-        old += head + struct.pack("<I", zlib.crc32(head + payload)) + payload
-    loads_and_runs(tmp_path, old)
+        stream += head + struct.pack("<I", zlib.crc32(head + payload)) + payload
+    return stream
+
+
+# A q35's own devices: one that came with its version 2, one that it has always had.
+SMBUS, AHCI = "ICH9-SMB ", "ich9-ahci /machine/unattached/"
+
+
+def other_board(stream, version, without=(), more=()):
+    """The stream as a board of that version would give it, without devices (by how they are described) and with more."""
+    out, gone, at = [], [], 0
+    for kind, payload in records(stream):
+        if kind == MACHINE:
+            machine = json.loads(payload)
+            names = machine["devices"]
+            gone = [any(name.startswith(text) for text in without) for name in names]
+            assert sum(gone) == len(without)
+            machine["devices"] = [name for name, left_out in zip(names, gone) if not left_out] + list(more)
+            machine.pop("board")
+            machine.update({"board": version} if version else {})
+            payload = json.dumps(machine).encode()
+        if kind == DEVICE:
+            at += 1
+            if gone[at - 1]:
+                continue
+        out.append((kind, payload))
+    return first_version(out)
+
+
+def refused(tmp_path, stream):
+    (tmp_path / "stream").write_bytes(stream)
+    return start_fails(*SHARED_RAM, *devices(tmp_path), "-incoming", f"file:{tmp_path}/stream")
+
+
+def test_boards_grow(tmp_path):
+    """What a board has got since is as reset after a stream without it; everything else that differs is named."""
+    source = start(tmp_path, "source")
+    source.wait(lambda: source.word(COUNTER) > 0, "the guest to run", timeout=300)
+    save(source, tmp_path / "new")
+    assert source.close() == 0
+    new = (tmp_path / "new").read_bytes()
+    for version in (1, None):
+        loads_and_runs(tmp_path, other_board(new, version, [SMBUS]))
+        shutil.rmtree(tmp_path / "guest")
+    loads_and_runs(tmp_path, other_board(new, 1))  # had it all the same
+    shutil.rmtree(tmp_path / "guest")
+    for stream, text in ((other_board(new, 2, [SMBUS]), "device 'ICH9-SMB[0]' here is not in the source"),
+                         (other_board(new, 1, [AHCI]), "device 'ich9-ahci[0]' here is not in the source"),
+                         (other_board(new, 1, ["edu "]), "device 'edu /machine/peripheral/edu0' here is not in the source"),
+                         (other_board(new, 1, [], ["flux /machine/unattached/device[99]"]), "device 'flux[0]' of the source is not here"),
+                         (other_board(new, 2, [], ["edu /machine/peripheral/edu0"]), "device 'edu /machine/peripheral/edu0' of the source"),
+                         (other_board(new, 99), "board is of version 99")):
+        assert text in refused(tmp_path, stream)
 
 
 def keep(name):

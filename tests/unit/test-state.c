@@ -77,6 +77,22 @@ static const StateTable outer_v2 = {.name = "outer",
                                     .pre_save = outer_pre_save,
                                     .post_load = outer_post_load};
 
+/* "array" and "one" were given up. */
+static const StateField outer_fields_v3[] = {
+    STATE_FIELD_UINT(Outer, u8),
+    STATE_FIELD_UINT(Outer, u64),
+    STATE_FIELD_ARRAY(Outer, array, .until = 3),
+    STATE_FIELD_BYTES(Outer, raw),
+    STATE_FIELD_BOOL(Outer, flag),
+    STATE_FIELD_STRUCT(Outer, one, &inner_table, .until = 3),
+    STATE_FIELD_STRUCTS(Outer, many, &inner_table),
+    {.name = "buffer", .kind = STATE_BUFFER, .offset = offsetof(Outer, buffer), .count = 16,
+     .len_offset = offsetof(Outer, buffer_len)},
+    STATE_FIELD_UINT(Outer, later, .since = 2),
+    STATE_END,
+};
+static const StateTable outer_v3 = {.name = "outer", .version = 3, .fields = outer_fields_v3, .post_load = outer_post_load};
+
 static Outer outer_sample(void)
 {
     Outer o = {.u8 = 7,
@@ -155,6 +171,32 @@ static void test_versions(void **state)
     assert_non_null(strstr(error->message, "newer"));
     g_free(a.buffer);
     g_free(b.buffer);
+}
+
+/* A field that is gone is read from states that have it, and not written. */
+static void test_gone_fields(void **state)
+{
+    Outer a = outer_sample(), b = {0}, c = {0};
+    g_autoptr(GByteArray) old = g_byte_array_new(), new = g_byte_array_new();
+    g_autoptr(GError) error = NULL;
+    size_t offset = 0;
+
+    state_save(&outer_v2, &a, "x", old);
+    assert_true(state_load(&outer_v3, &b, "x", old->data, old->len, &offset, &error));
+    assert_int_equal(b.array[2], 0xffffffff);
+    assert_int_equal(b.one.a, 0x1234);
+    assert_int_equal(b.later, 77);
+    state_save(&outer_v3, &b, "x", new);
+    assert_true(new->len < old->len);
+    offset = 0;
+    assert_true(state_load(&outer_v3, &c, "x", new->data, new->len, &offset, &error));
+    assert_int_equal(c.array[2], 0);
+    assert_int_equal(c.one.a, 0);
+    assert_int_equal(c.many[1].a, 2);
+    assert_int_equal(c.later, 77);
+    g_free(a.buffer);
+    g_free(b.buffer);
+    g_free(c.buffer);
 }
 
 /* The checksum of a section whose payload was changed on purpose (as documented in core/state.c). */
@@ -251,7 +293,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_two_sections_and_none),
-        cmocka_unit_test(test_versions),   cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_versions),   cmocka_unit_test(test_gone_fields), cmocka_unit_test(test_damage),
         cmocka_unit_test(test_lies),       cmocka_unit_test(test_post_load_refuses),
     };
 
