@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -188,6 +189,98 @@ static void test_interrupt_in_string(void **state)
     x86_cpu_reset(rig->cpu, false);
 }
 
+/* --- string instructions in bulk --- */
+
+SNIPPET(m_movsb, 64, "rep movsb");
+SNIPPET(m_movsw, 64, "rep movsw");
+SNIPPET(m_movsq, 64, "rep movsq");
+SNIPPET(m_stosl, 64, "rep stosl");
+SNIPPET(m_movsb_fs32, 64, "addr32 rep movsb %fs:(%esi), (%edi)");
+
+typedef struct BulkCase {
+    const char *name;
+    const uint8_t *code, *end;
+    unsigned size;
+    bool moves;
+} BulkCase;
+
+#define BULK(name, size, moves) {#name, name, name##_end, size, moves}
+
+static const BulkCase bulks[] = {BULK(m_movsb, 1, true), BULK(m_movsw, 2, true), BULK(m_movsq, 8, true), BULK(m_stosl, 4, false)};
+
+/* As the manual has it: one element after the other.  `ram` begins at RIG_DATA. */
+static void bulk_model(const BulkCase *c, uint8_t *ram, uint64_t si, uint64_t di, int64_t step, unsigned count, uint64_t rax)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (c->moves) {
+            memcpy(&rax, ram + si - RIG_DATA, c->size);
+        }
+        memcpy(ram + di - RIG_DATA, &rax, c->size);
+        si += (uint64_t)step;
+        di += (uint64_t)step;
+    }
+}
+
+/* Elements 0 to count - 1 of `far` bytes between source and destination, upwards or downwards. */
+static void bulk_case(Rig *rig, const BulkCase *c, int far, bool down, uint8_t *model)
+{
+    const unsigned count = 5000 / c->size;
+    const int64_t step = down ? -(int64_t)c->size : c->size;
+    const uint64_t low = RIG_DATA + PAGE + 11, first = down ? low + (count - 1) * c->size : low, si = first, di = first + (uint64_t)far;
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    for (unsigned i = 0; i < 4 * PAGE; i++) {
+        rig->ram[RIG_DATA + i] = (uint8_t)(i * 7 + (i >> 8));
+    }
+    memcpy(model, rig->ram + RIG_DATA, 4 * PAGE);
+    rig->s.rflags |= down ? 1u << 10 : 0; /* DF */
+    rig->s.gpr[X86_RAX] = 0x0123456789abcdef;
+    rig->s.gpr[X86_RCX] = count;
+    rig->s.gpr[X86_RSI] = si;
+    rig->s.gpr[X86_RDI] = di;
+    bulk_model(c, model, si, di, step, count, rig->s.gpr[X86_RAX]);
+    r = rig_run(rig, c->code, (size_t)(c->end - c->code));
+    if (r.s.gpr[X86_RCX] || r.s.gpr[X86_RSI] != (c->moves ? si + (uint64_t)step * count : si) ||
+        r.s.gpr[X86_RDI] != di + (uint64_t)step * count || memcmp(model, rig->ram + RIG_DATA, 4 * PAGE)) {
+        fail_msg("%s %s, %d bytes between: vector %u, %llu left", c->name, down ? "down" : "up", far, r.vector,
+                 (unsigned long long)r.s.gpr[X86_RCX]);
+    }
+}
+
+static void test_strings_in_bulk(void **state)
+{
+    static const int fars[] = {0, 1, 3, 8, 100, 4096, 5003, -1, -2, -8, -37, -4000};
+    uint8_t *model = malloc(4 * PAGE);
+
+    assert_non_null(model);
+    for (size_t i = 0; i < sizeof(bulks) / sizeof(bulks[0]); i++) {
+        for (size_t f = 0; f < sizeof(fars) / sizeof(fars[0]); f++) {
+            bulk_case(*state, &bulks[i], fars[f], false, model);
+            bulk_case(*state, &bulks[i], fars[f], true, model);
+        }
+    }
+    free(model);
+}
+
+/* 32-bit addresses wrap at 4 GiB above a segment's base, in the middle of a page or not. */
+static void test_string_address_wraps(void **state)
+{
+    Rig *rig = *state;
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig->s.seg[X86_SEG_FS].base = RIG_DATA + 0x800 - UINT64_C(0xfffffff0);
+    rig->s.gpr[X86_RCX] = 100;
+    rig->s.gpr[X86_RSI] = 0xfffffff0;
+    rig->s.gpr[X86_RDI] = RIG_DATA + PAGE;
+    r = RIG_RUN(rig, m_movsb_fs32);
+    assert_int_equal(r.vector, 14);
+    assert_int_equal(r.s.gpr[X86_RCX], 84);
+    assert_int_equal(r.s.gpr[X86_RSI], 0);
+    assert_int_equal(r.s.cr2, rig->s.seg[X86_SEG_FS].base);
+}
+
 /* --- faults while an event is delivered --- */
 
 static void p_no_stack(Rig *rig)
@@ -244,7 +337,8 @@ int main(void)
         cmocka_unit_test(test_priority_and_nmi_blocking),
         cmocka_unit_test(test_iret_unblocks_nmi),
         cmocka_unit_test(test_hlt_and_wake),
-        cmocka_unit_test(test_interrupt_in_string),
+        cmocka_unit_test(test_interrupt_in_string), cmocka_unit_test(test_strings_in_bulk),
+        cmocka_unit_test(test_string_address_wraps),
         cmocka_unit_test(test_double_and_triple_faults),
     };
 

@@ -97,9 +97,18 @@ static void str_once(Str *s)
     }
 }
 
-static uint64_t page_room(uint64_t linear)
+/* Elements from `reg`, which is at `linear`, that lie whole within its page and before the register wraps. */
+static uint64_t str_room(const Str *s, unsigned reg, uint64_t linear)
 {
-    return X86_PAGE_SIZE - (linear & 0xfff);
+    uint64_t offset = linear & 0xfff, at = s->cpu->gpr[reg] & s->mask, page = (X86_PAGE_SIZE - offset) / s->size, wrap;
+
+    if (s->step > 0) {
+        wrap = (s->mask - at) / s->size;
+    } else {
+        page = page ? offset / s->size + 1 : 0; /* the first one must not reach into the next page */
+        wrap = at / s->size + 1;
+    }
+    return page < wrap ? page : wrap;
 }
 
 /* Fills with the first bytes of val, which repeats itself every `size` bytes. */
@@ -118,47 +127,62 @@ static void fill(uint8_t *to, uint64_t val, unsigned size, uint64_t count)
     memcpy(to + i, &val, bytes - i);
 }
 
-/* Elements that can be moved or stored at once: ascending, within one page each, plain memory.  0: take the slow way. */
+/* Copies whose destination runs into what is still to be read repeat a pattern, element by element. */
+static void move(const Str *s, uint8_t *to, const uint8_t *from, uint64_t count)
+{
+    uint64_t bytes = count * s->size;
+
+    if (count > 1 && (s->step > 0 ? to <= from || to >= from + bytes : from <= to || from >= to + bytes)) {
+        memmove(to, from, bytes);
+        return;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t at = (s->step > 0 ? i : count - 1 - i) * s->size;
+
+        x86_ram_store(to + at, x86_ram_load(from + at, s->size), s->size);
+    }
+}
+
+/* Elements that can be moved or stored at once: within one page each, plain memory.  0: take the slow way. */
 static uint64_t str_bulk(Str *s, uint64_t count)
 {
     X86Cpu *cpu = s->cpu;
-    bool move = (s->op->aux & 0xfe) == 0xa4;
-    uint64_t di, si, room;
+    bool moves = (s->op->aux & 0xfe) == 0xa4;
+    uint64_t di, si, room, bytes, below;
     uint8_t *to;
     const uint8_t *from;
 
-    if (s->step < 0 || s->mask == 0xffff || cpu->mode & (MODE_TF | MODE_CHECK_ES | MODE_CHECK_ES << s->op->seg) ||
-        cpu->tlb == cpu->tlbs[TLB_EMPTY]) {
+    if (s->mask == 0xffff || (s->step < 0 && cpu->watches) ||
+        cpu->mode & (MODE_TF | MODE_CHECK_ES | MODE_CHECK_ES << s->op->seg) || cpu->tlb == cpu->tlbs[TLB_EMPTY]) {
         return 0;
     }
     di = str_di(s);
-    si = move ? str_si(s) : di;
-    room = page_room(di);
-    room = move && page_room(si) < room ? page_room(si) : room;
-    count = room / s->size < count ? room / s->size : count;
+    si = moves ? str_si(s) : di;
+    room = str_room(s, X86_RDI, di);
+    room = moves && str_room(s, X86_RSI, si) < room ? str_room(s, X86_RSI, si) : room;
+    count = room < count ? room : count;
     if (!count) {
         return 0;
     }
-    from = move ? x86_host_ptr(cpu, si, (unsigned)(count * s->size), ACCESS_READ) : NULL;
-    if (move && !from) {
+    /* A descending run begins with its highest element, where it faults; its page is one piece of the host's memory. */
+    below = s->step < 0 ? (count - 1) * s->size : 0;
+    bytes = count * s->size - below;
+    from = moves ? x86_host_ptr(cpu, si, (unsigned)bytes, ACCESS_READ) : NULL;
+    if (moves && !from) {
         return 0;
     }
-    to = x86_host_ptr(cpu, di, (unsigned)(count * s->size), ACCESS_WRITE);
+    to = x86_host_ptr(cpu, di, (unsigned)bytes, ACCESS_WRITE);
     if (!to) {
         return 0;
     }
-    if (!move) {
-        fill(to, insn_reg(cpu, 0, s->size), s->size, count);
-    } else if (to > from && to < from + count * s->size) {
-        /* Overlapping forward copies repeat a pattern, element by element. */
-        for (uint64_t i = 0; i < count; i++) {
-            memmove(to + i * s->size, from + i * s->size, s->size);
-        }
-    } else {
-        memmove(to, from, count * s->size);
-    }
-    if (move) {
+    to -= below;
+    if (moves) {
+        move(s, to, from - below, count);
         advance(s, X86_RSI, count);
+    } else if (count == 1) {
+        x86_ram_store(to, insn_reg(cpu, 0, s->size), s->size);
+    } else {
+        fill(to, insn_reg(cpu, 0, s->size), s->size, count);
     }
     advance(s, X86_RDI, count);
     return count;
@@ -173,7 +197,9 @@ void x86_fn_string(X86Cpu *cpu, const Op *op)
     unsigned count_size = 1u << op->asize; /* asize 1, 2, 3: 2, 4, 8 bytes */
 
     if (!op->aux2) {
-        str_once(&s);
+        if (!bulk || !str_bulk(&s, 1)) {
+            str_once(&s);
+        }
         return;
     }
     for (uint64_t left; (left = cpu->gpr[X86_RCX] & s.mask);) {
