@@ -3,6 +3,7 @@
 #include "vcpu-thread.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "core/error.h"
 
@@ -92,6 +93,10 @@ static void *vcpu_thread_main(void *opaque)
     VcpuThread *t = opaque;
 
     thread_wait_set_hooks(&vcpu_wait_hooks, t);
+    pthread_mutex_lock(&t->lock);
+    t->vcpu.thread_id = (int)gettid();
+    pthread_cond_broadcast(&t->paused);
+    pthread_mutex_unlock(&t->lock);
     while (vcpu_thread_sleep(t)) {
         t->ops->run(t);
     }
@@ -108,6 +113,11 @@ bool vcpu_thread_create(VcpuThread *t, GError **error)
         return false;
     }
     t->joined = false;
+    pthread_mutex_lock(&t->lock);
+    while (!t->vcpu.thread_id) {
+        pthread_cond_wait(&t->paused, &t->lock);
+    }
+    pthread_mutex_unlock(&t->lock);
     snprintf(name, sizeof(name), "CPU %u/%s", t->vcpu.index, t->ops->label);
     pthread_setname_np(t->thread, name);
     return true;

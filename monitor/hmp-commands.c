@@ -102,7 +102,7 @@ static bool hmp_device_add_later(Machine *m, const char *args, MonitorReply *rep
     bool over = true;
 
     *text = (HmpText){{hmp_text_send}, reply};
-    if (opts && qmp_check_args(cmd, opts, &error)) {
+    if (opts && qmp_type_check(cmd->args, opts, NULL, &error)) {
         over = cmd->later(m, opts, &text->reply, &result, &error);
     }
     json_object_put(opts);

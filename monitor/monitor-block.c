@@ -4,6 +4,7 @@
 
 #include "block/block.h"
 #include "monitor-internal.h"
+#include "qmp-commands.h"
 
 /* Calls fn for every node, in the order they were made; second names of nodes are passed over. */
 static void block_each(Machine *m, void (*fn)(BlockBackend *blk, void *opaque), void *opaque)
@@ -21,6 +22,8 @@ static void block_each(Machine *m, void (*fn)(BlockBackend *blk, void *opaque), 
 
 static void block_describe(BlockBackend *blk, void *list)
 {
+    /* Clients read these unasked; there are no such things here. */
+    static const char *const none[] = {"backing_file_depth", "bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr", "write_threshold"};
     struct json_object *entry = json_object_new_object();
     struct json_object *inserted = json_object_new_object();
     struct json_object *image = json_object_new_object();
@@ -33,6 +36,11 @@ static void block_describe(BlockBackend *blk, void *list)
     json_object_object_add(inserted, "drv", json_object_new_string(block_driver(blk)));
     json_object_object_add(inserted, "node-name", json_object_new_string(block_id(blk)));
     json_object_object_add(inserted, "ro", json_object_new_boolean(block_readonly(blk)));
+    json_object_object_add(inserted, "encrypted", json_object_new_boolean(false));
+    json_object_object_add(inserted, "detect_zeroes", json_object_new_string("off"));
+    for (size_t i = 0; i < G_N_ELEMENTS(none); i++) {
+        json_object_object_add(inserted, none[i], json_object_new_int(0));
+    }
     json_object_object_add(inserted, "image", image);
     json_object_object_add(entry, "device", json_object_new_string(block_id(blk)));
     json_object_object_add(entry, "type", json_object_new_string("unknown"));
@@ -42,7 +50,7 @@ static void block_describe(BlockBackend *blk, void *list)
     json_object_array_add(list, entry);
 }
 
-static struct json_object *qmp_query_block(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_query_block(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *list = json_object_new_array();
 
@@ -61,13 +69,16 @@ static void block_count(BlockBackend *blk, void *list)
     json_object_object_add(counts, "wr_bytes", json_object_new_uint64(stats->write_bytes));
     json_object_object_add(counts, "wr_operations", json_object_new_uint64(stats->write_ops));
     json_object_object_add(counts, "flush_operations", json_object_new_uint64(stats->flush_ops));
+    json_object_object_add(counts, "rd_merged", json_object_new_int(0));
+    json_object_object_add(counts, "wr_merged", json_object_new_int(0));
     json_object_object_add(counts, "x-failed_operations", json_object_new_uint64(stats->failed_ops));
     json_object_object_add(entry, "device", json_object_new_string(block_id(blk)));
+    json_object_object_add(entry, "node-name", json_object_new_string(block_id(blk)));
     json_object_object_add(entry, "stats", counts);
     json_object_array_add(list, entry);
 }
 
-static struct json_object *qmp_query_blockstats(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_query_blockstats(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *list = json_object_new_array();
 
@@ -77,19 +88,19 @@ static struct json_object *qmp_query_blockstats(Machine *m, struct json_object *
 
 /* --- changes --- */
 
-static struct json_object *qmp_blockdev_add(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_blockdev_add(Machine *m, struct json_object *args, GError **error)
 {
     block_open_node(m, args, error);
     return NULL;
 }
 
-static struct json_object *qmp_blockdev_del(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_blockdev_del(Machine *m, struct json_object *args, GError **error)
 {
     block_delete(m, json_member_str(args, "node-name"), error);
     return NULL;
 }
 
-static struct json_object *qmp_block_resize(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_block_resize(Machine *m, struct json_object *args, GError **error)
 {
     const char *device = json_member_str(args, "device"), *node = json_member_str(args, "node-name");
     BlockBackend *blk = device || node ? block_find(m, device ? device : node) : NULL;
@@ -127,23 +138,6 @@ static void hmp_info_block(Machine *m, const char *args, GString *out)
         g_string_append(out, "no block devices\n");
     }
 }
-
-static const QmpArg add_args[] = {{"driver", QMP_STR, false}, {"node-name", QMP_STR, false}, {NULL}};
-static const QmpArg del_args[] = {{"node-name", QMP_STR, false}, {NULL}};
-static const QmpArg resize_args[] = {
-    {"device", QMP_STR, true}, {"node-name", QMP_STR, true}, {"size", QMP_INT, false}, {NULL}};
-
-const QmpCommand qmp_block_table[] = {
-    {.name = "blockdev-add", .args = add_args, .args_open = true, .run = qmp_blockdev_add,
-     .doc = "Makes a block back end, as -blockdev does."},
-    {.name = "blockdev-del", .args = del_args, .run = qmp_blockdev_del,
-     .doc = "Removes a block back end that no device uses."},
-    {.name = "block_resize", .args = resize_args, .run = qmp_block_resize,
-     .doc = "Grows or shrinks the file of a block back end; its device tells the guest."},
-    {.name = "query-block", .run = qmp_query_block, .doc = "The block back ends."},
-    {.name = "query-blockstats", .run = qmp_query_blockstats, .doc = "What each block back end has done."},
-    {.name = NULL},
-};
 
 const HmpCommand hmp_block_table[] = {
     {.name = "info block",

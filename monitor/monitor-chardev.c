@@ -5,6 +5,7 @@
 #include "chardev/chardev.h"
 #include "core/error.h"
 #include "monitor-internal.h"
+#include "qmp-commands.h"
 
 static Chardev *find_chardev(Machine *m, const char *id, GError **error)
 {
@@ -16,7 +17,7 @@ static Chardev *find_chardev(Machine *m, const char *id, GError **error)
     return chr;
 }
 
-static struct json_object *qmp_query_chardev(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_query_chardev(Machine *m, struct json_object *args, GError **error)
 {
     Object *all = object_container(m->root, "chardevs");
     struct json_object *list = json_object_new_array();
@@ -41,7 +42,7 @@ static void add_backend(const char *name, const char *doc, void *list)
     json_object_array_add(list, entry);
 }
 
-static struct json_object *qmp_query_backends(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_query_chardev_backends(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *list = json_object_new_array();
 
@@ -74,7 +75,7 @@ static void flatten(struct json_object *from, struct json_object *to)
     }
 }
 
-static struct json_object *qmp_chardev_add(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_chardev_add(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *backend = json_object_object_get(args, "backend"), *type, *data, *opts, *result = NULL;
     Chardev *chr;
@@ -106,7 +107,7 @@ static struct json_object *qmp_chardev_add(Machine *m, struct json_object *args,
     return result;
 }
 
-static struct json_object *qmp_chardev_remove(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_chardev_remove(Machine *m, struct json_object *args, GError **error)
 {
     Chardev *chr = find_chardev(m, json_member_str(args, "id"), error);
 
@@ -118,7 +119,7 @@ static struct json_object *qmp_chardev_remove(Machine *m, struct json_object *ar
     return NULL;
 }
 
-static struct json_object *qmp_send_break(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_chardev_send_break(Machine *m, struct json_object *args, GError **error)
 {
     Chardev *chr = find_chardev(m, json_member_str(args, "id"), error);
 
@@ -130,30 +131,22 @@ static struct json_object *qmp_send_break(Machine *m, struct json_object *args, 
 
 /* --- ringbuf --- */
 
-/* 1 for base64, 0 for utf8 or nothing, -1 with *error for others. */
-static int data_format(struct json_object *args, GError **error)
+static bool data_is_base64(struct json_object *args)
 {
     const char *format = json_member_str(args, "format");
 
-    if (!format || !strcmp(format, "utf8")) {
-        return 0;
-    }
-    if (!strcmp(format, "base64")) {
-        return 1;
-    }
-    error_set(error, "Parameter 'format' does not accept value '%s' (utf8, base64)", format);
-    return -1;
+    return format && !strcmp(format, "base64");
 }
 
-static struct json_object *qmp_ringbuf_write(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_ringbuf_write(Machine *m, struct json_object *args, GError **error)
 {
     Chardev *chr = find_chardev(m, json_member_str(args, "device"), error);
     const char *text = json_member_str(args, "data");
-    int base64 = chr ? data_format(args, error) : -1;
+    bool base64 = data_is_base64(args);
     g_autofree guchar *data = NULL;
     gsize len = strlen(text);
 
-    if (base64 < 0) {
+    if (!chr) {
         return NULL;
     }
     data = base64 ? g_base64_decode(text, &len) : (guchar *)g_strdup(text);
@@ -161,15 +154,15 @@ static struct json_object *qmp_ringbuf_write(Machine *m, struct json_object *arg
     return NULL;
 }
 
-static struct json_object *qmp_ringbuf_read(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_ringbuf_read(Machine *m, struct json_object *args, GError **error)
 {
     Chardev *chr = find_chardev(m, json_member_str(args, "device"), error);
     int64_t size = json_object_get_int64(json_object_object_get(args, "size"));
-    int base64 = chr ? data_format(args, error) : -1;
+    bool base64 = data_is_base64(args);
     struct json_object *result = NULL;
     GByteArray *data;
 
-    if (base64 < 0) {
+    if (!chr) {
         return NULL;
     }
     if (size <= 0) {
@@ -270,24 +263,6 @@ static void hmp_send_break(Machine *m, const char *args, GString *out)
 {
     hmp_with_chardev(m, "chardev-send-break", args, out);
 }
-
-static const QmpArg add_args[] = {{"id", QMP_STR, false}, {"backend", QMP_OBJECT, false}, {NULL}};
-static const QmpArg id_args[] = {{"id", QMP_STR, false}, {NULL}};
-static const QmpArg write_args[] = {
-    {"device", QMP_STR, false}, {"data", QMP_STR, false}, {"format", QMP_STR, true}, {NULL}};
-static const QmpArg read_args[] = {
-    {"device", QMP_STR, false}, {"size", QMP_INT, false}, {"format", QMP_STR, true}, {NULL}};
-
-const QmpCommand qmp_chardev_table[] = {
-    {.name = "query-chardev", .run = qmp_query_chardev, .doc = "Character devices."},
-    {.name = "query-chardev-backends", .run = qmp_query_backends, .doc = "Kinds of character devices."},
-    {.name = "chardev-add", .args = add_args, .run = qmp_chardev_add, .doc = "Makes a character device."},
-    {.name = "chardev-remove", .args = id_args, .run = qmp_chardev_remove, .doc = "Removes one that nobody uses."},
-    {.name = "chardev-send-break", .args = id_args, .run = qmp_send_break, .doc = "As if its far end had sent a break."},
-    {.name = "ringbuf-write", .args = write_args, .run = qmp_ringbuf_write, .doc = "Appends to what a ringbuf holds."},
-    {.name = "ringbuf-read", .args = read_args, .run = qmp_ringbuf_read, .doc = "Takes the oldest bytes out of a ringbuf."},
-    {.name = NULL},
-};
 
 const HmpCommand hmp_chardev_table[] = {
     {"info chardev", "", "character devices", hmp_info_chardev},

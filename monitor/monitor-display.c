@@ -4,9 +4,10 @@
 
 #include "core/error.h"
 #include "monitor-internal.h"
+#include "qmp-commands.h"
 #include "ui/display.h"
 
-static struct json_object *qmp_screendump(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_screendump(Machine *m, struct json_object *args, GError **error)
 {
     const char *format = json_member_str(args, "format"), *device = json_member_str(args, "device");
     struct json_object *head;
@@ -41,17 +42,6 @@ static void hmp_screendump(Machine *m, const char *args, GString *out)
         hmp_error(out, error);
     }
 }
-
-static const QmpArg screendump_args[] = {
-    {"filename", QMP_STR, false}, {"device", QMP_STR, true}, {"head", QMP_INT, true}, {"format", QMP_STR, true}, {NULL}};
-
-const QmpCommand qmp_display_table[] = {
-    {.name = "screendump",
-     .args = screendump_args,
-     .run = qmp_screendump,
-     .doc = "Writes what the screen shows to a PPM or PNG file."},
-    {.name = NULL},
-};
 
 const HmpCommand hmp_display_table[] = {
     {.name = "screendump",

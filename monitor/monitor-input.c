@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "monitor-internal.h"
+#include "qmp-commands.h"
 #include "ui/input.h"
 
 #define HOLD_MS     100
@@ -12,29 +13,22 @@
 /* A KeyValue: {"type": "qcode", "data": "a"} or {"type": "number", "data": 30}. */
 static bool input_parse_key(struct json_object *value, InputKey *key, GError **error)
 {
-    struct json_object *data = NULL;
-    const char *type = json_object_is_type(value, json_type_object) ? json_member_str(value, "type") : NULL;
+    struct json_object *data = json_object_object_get(value, "data");
+    int64_t number = json_object_get_int64(data);
+    bool found = false;
 
-    if (!type || !json_object_object_get_ex(value, "data", &data)) {
-        error_set(error, "key: needs type and data ({\"type\": \"qcode\", \"data\": \"a\"})");
-        return false;
+    if (json_object_is_type(data, json_type_string)) {
+        found = input_key_find(json_object_get_string(data), key);
+    } else if (number > 0 && number <= 0xff) {
+        found = input_key_find_number((unsigned)number, key);
     }
-    if (strcmp(type, "qcode") == 0 && json_object_is_type(data, json_type_string)) {
-        if (input_key_find(json_object_get_string(data), key)) {
-            return true;
-        }
-    } else if (strcmp(type, "number") == 0 && json_object_is_type(data, json_type_int)) {
-        int64_t number = json_object_get_int64(data);
-
-        if (number > 0 && number <= 0xff && input_key_find_number((unsigned)number, key)) {
-            return true;
-        }
+    if (!found) {
+        error_set(error, "key: there is no such key (%s %s)", json_member_str(value, "type"), json_object_get_string(data));
     }
-    error_set(error, "key: there is no such key (%s %s)", type, json_object_get_string(data));
-    return false;
+    return found;
 }
 
-static struct json_object *qmp_send_key(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_send_key(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *list = NULL, *hold = NULL;
     int64_t hold_ms = HOLD_MS;
@@ -68,83 +62,43 @@ typedef struct InputEvent {
     int value;
 } InputEvent;
 
+/* Names in the order of the enums; the schema has seen to it that there are no others. */
+static const char *const type_names[] = {"key", "btn", "rel", "abs", NULL};
 static const char *const button_names[] = {"left", "middle", "right", "wheel-up", "wheel-down", "side", "extra", NULL};
 static const char *const axis_names[] = {"x", "y", NULL};
 
-static bool event_name(struct json_object *data, const char *key, const char *const *names, unsigned *val, GError **error)
+static unsigned event_name(struct json_object *data, const char *key, const char *const *names)
 {
     const char *text = json_member_str(data, key);
+    unsigned i = 0;
 
-    for (unsigned i = 0; text && names[i]; i++) {
-        if (strcmp(names[i], text) == 0) {
-            *val = i;
-            return true;
-        }
+    while (names[i + 1] && strcmp(names[i], text) != 0) {
+        i++;
     }
-    error_set(error, "input-send-event: %s: no such %s ('%s')", key, key, text ? text : "");
-    return false;
-}
-
-static bool event_bool(struct json_object *data, const char *key, int *val, GError **error)
-{
-    struct json_object *value;
-
-    if (!json_object_object_get_ex(data, key, &value) || !json_object_is_type(value, json_type_boolean)) {
-        error_set(error, "input-send-event: %s: must be true or false", key);
-        return false;
-    }
-    *val = json_object_get_boolean(value);
-    return true;
-}
-
-static bool event_axis(struct json_object *data, InputEvent *event, GError **error)
-{
-    struct json_object *value;
-
-    if (!json_object_object_get_ex(data, "value", &value) || !json_object_is_type(value, json_type_int)) {
-        error_set(error, "input-send-event: value: must be a number");
-        return false;
-    }
-    event->value = json_object_get_int(value);
-    return event_name(data, "axis", axis_names, &event->what, error);
-}
-
-static bool event_key(struct json_object *data, InputEvent *event, GError **error)
-{
-    struct json_object *key = NULL;
-    InputKey which;
-
-    json_object_object_get_ex(data, "key", &key);
-    if (!input_parse_key(key, &which, error)) {
-        return false;
-    }
-    event->what = which;
-    return event_bool(data, "down", &event->value, error);
+    return i;
 }
 
 static bool event_parse(struct json_object *json, InputEvent *event, GError **error)
 {
-    static const char *const types[] = {"key", "btn", "rel", "abs", NULL};
-    struct json_object *data = NULL;
-    unsigned type;
+    struct json_object *data = json_object_object_get(json, "data");
+    InputKey key;
 
-    if (!json_object_is_type(json, json_type_object) || !json_object_object_get_ex(json, "data", &data) ||
-        !json_object_is_type(data, json_type_object)) {
-        error_set(error, "input-send-event: an event needs type and data");
+    event->type = event_name(json, "type", type_names);
+    if (event->type == EVENT_REL || event->type == EVENT_ABS) {
+        event->what = event_name(data, "axis", axis_names);
+        event->value = json_object_get_int(json_object_object_get(data, "value"));
+        return true;
+    }
+    event->value = json_object_get_boolean(json_object_object_get(data, "down"));
+    if (event->type == EVENT_BUTTON) {
+        event->what = event_name(data, "button", button_names);
+        return true;
+    }
+    if (!input_parse_key(json_object_object_get(data, "key"), &key, error)) {
         return false;
     }
-    if (!event_name(json, "type", types, &type, error)) {
-        return false;
-    }
-    event->type = type;
-    switch (event->type) {
-    case EVENT_KEY:
-        return event_key(data, event, error);
-    case EVENT_BUTTON:
-        return event_name(data, "button", button_names, &event->what, error) && event_bool(data, "down", &event->value, error);
-    default:
-        return event_axis(data, event, error);
-    }
+    event->what = key;
+    return true;
 }
 
 static void event_send(Machine *m, const InputEvent *event)
@@ -172,7 +126,7 @@ static bool event_is_taken(Machine *m, const InputEvent *event)
     return input_taker(m, takes[event->type]);
 }
 
-static struct json_object *qmp_input_send_event(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_input_send_event(Machine *m, struct json_object *args, GError **error)
 {
     g_autoptr(GArray) events = g_array_new(FALSE, FALSE, sizeof(InputEvent));
     const char *device = json_member_str(args, "device");
@@ -237,18 +191,6 @@ static void hmp_sendkey(Machine *m, const char *args, GString *out)
         hmp_error(out, error);
     }
 }
-
-static const QmpArg send_key_args[] = {{"keys", QMP_ARRAY, false}, {"hold-time", QMP_INT, true}, {NULL}};
-static const QmpArg event_args[] = {{"events", QMP_ARRAY, false}, {"device", QMP_STR, true}, {"head", QMP_INT, true}, {NULL}};
-
-const QmpCommand qmp_input_table[] = {
-    {.name = "send-key", .args = send_key_args, .run = qmp_send_key, .doc = "Presses keys together and lets them go."},
-    {.name = "input-send-event",
-     .args = event_args,
-     .run = qmp_input_send_event,
-     .doc = "Sends events of keyboard and pointer that happen at once."},
-    {.name = NULL},
-};
 
 const HmpCommand hmp_input_table[] = {
     {.name = "sendkey", .args = "KEY[-KEY...] [MILLISECONDS]", .doc = "press keys together and let them go", .run = hmp_sendkey},

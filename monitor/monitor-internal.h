@@ -42,8 +42,17 @@ const QmpCommand *qmp_find(const char *name);
 /* Checks args against the command's list and runs it. */
 struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args,
                                     GError **error);
-/* Only the check.  False with *error. */
-bool qmp_check_args(const QmpCommand *cmd, struct json_object *args, GError **error);
+/*
+ * Whether a value is of that type (monitor/qmp-type.c).  False with *error, which names the member that is not, beginning with
+ * `where` (NULL: the value is the object of all arguments).
+ */
+bool qmp_type_check(const QmpType *type, struct json_object *value, const char *where, GError **error);
+/*
+ * The last look at what goes out: an answer, an event (data NULL: none) that is not as the schema says is a bug of this
+ * program.  False with *error.
+ */
+bool qmp_result_check(const QmpCommand *cmd, struct json_object *result, GError **error);
+bool qmp_event_check(const char *name, struct json_object *data, GError **error);
 /* {"class": ..., "desc": ...} */
 struct json_object *qmp_error_json(const GError *error);
 

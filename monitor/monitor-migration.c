@@ -5,25 +5,26 @@
 
 #include "migration/migration.h"
 #include "monitor-internal.h"
+#include "qmp-commands.h"
 
 static void add_uint(struct json_object *to, const char *name, uint64_t val)
 {
     json_object_object_add(to, name, json_object_new_uint64(val));
 }
 
-static struct json_object *qmp_migrate(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_migrate(Machine *m, struct json_object *args, GError **error)
 {
     migration_start(m, json_member_str(args, "uri"), error);
     return NULL;
 }
 
-static struct json_object *qmp_migrate_cancel(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_migrate_cancel(Machine *m, struct json_object *args, GError **error)
 {
     migration_cancel(m, error);
     return NULL;
 }
 
-static struct json_object *qmp_migrate_incoming(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_migrate_incoming(Machine *m, struct json_object *args, GError **error)
 {
     migration_incoming(m, json_member_str(args, "uri"), true, error);
     return NULL;
@@ -37,6 +38,7 @@ static struct json_object *ram_figures(const MigrationFigures *f)
     add_uint(ram, "remaining", f->ram_remaining);
     add_uint(ram, "total", f->ram_total);
     add_uint(ram, "duplicate", f->pages_zero);
+    add_uint(ram, "skipped", 0);
     add_uint(ram, "normal", f->pages_normal);
     add_uint(ram, "normal-bytes", f->pages_normal * 4096);
     add_uint(ram, "page-size", 4096);
@@ -62,7 +64,7 @@ static struct json_object *device_figures(const GPtrArray *devices)
     return list;
 }
 
-static struct json_object *qmp_query_migrate(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_query_migrate(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *result = json_object_new_object();
     MigrationFigures f = migration_query(m);
@@ -129,7 +131,7 @@ static bool comes_later(const char *name)
     return false;
 }
 
-static struct json_object *qmp_query_params(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_query_migrate_parameters(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *result = json_object_new_object();
 
@@ -163,7 +165,7 @@ static bool set_param(Machine *m, const char *name, struct json_object *value, G
     return false;
 }
 
-static struct json_object *qmp_set_params(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_migrate_set_parameters(Machine *m, struct json_object *args, GError **error)
 {
     json_object_object_foreach(args, name, value)
     {
@@ -191,7 +193,7 @@ static bool *capability_state(Machine *m, const Capability *c)
     return (bool *)((char *)migration_params(m) + c->offset);
 }
 
-static struct json_object *qmp_query_capabilities(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_query_migrate_capabilities(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *list = json_object_new_array();
 
@@ -228,20 +230,16 @@ static bool set_capability(Machine *m, const char *name, bool on, GError **error
     return true;
 }
 
-static struct json_object *qmp_set_capabilities(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_migrate_set_capabilities(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *list = NULL;
 
     json_object_object_get_ex(args, "capabilities", &list);
     for (size_t i = 0; i < json_object_array_length(list); i++) {
-        struct json_object *entry = json_object_array_get_idx(list, i), *state = NULL;
-        const char *name = json_object_is_type(entry, json_type_object) ? json_member_str(entry, "capability") : NULL;
+        struct json_object *entry = json_object_array_get_idx(list, i);
+        bool on = json_object_get_boolean(json_object_object_get(entry, "state"));
 
-        if (!name || !json_object_object_get_ex(entry, "state", &state)) {
-            error_set(error, "Parameter 'capabilities' expects a list of capability and state");
-            break;
-        }
-        if (!set_capability(m, name, json_object_get_boolean(state), error)) {
+        if (!set_capability(m, json_member_str(entry, "capability"), on, error)) {
             break;
         }
     }
@@ -277,7 +275,7 @@ static MigrationHandover *handover_begin(Machine *m, struct json_object *args, G
     return migration_handover_begin(m, json_member_str(args, "id"), place, error);
 }
 
-static struct json_object *qmp_handover(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_x_device_handover(Machine *m, struct json_object *args, GError **error)
 {
     MigrationHandover *h = handover_begin(m, args, error);
 
@@ -302,7 +300,7 @@ static void handover_done(void *opaque, GError *error)
     g_free(handover);
 }
 
-static bool qmp_handover_later(Machine *m, struct json_object *args, MonitorReply *reply, struct json_object **result,
+bool qmp_x_device_handover_later(Machine *m, struct json_object *args, MonitorReply *reply, struct json_object **result,
                                GError **error)
 {
     MigrationHandover *h = handover_begin(m, args, error);
@@ -381,31 +379,6 @@ static void hmp_info_migrate(Machine *m, const char *args, GString *out)
     }
     migration_figures_clear(&f);
 }
-
-static const QmpArg uri_args[] = {{"uri", QMP_STR, false}, {NULL}};
-static const QmpArg migrate_args[] = {
-    {"uri", QMP_STR, false}, {"detach", QMP_BOOL, true}, {NULL}};
-static const QmpArg handover_args[] = {{"id", QMP_STR, false}, {"socket", QMP_ANY, false}, {NULL}};
-static const QmpArg capabilities_args[] = {{"capabilities", QMP_ARRAY, false}, {NULL}};
-
-const QmpCommand qmp_migration_table[] = {
-    {.name = "migrate", .args = migrate_args, .run = qmp_migrate,
-     .doc = "Moves the guest: tcp:HOST:PORT, unix:PATH, fd:N, exec:COMMAND, file:PATH.  The event MIGRATION says how it goes."},
-    {.name = "migrate_cancel", .run = qmp_migrate_cancel, .doc = "Ends a migration in progress; the guest runs on here."},
-    {.name = "migrate-incoming", .args = uri_args, .run = qmp_migrate_incoming,
-     .doc = "With -incoming defer: where the guest will come from."},
-    {.name = "query-migrate", .run = qmp_query_migrate, .doc = "How the last migration goes, or went."},
-    {.name = "migrate-set-parameters", .args_open = true, .run = qmp_set_params, .doc = 
-     "max-bandwidth (bytes/s), downtime-limit (ms); of auto-converge, in per cent: cpu-throttle-initial, cpu-throttle-increment, "
-     "max-cpu-throttle, throttle-trigger-threshold."},
-    {.name = "query-migrate-parameters", .run = qmp_query_params, .doc = "What migrate-set-parameters set."},
-    {.name = "migrate-set-capabilities", .args = capabilities_args, .run = qmp_set_capabilities,
-     .doc = "Switches capabilities; those that are not there cannot be."},
-    {.name = "x-device-handover", .args = handover_args, .run = qmp_handover, .later = qmp_handover_later,
-     .doc = "Replaces the process of a device by that at `socket`, under a guest that runs: bytes of state, and how long the CPUs stood."},
-    {.name = "query-migrate-capabilities", .run = qmp_query_capabilities, .doc = "Which capabilities there are."},
-    {.name = NULL},
-};
 
 const HmpCommand hmp_migration_table[] = {
     {.name = "migrate", .args = "[-d] URI", .doc = "move the guest to tcp:, unix:, fd:, exec: or file:", .run = hmp_migrate},

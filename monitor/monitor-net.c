@@ -5,21 +5,22 @@
 
 #include "core/error.h"
 #include "monitor-internal.h"
+#include "qmp-commands.h"
 #include "net/net.h"
 
-static struct json_object *qmp_netdev_add(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_netdev_add(Machine *m, struct json_object *args, GError **error)
 {
     net_new(m, args, error);
     return NULL;
 }
 
-static struct json_object *qmp_netdev_del(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_netdev_del(Machine *m, struct json_object *args, GError **error)
 {
     net_del(m, json_member_str(args, "id"), error);
     return NULL;
 }
 
-static struct json_object *qmp_set_link(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_set_link(Machine *m, struct json_object *args, GError **error)
 {
     const char *name = json_member_str(args, "name");
     NetBackend *net = net_find(m, name);
@@ -88,27 +89,6 @@ static void hmp_set_link(Machine *m, const char *args, GString *out)
     }
     net_set_link(net, up);
 }
-
-static const QmpArg netdev_add_args[] = {{"type", QMP_STR, false}, {"id", QMP_STR, false}, {NULL}};
-static const QmpArg netdev_del_args[] = {{"id", QMP_STR, false}, {NULL}};
-static const QmpArg set_link_args[] = {{"name", QMP_STR, false}, {"up", QMP_BOOL, false}, {NULL}};
-
-const QmpCommand qmp_net_table[] = {
-    {.name = "netdev_add",
-     .args = netdev_add_args,
-     .args_open = true,
-     .run = qmp_netdev_add,
-     .doc = "Makes a network back end."},
-    {.name = "netdev_del",
-     .args = netdev_del_args,
-     .run = qmp_netdev_del,
-     .doc = "Removes a network back end."},
-    {.name = "set_link",
-     .args = set_link_args,
-     .run = qmp_set_link,
-     .doc = "Pulls or plugs a network cable."},
-    {.name = NULL},
-};
 
 const HmpCommand hmp_net_table[] = {
     {.name = "info network", .args = "", .doc = "network back ends and their cards", .run = hmp_info_network},

@@ -4,6 +4,7 @@
 
 #include "hw/pci/pci.h"
 #include "monitor-internal.h"
+#include "qmp-commands.h"
 
 /* Class names as people look for them: class and subclass; subclass 0xff: any. */
 static const struct {
@@ -96,7 +97,40 @@ static struct json_object *pci_regions_json(const PciDevice *dev)
     return list;
 }
 
-static struct json_object *pci_bus_json(PciBus *bus);
+static struct json_object *pci_devices_json(PciBus *bus);
+
+static struct json_object *pci_range_json(uint64_t base, uint64_t limit)
+{
+    struct json_object *range = json_object_new_object();
+
+    json_object_object_add(range, "base", json_object_new_uint64(base));
+    json_object_object_add(range, "limit", json_object_new_uint64(limit));
+    return range;
+}
+
+/* The windows of a bridge as its registers have them (PCI-to-PCI Bridge Architecture Specification 1.2, 3.2.5). */
+static struct json_object *pci_bridge_json(const PciDevice *dev, PciBus *behind)
+{
+    const uint8_t *c = dev->config;
+    uint64_t pref_base = (uint64_t)pci_get32(c + PCI_PREF_BASE_UPPER32) << 32 |
+                         (uint64_t)(pci_get16(c + PCI_PREF_MEMORY_BASE) & 0xfff0u) << 16;
+    uint64_t pref_limit = (uint64_t)pci_get32(c + PCI_PREF_LIMIT_UPPER32) << 32 |
+                          (uint64_t)(pci_get16(c + PCI_PREF_MEMORY_LIMIT) & 0xfff0u) << 16 | 0xfffff;
+    struct json_object *bridge = json_object_new_object(), *bus = json_object_new_object();
+
+    json_object_object_add(bus, "number", json_object_new_int(c[PCI_PRIMARY_BUS]));
+    json_object_object_add(bus, "secondary", json_object_new_int(c[PCI_SECONDARY_BUS]));
+    json_object_object_add(bus, "subordinate", json_object_new_int(c[PCI_SUBORDINATE_BUS]));
+    json_object_object_add(bus, "io_range",
+                           pci_range_json((c[PCI_IO_BASE] & 0xf0u) << 8, (c[PCI_IO_LIMIT] & 0xf0u) << 8 | 0xfff));
+    json_object_object_add(bus, "memory_range",
+                           pci_range_json((uint64_t)(pci_get16(c + PCI_MEMORY_BASE) & 0xfff0u) << 16,
+                                          (uint64_t)(pci_get16(c + PCI_MEMORY_LIMIT) & 0xfff0u) << 16 | 0xfffff));
+    json_object_object_add(bus, "prefetchable_range", pci_range_json(pref_base, pref_limit));
+    json_object_object_add(bridge, "bus", bus);
+    json_object_object_add(bridge, "devices", pci_devices_json(behind));
+    return bridge;
+}
 
 static struct json_object *pci_device_json(PciDevice *dev)
 {
@@ -132,16 +166,13 @@ static struct json_object *pci_device_json(PciDevice *dev)
         json_object_object_add(entry, "x-state", object_get(&dev->dev.obj, "state", NULL));
     }
     if (behind) {
-        struct json_object *bridge = pci_bus_json(behind);
-
-        json_object_object_add(entry, "pci_bridge", bridge);
+        json_object_object_add(entry, "pci_bridge", pci_bridge_json(dev, behind));
     }
     return entry;
 }
 
-static struct json_object *pci_bus_json(PciBus *bus)
+static struct json_object *pci_devices_json(PciBus *bus)
 {
-    struct json_object *entry = json_object_new_object();
     struct json_object *devices = json_object_new_array();
 
     for (int devfn = 0; devfn < 256; devfn++) {
@@ -149,9 +180,7 @@ static struct json_object *pci_bus_json(PciBus *bus)
             json_object_array_add(devices, pci_device_json(bus->devices[devfn]));
         }
     }
-    json_object_object_add(entry, "bus", json_object_new_int(bus->number));
-    json_object_object_add(entry, "devices", devices);
-    return entry;
+    return devices;
 }
 
 /* Root buses other than the machine's own: a machine that serves devices gives each one. */
@@ -181,13 +210,18 @@ static GPtrArray *pci_roots(Machine *m)
     return roots;
 }
 
-static struct json_object *qmp_query_pci(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_query_pci(Machine *m, struct json_object *args, GError **error)
 {
     struct json_object *list = json_object_new_array();
     g_autoptr(GPtrArray) roots = pci_roots(m);
 
     for (guint i = 0; i < roots->len; i++) {
-        json_object_array_add(list, pci_bus_json(g_ptr_array_index(roots, i)));
+        PciBus *bus = g_ptr_array_index(roots, i);
+        struct json_object *entry = json_object_new_object();
+
+        json_object_object_add(entry, "bus", json_object_new_int(bus->number));
+        json_object_object_add(entry, "devices", pci_devices_json(bus));
+        json_object_array_add(list, entry);
     }
     return list;
 }
@@ -268,11 +302,6 @@ static void hmp_info_pci(Machine *m, const char *args, GString *out)
         g_string_append(out, "no PCI devices\n");
     }
 }
-
-const QmpCommand qmp_pci_table[] = {
-    {.name = "query-pci", .run = qmp_query_pci, .doc = "The PCI functions, bus by bus."},
-    {.name = NULL},
-};
 
 const HmpCommand hmp_pci_table[] = {
     {.name = "info pci", .args = "", .doc = "PCI functions, their identity and BARs", .run = hmp_info_pci},

@@ -4,37 +4,21 @@
 
 #include "core/error.h"
 #include "monitor-internal.h"
+#include "qmp-commands.h"
 #include "ui/vnc.h"
 
-static struct json_object *qmp_query_vnc(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_query_vnc(Machine *m, struct json_object *args, GError **error)
 {
     return vnc_query(m);
 }
 
-static bool vnc_check_protocol(const char *protocol, GError **error)
+struct json_object *qmp_set_password(Machine *m, struct json_object *args, GError **error)
 {
-    if (strcmp(protocol, "vnc") != 0) {
-        error_set(error, "protocol: nothing of that kind has passwords ('%s', allowed vnc)", protocol);
-        return false;
-    }
-    return true;
-}
-
-static struct json_object *qmp_set_password(Machine *m, struct json_object *args, GError **error)
-{
-    const char *connected = json_member_str(args, "connected");
-
-    if (connected && strcmp(connected, "keep") != 0) {
-        error_set(error, "connected: VNC clients that are there stay ('%s', allowed keep)", connected);
-        return NULL;
-    }
-    if (vnc_check_protocol(json_member_str(args, "protocol"), error)) {
-        vnc_set_password(m, json_member_str(args, "password"), error);
-    }
+    vnc_set_password(m, json_member_str(args, "password"), error);
     return NULL;
 }
 
-static struct json_object *qmp_change_vnc_password(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_change_vnc_password(Machine *m, struct json_object *args, GError **error)
 {
     vnc_set_password(m, json_member_str(args, "password"), error);
     return NULL;
@@ -59,11 +43,11 @@ static bool vnc_parse_time(const char *text, int64_t *when, GError **error)
     return true;
 }
 
-static struct json_object *qmp_expire_password(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_expire_password(Machine *m, struct json_object *args, GError **error)
 {
     int64_t when;
 
-    if (vnc_check_protocol(json_member_str(args, "protocol"), error) && vnc_parse_time(json_member_str(args, "time"), &when, error)) {
+    if (vnc_parse_time(json_member_str(args, "time"), &when, error)) {
         vnc_expire_password(m, when, error);
     }
     return NULL;
@@ -118,21 +102,6 @@ static void hmp_info_vnc(Machine *m, const char *args, GString *out)
     }
     json_object_put(info);
 }
-
-static const QmpArg password_args[] = {{"protocol", QMP_STR, false}, {"password", QMP_STR, false}, {"connected", QMP_STR, true}, {NULL}};
-static const QmpArg change_args[] = {{"password", QMP_STR, false}, {NULL}};
-static const QmpArg expire_args[] = {{"protocol", QMP_STR, false}, {"time", QMP_STR, false}, {NULL}};
-
-const QmpCommand qmp_vnc_table[] = {
-    {.name = "query-vnc", .run = qmp_query_vnc, .doc = "The VNC server and its clients."},
-    {.name = "set_password", .args = password_args, .run = qmp_set_password, .doc = "Sets the password of VNC clients (8 bytes count)."},
-    {.name = "change-vnc-password", .args = change_args, .run = qmp_change_vnc_password, .doc = "As set_password."},
-    {.name = "expire_password",
-     .args = expire_args,
-     .run = qmp_expire_password,
-     .doc = "From when on the password does not let in: now, never, +SECONDS, seconds since 1970."},
-    {.name = NULL},
-};
 
 const HmpCommand hmp_vnc_table[] = {
     {.name = "set_password", .args = "vnc PASSWORD", .doc = "set the password of VNC clients", .run = hmp_set_password},

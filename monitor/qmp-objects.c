@@ -2,6 +2,7 @@
 /* QMP commands about objects and devices: the tree as qom-* shows it, plugging and unplugging. */
 #include "core/error.h"
 #include "monitor-internal.h"
+#include "qmp-commands.h"
 
 /* What a model is a kind of, where a client asks for the type above. */
 static const char *const qmp_kind_names[] = {
@@ -31,7 +32,7 @@ static void qmp_list_entry(struct json_object *list, const char *name, char *typ
     g_free(type);
 }
 
-static struct json_object *qmp_qom_list(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_qom_list(Machine *m, struct json_object *args, GError **error)
 {
     Object *obj = qmp_resolve(m, json_member_str(args, "path"), error);
     const DeviceKindOps *kind;
@@ -57,7 +58,7 @@ static struct json_object *qmp_qom_list(Machine *m, struct json_object *args, GE
     return list;
 }
 
-static struct json_object *qmp_qom_get(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_qom_get(Machine *m, struct json_object *args, GError **error)
 {
     Object *obj = qmp_resolve(m, json_member_str(args, "path"), error);
     const char *name = json_member_str(args, "property");
@@ -71,7 +72,7 @@ static struct json_object *qmp_qom_get(Machine *m, struct json_object *args, GEr
     return object_get(obj, name, error);
 }
 
-static struct json_object *qmp_qom_set(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_qom_set(Machine *m, struct json_object *args, GError **error)
 {
     Object *obj = qmp_resolve(m, json_member_str(args, "path"), error);
     struct json_object *value = NULL;
@@ -83,7 +84,7 @@ static struct json_object *qmp_qom_set(Machine *m, struct json_object *args, GEr
     return NULL;
 }
 
-static struct json_object *qmp_qom_list_types(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_qom_list_types(Machine *m, struct json_object *args, GError **error)
 {
     const char *implements = json_member_str(args, "implements");
     struct json_object *list = json_object_new_array();
@@ -118,17 +119,17 @@ static struct json_object *qmp_list_props(Machine *m, const char *name, unsigned
     return machine_list_props(m, model);
 }
 
-static struct json_object *qmp_device_list_properties(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_device_list_properties(Machine *m, struct json_object *args, GError **error)
 {
     return qmp_list_props(m, json_member_str(args, "typename"), 1u << MODEL_DEVICE | 1u << MODEL_PCI, error);
 }
 
-static struct json_object *qmp_qom_list_properties(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_qom_list_properties(Machine *m, struct json_object *args, GError **error)
 {
     return qmp_list_props(m, json_member_str(args, "typename"), UINT32_MAX, error);
 }
 
-static struct json_object *qmp_device_add(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_device_add(Machine *m, struct json_object *args, GError **error)
 {
     machine_device_add(m, args, error);
     return NULL;
@@ -160,7 +161,7 @@ static void device_add_done(void *opaque, GError *error)
     device_add_free(add);
 }
 
-static bool qmp_device_add_later(Machine *m, struct json_object *args, MonitorReply *reply, struct json_object **result,
+bool qmp_device_add_later(Machine *m, struct json_object *args, MonitorReply *reply, struct json_object **result,
                                  GError **error)
 {
     const Model *model = model_find(json_member_str(args, "driver"), 1u << MODEL_DEVICE | 1u << MODEL_PCI);
@@ -180,75 +181,20 @@ static bool qmp_device_add_later(Machine *m, struct json_object *args, MonitorRe
     return false;
 }
 
-static struct json_object *qmp_device_del(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_device_del(Machine *m, struct json_object *args, GError **error)
 {
     machine_device_del(m, json_member_str(args, "id"), error);
     return NULL;
 }
 
-static struct json_object *qmp_object_add(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_object_add(Machine *m, struct json_object *args, GError **error)
 {
     machine_object_add(m, args, error);
     return NULL;
 }
 
-static struct json_object *qmp_object_del(Machine *m, struct json_object *args, GError **error)
+struct json_object *qmp_object_del(Machine *m, struct json_object *args, GError **error)
 {
     machine_object_del(m, json_member_str(args, "id"), error);
     return NULL;
 }
-
-static const QmpArg path_args[] = {{"path", QMP_STR, false}, {NULL}};
-static const QmpArg get_args[] = {{"path", QMP_STR, false}, {"property", QMP_STR, false}, {NULL}};
-static const QmpArg set_args[] = {
-    {"path", QMP_STR, false}, {"property", QMP_STR, false}, {"value", QMP_ANY, false}, {NULL}};
-static const QmpArg types_args[] = {{"implements", QMP_STR, true}, {"abstract", QMP_BOOL, true}, {NULL}};
-static const QmpArg typename_args[] = {{"typename", QMP_STR, false}, {NULL}};
-static const QmpArg device_add_args[] = {
-    {"driver", QMP_STR, false}, {"id", QMP_STR, true}, {"bus", QMP_STR, true}, {NULL}};
-static const QmpArg object_add_args[] = {{"qom-type", QMP_STR, false}, {"id", QMP_STR, false}, {NULL}};
-static const QmpArg id_args[] = {{"id", QMP_STR, false}, {NULL}};
-
-const QmpCommand qmp_object_table[] = {
-    {.name = "qom-list",
-     .args = path_args,
-     .run = qmp_qom_list,
-     .doc = "Properties and children of an object."},
-    {.name = "qom-get", .args = get_args, .run = qmp_qom_get, .doc = "Value of a property."},
-    {.name = "qom-set",
-     .args = set_args,
-     .run = qmp_qom_set,
-     .doc = "Sets a property that may change at run time."},
-    {.name = "qom-list-types",
-     .args = types_args,
-     .run = qmp_qom_list_types,
-     .doc = "Models of this program."},
-    {.name = "qom-list-properties",
-     .args = typename_args,
-     .run = qmp_qom_list_properties,
-     .doc = "Properties of a model."},
-    {.name = "device-list-properties",
-     .args = typename_args,
-     .run = qmp_device_list_properties,
-     .doc = "Properties of a device model."},
-    {.name = "device_add",
-     .args = device_add_args,
-     .args_open = true,
-     .run = qmp_device_add,
-     .later = qmp_device_add_later,
-     .doc = "Plugs a device."},
-    {.name = "device_del",
-     .args = id_args,
-     .run = qmp_device_del,
-     .doc = "Unplugs a device; the event DEVICE_DELETED follows when it is gone."},
-    {.name = "object-add",
-     .args = object_add_args,
-     .args_open = true,
-     .run = qmp_object_add,
-     .doc = "Makes an object."},
-    {.name = "object-del",
-     .args = id_args,
-     .run = qmp_object_del,
-     .doc = "Removes an object that nobody uses."},
-    {.name = NULL},
-};

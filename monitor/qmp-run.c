@@ -1,19 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Finding a QMP command in the build's tables, checking its arguments, running it. */
+/* Finding a QMP command in the build's tables, running it, the last look at what goes out. */
 #include <string.h>
 
 #include "core/error.h"
 #include "monitor-internal.h"
-
-static const struct {
-    const char *name;
-    enum json_type json;
-} qmp_arg_types[] = {
-    [QMP_STR] = {"string", json_type_string},    [QMP_INT] = {"integer", json_type_int},
-    [QMP_BOOL] = {"boolean", json_type_boolean}, [QMP_NUMBER] = {"number", json_type_double},
-    [QMP_OBJECT] = {"object", json_type_object}, [QMP_ARRAY] = {"array", json_type_array},
-    [QMP_ANY] = {"any", json_type_null},
-};
 
 static const char *const qmp_error_classes[] = {
     [ERR_GENERIC] = "GenericError",
@@ -35,64 +25,44 @@ struct json_object *qmp_error_json(const GError *error)
 
 const QmpCommand *qmp_find(const char *name)
 {
-    for (size_t t = 0; qmp_tables[t]; t++) {
-        for (const QmpCommand *cmd = qmp_tables[t]; cmd->name; cmd++) {
-            if (strcmp(cmd->name, name) == 0) {
-                return cmd;
-            }
+    for (const QmpCommand *cmd = qmp_commands; cmd->name; cmd++) {
+        if (strcmp(cmd->name, name) == 0) {
+            return cmd;
         }
     }
     return NULL;
 }
 
-static bool qmp_type_matches(QmpArgType type, struct json_object *value)
+bool qmp_result_check(const QmpCommand *cmd, struct json_object *result, GError **error)
 {
-    if (type == QMP_ANY) {
+    static const QmpType empty = {.name = "q_empty", .meta = QMP_STRUCT};
+
+    if (qmp_type_check(cmd->ret ? cmd->ret : &empty, result, "return", error)) {
         return true;
     }
-    if (type == QMP_NUMBER && json_object_is_type(value, json_type_int)) {
-        return true;
-    }
-    return json_object_is_type(value, qmp_arg_types[type].json);
+    g_prefix_error(error, "%s: what it returns is not as the schema says, which is a bug of this program: ", cmd->name);
+    return false;
 }
 
-static const QmpArg *qmp_arg_find(const QmpCommand *cmd, const char *name)
+bool qmp_event_check(const char *name, struct json_object *data, GError **error)
 {
-    for (const QmpArg *arg = cmd->args; arg && arg->name; arg++) {
-        if (strcmp(arg->name, name) == 0) {
-            return arg;
-        }
-    }
-    return NULL;
-}
+    struct json_object *given = data ? json_object_get(data) : json_object_new_object();
+    const QmpEvent *event = qmp_events;
+    bool ok = false;
 
-bool qmp_check_args(const QmpCommand *cmd, struct json_object *args, GError **error)
-{
-    for (const QmpArg *arg = cmd->args; arg && arg->name; arg++) {
-        struct json_object *value;
-
-        if (!json_object_object_get_ex(args, arg->name, &value)) {
-            if (arg->optional) {
-                continue;
-            }
-            error_set(error, "Parameter '%s' is missing", arg->name);
-            return false;
-        }
-        if (!qmp_type_matches(arg->type, value)) {
-            error_set(error, "Invalid parameter type for '%s', expected: %s", arg->name,
-                      qmp_arg_types[arg->type].name);
-            return false;
-        }
+    while (event->name && strcmp(event->name, name) != 0) {
+        event++;
     }
-    json_object_object_foreach(args, key, value)
-    {
-        (void)value;
-        if (!cmd->args_open && !qmp_arg_find(cmd, key)) {
-            error_set(error, "Parameter '%s' is unexpected", key);
-            return false;
-        }
+    if (event->name) {
+        ok = qmp_type_check(event->data, given, "data", error);
+    } else {
+        error_set(error, "there is no such event");
     }
-    return true;
+    json_object_put(given);
+    if (!ok) {
+        g_prefix_error(error, "event %s: it is not as the schema says, which is a bug of this program: ", name);
+    }
+    return ok;
 }
 
 struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args,
@@ -102,7 +72,7 @@ struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, str
     struct json_object *result = NULL;
     GError *failure = NULL;
 
-    if (qmp_check_args(cmd, given, &failure)) {
+    if (qmp_type_check(cmd->args, given, NULL, &failure)) {
         result = cmd->run(machine, given, &failure);
         if (!result && !failure) {
             result = json_object_new_object();

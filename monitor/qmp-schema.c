@@ -1,141 +1,135 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * query-qmp-schema: the tables of commands, whose argument lists are also what requests are checked against, and the
- * table of events.  The reference page of the build (scripts/gen-docs.py) is made of its answer.
+ * query-qmp-schema: the tables that requests, answers and events are checked against, in the form in which QMP clients look for
+ * what a program can do ("client introspection" of the QMP specification).
  */
 #include <string.h>
 
 #include "monitor-internal.h"
+#include "qmp-commands.h"
 
-typedef struct QmpEvent {
-    const char *name;
-    const QmpArg *data; /* members; NULL: none */
-    const char *doc;
-} QmpEvent;
+#define EMPTY_NAME "q_empty"
 
-static const QmpArg vnc_data[] = {{"server", QMP_OBJECT, false}, {"client", QMP_OBJECT, false}, {NULL}};
-static const QmpArg deleted_data[] = {{"device", QMP_STR, true}, {"path", QMP_STR, false}, {NULL}};
-static const QmpArg cause_data[] = {{"guest", QMP_BOOL, false}, {"reason", QMP_STR, false}, {NULL}};
-static const QmpArg panicked_data[] = {{"action", QMP_STR, false}, {"info", QMP_ANY, true}, {NULL}};
-static const QmpArg action_data[] = {{"action", QMP_STR, false}, {NULL}};
-static const QmpArg status_data[] = {{"status", QMP_STR, false}, {NULL}};
-static const QmpArg block_error_data[] = {
-    {"device", QMP_STR, false}, {"node-name", QMP_STR, false}, {"operation", QMP_STR, false}, {"action", QMP_STR, false},
-    {"nospace", QMP_BOOL, false}, {"reason", QMP_STR, false}, {NULL}};
-static const QmpArg disconnect_data[] = {{"device", QMP_STR, false}, {"path", QMP_STR, false}, {"reason", QMP_STR, false}, {NULL}};
-static const QmpArg client_data[] = {{"vfu-id", QMP_STR, false}, {"vfu-qom-path", QMP_STR, false}, {"dev-id", QMP_STR, false},
-                                     {"dev-qom-path", QMP_STR, false}, {NULL}};
-
-static const QmpArg stream_data[] = {{"netdev-id", QMP_STR, false}, {"addr", QMP_OBJECT, false}, {NULL}};
-static const QmpArg stream_gone_data[] = {{"netdev-id", QMP_STR, false}, {NULL}};
-
-static const QmpEvent qmp_events[] = {
-    {"BLOCK_IO_ERROR", block_error_data, "A request to a block back end failed; action says what the guest sees of it."},
-    {"DEVICE_DELETED", deleted_data, "A device is unplugged and gone."},
-    {"GUEST_CRASHLOADED", panicked_data, "The guest loaded its crash kernel; it goes on."},
-    {"GUEST_PANICKED", panicked_data, "The guest said so; action: run, pause, poweroff, as -action panic= says."},
-    {"MIGRATION", status_data, "A migration entered that state."},
-    {"NETDEV_STREAM_CONNECTED", stream_data, "A stream netdev has a peer; addr: the one that called, or where it was reached."},
-    {"NETDEV_STREAM_DISCONNECTED", stream_gone_data, "The peer of a stream netdev is gone."},
-    {"POWERDOWN", NULL, "The power button was pressed."},
-    {"RESET", cause_data, "The machine was reset."},
-    {"RESUME", NULL, "The guest runs."},
-    {"SHUTDOWN", cause_data, "The guest powered off, or the program ends."},
-    {"STOP", NULL, "The guest was stopped."},
-    {"VFIO_USER_DISCONNECT", disconnect_data, "The server of a vfio-user-pci device is gone."},
-    {"VFU_CLIENT_CONNECT", client_data, "A client attached to a served device."},
-    {"VFU_CLIENT_HANGUP", client_data, "The client of a served device is gone."},
-    {"VNC_CONNECTED", vnc_data, "A client came to the VNC server."},
-    {"VNC_DISCONNECTED", vnc_data, "A client of the VNC server is gone."},
-    {"VNC_INITIALIZED", vnc_data, "A client of the VNC server may look and type."},
-    {"WATCHDOG", action_data, "The guest's watchdog barked; action as -action watchdog= says."},
+static const char *const json_types[] = {
+    [QMP_STR] = "string",   [QMP_INT] = "int",       [QMP_NUMBER] = "number",
+    [QMP_BOOL] = "boolean", [QMP_OBJECT] = "object", [QMP_ANY] = "value",
 };
 
-static const struct {
-    const char *name, *json;
-} builtin_types[] = {
-    [QMP_STR] = {"str", "string"},    [QMP_INT] = {"int", "int"},       [QMP_BOOL] = {"bool", "boolean"},
-    [QMP_NUMBER] = {"number", "number"}, [QMP_OBJECT] = {"object", "object"}, [QMP_ARRAY] = {"[any]", "array"},
-    [QMP_ANY] = {"any", "value"},
-};
+static void add_str(struct json_object *to, const char *key, const char *text)
+{
+    json_object_object_add(to, key, json_object_new_string(text));
+}
 
 static struct json_object *add_entity(struct json_object *list, const char *name, const char *meta)
 {
     struct json_object *entity = json_object_new_object();
 
-    json_object_object_add(entity, "name", json_object_new_string(name));
-    json_object_object_add(entity, "meta-type", json_object_new_string(meta));
+    add_str(entity, "name", name);
+    add_str(entity, "meta-type", meta);
     json_object_array_add(list, entity);
     return entity;
 }
 
-/* The type of an argument list: its name, and its entity in the list. */
-static char *add_object(struct json_object *list, const char *of, const QmpArg *args)
+static void describe_enum(struct json_object *list, const QmpType *type)
 {
-    char *name = args ? g_strdup_printf("q_obj_%s-arg", of) : g_strdup("q_empty");
-    struct json_object *members, *entity;
+    struct json_object *entity = add_entity(list, type->name, "enum");
+    struct json_object *values = json_object_new_array(), *members = json_object_new_array();
 
-    if (!args) {
-        return name;
-    }
-    members = json_object_new_array();
-    for (const QmpArg *arg = args; arg->name; arg++) {
+    for (const char *const *value = type->values; *value; value++) {
         struct json_object *member = json_object_new_object();
 
-        json_object_object_add(member, "name", json_object_new_string(arg->name));
-        json_object_object_add(member, "type", json_object_new_string(builtin_types[arg->type].name));
-        if (arg->optional) {
+        json_object_array_add(values, json_object_new_string(*value));
+        add_str(member, "name", *value);
+        json_object_array_add(members, member);
+    }
+    json_object_object_add(entity, "members", members);
+    json_object_object_add(entity, "values", values);
+}
+
+static void describe_struct(struct json_object *list, const QmpType *type, const char *name)
+{
+    struct json_object *entity = add_entity(list, name, "object");
+    struct json_object *members = json_object_new_array(), *variants;
+
+    for (const QmpMember *m = type->members; m && m->name; m++) {
+        struct json_object *member = json_object_new_object();
+
+        add_str(member, "name", m->name);
+        add_str(member, "type", m->type->name);
+        if (m->optional) {
             json_object_object_add(member, "default", NULL);
         }
         json_object_array_add(members, member);
     }
-    entity = add_entity(list, name, "object");
     json_object_object_add(entity, "members", members);
-    return name;
+    if (!type->tag) {
+        return;
+    }
+    variants = json_object_new_array();
+    for (const QmpCase *c = type->cases; c->value; c++) {
+        struct json_object *variant = json_object_new_object();
+
+        add_str(variant, "case", c->value);
+        add_str(variant, "type", c->type->name);
+        json_object_array_add(variants, variant);
+    }
+    add_str(entity, "tag", type->tag);
+    json_object_object_add(entity, "variants", variants);
 }
 
-static void add_types(struct json_object *list)
+static void describe_type(struct json_object *list, const QmpType *type)
 {
-    struct json_object *empty = add_entity(list, "q_empty", "object");
-
-    json_object_object_add(empty, "members", json_object_new_array());
-    for (size_t i = 0; i < G_N_ELEMENTS(builtin_types); i++) {
-        bool array = i == QMP_ARRAY;
-        struct json_object *entity = add_entity(list, builtin_types[i].name, array ? "array" : "builtin");
-
-        json_object_object_add(entity, array ? "element-type" : "json-type",
-                               json_object_new_string(array ? "any" : builtin_types[i].json));
+    switch (type->meta) {
+    case QMP_ENUM:
+        describe_enum(list, type);
+        break;
+    case QMP_STRUCT:
+        describe_struct(list, type, type->name);
+        break;
+    case QMP_ARRAY:
+        add_str(add_entity(list, type->name, "array"), "element-type", type->element->name);
+        break;
+    default:
+        add_str(add_entity(list, type->name, "builtin"), "json-type", json_types[type->meta]);
+        break;
     }
 }
 
-static struct json_object *qmp_query_schema(Machine *m, struct json_object *args, GError **error)
+/* A command or an event, and what it takes or tells. */
+static struct json_object *describe_sender(struct json_object *list, const char *name, const char *meta, const QmpType *arg)
 {
+    struct json_object *entity = add_entity(list, name, meta);
+
+    add_str(entity, "arg-type", arg->members || arg->open ? arg->name : EMPTY_NAME);
+    if (arg->members || arg->open) {
+        describe_struct(list, arg, arg->name);
+    }
+    if (arg->open) {
+        struct json_object *features = json_object_new_array();
+
+        json_object_array_add(features, json_object_new_string("x-open"));
+        json_object_object_add(entity, "features", features);
+    }
+    return entity;
+}
+
+struct json_object *qmp_query_qmp_schema(Machine *m, struct json_object *args, GError **error)
+{
+    static const QmpType empty = {.name = EMPTY_NAME, .meta = QMP_STRUCT};
     struct json_object *list = json_object_new_array();
 
-    for (size_t t = 0; qmp_tables[t]; t++) {
-        for (const QmpCommand *cmd = qmp_tables[t]; cmd->name; cmd++) {
-            g_autofree char *type = add_object(list, cmd->name, cmd->args);
-            struct json_object *entity = add_entity(list, cmd->name, "command");
+    for (const QmpCommand *cmd = qmp_commands; cmd->name; cmd++) {
+        struct json_object *entity = describe_sender(list, cmd->name, "command", cmd->args);
 
-            json_object_object_add(entity, "arg-type", json_object_new_string(type));
-            json_object_object_add(entity, "ret-type", json_object_new_string("any"));
-            json_object_object_add(entity, "allow-oob", json_object_new_boolean(false));
-            json_object_object_add(entity, "x-open", json_object_new_boolean(cmd->args_open));
-            json_object_object_add(entity, "x-doc", json_object_new_string(cmd->doc ? cmd->doc : ""));
-        }
+        add_str(entity, "ret-type", cmd->ret ? cmd->ret->name : EMPTY_NAME);
+        json_object_object_add(entity, "allow-oob", json_object_new_boolean(false));
     }
-    for (size_t i = 0; i < G_N_ELEMENTS(qmp_events); i++) {
-        g_autofree char *type = add_object(list, qmp_events[i].name, qmp_events[i].data);
-        struct json_object *entity = add_entity(list, qmp_events[i].name, "event");
-
-        json_object_object_add(entity, "arg-type", json_object_new_string(type));
-        json_object_object_add(entity, "x-doc", json_object_new_string(qmp_events[i].doc));
+    for (const QmpEvent *event = qmp_events; event->name; event++) {
+        describe_sender(list, event->name, "event", event->data);
     }
-    add_types(list);
+    describe_type(list, &empty);
+    for (size_t i = 0; qmp_types[i]; i++) {
+        describe_type(list, qmp_types[i]);
+    }
     return list;
 }
-
-const QmpCommand qmp_schema_table[] = {
-    {.name = "query-qmp-schema", .run = qmp_query_schema, .doc = "What commands and events there are, and what they take."},
-    {.name = NULL},
-};

@@ -21,6 +21,7 @@
 typedef struct QmpReply {
     MonitorReply reply;
     QmpSession *session; /* NULL: who asked is gone */
+    const QmpCommand *cmd;
     struct json_object *id;
 } QmpReply;
 
@@ -126,10 +127,18 @@ static bool qmp_check_phase(QmpSession *s, const char *name, const QmpCommand *c
     return true;
 }
 
-static void qmp_send_result(QmpSession *s, struct json_object *id, struct json_object *result)
+/* Takes result. */
+static void qmp_send_result(QmpSession *s, const QmpCommand *cmd, struct json_object *id, struct json_object *result)
 {
-    struct json_object *reply = json_object_new_object();
+    struct json_object *reply;
+    GError *error = NULL;
 
+    if (!qmp_result_check(cmd, result, &error)) {
+        json_object_put(result);
+        qmp_send_error(s, id, error);
+        return;
+    }
+    reply = json_object_new_object();
     json_object_object_add(reply, "return", result);
     if (id) {
         json_object_object_add(reply, "id", json_object_get(id));
@@ -151,7 +160,7 @@ static void qmp_reply_send(MonitorReply *later, struct json_object *result, GErr
     } else if (error) {
         qmp_send_error(s, reply->id, error);
     } else {
-        qmp_send_result(s, reply->id, result ? result : json_object_new_object());
+        qmp_send_result(s, reply->cmd, reply->id, result ? result : json_object_new_object());
     }
     if (s) {
         g_queue_remove(&s->later, reply);
@@ -164,11 +173,11 @@ static void qmp_reply_send(MonitorReply *later, struct json_object *result, GErr
     g_free(reply);
 }
 
-static QmpReply *qmp_reply_new(QmpSession *s, struct json_object *id)
+static QmpReply *qmp_reply_new(QmpSession *s, const QmpCommand *cmd, struct json_object *id)
 {
     QmpReply *reply = g_new0(QmpReply, 1);
 
-    *reply = (QmpReply){{qmp_reply_send}, s, json_object_get(id)};
+    *reply = (QmpReply){{qmp_reply_send}, s, cmd, json_object_get(id)};
     g_queue_push_tail(&s->later, reply);
     return reply;
 }
@@ -193,11 +202,11 @@ static bool qmp_handle_later(QmpSession *s, const QmpCommand *cmd, struct json_o
     GError *error = NULL;
     QmpReply *reply;
 
-    if (!cmd->later || !args || !qmp_check_args(cmd, args, &error)) {
+    if (!cmd->later || !args || !qmp_type_check(cmd->args, args, NULL, &error)) {
         g_clear_error(&error); /* told on the other way */
         return false;
     }
-    reply = qmp_reply_new(s, id);
+    reply = qmp_reply_new(s, cmd, id);
     if (cmd->later(s->mon->machine, args, &reply->reply, &result, &error)) {
         qmp_reply_send(&reply->reply, result, error);
     } else if (!id) {
@@ -237,7 +246,7 @@ static void qmp_handle(QmpSession *s, struct json_object *req)
     if (cmd->early) {
         s->negotiated = true;
     }
-    qmp_send_result(s, id, result);
+    qmp_send_result(s, cmd, id, result);
 }
 
 /* --- the stream --- */
@@ -376,8 +385,14 @@ static void qmp_machine_event(void *opaque, const char *name, struct json_object
     QmpSession *s = opaque;
     struct json_object *msg, *stamp;
     struct timeval now;
+    GError *error = NULL;
 
     if (!s->negotiated || !chardev_connected(s->mon->chr)) {
+        return;
+    }
+    if (!qmp_event_check(name, data, &error)) {
+        g_printerr("%s: %s\n", g_get_prgname(), error->message);
+        g_error_free(error);
         return;
     }
     gettimeofday(&now, NULL);

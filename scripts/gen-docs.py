@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Makes documents of what the program says of itself: `man` of -help, `qmp` of query-qmp-schema.
+"""Makes the man page of what -help says.
 
-usage: gen-docs.py man|qmp PROGRAM OUTPUT
+usage: gen-docs.py PROGRAM OUTPUT
 """
-import json
 import re
 import subprocess
 import sys
@@ -40,40 +39,10 @@ def man(program):
     return "\n".join(lines) + "\n"
 
 
-def schema(program):
-    talk = '{"execute":"qmp_capabilities"}{"execute":"query-qmp-schema","id":1}{"execute":"quit"}'
-    done = subprocess.run([program, "-machine", "none", "-nodefaults", "-S", "-qmp", "stdio"], input=talk, stdout=subprocess.PIPE,
-                          text=True, check=True)
-    return next(m["return"] for m in map(json.loads, done.stdout.splitlines()) if m.get("id") == 1)
-
-
-def members(entity, types):
-    words = []
-    for member in types[entity["arg-type"]]["members"]:
-        optional = "default" in member
-        words.append(f"`{member['name']}`: {member['type']}" + (" (optional)" if optional else ""))
-    if entity.get("x-open"):
-        words.append("and what the model takes")
-    return "; ".join(words)
-
-
-def qmp(program):
-    entities = schema(program)
-    types = {e["name"]: e for e in entities if e["meta-type"] == "object"}
-    lines = ["# QMP reference", "",
-             "Made in the build of the tables that requests are checked against; `query-qmp-schema` answers the same. Errors have",
-             "the class GenericError, CommandNotFound, DeviceNotFound or DeviceNotActive."]
-    for title, meta, empty in (("Commands", "command", "no arguments"), ("Events", "event", "no data")):
-        lines += ["", f"## {title}"]
-        for entity in sorted((e for e in entities if e["meta-type"] == meta), key=lambda e: e["name"]):
-            lines += ["", f"### {entity['name']}", "", entity["x-doc"], "", (members(entity, types) or empty) + "."]
-    return "\n".join(lines) + "\n"
-
-
 def main():
-    kind, program, output = sys.argv[1:]
+    program, output = sys.argv[1:]
     with open(output, "w", encoding="utf-8") as out:
-        out.write({"man": man, "qmp": qmp}[kind](program))
+        out.write(man(program))
 
 
 main()

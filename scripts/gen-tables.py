@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Writes the C file with the build's const tables of models, trace events and monitor commands.
 
-usage: gen-tables.py OUT model=KIND:SYMBOL ... trace=SYMBOL ... qmp=SYMBOL ... hmp=SYMBOL ...
+usage: gen-tables.py OUT model=KIND:SYMBOL ... trace=SYMBOL ... hmp=SYMBOL ...
 
 KIND is pci, device, object or machine: which outer struct SYMBOL is.
 """
@@ -11,7 +11,6 @@ import sys
 KINDS = {"pci": ("PciModel", "dev"), "device": ("DeviceModel", "model"),
          "object": ("ObjectModel", "model"), "machine": ("MachineModel", "model")}
 TABLES = {"trace": ("TraceEvent", "TraceEvent *const trace_tables[]", "extern TraceEvent {}[];"),
-          "qmp": ("QmpCommand", "const QmpCommand *const qmp_tables[]", "extern const QmpCommand {}[];"),
           "hmp": ("HmpCommand", "const HmpCommand *const hmp_tables[]", "extern const HmpCommand {}[];")}
 
 

@@ -320,6 +320,7 @@ static bool pc_build_cpu(PcMachine *pc, unsigned index, GError **error)
         if (!apic->vcpu) {
             return false;
         }
+        apic->vcpu->obj = &apic->dev.obj;
     }
     pc->apics[index] = apic;
     pc->apic_bus.count = index + 1;

@@ -128,6 +128,8 @@ struct Accel {
 struct Vcpu {
     Accel *accel;
     unsigned index;
+    int thread_id; /* of its host thread, as gettid() has it; 0: it has none */
+    Object *obj;   /* what stands for it in the tree; set by the board */
 };
 
 extern const AccelOps accel_kvm_ops;

@@ -1,21 +1,50 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Monitors.  QMP commands are entries of one table that also carries the
- * argument list: checks, query-commands and the reference come from it.  A module
- * adds commands by one more table in the build's list.
+ * Monitors.  QMP commands and events, what they take and what they return are in monitor/qmp.schema, of which the build
+ * makes the tables below.  A module adds commands of the human monitor by one more table in the build's list.
  */
 #ifndef MONITOR_MONITOR_H
 #define MONITOR_MONITOR_H
 
 #include "chardev/chardev.h"
 
-typedef enum QmpArgType { QMP_STR, QMP_INT, QMP_BOOL, QMP_NUMBER, QMP_OBJECT, QMP_ARRAY, QMP_ANY } QmpArgType;
+typedef enum QmpMeta {
+    QMP_STR,
+    QMP_INT,
+    QMP_NUMBER,
+    QMP_BOOL,
+    QMP_OBJECT, /* of any members */
+    QMP_ANY,
+    QMP_ENUM,
+    QMP_ARRAY,
+    QMP_STRUCT,
+} QmpMeta;
 
-typedef struct QmpArg {
+typedef struct QmpType QmpType;
+
+typedef struct QmpMember {
     const char *name;
-    QmpArgType type;
+    const QmpType *type;
     bool optional;
-} QmpArg;
+} QmpMember;
+
+/* What a value of the tag adds to a struct. */
+typedef struct QmpCase {
+    const char *value;
+    const QmpType *type; /* a struct */
+} QmpCase;
+
+struct QmpType {
+    const char *name; /* [element] for lists */
+    QmpMeta meta;
+    const char *const *values; /* of an enum; ends with NULL */
+    const QmpType *element;    /* of a list */
+    /* of a struct; lists end with name, value NULL; may be NULL */
+    const QmpMember *members;
+    const char *tag; /* the member that chooses one of the cases */
+    const QmpCase *cases;
+    bool open; /* further members are taken as they are */
+};
 
 /* Where an answer goes that comes later. */
 typedef struct MonitorReply MonitorReply;
@@ -29,18 +58,24 @@ struct MonitorReply {
 typedef bool QmpLaterFn(Machine *machine, struct json_object *args, MonitorReply *reply, struct json_object **result,
                         GError **error);
 
+/* args were checked.  The result as a new reference, or NULL: {} on success, else *error is set. */
+typedef struct json_object *QmpRunFn(Machine *machine, struct json_object *args, GError **error);
+
 typedef struct QmpCommand {
     const char *name;
-    const QmpArg *args;  /* ends with name NULL; NULL: none.  args_open: further members are taken as they are */
-    bool args_open;
-    /* args were checked.  The result as a new reference, or NULL: {} on success, else *error is set. */
-    struct json_object *(*run)(Machine *machine, struct json_object *args, GError **error);
+    const QmpType *args;
+    const QmpType *ret; /* NULL: {} */
+    QmpRunFn *run;
     /* Where there is one, sessions use it: the command may wait for another process, and run() would do so here.  A
      * session whose request has no id reads no further one before the answer. */
     QmpLaterFn *later;
-    const char *doc;
-    bool early;          /* allowed before capabilities negotiation is over (qmp_capabilities) */
+    bool early;         /* ends capabilities negotiation */
 } QmpCommand;
+
+typedef struct QmpEvent {
+    const char *name;
+    const QmpType *data;
+} QmpEvent;
 
 typedef struct HmpCommand {
     const char *name;    /* "info pci" has a space */
@@ -52,8 +87,11 @@ typedef struct HmpCommand {
     bool (*later)(Machine *machine, const char *args, MonitorReply *reply, GString *out);
 } HmpCommand;
 
+/* Generated of monitor/qmp.schema; they end with name NULL, the types with NULL. */
+extern const QmpCommand qmp_commands[];
+extern const QmpEvent qmp_events[];
+extern const QmpType *const qmp_types[];
 /* Tables of all modules, NULL-terminated list; each table ends with name NULL.  Generated in the build. */
-extern const QmpCommand *const qmp_tables[];
 extern const HmpCommand *const hmp_tables[];
 
 /* Opens a monitor on chr: QMP (control) or HMP. */

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import time
 
+import qmp_schema
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("QEMU_BINARY", str(ROOT / "build/system/qemu-system-x86_64"))
 START_TIMEOUT = float(os.environ.get("START_TIMEOUT", "300"))
@@ -55,8 +57,10 @@ class Machine:
             listener.close()
         (self.qtest_socket, self.qtest_file), (self.qmp_socket, self.qmp_file) = self.files
         self.events, self.irqs = [], {}  # irqs: line -> level, of the intercepted device
+        self.schema = None
         assert "QMP" in json.loads(self.qmp_file.readline())
         self.qmp("qmp_capabilities")
+        self.schema = qmp_schema.of_machine(self.qmp)
 
     def qtest(self, text):
         self.qtest_socket.sendall(text.encode() + b"\n")
@@ -73,7 +77,11 @@ class Machine:
         while True:
             answer = json.loads(self.qmp_file.readline())
             if "event" not in answer:
+                if self.schema:
+                    self.schema.check_answer(name, answer)
                 return answer
+            if self.schema:
+                self.schema.check_event(answer)
             self.events.append(answer)
 
     def event(self, name, timeout=20):
