@@ -443,7 +443,7 @@ static void test_errors(void **state)
         qtest_qmp_error(owner, "{'execute': 'screendump', 'arguments': {'filename': '/tmp/x', 'device': 'x'}}");
     g_autofree char *help = qtest_hmp(owner, "screendump");
 
-    assert_non_null(strstr(format, "unknown format (gif, allowed ppm"));
+    assert_non_null(strstr(format, "does not accept value 'gif' (allowed ppm, png)"));
     assert_non_null(strstr(path, "No such file or directory"));
     assert_non_null(strstr(device, "Device 'x' not found"));
     assert_non_null(strstr(help, "FILE [DEVICE]"));
