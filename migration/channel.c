@@ -14,6 +14,8 @@
 
 #include "core/error.h"
 
+#define SEND_BUFFER (1 << 20)
+
 typedef bool ChannelOpen(MigChannel *c, const char *rest, bool in, GError **error);
 
 static bool open_unix(MigChannel *c, const char *path, bool in, GError **error)
@@ -159,9 +161,25 @@ static bool channel_open(MigChannel *c, const char *uri, bool in, GError **error
     return false;
 }
 
+/* A buffer of less than a few records makes both sides wait for each other at each; TCP finds its size itself. */
+static void widen_local(int fd)
+{
+    int domain = AF_UNSPEC, bytes = SEND_BUFFER;
+    socklen_t len = sizeof(domain);
+
+    if (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX) {
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)); /* as much of it as the host allows */
+    }
+}
+
 bool mig_channel_out(MigChannel *c, const char *uri, GError **error)
 {
-    return channel_open(c, uri, false, error);
+    bool ok = channel_open(c, uri, false, error);
+
+    if (ok) {
+        widen_local(c->fd);
+    }
+    return ok;
 }
 
 bool mig_channel_in(MigChannel *c, const char *uri, GError **error)

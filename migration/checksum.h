@@ -15,5 +15,10 @@ uint32_t mig_crc32c(uint32_t crc, const void *data, size_t len);
  * once: a CRC of one sequence waits for itself at each step.
  */
 uint32_t mig_crc32c_blocks(uint32_t crc, const void *data, size_t blocks);
+/*
+ * The same of what it copies meanwhile: whatever others do to `from` at the time, the sum is of the bytes that are in `to`.  `from` is
+ * aligned to 8 bytes.
+ */
+uint32_t mig_crc32c_copy(uint32_t crc, void *to, const void *from, size_t blocks);
 
 #endif

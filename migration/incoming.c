@@ -12,11 +12,13 @@
 #include "migration/ram.h"
 #include "migration/remote.h"
 
-#define LOOK_US 300000
+#define LOOK_US  300000
+#define RAM_HEAD 12u
 
 typedef struct Receiver {
     Migration *mig;
     MigRam ram;
+    MigRamRun there;
     MigLayout *layout; /* once it was described */
     bool source_ran;
     int64_t looked_at; /* us, at devices with a part elsewhere */
@@ -42,49 +44,98 @@ static uint64_t le64(const uint8_t *p)
 
 /* --- records --- */
 
-static bool range_ok(Receiver *r, uint64_t offset, uint64_t len)
+static bool in_ram(const Receiver *r, const uint8_t *head, uint64_t len)
 {
-    if (le32(r->payload->data) || offset % MIG_PAGE_SIZE || len % MIG_PAGE_SIZE || offset > r->ram.size || len > r->ram.size - offset) {
+    uint64_t offset = le64(head + 4);
+
+    return !le32(head) && offset % MIG_PAGE_SIZE == 0 && len % MIG_PAGE_SIZE == 0 && offset <= r->ram.size &&
+           len <= r->ram.size - offset;
+}
+
+static bool range_ok(Receiver *r, const uint8_t *head, uint64_t len)
+{
+    bool ok = in_ram(r, head, len);
+
+    if (!ok) {
         error_set(&r->error, "migration: RAM record of block %u at 0x%" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT
-                  " bytes, is outside the RAM (%" G_GUINT64_FORMAT " bytes)", le32(r->payload->data), offset, len, r->ram.size);
-        return false;
+                  " bytes, is outside the RAM (%" G_GUINT64_FORMAT " bytes)", le32(head), le64(head + 4), len,
+                  r->ram.size);
     }
-    return true;
+    return ok;
 }
 
 static bool receive_ram(Receiver *r)
 {
     const GByteArray *p = r->payload;
-    uint64_t offset;
 
-    if (p->len < 12) {
+    if (p->len < RAM_HEAD) {
         error_set(&r->error, "migration: RAM record of %u bytes", p->len);
         return false;
     }
-    offset = le64(p->data + 4);
-    if (!range_ok(r, offset, p->len - 12)) {
+    if (!range_ok(r, p->data, p->len - RAM_HEAD)) {
         return false;
     }
-    mig_ram_write(&r->ram, offset, p->data + 12, p->len - 12);
+    mig_ram_write(&r->ram, le64(p->data + 4), p->data + RAM_HEAD, p->len - RAM_HEAD);
     return true;
 }
 
 static bool receive_zero(Receiver *r)
 {
     const GByteArray *p = r->payload;
-    uint64_t offset, len;
+    uint64_t len;
 
     if (p->len != 16) {
         error_set(&r->error, "migration: zero record of %u bytes (expected 16)", p->len);
         return false;
     }
-    offset = le64(p->data + 4);
     len = (uint64_t)le32(p->data + 12) * MIG_PAGE_SIZE;
-    if (!range_ok(r, offset, len)) {
+    if (!range_ok(r, p->data, len)) {
         return false;
     }
-    mig_ram_clear(&r->ram, offset, len);
+    mig_ram_clear(&r->ram, &r->there, le64(p->data + 4), len);
     return true;
+}
+
+/* All of the record to where it belongs, as much at once as the cache holds until it is summed. */
+static bool read_pages(Receiver *r, MigRecord *record, uint8_t *to)
+{
+    while (record->left) {
+        uint32_t len = MIN(record->left, MIG_PAGES_MAX * MIG_PAGE_SIZE);
+
+        if (!mig_read_part(&r->mig->stream, record, to, len, &r->error)) {
+            return false;
+        }
+        to += len;
+    }
+    return mig_read_end(record, &r->error);
+}
+
+/* *done: it was RAM and is in its place; otherwise it is in the payload, undamaged. */
+static bool read_record(Receiver *r, MigRecord *record, bool *done)
+{
+    MigStream *stream = &r->mig->stream;
+    GByteArray *p = r->payload;
+    uint8_t *place = NULL;
+
+    *done = false;
+    if (!mig_read_begin(stream, record, &r->error)) {
+        return false;
+    }
+    g_byte_array_set_size(p, record->len);
+    if (r->layout && record->type == MIG_RAM && record->len % MIG_PAGE_SIZE == RAM_HEAD) {
+        if (!mig_read_part(stream, record, p->data, RAM_HEAD, &r->error)) {
+            return false;
+        }
+        if (in_ram(r, p->data, record->left)) {
+            place = mig_ram_place(&r->ram, &r->there, le64(p->data + 4), record->left);
+        }
+    }
+    *done = place;
+    if (place) {
+        return read_pages(r, record, place);
+    }
+    return mig_read_part(stream, record, p->data + (record->len - record->left), record->left, &r->error) &&
+           mig_read_end(record, &r->error);
 }
 
 static void compare(Migration *mig, void *opaque)
@@ -182,19 +233,20 @@ static bool still_possible(Receiver *r)
 
 static bool receive_all(Receiver *r)
 {
-    uint32_t type;
+    MigRecord record;
+    bool done;
 
     if (!mig_read_header(&r->mig->stream, &r->error)) {
         return false;
     }
     for (;;) {
-        if (!mig_read(&r->mig->stream, &type, r->payload, &r->error)) {
+        if (!read_record(r, &record, &done)) {
             return false;
         }
-        if (type == MIG_END) {
+        if (record.type == MIG_END) {
             return true;
         }
-        if (!take(r, type) || !still_possible(r)) {
+        if ((!done && !take(r, record.type)) || !still_possible(r)) {
             return false;
         }
     }

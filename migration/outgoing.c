@@ -252,11 +252,9 @@ static bool send_run(Sender *s, uint64_t first, uint32_t count, bool zero)
     memcpy(head, &block, 4);
     memcpy(head + 4, &offset, 8);
     memcpy(head + 12, &le_count, 4);
-    if (!zero) {
-        memcpy(s->copy, s->ram.host + first * MIG_PAGE_SIZE, (size_t)count * MIG_PAGE_SIZE);
-    }
     if (zero ? !mig_write(stream, MIG_ZERO, head, 16, NULL, 0, &s->error)
-             : !mig_write(stream, MIG_RAM, head, 12, s->copy, count * MIG_PAGE_SIZE, &s->error)) {
+             : !mig_write_pages(stream, MIG_RAM, head, 12, s->ram.host + first * MIG_PAGE_SIZE, s->copy, count * MIG_PAGE_SIZE,
+                                &s->error)) {
         return false;
     }
     count_sent(s->mig, count, zero);

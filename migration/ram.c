@@ -34,6 +34,30 @@ uint64_t mig_ram_run(const MigRam *ram, uint64_t at, bool *hole)
     return to < 0 ? ram->size : MIN(MAX(page_of(ram, to), at + MIG_PAGE_SIZE), ram->size);
 }
 
+/* mig_ram_run, for who looks at the same memory again and again. */
+static uint64_t run_of(const MigRam *ram, MigRamRun *there, uint64_t at, bool *hole)
+{
+    uint64_t end;
+
+    *hole = false;
+    if (at >= there->begin && at < there->end) {
+        return there->end;
+    }
+    end = mig_ram_run(ram, at, hole);
+    if (!*hole) {
+        *there = (MigRamRun){at, end};
+    }
+    return end;
+}
+
+uint8_t *mig_ram_place(const MigRam *ram, MigRamRun *there, uint64_t at, uint64_t len)
+{
+    bool hole;
+    uint64_t end = run_of(ram, there, at, &hole);
+
+    return !hole && len <= end - at ? ram->host + at : NULL;
+}
+
 void mig_ram_write(const MigRam *ram, uint64_t at, const void *data, size_t len)
 {
     ssize_t done = ram->fd < 0 ? 0 : pwrite(ram->fd, data, len, (off_t)(ram->fd_offset + at));
@@ -42,12 +66,12 @@ void mig_ram_write(const MigRam *ram, uint64_t at, const void *data, size_t len)
     memcpy(ram->host + at + from, (const uint8_t *)data + from, len - from);
 }
 
-void mig_ram_clear(const MigRam *ram, uint64_t at, uint64_t len)
+void mig_ram_clear(const MigRam *ram, MigRamRun *there, uint64_t at, uint64_t len)
 {
     for (uint64_t next, end = at + len; at < end; at = next) {
         bool hole;
 
-        next = MIN(mig_ram_run(ram, at, &hole), end);
+        next = MIN(run_of(ram, there, at, &hole), end);
         for (uint64_t page = at; !hole && page < next; page += MIG_PAGE_SIZE) {
             if (!mig_page_is_zero(ram->host + page)) {
                 memset(ram->host + page, 0, MIG_PAGE_SIZE);
@@ -58,5 +82,6 @@ void mig_ram_clear(const MigRam *ram, uint64_t at, uint64_t len)
 
 bool mig_page_is_zero(const uint8_t *page)
 {
+    __builtin_prefetch(page + MIG_PAGE_SIZE); /* mostly the first word decides, and it is not in the cache */
     return !page[0] && !memcmp(page, page + 1, MIG_PAGE_SIZE - 1);
 }

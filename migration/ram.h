@@ -12,15 +12,22 @@ typedef struct MigRam {
     uint64_t fd_offset;
 } MigRam;
 
+/* Memory that was found there last.  Looking where it ends costs as much as it is long, and it stays. */
+typedef struct MigRamRun {
+    uint64_t begin, end;
+} MigRamRun;
+
 MigRam mig_ram_of(MemRegion *region);
 /*
  * Where the run of bytes that begins at `at` ends, at most the size.  *hole: it was never written to and reads as zeros; looking
  * at it through the mapping would allocate it.
  */
 uint64_t mig_ram_run(const MigRam *ram, uint64_t at, bool *hole);
+/* Where the range can be written to at once; NULL: not all of it is there yet, and mig_ram_write costs less.  It is inside. */
+uint8_t *mig_ram_place(const MigRam *ram, MigRamRun *there, uint64_t at, uint64_t len);
 /* The range is inside. */
 void mig_ram_write(const MigRam *ram, uint64_t at, const void *data, size_t len);
-void mig_ram_clear(const MigRam *ram, uint64_t at, uint64_t len);
+void mig_ram_clear(const MigRam *ram, MigRamRun *there, uint64_t at, uint64_t len);
 bool mig_page_is_zero(const uint8_t *page);
 
 #endif

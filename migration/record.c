@@ -180,61 +180,110 @@ static uint32_t sum_header(const MigStream *s, const uint8_t *record)
     return s->version < 3 ? (uint32_t)crc32_z(0, record, 8) : mig_crc32c(0, record, 8);
 }
 
-static bool crc_ok(uint32_t crc, const uint8_t *expected, uint32_t type, uint64_t at, GError **error)
+static bool crc_ok(uint32_t crc, uint32_t expected, const MigRecord *r, GError **error)
 {
-    if (crc != get32(expected)) {
-        error_set(error, "migration: damaged record (%s) at byte %" PRIu64 ": CRC 0x%08x, expected 0x%08x", mig_record_name(type), at,
-                  crc, get32(expected));
+    if (crc != expected) {
+        error_set(error, "migration: damaged record (%s) at byte %" PRIu64 ": CRC 0x%08x, expected 0x%08x", mig_record_name(r->type),
+                  r->at, crc, expected);
         return false;
     }
     return true;
+}
+
+/* Of the payload's sum what the header is. */
+static uint32_t begin_record(const MigStream *s, uint8_t *record, uint32_t type, uint32_t len)
+{
+    uint32_t crc;
+
+    put32(record, type);
+    put32(record + 4, len);
+    crc = sum_header(s, record);
+    put32(record + 8, crc);
+    return crc;
+}
+
+static bool end_record(MigStream *s, uint8_t *record, uint32_t crc, const void *head, uint32_t head_len, const void *body,
+                       uint32_t body_len, GError **error)
+{
+    struct iovec parts[] = {{record, record_header(s)}, {(void *)head, head_len}, {(void *)body, body_len}};
+
+    put32(record + parts[0].iov_len - 4, crc);
+    throttle(s, parts[0].iov_len + head_len + body_len);
+    return write_all(s, parts, G_N_ELEMENTS(parts), error);
 }
 
 bool mig_write(MigStream *s, MigRecordType type, const void *head, uint32_t head_len, const void *body, uint32_t body_len,
                GError **error)
 {
     uint8_t record[RECORD_HEADER];
-    uint32_t rest = body_len ? head_len : head_len % MIG_CHECKSUM_BLOCK, crc;
-    struct iovec parts[] = {{record, record_header(s)}, {(void *)head, head_len}, {(void *)body, body_len}};
+    uint32_t crc = begin_record(s, record, type, head_len + body_len), rest = body_len ? head_len : head_len % MIG_CHECKSUM_BLOCK;
 
-    put32(record, type);
-    put32(record + 4, head_len + body_len);
-    crc = sum_header(s, record);
-    put32(record + 8, crc);
     crc = body_len ? sum_payload(s, crc, head, rest, body, body_len)
                    : sum_payload(s, crc, head, rest, rest < head_len ? (const uint8_t *)head + rest : NULL, head_len - rest);
-    put32(record + parts[0].iov_len - 4, crc);
-    throttle(s, parts[0].iov_len + head_len + body_len);
-    return write_all(s, parts, G_N_ELEMENTS(parts), error);
+    return end_record(s, record, crc, head, head_len, body, body_len, error);
+}
+
+bool mig_write_pages(MigStream *s, MigRecordType type, const void *head, uint32_t head_len, const void *pages, void *copy,
+                     uint32_t len, GError **error)
+{
+    uint8_t record[RECORD_HEADER];
+    uint32_t crc = begin_record(s, record, type, head_len + len);
+
+    crc = mig_crc32c_copy(mig_crc32c(crc, head, head_len), copy, pages, len / MIG_CHECKSUM_BLOCK);
+    return end_record(s, record, crc, head, head_len, copy, len, error);
+}
+
+bool mig_read_begin(MigStream *s, MigRecord *r, GError **error)
+{
+    uint8_t record[RECORD_HEADER];
+    size_t header = record_header(s);
+
+    *r = (MigRecord){.at = s->received};
+    if (!read_all(s, record, header, "a record's header", error)) {
+        return false;
+    }
+    r->type = get32(record);
+    r->len = r->left = get32(record + 4);
+    r->sum = sum_header(s, record);
+    r->expected = get32(record + header - 4);
+    if (s->version > 1 && !crc_ok(r->sum, get32(record + 8), r, error)) {
+        return false;
+    }
+    if (r->len > MIG_RECORD_MAX) {
+        error_set(error, "migration: record at byte %" PRIu64 " is too long (%u, allowed %u)", r->at, r->len, MIG_RECORD_MAX);
+        return false;
+    }
+    return true;
+}
+
+bool mig_read_part(MigStream *s, MigRecord *r, void *data, uint32_t len, GError **error)
+{
+    uint32_t plain = MIN(len, r->left % MIG_CHECKSUM_BLOCK);
+
+    g_assert(len <= r->left && (len - plain) % MIG_CHECKSUM_BLOCK == 0);
+    if (!read_all(s, data, len, mig_record_name(r->type), error)) {
+        return false;
+    }
+    r->sum = sum_payload(s, r->sum, data, plain, plain < len ? (const uint8_t *)data + plain : NULL, len - plain);
+    r->left -= len;
+    return true;
+}
+
+bool mig_read_end(const MigRecord *r, GError **error)
+{
+    return crc_ok(r->sum, r->expected, r, error);
 }
 
 bool mig_read(MigStream *s, uint32_t *type, GByteArray *payload, GError **error)
 {
-    uint64_t at = s->received;
-    uint8_t record[RECORD_HEADER];
-    size_t header = record_header(s);
-    uint32_t len, crc, rest;
+    MigRecord r;
 
-    if (!read_all(s, record, header, "a record's header", error)) {
+    if (!mig_read_begin(s, &r, error)) {
         return false;
     }
-    *type = get32(record);
-    len = get32(record + 4);
-    crc = sum_header(s, record);
-    if (s->version > 1 && !crc_ok(crc, record + 8, *type, at, error)) {
-        return false;
-    }
-    if (len > MIG_RECORD_MAX) {
-        error_set(error, "migration: record at byte %" PRIu64 " is too long (%u, allowed %u)", at, len, MIG_RECORD_MAX);
-        return false;
-    }
-    g_byte_array_set_size(payload, len);
-    if (!read_all(s, payload->data, len, mig_record_name(*type), error)) {
-        return false;
-    }
-    rest = len % MIG_CHECKSUM_BLOCK;
-    crc = sum_payload(s, crc, payload->data, rest, rest < len ? payload->data + rest : NULL, len - rest);
-    return crc_ok(crc, record + header - 4, *type, at, error);
+    *type = r.type;
+    g_byte_array_set_size(payload, r.len);
+    return mig_read_part(s, &r, payload->data, r.len, error) && mig_read_end(&r, error);
 }
 
 void mig_abort(MigStream *s)

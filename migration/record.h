@@ -61,7 +61,30 @@ bool mig_read_header(MigStream *s, GError **error);
 /* Payload in two parts; the second is empty, or whole pages after less than one. */
 bool mig_write(MigStream *s, MigRecordType type, const void *head, uint32_t head_len, const void *body, uint32_t body_len,
                GError **error);
-/* The next record; *payload is replaced.  False: *error names the offset. */
+/*
+ * A head shorter than a page, then pages that others may be writing to: they are copied to `copy` and sent from there, and the sum is of
+ * what is sent.  `pages` is aligned to 8 bytes.
+ */
+bool mig_write_pages(MigStream *s, MigRecordType type, const void *head, uint32_t head_len, const void *pages, void *copy,
+                     uint32_t len, GError **error);
+
+/* A record that is being read. */
+typedef struct MigRecord {
+    uint32_t type, len; /* of the payload */
+    uint32_t left;      /* of it, to be read */
+    uint32_t sum, expected;
+    uint64_t at;        /* its offset in the stream */
+} MigRecord;
+
+/*
+ * The next record, for who wants to say where its parts go.  Begins; reads a part (as many bytes as the length is more than a multiple
+ * of 4096, or fewer of them; with or after them whole blocks of 4096); ends after the last: only now it is known whether what was read is
+ * what was sent.  False: *error names the offset.
+ */
+bool mig_read_begin(MigStream *s, MigRecord *r, GError **error);
+bool mig_read_part(MigStream *s, MigRecord *r, void *data, uint32_t len, GError **error);
+bool mig_read_end(const MigRecord *r, GError **error);
+/* The next record, whole; *payload is replaced.  False: *error names the offset. */
 bool mig_read(MigStream *s, uint32_t *type, GByteArray *payload, GError **error);
 /* Ends a read or write in progress.  Any thread. */
 void mig_abort(MigStream *s);

@@ -43,6 +43,23 @@ static void test_checksum_known(void **state)
     assert_int_equal(mig_crc32c_blocks(1, NULL, 0), 1);
 }
 
+/* However many are copied: they are there, the sum is theirs, and nothing else was touched. */
+static void test_checksum_copy(void **state)
+{
+    _Alignas(8) uint8_t data[PAGES * MIG_CHECKSUM_BLOCK], copy[sizeof(data) + 1], untouched[sizeof(copy)];
+
+    fill(data, sizeof(data));
+    memset(untouched, 0xa5, sizeof(untouched));
+    for (unsigned blocks = 0; blocks <= PAGES; blocks++) {
+        size_t len = (size_t)blocks * MIG_CHECKSUM_BLOCK;
+
+        memcpy(copy, untouched, sizeof(copy));
+        assert_int_equal(mig_crc32c_copy(blocks, copy, data, blocks), mig_crc32c_blocks(blocks, data, blocks));
+        assert_memory_equal(copy, data, len);
+        assert_memory_equal(copy + len, untouched, sizeof(copy) - len);
+    }
+}
+
 static MigStream stream_new(void)
 {
     MigStream s = {.fd = memfd_create("stream", MFD_CLOEXEC)};
@@ -53,13 +70,14 @@ static MigStream stream_new(void)
 
 static void write_stream(MigStream *s, const uint8_t *pages)
 {
+    g_autofree uint8_t *copy = g_malloc(PAGES * MIG_PAGE_SIZE);
     uint8_t head[12] = {0}, text[5000];
     GError *error = NULL;
 
     fill(text, sizeof(text));
     assert_true(mig_write_header(s, &error));
     assert_true(mig_write(s, MIG_DEVICE, text, sizeof(text), NULL, 0, &error));
-    assert_true(mig_write(s, MIG_RAM, head, sizeof(head), pages, PAGES * MIG_PAGE_SIZE, &error));
+    assert_true(mig_write_pages(s, MIG_RAM, head, sizeof(head), pages, copy, PAGES * MIG_PAGE_SIZE, &error));
     assert_true(mig_write(s, MIG_END, NULL, 0, NULL, 0, &error));
 }
 
@@ -94,6 +112,38 @@ static void test_record_round(void **state)
     write_stream(&s, pages);
     assert_int_equal(read_stream(&s, pages, &error), 3);
     assert_null(error);
+    mig_close(&s);
+}
+
+/* One writer or the other, one reader or the other: the bytes are the same. */
+static void test_record_parts(void **state)
+{
+    static const uint32_t parts[] = {5, 7, 2 * MIG_PAGE_SIZE, 0, 5 * MIG_PAGE_SIZE};
+    g_autofree uint8_t *pages = g_malloc(PAGES * MIG_PAGE_SIZE), *payload = g_malloc(12 + PAGES * MIG_PAGE_SIZE);
+    uint8_t head[12];
+    MigStream s = stream_new();
+    uint32_t done = 0;
+    MigRecord r;
+
+    fill(head, sizeof(head));
+    fill(pages, PAGES * MIG_PAGE_SIZE);
+    assert_true(mig_write_header(&s, NULL));
+    assert_true(mig_write(&s, MIG_RAM, head, sizeof(head), pages, PAGES * MIG_PAGE_SIZE, NULL));
+    lseek(s.fd, 0, SEEK_SET);
+    assert_true(mig_read_header(&s, NULL));
+    assert_true(mig_read_begin(&s, &r, NULL));
+    assert_int_equal(r.type, MIG_RAM);
+    for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++) {
+        assert_true(mig_read_part(&s, &r, payload + done, parts[i], NULL));
+        done += parts[i];
+    }
+    assert_int_equal(done, r.len);
+    assert_int_equal(r.left, 0);
+    assert_true(mig_read_end(&r, NULL));
+    assert_memory_equal(payload, head, sizeof(head));
+    assert_memory_equal(payload + sizeof(head), pages, PAGES * MIG_PAGE_SIZE);
+    r.sum ^= 1;
+    assert_false(mig_read_end(&r, NULL));
     mig_close(&s);
 }
 
@@ -150,6 +200,7 @@ static void test_ram_holes(void **state)
     enum { SIZE = 16 * MIG_PAGE_SIZE, OFFSET = 3 * MIG_PAGE_SIZE };
     int fd = memfd_create("ram", MFD_CLOEXEC);
     MigRam ram = {.size = SIZE, .fd = fd, .fd_offset = OFFSET};
+    MigRamRun there = {0};
     uint8_t page[2 * MIG_PAGE_SIZE];
     bool hole;
 
@@ -159,7 +210,7 @@ static void test_ram_holes(void **state)
     assert_true(ram.host != MAP_FAILED);
     assert_int_equal(mig_ram_run(&ram, 0, &hole), SIZE);
     assert_true(hole);
-    mig_ram_clear(&ram, 0, SIZE);
+    mig_ram_clear(&ram, &there, 0, SIZE);
     assert_int_equal(allocated(&ram), 0);
 
     mig_ram_write(&ram, 4 * MIG_PAGE_SIZE, page, sizeof(page));
@@ -169,7 +220,12 @@ static void test_ram_holes(void **state)
     assert_int_equal(mig_ram_run(&ram, 5 * MIG_PAGE_SIZE, &hole), 6 * MIG_PAGE_SIZE);
     assert_false(hole);
     assert_int_equal(allocated(&ram), sizeof(page));
-    mig_ram_clear(&ram, 0, SIZE);
+    assert_ptr_equal(mig_ram_place(&ram, &there, 4 * MIG_PAGE_SIZE, sizeof(page)), ram.host + 4 * MIG_PAGE_SIZE);
+    assert_ptr_equal(mig_ram_place(&ram, &there, 5 * MIG_PAGE_SIZE, MIG_PAGE_SIZE), ram.host + 5 * MIG_PAGE_SIZE);
+    assert_null(mig_ram_place(&ram, &there, 5 * MIG_PAGE_SIZE, sizeof(page)));
+    assert_null(mig_ram_place(&ram, &there, 3 * MIG_PAGE_SIZE, sizeof(page)));
+    assert_null(mig_ram_place(&ram, &there, 9 * MIG_PAGE_SIZE, MIG_PAGE_SIZE));
+    mig_ram_clear(&ram, &there, 0, SIZE);
     assert_true(mig_page_is_zero(ram.host + 4 * MIG_PAGE_SIZE) && mig_page_is_zero(ram.host + 5 * MIG_PAGE_SIZE));
     assert_int_equal(allocated(&ram), sizeof(page));
     munmap(ram.host, SIZE);
@@ -180,6 +236,7 @@ static void test_ram_without_file(void **state)
 {
     uint8_t *memory = g_malloc0(4 * MIG_PAGE_SIZE), page[MIG_PAGE_SIZE];
     MigRam ram = {.host = memory, .size = 4 * MIG_PAGE_SIZE, .fd = -1};
+    MigRamRun there = {0};
     bool hole;
 
     fill(page, sizeof(page));
@@ -187,7 +244,9 @@ static void test_ram_without_file(void **state)
     assert_memory_equal(memory + MIG_PAGE_SIZE, page, sizeof(page));
     assert_int_equal(mig_ram_run(&ram, 0, &hole), ram.size);
     assert_false(hole);
-    mig_ram_clear(&ram, MIG_PAGE_SIZE, MIG_PAGE_SIZE);
+    assert_ptr_equal(mig_ram_place(&ram, &there, MIG_PAGE_SIZE, 3 * MIG_PAGE_SIZE), memory + MIG_PAGE_SIZE);
+    assert_ptr_equal(mig_ram_place(&ram, &there, 4 * MIG_PAGE_SIZE, 0), memory + 4 * MIG_PAGE_SIZE);
+    mig_ram_clear(&ram, &there, MIG_PAGE_SIZE, MIG_PAGE_SIZE);
     assert_true(mig_page_is_zero(memory + MIG_PAGE_SIZE));
     g_free(memory);
 }
@@ -195,8 +254,9 @@ static void test_ram_without_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_checksum_known), cmocka_unit_test(test_record_round),      cmocka_unit_test(test_record_damaged),
-        cmocka_unit_test(test_ram_holes),      cmocka_unit_test(test_ram_without_file),
+        cmocka_unit_test(test_checksum_known), cmocka_unit_test(test_checksum_copy),  cmocka_unit_test(test_record_round),
+        cmocka_unit_test(test_record_parts),   cmocka_unit_test(test_record_damaged), cmocka_unit_test(test_ram_holes),
+        cmocka_unit_test(test_ram_without_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
