@@ -68,12 +68,18 @@ uint64_t x86_phys_read(X86Cpu *cpu, uint64_t gpa, unsigned size)
     return x86_ram_load(host, size);
 }
 
+static void device_write(X86Cpu *cpu, uint64_t gpa, uint64_t val, unsigned size)
+{
+    cpu->bus->mem_write(cpu->opaque, gpa, val, size);
+    x86_bus_settle(cpu);
+}
+
 void x86_phys_write(X86Cpu *cpu, uint64_t gpa, uint64_t val, unsigned size)
 {
     uint8_t *host = phys_host(cpu, gpa, true);
 
     if (!host) {
-        cpu->bus->mem_write(cpu->opaque, gpa & cpu->a20_mask, val, size);
+        device_write(cpu, gpa & cpu->a20_mask, val, size);
         return;
     }
     x86_ram_store(host, val, size);
@@ -355,6 +361,14 @@ void x86_bus_flush(X86Cpu *cpu)
     x86_tlb_flush(cpu);
 }
 
+void x86_bus_settle(X86Cpu *cpu)
+{
+    if (atomic_load_explicit(&cpu->pending, memory_order_relaxed) & PENDING_FLUSH) {
+        atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_FLUSH);
+        x86_bus_flush(cpu);
+    }
+}
+
 void x86_tlb_flush(X86Cpu *cpu)
 {
     for (unsigned i = 0; i < TLB_EMPTY; i++) {
@@ -613,7 +627,7 @@ static void store_at(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size, 
     if (host) {
         x86_ram_store(host, val, size);
     } else {
-        cpu->bus->mem_write(cpu->opaque, gpa, val, size);
+        device_write(cpu, gpa, val, size);
     }
 }
 

@@ -391,6 +391,7 @@ void x86_fn_io(X86Cpu *cpu, const Op *op)
     x86_debug_io(cpu, port, size);
     if (op->aux & 2) {
         cpu->bus->io_write(cpu->opaque, port, (uint32_t)insn_reg(cpu, 0, size), size);
+        x86_bus_settle(cpu);
     } else {
         insn_set_reg(cpu, 0, size, cpu->bus->io_read(cpu->opaque, port, size));
     }

@@ -386,6 +386,7 @@ uint64_t x86_load_sys(X86Cpu *cpu, uint64_t linear, unsigned size);
 void x86_store_sys(X86Cpu *cpu, uint64_t linear, uint64_t val, unsigned size);
 FetchEntry *x86_fetch_page(X86Cpu *cpu, uint64_t linear);
 void x86_bus_flush(X86Cpu *cpu);      /* the bus map changed; the TLB goes too */
+void x86_bus_settle(X86Cpu *cpu);     /* after a write to a device: if it changed the bus map, the next access sees that */
 void x86_tlb_flush(X86Cpu *cpu);
 void x86_tlb_flush_local(X86Cpu *cpu); /* all but global pages: CR3 was written */
 void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear);

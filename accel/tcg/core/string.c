@@ -68,6 +68,7 @@ static void str_once(Str *s)
     case 0x6e: /* OUTS */
         check_port(s);
         cpu->bus->io_write(cpu->opaque, port, (uint32_t)x86_load_slow(cpu, str_si(s), s->size), s->size);
+        x86_bus_settle(cpu);
         advance(s, X86_RSI, 1);
         break;
     case 0xa4:
