@@ -3,7 +3,7 @@
  * The Q35 host bridge (Intel 3 series express chip set data sheet, chapter 5:
  * device 0): configuration mechanism 1 at CF8h and CFCh, the memory-mapped
  * window of PCIEXBAR, the attribute map of low memory (5.1.22), system management RAM (5.1.30, 9.10), and the hub's own
- * function.  PCIEXBAR is preset as firmware would.  D_CLS is stored, no more.
+ * function.  PCIEXBAR is preset as firmware would.  D_CLS is stored, no more; TSEG ends where low RAM does.
  */
 #include "hw/pci-host/q35.h"
 
@@ -36,6 +36,8 @@
 #define ESMRAMC_TSEG_SZ(v) ((unsigned)(v) >> 1 & 3)
 #define ESMRAMC_TSEG_SZ_M  0x06
 #define ESMRAMC_T_EN       0x01
+#define MCH_TOM            0xa0 /* to TOLUD (5.1.34 to 5.1.39): firmware's notes on where RAM, graphics memory and TSEG are; */
+#define MCH_TOLUD_END      0xb2 /* what they say is not looked at */
 #define MIB                0x100000ull
 
 static MemResult host_address_read(void *opaque, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs)
@@ -206,6 +208,7 @@ static void mch_lock_smram(PciDevice *dev)
     }
     dev->wmask[MCH_SMRAM] = locked ? SMRAM_D_CLS : SMRAM_D_OPEN | SMRAM_D_CLS | SMRAM_D_LCK | SMRAM_G_SMRAME;
     dev->wmask[MCH_ESMRAMC] = locked ? 0 : ESMRAMC_H_SMRAME | ESMRAMC_TSEG_SZ_M | ESMRAMC_T_EN;
+    memset(dev->wmask + MCH_TOM, locked ? 0 : 0xff, MCH_TOLUD_END - MCH_TOM);
 }
 
 static void mch_update_smram(Q35Mch *s)
@@ -263,6 +266,7 @@ static void mch_reset(PciDevice *dev)
     memset(dev->config + MCH_PAM0, 0, PAM_REG_COUNT);
     dev->config[MCH_SMRAM] = SMRAM_C_BASE_SEG;
     dev->config[MCH_ESMRAMC] = ESMRAMC_CACHE;
+    memset(dev->config + MCH_TOM, 0, MCH_TOLUD_END - MCH_TOM);
     mch_config_written(dev, MCH_PCIEXBAR, 8);
 }
 
