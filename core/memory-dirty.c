@@ -115,3 +115,10 @@ void mem_region_written(MemRegion *r, uint64_t offset, uint64_t len)
         hook->fn(hook->opaque, r, offset, len);
     }
 }
+
+void mem_region_changed(MemRegion *region, uint64_t offset, uint64_t len)
+{
+    rcu_read_lock();
+    mem_region_written(region, offset, len);
+    rcu_read_unlock();
+}

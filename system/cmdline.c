@@ -666,7 +666,7 @@ static const Option option_table[] = {
     {"device", "DRIVER[,PROP=VALUE...]", opt_device,
      "add a device; also JSON; help lists, DRIVER,help details"},
     {"drive", "file=PATH[,if=IF][,id=ID][,...]", opt_drive,
-     "drive: if=none (a back end only), ide or virtio, media=disk or cdrom, index=N, format=raw, readonly=on, ..."},
+     "drive: if=none (a back end only), ide, virtio or pflash (unit=N), media=disk or cdrom, index=N, format=raw, readonly=on, ..."},
     {"hda", "FILE", opt_ide_drive, "a disk at place 0 of the board's IDE ports"},
     {"hdb", "FILE", opt_ide_drive, "the same at place 1"},
     {"hdc", "FILE", opt_ide_drive, "the same at place 2"},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Drives that need no -device: -drive if=ide (what a PC's drive is when nothing is said), -hda to -hdd,
- * -cdrom on the board's IDE ports; if=virtio on a controller of its own.
+ * -cdrom on the board's IDE ports; if=virtio on a controller of its own; if=pflash, what the board's flash holds.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +10,10 @@
 #include "core/error.h"
 #include "drives.h"
 
-typedef enum DriveInterface { DRIVE_NONE, DRIVE_IDE, DRIVE_VIRTIO, DRIVE_INTERFACE_COUNT } DriveInterface;
-static const char *const drive_interfaces[DRIVE_INTERFACE_COUNT] = {"none", "ide", "virtio"};
+#define DRIVE_FLASH_UNITS 2
+
+typedef enum DriveInterface { DRIVE_NONE, DRIVE_IDE, DRIVE_VIRTIO, DRIVE_PFLASH, DRIVE_INTERFACE_COUNT } DriveInterface;
+static const char *const drive_interfaces[DRIVE_INTERFACE_COUNT] = {"none", "ide", "virtio", "pflash"};
 
 /* Takes a member out of a list of options: its text (g_free), or NULL. */
 static char *drive_take(struct json_object *opts, const char *key)
@@ -40,7 +42,11 @@ static bool drive_interface(const System *s, const char *word, DriveInterface *i
         }
     }
     if (*interface == DRIVE_INTERFACE_COUNT) {
-        error_set(error, "-drive if=%s: not supported (allowed none, ide, virtio)", word);
+        error_set(error, "-drive if=%s: not supported (allowed none, ide, virtio, pflash)", word);
+        return false;
+    }
+    if (*interface == DRIVE_PFLASH && !object_find_prop(&s->machine->obj, "pflash0")) {
+        error_set(error, "-drive if=pflash: machine %s has no flash", model->model.name);
         return false;
     }
     if (*interface == DRIVE_IDE && !model->ide_units) {
@@ -82,6 +88,48 @@ static void set_text(struct json_object *opts, const char *key, const char *text
     json_object_object_add(opts, key, json_object_new_string(text));
 }
 
+static bool flash_is_taken(Object *board, unsigned unit)
+{
+    g_autofree char *name = g_strdup_printf("pflash%u", unit);
+    struct json_object *node = object_get(board, name, NULL);
+    bool taken = node && *json_object_get_string(node);
+
+    json_object_put(node);
+    return taken;
+}
+
+/* The board's flash that the drive is for: by unit= or index=, or the first that is free. */
+static bool drive_flash_unit(const System *s, const char *text, unsigned *unit, GError **error)
+{
+    Object *board = &s->machine->obj;
+    char *end = NULL;
+    unsigned long val = text ? strtoul(text, &end, 10) : flash_is_taken(board, 0);
+
+    if (text && (*end || end == text || val >= DRIVE_FLASH_UNITS)) {
+        error_set(error, "-drive if=pflash,unit=%s: no such flash (allowed 0..%d)", text, DRIVE_FLASH_UNITS - 1);
+        return false;
+    }
+    *unit = (unsigned)val;
+    if (flash_is_taken(board, *unit)) {
+        error_set(error, "-drive if=pflash,unit=%u: this flash has contents already, by -drive or -machine pflash%u=", *unit, *unit);
+        return false;
+    }
+    return true;
+}
+
+static bool drive_open_flash(System *s, struct json_object *opts, const char *place, const char *id, GError **error)
+{
+    g_autofree char *prop = NULL;
+    unsigned unit;
+
+    if (!drive_flash_unit(s, place, &unit, error)) {
+        return false;
+    }
+    prop = g_strdup_printf("pflash%u", unit);
+    set_text(opts, "id", id ? id : prop);
+    return block_open(s->machine, opts, error) && object_set_str(&s->machine->obj, prop, id ? id : prop, error);
+}
+
 /* What -device would be given for it. */
 static struct json_object *drive_device(const System *s, DriveInterface interface, unsigned index, bool cdrom,
                                         bool medium, const char *id)
@@ -119,7 +167,7 @@ bool drives_open(System *s, struct json_object *given, GError **error)
 
     json_object_deep_copy(given, &opts, NULL);
     g_autofree char *word = drive_take(opts, "if"), *place = drive_take(opts, "index");
-    g_autofree char *media = drive_take(opts, "media"), *id = drive_take(opts, "id");
+    g_autofree char *media = drive_take(opts, "media"), *id = drive_take(opts, "id"), *unit = NULL;
 
     cdrom = media && strcmp(media, "cdrom") == 0;
     medium = json_object_object_get_ex(opts, "file", NULL) ||
@@ -131,8 +179,14 @@ bool drives_open(System *s, struct json_object *given, GError **error)
     }
     ok = ok && drive_interface(s, word, &interface, error) &&
          (interface != DRIVE_IDE || drive_index(s, place, &index, error));
+    if (ok && interface == DRIVE_PFLASH) {
+        unit = drive_take(opts, "unit");
+        ok = drive_open_flash(s, opts, unit ? unit : place, id, error);
+        json_object_put(opts);
+        return ok;
+    }
     if (ok && place && interface != DRIVE_IDE) {
-        error_set(error, "-drive index=%s: only drives with if=ide have a place", place);
+        error_set(error, "-drive index=%s: only drives with if=ide or if=pflash have a place", place);
         ok = false;
     }
     if (ok && !id && interface != DRIVE_NONE) {

@@ -106,7 +106,9 @@ static void tcg_map_page(void *opaque, uint64_t gpa, X86BusPage *page)
 /* Registers each CPU has of its own (the local APIC's) are told apart by the index. */
 static MemAttrs tcg_attrs(void *opaque)
 {
-    return (MemAttrs){.unspecified = true, .requester_id = (uint16_t)((TcgVcpu *)opaque)->thread.vcpu.index};
+    const TcgVcpu *v = opaque;
+
+    return (MemAttrs){.unspecified = true, .requester_id = (uint16_t)v->thread.vcpu.index, .secure = v->smm};
 }
 
 /* Devices shall see the time of this very instruction. */

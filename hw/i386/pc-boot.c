@@ -54,8 +54,11 @@ static bool pc_build_rom(PcMachine *pc, GError **error)
 {
     Machine *m = &pc->m;
     bool runs = m->accel && strcmp(m->accel->ops->name, "qtest");
-    pc->firmware = m->boot.bios || (!m->boot.kernel && runs);
-    pc->rom = pc_rom_new(m, pc->pci_memory, pc->firmware, error);
+    if (!pc_build_flash(pc, error)) {
+        return false;
+    }
+    pc->firmware = m->boot.bios || pc->pflash[0] || (!m->boot.kernel && runs);
+    pc->rom = pc_rom_new(m, pc->pci_memory, pc->firmware && !pc->pflash[0], error);
     return pc->rom;
 }
 

@@ -29,6 +29,7 @@
 #define PC_RAM_HIGH_BASE 0x100000000ull
 #define PC_HOLE_START    0xa0000ull
 #define PC_MAX_CPUS      255
+#define PC_FLASH_COUNT   2
 /* 255 is every local APIC's (Intel SDM vol. 3, 11.6.2.1). */
 #define PC_MAX_APIC_ID   254u
 #define PC_PIRQ_GSI      16 /* IO-APIC pin of PIRQA, where PIRQs have pins of their own */
@@ -64,6 +65,7 @@ struct PcMachine {
     bool hpet_on; /* property */
     int smbios_64; /* property: 1: SMBIOS 3.0 */
     int smm;      /* property: OnOffAuto */
+    char *pflash[PC_FLASH_COUNT]; /* properties: ids of block back ends, or NULL */
 
     uint64_t ram_low, ram_high; /* bytes below and above 4 GiB */
     MemRegion *ram_alias[3];
@@ -114,6 +116,10 @@ bool pc_build_root_bus(PcMachine *pc, const char *name, const DeviceModel *host_
 void pc_pirq_changed(void *opaque);
 /* An SMI that no CPU made. */
 void pc_tco_smi(void *opaque);
+
+/* --- pc-flash.c --- */
+/* The flash devices of -machine pflash0=, pflash1=, which hold firmware. */
+bool pc_build_flash(PcMachine *pc, GError **error);
 
 /* --- pc-boot.c --- */
 bool pc_prepare_boot(PcMachine *pc, GError **error);

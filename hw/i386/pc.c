@@ -604,6 +604,8 @@ static const Prop pc_props[] = {
               "SMBIOS 2.x (32) or 3.0 (64)"),
     PROP_BOOL("hpet", PcMachine, hpet_on, true, "high precision event timers"),
     {.name = "smm", .type = &prop_on_off_auto, .offset = offsetof(PcMachine, smm), .doc = "system management mode"},
+    PROP_STR("pflash0", PcMachine, pflash[0], NULL, "drive or node with firmware, in flash that ends at 4 GiB"),
+    PROP_STR("pflash1", PcMachine, pflash[1], NULL, "drive or node with firmware's variables, in flash below that"),
     PROP_END,
 };
 

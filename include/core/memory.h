@@ -34,6 +34,7 @@ typedef enum MemResult {
 typedef struct MemAttrs {
     uint16_t requester_id; /* bus/device/function of a DMA; index of the vCPU when unspecified */
     bool unspecified;      /* no requester: CPU or debugger */
+    bool secure;           /* of a CPU in system management mode */
 } MemAttrs;
 
 #define MEM_ATTRS_CPU ((MemAttrs){.unspecified = true})
@@ -221,6 +222,8 @@ void mem_topology_set_write_hook(MemTopology *topo, MemWriteFn *fn, void *opaque
 
 /* Dirty pages of RAM regions (4 KiB); tracking is started per client. */
 void mem_region_dirty_track(MemRegion *ram, MemDirty client, bool on); /* topology */
+/* The bytes behind a region's host address were changed by its owner (flash): code of the guest in there is looked at anew.  Any thread. */
+void mem_region_changed(MemRegion *region, uint64_t offset, uint64_t len);
 void mem_region_dirty_set(MemRegion *ram, uint64_t offset, uint64_t len); /* any thread */
 /* Copies and clears the bits of [offset, offset+len), one bit a page, into bitmap; true when any was set. */
 bool mem_region_dirty_take(MemRegion *ram, MemDirty client, uint64_t offset, uint64_t len, uint64_t *bitmap);
