@@ -25,6 +25,7 @@ MACHINES = {
 FW_CFG, DMA_ADDRESS, DIRECTORY = 0x510, 0x518, 0x19
 BUFFER, REQUEST = 0x100000, 0x1000
 ALIGNMENT = 64  # of tables
+CHECKSUM = 9
 
 
 def read_item(machine, item, size):
@@ -49,7 +50,10 @@ def tables(machine):
     at = 0
     while at < len(data):
         signature, length = struct.unpack_from("<4sI", data, at)
-        yield signature.decode(), data[at:at + length]
+        table = bytearray(data[at:at + length])
+        if signature != b"FACS" and not table[CHECKSUM]:
+            table[CHECKSUM] = -sum(table) & 0xff  # firmware does it, when it has filled the pointers in
+        yield signature.decode(), bytes(table)
         at += (length + ALIGNMENT - 1) & -ALIGNMENT
 
 

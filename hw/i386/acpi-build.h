@@ -50,9 +50,9 @@ GByteArray *acpi_build_tables(const AcpiConfig *config, uint8_t rsdp[ACPI_RSDP_S
 
 /*
  * Commands for firmware that places the tables of acpi_build_tables() with base 0 itself: it allocates the files
- * `tables_file` and `rsdp_file`, adds their addresses to the pointers in them, and corrects the checksums.  The
- * caller unrefs the array.
+ * `tables_file` and `rsdp_file`, adds their addresses to the pointers in them, and computes the checksums, which are set to 0
+ * here: some firmware sums them up too.  The caller unrefs the array.
  */
-GByteArray *acpi_build_loader(const GByteArray *tables, const char *tables_file, const char *rsdp_file);
+GByteArray *acpi_build_loader(GByteArray *tables, uint8_t rsdp[ACPI_RSDP_SIZE], const char *tables_file, const char *rsdp_file);
 
 #endif

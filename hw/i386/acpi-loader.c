@@ -68,8 +68,9 @@ static void loader_add_pointer(GByteArray *b, const char *in, const char *to, si
     p[LOADER_NAME + 4] = size;
 }
 
-static void loader_add_checksum(GByteArray *b, const char *file, size_t offset, size_t start, size_t len)
+static void loader_add_checksum(GByteArray *b, const char *file, uint8_t *data, size_t offset, size_t start, size_t len)
 {
+    data[offset] = 0;
     uint8_t *p = loader_record(b, LOADER_ADD_CHECKSUM, file);
     put32(p, (uint32_t)offset);
     put32(p + 4, (uint32_t)start);
@@ -77,7 +78,7 @@ static void loader_add_checksum(GByteArray *b, const char *file, size_t offset, 
 }
 
 /* Pointers and checksum of the table at `at`. */
-static void loader_link_table(GByteArray *b, const GByteArray *tables, const char *file, size_t at, size_t len)
+static void loader_link_table(GByteArray *b, GByteArray *tables, const char *file, size_t at, size_t len)
 {
     const uint8_t *p = tables->data + at;
     bool linked = false;
@@ -92,11 +93,11 @@ static void loader_link_table(GByteArray *b, const GByteArray *tables, const cha
         linked = true;
     }
     if (linked) {
-        loader_add_checksum(b, file, at + TABLE_CHECKSUM, at, len);
+        loader_add_checksum(b, file, tables->data, at + TABLE_CHECKSUM, at, len);
     }
 }
 
-GByteArray *acpi_build_loader(const GByteArray *tables, const char *tables_file, const char *rsdp_file)
+GByteArray *acpi_build_loader(GByteArray *tables, uint8_t rsdp[ACPI_RSDP_SIZE], const char *tables_file, const char *rsdp_file)
 {
     GByteArray *b = g_byte_array_new();
     loader_allocate(b, tables_file, TABLE_ALIGN, LOADER_ZONE_HIGH);
@@ -107,7 +108,7 @@ GByteArray *acpi_build_loader(const GByteArray *tables, const char *tables_file,
         loader_link_table(b, tables, tables_file, at, len);
     }
     loader_add_pointer(b, rsdp_file, tables_file, RSDP_XSDT, 8);
-    loader_add_checksum(b, rsdp_file, RSDP_CHECKSUM, 0, RSDP_V1_LENGTH);
-    loader_add_checksum(b, rsdp_file, RSDP_EXT_CHECKSUM, 0, ACPI_RSDP_SIZE);
+    loader_add_checksum(b, rsdp_file, rsdp, RSDP_CHECKSUM, 0, RSDP_V1_LENGTH);
+    loader_add_checksum(b, rsdp_file, rsdp, RSDP_EXT_CHECKSUM, 0, ACPI_RSDP_SIZE);
     return b;
 }

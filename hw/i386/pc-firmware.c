@@ -45,7 +45,7 @@ static bool firmware_add_acpi(FwCfg *s, const AcpiConfig *acpi, GError **error)
     uint8_t rsdp[ACPI_RSDP_SIZE];
     config.base = 0;
     GByteArray *tables = acpi_build_tables(&config, rsdp);
-    GByteArray *loader = acpi_build_loader(tables, FILE_TABLES, FILE_RSDP);
+    GByteArray *loader = acpi_build_loader(tables, rsdp, FILE_TABLES, FILE_RSDP);
     return fw_cfg_set_file(s, FILE_TABLES, g_byte_array_free_to_bytes(tables), error) &&
            fw_cfg_set_file(s, FILE_RSDP, g_bytes_new(rsdp, sizeof(rsdp)), error) &&
            fw_cfg_set_file(s, FILE_LOADER, g_byte_array_free_to_bytes(loader), error);
