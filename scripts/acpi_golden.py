@@ -20,6 +20,9 @@ MACHINES = {
     "q35": [],
     "pc": ["-machine", "pc"],
     "q35-smp4-iommu": ["-smp", "4", "-machine", "hpet=off", "-device", "intel-iommu"],
+    "pc-bridges": ["-machine", "pc", "-device", "pci-bridge,id=a,addr=4", "-device", "pci-bridge,id=b,bus=a,addr=3"],
+    "q35-acpi-hotplug": ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=on",
+                         "-device", "pcie-root-port,id=a,addr=4", "-device", "pci-bridge,id=b,bus=a"],
     "pc-serial": ["-machine", "pc", "-serial", "null", "-serial", "null"],
 }
 FW_CFG, DMA_ADDRESS, DIRECTORY = 0x510, 0x518, 0x19

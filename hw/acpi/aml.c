@@ -23,6 +23,9 @@
 #define AML_DUAL_NAME  0x2e
 #define AML_MULTI_NAME 0x2f
 #define AML_EXT        0x5b
+#define AML_EXT_MUTEX  0x01
+#define AML_EXT_ACQUIRE 0x23
+#define AML_EXT_RELEASE 0x27
 #define AML_EXT_DEVICE 0x82
 #define AML_EXT_REGION 0x80
 #define AML_EXT_FIELD  0x81
@@ -31,8 +34,11 @@
 #define AML_IF         0xa0
 
 #define METHOD_SERIALIZED 0x08
+#define REGION_IO         0x01
 #define REGION_PCI_CONFIG 0x02
 #define FIELD_BYTE_ACCESS 0x01 /* no lock, the other bits keep their values */
+#define FIELD_DWORD_ACCESS 0x43 /* no lock, the other bits are written as zeros */
+#define ACQUIRE_FOR_EVER  0xffff
 
 /* Resource descriptor tags. */
 #define RES_IRQ_NOFLAGS 0x22
@@ -240,24 +246,67 @@ void aml_local(GByteArray *b, unsigned n)
     put(b, AML_LOCAL0 + n, 1);
 }
 
-void aml_config_region(GByteArray *b, const char *name, uint8_t offset, uint8_t len)
+static void put_region(GByteArray *b, const char *name, uint8_t space, uint16_t offset, uint8_t len)
 {
     put(b, AML_EXT, 1);
     put(b, AML_EXT_REGION, 1);
     put_path(b, name);
-    put(b, REGION_PCI_CONFIG, 1);
+    put(b, space, 1);
     aml_int(b, offset);
     aml_int(b, len);
 }
 
-size_t aml_field_begin(GByteArray *b, const char *region)
+void aml_config_region(GByteArray *b, const char *name, uint8_t offset, uint8_t len)
+{
+    put_region(b, name, REGION_PCI_CONFIG, offset, len);
+}
+
+void aml_io_region(GByteArray *b, const char *name, uint16_t port, uint8_t len)
+{
+    put_region(b, name, REGION_IO, port, len);
+}
+
+static size_t field_begin(GByteArray *b, const char *region, uint8_t access)
 {
     put(b, AML_EXT, 1);
     put(b, AML_EXT_FIELD, 1);
     size_t mark = b->len;
     put_path(b, region);
-    put(b, FIELD_BYTE_ACCESS, 1);
+    put(b, access, 1);
     return mark;
+}
+
+size_t aml_field_begin(GByteArray *b, const char *region)
+{
+    return field_begin(b, region, FIELD_BYTE_ACCESS);
+}
+
+size_t aml_dword_field_begin(GByteArray *b, const char *region)
+{
+    return field_begin(b, region, FIELD_DWORD_ACCESS);
+}
+
+void aml_mutex(GByteArray *b, const char *name)
+{
+    put(b, AML_EXT, 1);
+    put(b, AML_EXT_MUTEX, 1);
+    put_path(b, name);
+    put(b, 0, 1); /* sync level */
+}
+
+void aml_acquire(GByteArray *b, const char *mutex)
+{
+    put(b, AML_EXT, 1);
+    put(b, AML_EXT_ACQUIRE, 1);
+    put_path(b, mutex);
+    put(b, ACQUIRE_FOR_EVER, 2);
+}
+
+void aml_release(GByteArray *b, const char *mutex)
+{
+    put(b, AML_EXT, 1);
+    put(b, AML_EXT_RELEASE, 1);
+    put_path(b, mutex);
 }
 
 void aml_field_unit(GByteArray *b, const char *name, unsigned bits)

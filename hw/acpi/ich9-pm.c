@@ -123,6 +123,12 @@ void ich9_pm_power_button(Ich9Pm *s)
     pm_update_sci(s);
 }
 
+void ich9_pm_gpe_event(Ich9Pm *s, unsigned n)
+{
+    s->gpe0_sts |= 1ull << n;
+    pm_update_sci(s);
+}
+
 static void pm_sleep(Ich9Pm *s, unsigned type)
 {
     if (type == ICH9_PM_SLP_TYP_S5 || type == PIIX4_PM_SLP_TYP_S5) {
@@ -224,6 +230,25 @@ static MemResult pm_write(void *opaque, HwAddr addr, unsigned size, uint64_t val
 
 static const MemOps pm_ops = {.read = pm_read, .write = pm_write, .min_size = 1, .max_size = 4};
 
+/* The PIIX4's general purpose events: 16 bits of status, then 16 that enable. */
+static MemResult gpe_read(void *opaque, HwAddr addr, unsigned size, uint64_t *val, MemAttrs attrs)
+{
+    const Ich9Pm *s = opaque;
+    *val = ((s->gpe0_sts & 0xffff) | (s->gpe0_en & 0xffff) << 16) >> 8 * addr;
+    return MEM_OK;
+}
+
+static MemResult gpe_write(void *opaque, HwAddr addr, unsigned size, uint64_t val, MemAttrs attrs)
+{
+    unsigned shift = 8 * (unsigned)addr;
+    uint32_t mask = (size == 4 ? UINT32_MAX : (1u << 8 * size) - 1) << shift, set = (uint32_t)val << shift;
+    pm_write_word(opaque, GPE0_STS, set & 0xffff, mask & 0xffff);
+    pm_write_word(opaque, GPE0_EN, set >> 16, mask >> 16);
+    return MEM_OK;
+}
+
+static const MemOps gpe_ops = {.read = gpe_read, .write = gpe_write, .min_size = 1, .max_size = 4};
+
 static void pm_reset(Device *dev)
 {
     Ich9Pm *s = (Ich9Pm *)dev;
@@ -242,6 +267,7 @@ static bool pm_start(Device *dev, GError **error)
     Ich9Pm *s = (Ich9Pm *)dev;
     s->overflow = timer_new(dev->home, CLOCK_KIND_VIRTUAL, pm_overflow_expired, s);
     s->region = mem_region_new_io(dev->obj.machine->topo, "ich9-pm", ICH9_PM_SIZE, &pm_ops, s, dev->home);
+    s->gpe_region = mem_region_new_io(dev->obj.machine->topo, "piix4-gpe", PIIX4_GPE_SIZE, &gpe_ops, s, dev->home);
     return true;
 }
 
@@ -250,6 +276,8 @@ static void pm_stop(Device *dev)
     Ich9Pm *s = (Ich9Pm *)dev;
     mem_region_retire(s->region);
     mem_region_unref(s->region);
+    mem_region_retire(s->gpe_region);
+    mem_region_unref(s->gpe_region);
     timer_free(s->overflow);
 }
 

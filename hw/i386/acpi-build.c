@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "acpi-hotplug.h"
 #include "acpi-links.h"
 #include "acpi-numa.h"
 #include "hw/acpi/aml.h"
@@ -228,10 +229,7 @@ static void dsdt_root_bus(GByteArray *b, const AcpiConfig *config)
     aml_res_memory_window64(b, config->pci64_first, config->pci64_last);
     aml_crs_end(b, crs);
     if (config->chipset == ACPI_CHIPSET_Q35) {
-        /* The system may control whatever it asks for: no firmware competes. */
-        size_t osc = aml_method_begin(b, "_OSC", 4);
-        aml_return_arg(b, 3);
-        aml_end(b, osc);
+        acpi_hotplug_osc(b, config);
     }
     acpi_links_prt(b, config);
     dsdt_isa(b, config);
@@ -250,6 +248,9 @@ static void dsdt_board(GByteArray *b, const AcpiConfig *config)
         aml_res_memory32(b, ICH9_RCBA, ICH9_RCBA_SIZE);
     }
     aml_res_io(b, ICH9_PMBASE, ICH9_PM_SIZE);
+    if (config->chipset == ACPI_CHIPSET_I440FX) {
+        aml_res_io(b, PIIX4_GPE_PORT, PIIX4_GPE_SIZE);
+    }
     aml_crs_end(b, crs);
     aml_end(b, dev);
     if (config->hpet) {
@@ -272,6 +273,7 @@ static uint64_t build_dsdt(GByteArray *b, const AcpiConfig *config)
     dsdt_root_bus(b, config);
     dsdt_board(b, config);
     aml_end(b, scope);
+    acpi_hotplug_methods(b, config);
     aml_name(b, "\\_S5");
     size_t s5 = aml_package_begin(b, 4);
     unsigned type = config->chipset == ACPI_CHIPSET_Q35 ? ICH9_PM_SLP_TYP_S5 : PIIX4_PM_SLP_TYP_S5;
@@ -316,13 +318,13 @@ static void fadt_registers(uint8_t *p, const AcpiConfig *config)
         {FADT_PM_TMR, FADT_PM_TMR_LEN, FADT_X_PM_TMR, ICH9_PM_TMR, 4, 3},
         {FADT_GPE0, FADT_GPE0_LEN, FADT_X_GPE0, ICH9_PM_GPE0, ICH9_PM_GPE0_LEN, 1},
     };
-    /* The last is the ICH9's. */
-    unsigned count = G_N_ELEMENTS(blocks) - (config->chipset == ACPI_CHIPSET_Q35 ? 0 : 1);
-    for (unsigned i = 0; i < count; i++) {
-        uint32_t port = ICH9_PMBASE + blocks[i].offset;
+    for (unsigned i = 0; i < G_N_ELEMENTS(blocks); i++) {
+        bool apart = blocks[i].field == FADT_GPE0 && config->chipset == ACPI_CHIPSET_I440FX;
+        uint32_t port = apart ? PIIX4_GPE_PORT : ICH9_PMBASE + blocks[i].offset;
+        uint8_t length = apart ? PIIX4_GPE_SIZE : blocks[i].length;
         poke(p + blocks[i].field, port, 4);
-        p[blocks[i].length_field] = blocks[i].length;
-        poke_gas(p + blocks[i].x_field, GAS_IO, blocks[i].length * 8, blocks[i].access, port);
+        p[blocks[i].length_field] = length;
+        poke_gas(p + blocks[i].x_field, GAS_IO, length * 8, blocks[i].access, port);
     }
 }
 

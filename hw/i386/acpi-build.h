@@ -5,6 +5,7 @@
 
 #include "core/cpu-topology.h"
 #include "core/numa.h"
+#include "hw/acpi/pci-hotplug.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,6 +33,7 @@ typedef struct AcpiConfig {
     AcpiDmar dmar;
     const NumaConfig *numa; /* NULL: no nodes */
     uint64_t ram_low;       /* bytes of RAM below 4 GiB; the others begin there */
+    const AcpiPciHotplug *hotplug; /* whose buses have it, and where its registers are; NULL: none */
     uint16_t viot; /* bus, device and function of a virtio IOMMU; 0: none */
 } AcpiConfig;
 

@@ -66,9 +66,15 @@ static int i440fx_pirq_route(const PcMachine *pc, unsigned n)
     return piix3_pirq_route(pc->piix3, n);
 }
 
+static AcpiPciHotplug *i440fx_hotplug(PcMachine *pc)
+{
+    return &((Piix4Pm *)pc->piix4_pm)->hotplug;
+}
+
 static void i440fx_describe_acpi(const PcMachine *pc, AcpiConfig *config)
 {
     config->chipset = ACPI_CHIPSET_I440FX;
+    config->hotplug = &((const Piix4Pm *)pc->piix4_pm)->hotplug;
     for (unsigned i = G_N_ELEMENTS(i440fx_pci_first); i-- > 0;) {
         config->pci32_first = i440fx_pci_first[i] >= pc->ram_low ? i440fx_pci_first[i] : config->pci32_first;
     }
@@ -96,6 +102,7 @@ const PcChipset pc_i440fx_chipset = {
     .set_pirq = i440fx_set_pirq,
     .pirq_levels = i440fx_pirq_levels,
     .pirq_route = i440fx_pirq_route,
+    .hotplug = i440fx_hotplug,
     .describe_acpi = i440fx_describe_acpi,
     .prepare_kernel = i440fx_prepare_kernel,
 };

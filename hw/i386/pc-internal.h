@@ -52,6 +52,7 @@ typedef struct PcChipset {
     void (*set_pirq)(PcMachine *pc, unsigned n, int level);
     uint8_t (*pirq_levels)(const PcMachine *pc);
     int (*pirq_route)(const PcMachine *pc, unsigned n); /* ISA interrupt, or -1 */
+    AcpiPciHotplug *(*hotplug)(PcMachine *pc);
     void (*describe_acpi)(const PcMachine *pc, AcpiConfig *config);
     /* Instead of firmware: shadow RAM, interrupt routing. */
     void (*prepare_kernel)(PcMachine *pc);

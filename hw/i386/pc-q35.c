@@ -47,9 +47,15 @@ static int q35_pirq_route(const PcMachine *pc, unsigned n)
     return ich9_lpc_pirq_route(pc->lpc, n);
 }
 
+static AcpiPciHotplug *q35_hotplug(PcMachine *pc)
+{
+    return &pc->lpc->hotplug;
+}
+
 static void q35_describe_acpi(const PcMachine *pc, AcpiConfig *config)
 {
     config->chipset = ACPI_CHIPSET_Q35;
+    config->hotplug = &pc->lpc->hotplug;
     config->pci32_first = Q35_ECAM_BASE + Q35_ECAM_SIZE;
 }
 
@@ -72,6 +78,7 @@ const PcChipset pc_q35_chipset = {
     .set_pirq = q35_set_pirq,
     .pirq_levels = q35_pirq_levels,
     .pirq_route = q35_pirq_route,
+    .hotplug = q35_hotplug,
     .describe_acpi = q35_describe_acpi,
     .prepare_kernel = q35_prepare_kernel,
 };

@@ -3,7 +3,7 @@
  * The LPC bridge of the ICH9, 8086:2918 (ICH9 data sheet chapter 13.1): routing
  * registers of PIRQA..PIRQH and the base of the ACPI power management block,
  * preset as firmware would; the TCO timer in that block, and of the chipset configuration
- * registers (10.1) GCS, which says whether the timer resets the machine.
+ * registers (10.1) GCS, which says whether the timer resets the machine; and at CC0h hot plug, as QEMU's has it.
  */
 #include <string.h>
 
@@ -25,6 +25,7 @@
 #define PMBASE_ADDRESS 0xff80
 #define ACPI_CNTL_EN   0x80
 #define PMCON_SMI_LOCK 0x10 /* set once, until reset */
+#define LPC_HOTPLUG_VERSION 3 /* of the state: with hot plug */
 #define PIRQ_IRQEN     0x80 /* 1: not routed to the 8259 */
 
 static unsigned lpc_pirq_register(unsigned n)
@@ -172,7 +173,7 @@ static void lpc_config_written(PciDevice *dev, uint16_t offset, unsigned size)
 
 void ich9_lpc_connect(Ich9Lpc *s, Ich9Pm *pm, void (*pirq_changed)(void *opaque), void (*smi)(void *opaque), void *opaque)
 {
-    s->pm = pm;
+    s->pm = s->hotplug.pm = pm;
     s->pm->tco = &s->tco;
     s->pirq_changed = pirq_changed;
     s->smi = smi;
@@ -219,6 +220,11 @@ static bool lpc_start(PciDevice *dev, GError **error)
     s->tco.interrupt = lpc_tco_interrupt;
     s->tco.opaque = s;
     ich9_tco_start(&s->tco);
+    s->hotplug.dev = &dev->dev;
+    s->hotplug.port = ACPI_PCIHP_ICH9_PORT;
+    s->hotplug.bridges = s->bridge_hotplug != ON_OFF_AUTO_OFF;
+    s->hotplug.ports = s->bridge_hotplug == ON_OFF_AUTO_ON;
+    acpi_pci_hotplug_start(&s->hotplug);
     s->rcba = mem_region_new_io(dev->dev.obj.machine->topo, "ich9-rcba", ICH9_RCBA_SIZE, &rcba_ops, s, dev->dev.home);
     pci_set32(dev->wmask + LPC_RCBA, RCBA_ADDRESS | RCBA_EN);
     pci_set16(dev->wmask + LPC_PMBASE, PMBASE_ADDRESS);
@@ -233,6 +239,7 @@ static bool lpc_start(PciDevice *dev, GError **error)
 static void lpc_stop(PciDevice *dev)
 {
     Ich9Lpc *s = (Ich9Lpc *)dev;
+    acpi_pci_hotplug_stop(&s->hotplug);
     ich9_lpc_disconnect(s);
     pci_set32(dev->config + LPC_RCBA, 0);
     lpc_update_rcba(s);
@@ -244,6 +251,9 @@ static void lpc_stop(PciDevice *dev)
 static bool lpc_post_load(void *instance, uint32_t version, GError **error)
 {
     lpc_config_written(instance, 0, 0);
+    if (version < LPC_HOTPLUG_VERSION) {
+        acpi_pci_hotplug_forget(&((Ich9Lpc *)instance)->hotplug);
+    }
     return true;
 }
 
@@ -261,14 +271,17 @@ static const StateField lpc_fields[] = {
      .count = ICH9_PIRQ_COUNT},
     {.name = "gcs", .kind = STATE_UINT, .offset = offsetof(Ich9Lpc, gcs), .size = sizeof(uint32_t), .since = 2},
     {.name = "tco", .kind = STATE_STRUCT, .offset = offsetof(Ich9Lpc, tco), .size = sizeof(Ich9Tco), .table = &ich9_tco_state, .since = 2},
+    STATE_FIELD_STRUCT(Ich9Lpc, hotplug, &acpi_pci_hotplug_state, .since = LPC_HOTPLUG_VERSION),
     STATE_END,
 };
 static const Prop lpc_props[] = {
     PROP_BOOL("noreboot", Ich9Lpc, noreboot, true, "the strap that keeps the TCO timer from resetting the machine"),
+    {.name = "acpi-pci-hotplug-with-bridge-support", .type = &prop_on_off_auto, .offset = offsetof(Ich9Lpc, bridge_hotplug),
+     .doc = "hot plug by ACPI; on: behind bridges and root ports, auto: behind pci-bridge, and root ports have their own"},
     PROP_END,
 };
 static const StateTable lpc_state = {
-    .name = "ich9-lpc", .version = 2, .fields = lpc_fields, .pre_save = lpc_pre_save, .post_load = lpc_post_load};
+    .name = "ich9-lpc", .version = LPC_HOTPLUG_VERSION, .fields = lpc_fields, .pre_save = lpc_pre_save, .post_load = lpc_post_load};
 
 const PciModel ich9_lpc_model = {
     .dev = {.name = "ICH9-LPC",

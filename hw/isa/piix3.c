@@ -2,7 +2,8 @@
 /*
  * The ISA bridge of the PIIX3, 8086:7000 (82371SB data sheet 2.2): routing of PIRQA..PIRQD; and the power management
  * function of the PIIX4, 8086:7113 (82371AB data sheet 7.1): where the ACPI registers are and whether port B2h makes
- * an SMI, and where the SMBus controller is, which makes no interrupts.
+ * an SMI, and where the SMBus controller is, which makes no interrupts; and what QEMU's has besides, general purpose events
+ * at AFE0h and hot plug at AE00h.
  */
 #include <string.h>
 
@@ -26,6 +27,7 @@
 #define PIIX4_SMBASE   0xb100
 #define PIIX4_PM_SIZE  0x20 /* up to the ICH9's blocks, which are elsewhere on the PIIX4 */
 #define PIIX4_PMBASE   0x600
+#define PIIX4_PM_HOTPLUG_VERSION 3 /* of the state: with hot plug */
 
 /* --- ISA bridge --- */
 
@@ -183,7 +185,8 @@ static void piix4_pm_update(Piix4Pm *s)
 
 void piix4_pm_connect(Piix4Pm *s, Ich9Pm *pm)
 {
-    s->pm = pm;
+    s->pm = s->hotplug.pm = pm;
+    mem_region_add(s->pci.dev.obj.machine->system_io, PIIX4_GPE_PORT, pm->gpe_region);
     s->window = mem_region_new_alias(s->pci.dev.obj.machine->topo, "piix4-pm", pm->region, 0, PIIX4_PM_SIZE);
     s->pci.config[PIIX4_DEVACTB + 3] = pm->smm ? 0 : DEVACTB_APMC_EN;
     piix4_pm_update(s);
@@ -222,6 +225,9 @@ static void piix4_pm_reset(PciDevice *dev)
 static bool piix4_pm_start(PciDevice *dev, GError **error)
 {
     Piix4Pm *s = (Piix4Pm *)dev;
+    s->hotplug.dev = &dev->dev;
+    s->hotplug.port = ACPI_PCIHP_PIIX4_PORT;
+    acpi_pci_hotplug_start(&s->hotplug);
     s->smbus_region =
         mem_region_new_io(dev->dev.obj.machine->topo, "piix4-smbus", PIIX4_SMB_SIZE, &smbus_host_ops, &s->smbus, dev->dev.home);
     pci_set16(dev->wmask + PIIX4_SMBBA, SMBBA_ADDRESS);
@@ -239,8 +245,10 @@ static void piix4_pm_stop(PciDevice *dev)
         mem_region_del(dev->dev.obj.machine->system_io, s->window);
     }
     if (s->window) {
+        mem_region_del(dev->dev.obj.machine->system_io, s->pm->gpe_region);
         mem_region_unref(s->window);
     }
+    acpi_pci_hotplug_stop(&s->hotplug);
     s->window = NULL;
     s->mapped = 0;
     if (s->smbus_mapped) {
@@ -255,19 +263,32 @@ static bool piix4_pm_post_load(void *instance, uint32_t version, GError **error)
 {
     piix4_pm_update(instance);
     piix4_smbus_update(instance);
+    if (version < PIIX4_PM_HOTPLUG_VERSION) {
+        acpi_pci_hotplug_forget(&((Piix4Pm *)instance)->hotplug);
+    }
     return true;
 }
 
-static const StateField piix4_pm_fields[] = {STATE_FIELD_STRUCT(Piix4Pm, pci, &pci_device_state),
-                                             STATE_FIELD_STRUCT(Piix4Pm, smbus, &smbus_host_state, .since = 2), STATE_END};
+static const StateField piix4_pm_fields[] = {
+    STATE_FIELD_STRUCT(Piix4Pm, pci, &pci_device_state),
+    STATE_FIELD_STRUCT(Piix4Pm, smbus, &smbus_host_state, .since = 2),
+    STATE_FIELD_STRUCT(Piix4Pm, hotplug, &acpi_pci_hotplug_state, .since = PIIX4_PM_HOTPLUG_VERSION),
+    STATE_END,
+};
+static const Prop piix4_pm_props[] = {
+    PROP_BOOL("acpi-root-pci-hotplug", Piix4Pm, hotplug.root, true, "hot plug by ACPI on the root bus"),
+    PROP_BOOL("acpi-pci-hotplug-with-bridge-support", Piix4Pm, hotplug.bridges, true, "hot plug by ACPI behind pci-bridge"),
+    PROP_END,
+};
 static const StateTable piix4_pm_state = {
-    .name = "PIIX4_PM", .version = 2, .fields = piix4_pm_fields, .post_load = piix4_pm_post_load};
+    .name = "PIIX4_PM", .version = PIIX4_PM_HOTPLUG_VERSION, .fields = piix4_pm_fields, .post_load = piix4_pm_post_load};
 
 const PciModel piix4_pm_model = {
     .dev = {.name = "PIIX4_PM",
             .doc = "Power management function of the PIIX4.",
             .kind = MODEL_PCI,
             .size = sizeof(Piix4Pm),
+            .props = piix4_pm_props,
             .state = &piix4_pm_state,
             .internal = true},
     .ids = {.vendor = 0x8086, .device = 0x7113, .revision = 3, .class_code = 0x068000},

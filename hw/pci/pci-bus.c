@@ -57,6 +57,18 @@ PciBus *pci_bus_find(Machine *machine, const char *id)
     return machine->pci_bus ? bus_find_below(machine->pci_bus, id) : NULL;
 }
 
+PciBus *pci_bus_below(const PciBus *bus, uint8_t devfn)
+{
+    for (guint i = 0; i < bus->children->len; i++) {
+        PciBus *child = bus->children->pdata[i];
+
+        if (child->parent->devfn == devfn) {
+            return child;
+        }
+    }
+    return NULL;
+}
+
 PciDevice *pci_bus_device(PciBus *bus, uint8_t bus_number, uint8_t devfn)
 {
     if (bus_number == (bus->parent ? bus->number : 0)) {
@@ -172,8 +184,11 @@ static void pci_unplace(Device *d)
     }
     bus->devices[dev->devfn] = NULL;
     dev->bus = NULL;
+    if (bus->hotplug) {
+        bus->hotplug->device_gone(bus->hotplug_opaque, bus, dev->devfn);
+    }
     if (bus->ops->device_gone) {
-        bus->ops->device_gone(bus);
+        bus->ops->device_gone(bus); /* which may be the end of the bus */
     }
 }
 
@@ -191,8 +206,24 @@ static bool pci_can_unplug(Device *d, GError **error)
 static bool pci_unplug_request(Device *d)
 {
     PciDevice *dev = (PciDevice *)d;
+    PciBus *bus = dev->bus;
 
-    return dev->bus->ops->unplug_request && dev->bus->ops->unplug_request(dev->bus, dev);
+    if (bus->hotplug) {
+        return bus->hotplug->unplug_request(bus->hotplug_opaque, bus, dev);
+    }
+    return bus->ops->unplug_request && bus->ops->unplug_request(bus, dev);
+}
+
+void pci_bus_announce(PciDevice *dev)
+{
+    PciBus *bus = dev->bus;
+
+    if (bus->ops->plugged) {
+        bus->ops->plugged(bus, dev);
+    }
+    if (bus->hotplug) {
+        bus->hotplug->plugged(bus->hotplug_opaque, bus, dev);
+    }
 }
 
 PciDevice *pci_create(PciBus *bus, int devfn, const PciModel *model, const char *id, GError **error, ...)

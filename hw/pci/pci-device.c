@@ -511,8 +511,8 @@ void pci_device_reset(Device *d)
     msix_reset(dev);
     pci_update_mappings(dev);
     pci_update_intx(dev);
-    if (!dev->announced && dev->bus->ops->plugged) {
-        dev->bus->ops->plugged(dev->bus, dev);
+    if (!dev->announced) {
+        pci_bus_announce(dev);
     }
     dev->announced = true;
 }

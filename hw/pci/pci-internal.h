@@ -18,6 +18,8 @@ void msix_reset(PciDevice *dev);
 void msi_config_written(PciDevice *dev, uint16_t offset, unsigned size);
 void msix_config_written(PciDevice *dev, uint16_t offset, unsigned size);
 void pcie_config_written(PciDevice *dev, uint16_t offset, unsigned size);
+/* Tells whoever wants to know that the guest may find the function. */
+void pci_bus_announce(PciDevice *dev);
 /* Recomputes what the bus sees of INTx. */
 void pci_update_intx(PciDevice *dev);
 

@@ -32,6 +32,14 @@ static const AcpiConfig config = {
     .dmar = {.base = 0xfed90000, .remap = true, .width = 40, .ioapic = 0xff00},
 };
 
+/* Slots of the root bus, of a bridge on it, and of one behind that bridge and another whose own slots have none. */
+static const AcpiPciHotplug hotplug = {
+    .port = ACPI_PCIHP_PIIX4_PORT,
+    .ports = true,
+    .count = 3,
+    .buses = {{.slots = 0xffffffdc}, {.depth = 1, .path = {0x28}, .slots = 1}, {.depth = 3, .path = {0x28, 0x31, 0xff}, .slots = 0x80000000}},
+};
+
 static uint8_t sum(const uint8_t *p, size_t len)
 {
     uint8_t s = 0;
@@ -217,6 +225,27 @@ static void test_iasl(void **state)
     check_by_iasl(&c);
     c.chipset = ACPI_CHIPSET_I440FX;
     check_by_iasl(&c);
+    c.hotplug = &hotplug;
+    check_by_iasl(&c);
+    c.chipset = ACPI_CHIPSET_Q35;
+    check_by_iasl(&c);
+}
+
+/* As many buses as can have it fit where the tables of a kernel without firmware go. */
+static void test_largest(void **state)
+{
+    AcpiPciHotplug all = hotplug;
+    AcpiConfig c = config;
+    uint8_t rsdp[ACPI_RSDP_SIZE];
+    all.count = ACPI_PCIHP_BUSES;
+    for (unsigned i = 0; i < all.count; i++) {
+        all.buses[i] = (AcpiPciHotplugBus){.depth = ACPI_PCIHP_DEPTH, .path = {(uint8_t)i}, .slots = UINT32_MAX};
+    }
+    c.hotplug = &all;
+    c.topology = (CpuTopology){.cpus = 255, .max_cpus = 255, .sockets = 255, .dies = 1, .cores = 1, .threads = 1};
+    GByteArray *b = acpi_build_tables(&c, rsdp);
+    assert_in_range(b->len, 0x8000, 0x18000); /* of 20000h, which are for nodes and their distances too */
+    g_byte_array_unref(b);
 }
 
 /* Firmware that follows the loader's commands gets what is built for that address. */
@@ -263,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_dmar),
         cmocka_unit_test(test_viot),
         cmocka_unit_test(test_iasl),
+        cmocka_unit_test(test_largest),
         cmocka_unit_test(test_loader_commands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

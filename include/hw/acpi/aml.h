@@ -35,11 +35,13 @@ void aml_int(GByteArray *b, uint64_t val);
 /* Return(Argn) in a method, n 0..6. */
 void aml_return_arg(GByteArray *b, unsigned n);
 
-/* What comes before its operands; those of AND and OR end with a target, which aml_int(b, 0) leaves out. */
+/* What comes before its operands; those of AND, OR and SHIFT_LEFT end with a target, which aml_int(b, 0) leaves out. */
 typedef enum AmlOp {
     AML_OP_STORE = 0x70,
+    AML_OP_SHIFT_LEFT = 0x79, /* operand, count */
     AML_OP_AND = 0x7b,
     AML_OP_OR = 0x7d,
+    AML_OP_NOTIFY = 0x86, /* device, value */
     AML_OP_CREATE_DWORD_FIELD = 0x8a, /* buffer, byte offset, new name */
     AML_OP_RETURN = 0xa4,
 } AmlOp;
@@ -51,9 +53,18 @@ void aml_local(GByteArray *b, unsigned n);
 
 /* `len` bytes (below 256) of the enclosing device's configuration space from `offset`, as region `name`. */
 void aml_config_region(GByteArray *b, const char *name, uint8_t offset, uint8_t len);
+/* `len` I/O ports from `port`, as region `name`. */
+void aml_io_region(GByteArray *b, const char *name, uint16_t port, uint8_t len);
 /* Fields of a region, accessed by bytes: units follow, each 1 to 63 bits; name NULL: not used. */
 size_t aml_field_begin(GByteArray *b, const char *region);
+/* The same by double words, each of which is written whole. */
+size_t aml_dword_field_begin(GByteArray *b, const char *region);
 void aml_field_unit(GByteArray *b, const char *name, unsigned bits);
+
+/* Mutex(name); Acquire (for as long as it takes) and Release as statements. */
+void aml_mutex(GByteArray *b, const char *name);
+void aml_acquire(GByteArray *b, const char *mutex);
+void aml_release(GByteArray *b, const char *mutex);
 
 /* Name(_CRS, ResourceTemplate() {descriptors}). */
 size_t aml_crs_begin(GByteArray *b);

@@ -13,6 +13,8 @@
 #define ICH9_PM_GPE0       0x20
 #define ICH9_PM_GPE0_LEN   0x10
 #define ICH9_PM_SLP_TYP_S5 7
+#define PIIX4_GPE_PORT 0xafe0
+#define PIIX4_GPE_SIZE 4
 #define PIIX4_PM_SLP_TYP_S5 0 /* programs for QEMU write it on both */
 
 typedef struct Ich9Pm {
@@ -22,6 +24,7 @@ typedef struct Ich9Pm {
     bool smm; /* there is a system management mode; else software finds APM's interrupt enabled, so set up, already */
     const Ich9Tco *tco; /* whose TCO_LOCK holds TCO_EN; NULL: none, a PIIX4 */
     MemRegion *region; /* the block, which the LPC bridge maps at PMBASE */
+    MemRegion *gpe_region; /* the general purpose events as a PIIX4 of QEMU's has them, for who maps them */
     uint16_t pm1_sts, pm1_en;
     uint32_t pm1_cnt;
     uint64_t gpe0_sts, gpe0_en;
@@ -40,6 +43,9 @@ bool ich9_pm_apm_command(Ich9Pm *s, uint8_t command);
 
 /* The TCO timer has something to say: true when an SMI is due. */
 bool ich9_pm_tco_event(Ich9Pm *s);
+
+/* General purpose event n, 0..15. */
+void ich9_pm_gpe_event(Ich9Pm *s, unsigned n);
 
 /* Presses the power button for a moment. */
 void ich9_pm_power_button(Ich9Pm *s);

@@ -6,6 +6,7 @@
 
 #include "hw/acpi/ich9-pm.h"
 #include "hw/acpi/ich9-tco.h"
+#include "hw/acpi/pci-hotplug.h"
 #include "hw/pci/pci.h"
 
 #define ICH9_PIRQ_COUNT 8
@@ -21,6 +22,8 @@ typedef struct Ich9Lpc {
     void (*smi)(void *opaque);          /* the TCO timer asks for an SMI; NULL: no system management mode */
     void *opaque;
     bool noreboot; /* property */
+    int bridge_hotplug; /* property: OnOffAuto */
+    AcpiPciHotplug hotplug;
     Ich9Tco tco;
     MemRegion *rcba; /* chipset configuration registers */
     uint32_t rcba_mapped; /* address they are at; 0: nowhere */

@@ -4,6 +4,7 @@
 #define HW_ISA_PIIX3_H
 
 #include "hw/acpi/ich9-pm.h"
+#include "hw/acpi/pci-hotplug.h"
 #include "hw/isa/smbus-host.h"
 #include "hw/pci/pci.h"
 
@@ -22,6 +23,7 @@ typedef struct Piix4Pm {
     Ich9Pm *pm;          /* the registers; borrowed */
     MemRegion *window;   /* as much of them as the PIIX4 has */
     uint16_t mapped;     /* port; 0: nowhere */
+    AcpiPciHotplug hotplug;
     SmbusHost smbus;
     MemRegion *smbus_region;
     uint16_t smbus_mapped; /* port; 0: nowhere */

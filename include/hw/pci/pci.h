@@ -193,6 +193,16 @@ typedef struct PciBusOps {
     void (*device_gone)(PciBus *bus);
 } PciBusOps;
 
+/* Who tells the guest of functions that come to a bus and go, where the bus does not: the board's ACPI.  Main loop. */
+typedef struct PciHotplugOps {
+    /* The function was started and reset: the guest may find it.  The bus's own is called before. */
+    void (*plugged)(void *opaque, PciBus *bus, PciDevice *dev);
+    /* In place of the bus's own. */
+    bool (*unplug_request)(void *opaque, PciBus *bus, PciDevice *dev);
+    /* The function at devfn left the bus. */
+    void (*device_gone)(void *opaque, PciBus *bus, uint8_t devfn);
+} PciHotplugOps;
+
 /* An IOMMU between the functions below a root bus and memory.  Topology. */
 typedef struct PciIommuOps {
     /* The address space in which `dev` does DMA and sends messages, until detach; NULL: that of the bus. */
@@ -215,6 +225,9 @@ struct PciBus {
     MemRegion *mem, *io;     /* where BARs are mapped */
     AddressSpace *dma_space; /* what DMA reaches (system memory, or a client's) */
     GPtrArray *children;     /* of PciBus *, behind bridges */
+    const PciHotplugOps *hotplug; /* NULL: none but the bus itself */
+    void *hotplug_opaque;
+    unsigned hotplug_number; /* whatever hotplug_opaque calls this bus */
     const PciIommuOps *iommu; /* of a root bus; NULL: none */
     void *iommu_opaque;
     PciDevice *iommu_function; /* what the IOMMU is, when it is a function of this bus: for the board's tables */
@@ -231,6 +244,8 @@ void pci_bus_free(PciBus *bus);
 bool pci_bus_set_iommu(PciBus *root, const PciIommuOps *ops, void *opaque, GError **error);
 /* The bus named `id` below the machine's root bus, or that of the bridge device with that id. */
 PciBus *pci_bus_find(Machine *machine, const char *id);
+/* The bus behind the bridge at devfn of `bus`; NULL: there is no bridge. */
+PciBus *pci_bus_below(const PciBus *bus, uint8_t devfn);
 /* The function with that bus number (0: on `bus` itself) and devfn, through bridges; NULL: nobody. */
 PciDevice *pci_bus_device(PciBus *bus, uint8_t bus_number, uint8_t devfn);
 

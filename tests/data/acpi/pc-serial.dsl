@@ -1402,6 +1402,12 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x01,               // Alignment
                     0x80,               // Length
                     )
+                IO (Decode16,
+                    0xAFE0,             // Range Minimum
+                    0xAFE0,             // Range Maximum
+                    0x01,               // Alignment
+                    0x04,               // Length
+                    )
             })
         }
 
@@ -1419,6 +1425,527 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
         }
     }
 
+    Scope (\_SB.PCI0)
+    {
+        Device (PHPR)
+        {
+            Name (_HID, EisaId ("PNP0A06") /* Generic Container Device */)  // _HID: Hardware ID
+            Name (_UID, "PCI hot plug")  // _UID: Unique ID
+            Name (_STA, 0x0B)  // _STA: Status
+            Name (_CRS, ResourceTemplate ()  // _CRS: Current Resource Settings
+            {
+                IO (Decode16,
+                    0xAE00,             // Range Minimum
+                    0xAE00,             // Range Maximum
+                    0x01,               // Alignment
+                    0x14,               // Length
+                    )
+            })
+        }
+
+        OperationRegion (PCST, SystemIO, 0xAE00, 0x08)
+        Field (PCST, DWordAcc, NoLock, WriteAsZeros)
+        {
+            PCIU,   32, 
+            PCID,   32
+        }
+
+        OperationRegion (SEJ, SystemIO, 0xAE08, 0x04)
+        Field (SEJ, DWordAcc, NoLock, WriteAsZeros)
+        {
+            B0EJ,   32
+        }
+
+        OperationRegion (BNMR, SystemIO, 0xAE10, 0x04)
+        Field (BNMR, DWordAcc, NoLock, WriteAsZeros)
+        {
+            BNUM,   32
+        }
+
+        Mutex (BLCK, 0x00)
+        Method (PCEJ, 2, NotSerialized)
+        {
+            Acquire (BLCK, 0xFFFF)
+            BNUM = Arg0
+            B0EJ = (One << Arg1)
+            Release (BLCK)
+        }
+    }
+
+    Scope (\_SB.PCI0)
+    {
+        Name (BSEL, Zero)
+        Device (S10)
+        {
+            Name (_SUN, 0x02)  // _SUN: Slot User Number
+            Name (_ADR, 0x00020000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S18)
+        {
+            Name (_SUN, 0x03)  // _SUN: Slot User Number
+            Name (_ADR, 0x00030000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S20)
+        {
+            Name (_SUN, 0x04)  // _SUN: Slot User Number
+            Name (_ADR, 0x00040000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S28)
+        {
+            Name (_SUN, 0x05)  // _SUN: Slot User Number
+            Name (_ADR, 0x00050000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S30)
+        {
+            Name (_SUN, 0x06)  // _SUN: Slot User Number
+            Name (_ADR, 0x00060000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S38)
+        {
+            Name (_SUN, 0x07)  // _SUN: Slot User Number
+            Name (_ADR, 0x00070000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S40)
+        {
+            Name (_SUN, 0x08)  // _SUN: Slot User Number
+            Name (_ADR, 0x00080000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S48)
+        {
+            Name (_SUN, 0x09)  // _SUN: Slot User Number
+            Name (_ADR, 0x00090000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S50)
+        {
+            Name (_SUN, 0x0A)  // _SUN: Slot User Number
+            Name (_ADR, 0x000A0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S58)
+        {
+            Name (_SUN, 0x0B)  // _SUN: Slot User Number
+            Name (_ADR, 0x000B0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S60)
+        {
+            Name (_SUN, 0x0C)  // _SUN: Slot User Number
+            Name (_ADR, 0x000C0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S68)
+        {
+            Name (_SUN, 0x0D)  // _SUN: Slot User Number
+            Name (_ADR, 0x000D0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S70)
+        {
+            Name (_SUN, 0x0E)  // _SUN: Slot User Number
+            Name (_ADR, 0x000E0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S78)
+        {
+            Name (_SUN, 0x0F)  // _SUN: Slot User Number
+            Name (_ADR, 0x000F0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S80)
+        {
+            Name (_SUN, 0x10)  // _SUN: Slot User Number
+            Name (_ADR, 0x00100000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S88)
+        {
+            Name (_SUN, 0x11)  // _SUN: Slot User Number
+            Name (_ADR, 0x00110000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S90)
+        {
+            Name (_SUN, 0x12)  // _SUN: Slot User Number
+            Name (_ADR, 0x00120000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (S98)
+        {
+            Name (_SUN, 0x13)  // _SUN: Slot User Number
+            Name (_ADR, 0x00130000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SA0)
+        {
+            Name (_SUN, 0x14)  // _SUN: Slot User Number
+            Name (_ADR, 0x00140000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SA8)
+        {
+            Name (_SUN, 0x15)  // _SUN: Slot User Number
+            Name (_ADR, 0x00150000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SB0)
+        {
+            Name (_SUN, 0x16)  // _SUN: Slot User Number
+            Name (_ADR, 0x00160000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SB8)
+        {
+            Name (_SUN, 0x17)  // _SUN: Slot User Number
+            Name (_ADR, 0x00170000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SC0)
+        {
+            Name (_SUN, 0x18)  // _SUN: Slot User Number
+            Name (_ADR, 0x00180000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SC8)
+        {
+            Name (_SUN, 0x19)  // _SUN: Slot User Number
+            Name (_ADR, 0x00190000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SD0)
+        {
+            Name (_SUN, 0x1A)  // _SUN: Slot User Number
+            Name (_ADR, 0x001A0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SD8)
+        {
+            Name (_SUN, 0x1B)  // _SUN: Slot User Number
+            Name (_ADR, 0x001B0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SE0)
+        {
+            Name (_SUN, 0x1C)  // _SUN: Slot User Number
+            Name (_ADR, 0x001C0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SE8)
+        {
+            Name (_SUN, 0x1D)  // _SUN: Slot User Number
+            Name (_ADR, 0x001D0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SF0)
+        {
+            Name (_SUN, 0x1E)  // _SUN: Slot User Number
+            Name (_ADR, 0x001E0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Device (SF8)
+        {
+            Name (_SUN, 0x1F)  // _SUN: Slot User Number
+            Name (_ADR, 0x001F0000)  // _ADR: Address
+            Method (_EJ0, 1, NotSerialized)  // _EJx: Eject Device, x=0-9
+            {
+                PCEJ (BSEL, _SUN)
+            }
+        }
+
+        Method (DVNT, 2, NotSerialized)
+        {
+            If ((Arg0 & 0x04))
+            {
+                Notify (S10, Arg1)
+            }
+
+            If ((Arg0 & 0x08))
+            {
+                Notify (S18, Arg1)
+            }
+
+            If ((Arg0 & 0x10))
+            {
+                Notify (S20, Arg1)
+            }
+
+            If ((Arg0 & 0x20))
+            {
+                Notify (S28, Arg1)
+            }
+
+            If ((Arg0 & 0x40))
+            {
+                Notify (S30, Arg1)
+            }
+
+            If ((Arg0 & 0x80))
+            {
+                Notify (S38, Arg1)
+            }
+
+            If ((Arg0 & 0x0100))
+            {
+                Notify (S40, Arg1)
+            }
+
+            If ((Arg0 & 0x0200))
+            {
+                Notify (S48, Arg1)
+            }
+
+            If ((Arg0 & 0x0400))
+            {
+                Notify (S50, Arg1)
+            }
+
+            If ((Arg0 & 0x0800))
+            {
+                Notify (S58, Arg1)
+            }
+
+            If ((Arg0 & 0x1000))
+            {
+                Notify (S60, Arg1)
+            }
+
+            If ((Arg0 & 0x2000))
+            {
+                Notify (S68, Arg1)
+            }
+
+            If ((Arg0 & 0x4000))
+            {
+                Notify (S70, Arg1)
+            }
+
+            If ((Arg0 & 0x8000))
+            {
+                Notify (S78, Arg1)
+            }
+
+            If ((Arg0 & 0x00010000))
+            {
+                Notify (S80, Arg1)
+            }
+
+            If ((Arg0 & 0x00020000))
+            {
+                Notify (S88, Arg1)
+            }
+
+            If ((Arg0 & 0x00040000))
+            {
+                Notify (S90, Arg1)
+            }
+
+            If ((Arg0 & 0x00080000))
+            {
+                Notify (S98, Arg1)
+            }
+
+            If ((Arg0 & 0x00100000))
+            {
+                Notify (SA0, Arg1)
+            }
+
+            If ((Arg0 & 0x00200000))
+            {
+                Notify (SA8, Arg1)
+            }
+
+            If ((Arg0 & 0x00400000))
+            {
+                Notify (SB0, Arg1)
+            }
+
+            If ((Arg0 & 0x00800000))
+            {
+                Notify (SB8, Arg1)
+            }
+
+            If ((Arg0 & 0x01000000))
+            {
+                Notify (SC0, Arg1)
+            }
+
+            If ((Arg0 & 0x02000000))
+            {
+                Notify (SC8, Arg1)
+            }
+
+            If ((Arg0 & 0x04000000))
+            {
+                Notify (SD0, Arg1)
+            }
+
+            If ((Arg0 & 0x08000000))
+            {
+                Notify (SD8, Arg1)
+            }
+
+            If ((Arg0 & 0x10000000))
+            {
+                Notify (SE0, Arg1)
+            }
+
+            If ((Arg0 & 0x20000000))
+            {
+                Notify (SE8, Arg1)
+            }
+
+            If ((Arg0 & 0x40000000))
+            {
+                Notify (SF0, Arg1)
+            }
+
+            If ((Arg0 & 0x80000000))
+            {
+                Notify (SF8, Arg1)
+            }
+        }
+
+        Method (PCNT, 0, NotSerialized)
+        {
+            BNUM = BSEL /* \_SB_.PCI0.BSEL */
+            DVNT (PCIU, One)
+            DVNT (PCID, 0x03)
+        }
+    }
+
+    Scope (\_GPE)
+    {
+        Method (_E01, 0, NotSerialized)  // _Exx: Edge-Triggered GPE, xx=0x00-0xFF
+        {
+            Acquire (\_SB.PCI0.BLCK, 0xFFFF)
+            \_SB.PCI0.PCNT ()
+            Release (\_SB.PCI0.BLCK)
+        }
+    }
+
     Name (\_S5, Package (0x04)  // _S5_: S5 System State
     {
         Zero, 
@@ -1432,7 +1959,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
 [000h 0000   4]                    Signature : "FACP"    [Fixed ACPI Description Table (FADT)]
 [004h 0004   4]                 Table Length : 00000114
 [008h 0008   1]                     Revision : 06
-[009h 0009   1]                     Checksum : 59
+[009h 0009   1]                     Checksum : 15
 [00Ah 0010   6]                       Oem ID : "MPQEMU"
 [010h 0016   8]                 Oem Table ID : "MPQEMUPC"
 [018h 0024   4]                 Oem Revision : 00000001
@@ -1455,13 +1982,13 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
 [044h 0068   4]   PM1B Control Block Address : 00000000
 [048h 0072   4]    PM2 Control Block Address : 00000000
 [04Ch 0076   4]       PM Timer Block Address : 00000608
-[050h 0080   4]           GPE0 Block Address : 00000000
+[050h 0080   4]           GPE0 Block Address : 0000AFE0
 [054h 0084   4]           GPE1 Block Address : 00000000
 [058h 0088   1]       PM1 Event Block Length : 04
 [059h 0089   1]     PM1 Control Block Length : 02
 [05Ah 0090   1]     PM2 Control Block Length : 00
 [05Bh 0091   1]        PM Timer Block Length : 04
-[05Ch 0092   1]            GPE0 Block Length : 00
+[05Ch 0092   1]            GPE0 Block Length : 04
 [05Dh 0093   1]            GPE1 Block Length : 00
 [05Eh 0094   1]             GPE1 Base Offset : 00
 [05Fh 0095   1]                 _CST Support : 00
@@ -1564,11 +2091,11 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
 [0D4h 0212   8]                      Address : 0000000000000608
 
 [0DCh 0220  12]                   GPE0 Block : [Generic Address Structure]
-[0DCh 0220   1]                     Space ID : 00 [SystemMemory]
-[0DDh 0221   1]                    Bit Width : 00
+[0DCh 0220   1]                     Space ID : 01 [SystemIO]
+[0DDh 0221   1]                    Bit Width : 20
 [0DEh 0222   1]                   Bit Offset : 00
-[0DFh 0223   1]         Encoded Access Width : 00 [Undefined/Legacy]
-[0E0h 0224   8]                      Address : 0000000000000000
+[0DFh 0223   1]         Encoded Access Width : 01 [Byte Access:8]
+[0E0h 0224   8]                      Address : 000000000000AFE0
 
 [0E8h 0232  12]                   GPE1 Block : [Generic Address Structure]
 [0E8h 0232   1]                     Space ID : 00 [SystemMemory]
@@ -1596,12 +2123,12 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
 
 Raw Table Data: Length 276 (0x114)
 
-    0000: 46 41 43 50 14 01 00 00 06 59 4D 50 51 45 4D 55  // FACP.....YMPQEMU
+    0000: 46 41 43 50 14 01 00 00 06 15 4D 50 51 45 4D 55  // FACP......MPQEMU
     0010: 4D 50 51 45 4D 55 50 43 01 00 00 00 4D 50 51 45  // MPQEMUPC....MPQE
     0020: 01 00 00 00 00 00 00 00 40 00 00 00 00 01 09 00  // ........@.......
     0030: 00 00 00 00 00 00 00 00 00 06 00 00 00 00 00 00  // ................
     0040: 04 06 00 00 00 00 00 00 00 00 00 00 08 06 00 00  // ................
-    0050: 00 00 00 00 00 00 00 00 04 02 00 04 00 00 00 00  // ................
+    0050: E0 AF 00 00 00 00 00 00 04 02 00 04 04 00 00 00  // ................
     0060: FF 0F FF 0F 00 00 00 00 00 00 00 00 32 07 00 00  // ............2...
     0070: 65 04 00 00 01 08 00 01 F9 0C 00 00 00 00 00 00  // e...............
     0080: 06 00 00 03 00 00 00 00 00 00 00 00 40 00 00 00  // ............@...
@@ -1609,8 +2136,8 @@ Raw Table Data: Length 276 (0x114)
     00A0: 00 00 00 00 00 00 00 00 00 00 00 00 01 10 00 02  // ................
     00B0: 04 06 00 00 00 00 00 00 00 00 00 00 00 00 00 00  // ................
     00C0: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  // ................
-    00D0: 01 20 00 03 08 06 00 00 00 00 00 00 00 00 00 00  // . ..............
-    00E0: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  // ................
+    00D0: 01 20 00 03 08 06 00 00 00 00 00 00 01 20 00 01  // . ........... ..
+    00E0: E0 AF 00 00 00 00 00 00 00 00 00 00 00 00 00 00  // ................
     00F0: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  // ................
     0100: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  // ................
     0110: 00 00 00 00                                      // ....
@@ -1746,21 +2273,21 @@ Raw Table Data: Length 56 (0x38)
 [000h 0000   4]                    Signature : "XSDT"    [Extended System Description Table]
 [004h 0004   4]                 Table Length : 0000003C
 [008h 0008   1]                     Revision : 01
-[009h 0009   1]                     Checksum : A3
+[009h 0009   1]                     Checksum : 8B
 [00Ah 0010   6]                       Oem ID : "MPQEMU"
 [010h 0016   8]                 Oem Table ID : "MPQEMUPC"
 [018h 0024   4]                 Oem Revision : 00000001
 [01Ch 0028   4]              Asl Compiler ID : "MPQE"
 [020h 0032   4]        Asl Compiler Revision : 00000001
 
-[024h 0036   8]       ACPI Table Address   0 : 0000000000000DC0
-[02Ch 0044   8]       ACPI Table Address   1 : 0000000000000F00
-[034h 0052   8]       ACPI Table Address   2 : 0000000000000F80
+[024h 0036   8]       ACPI Table Address   0 : 00000000000015C0
+[02Ch 0044   8]       ACPI Table Address   1 : 0000000000001700
+[034h 0052   8]       ACPI Table Address   2 : 0000000000001780
 
 Raw Table Data: Length 60 (0x3C)
 
-    0000: 58 53 44 54 3C 00 00 00 01 A3 4D 50 51 45 4D 55  // XSDT<.....MPQEMU
+    0000: 58 53 44 54 3C 00 00 00 01 8B 4D 50 51 45 4D 55  // XSDT<.....MPQEMU
     0010: 4D 50 51 45 4D 55 50 43 01 00 00 00 4D 50 51 45  // MPQEMUPC....MPQE
-    0020: 01 00 00 00 C0 0D 00 00 00 00 00 00 00 0F 00 00  // ................
-    0030: 00 00 00 00 80 0F 00 00 00 00 00 00              // ............
+    0020: 01 00 00 00 C0 15 00 00 00 00 00 00 00 17 00 00  // ................
+    0030: 00 00 00 00 80 17 00 00 00 00 00 00              // ............
 
