@@ -14,7 +14,7 @@ static void rig_map_page(void *opaque, uint64_t gpa, X86BusPage *page)
 {
     Rig *rig = opaque;
 
-    page->host = gpa < RIG_RAM_BYTES ? rig->ram + gpa : NULL;
+    page->host = gpa < RIG_RAM_BYTES && !(rig->covered && gpa == rig->covered) ? rig->ram + gpa : NULL;
     page->writable = true;
 }
 
@@ -36,6 +36,9 @@ static void rig_mem_write(void *opaque, uint64_t gpa, uint64_t val, unsigned siz
     rig->device_addr = gpa;
     rig->device_val = val;
     rig->device_size = size;
+    if (rig->on_write) {
+        rig->on_write(rig, gpa, val);
+    }
 }
 
 static uint32_t rig_io_read(void *opaque, uint16_t port, unsigned size)

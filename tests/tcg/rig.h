@@ -90,6 +90,8 @@ typedef struct Rig {
     unsigned device_reads, device_writes;
     uint64_t device_addr, device_val;
     unsigned device_size;
+    uint64_t covered;   /* a page of RAM that registers lie over; 0: none */
+    void (*on_write)(void *rig, uint64_t gpa, uint64_t val); /* each write to device memory, if not NULL */
     uint32_t port_in;   /* what IN returns */
     void (*on_out)(void *rig, uint16_t port, uint32_t val, unsigned size); /* each OUT, if not NULL */
     char console[256];  /* bytes written to RIG_PORT_DEBUG */

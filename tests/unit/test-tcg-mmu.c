@@ -511,6 +511,50 @@ static void test_debug_translate(void **state)
     assert_false(x86_cpu_debug_translate(rig->cpu, linear + (1 << 30), &gpa));
 }
 
+/* RBX: a page that becomes registers, and RAM again, by what is written to a device at RCX, or to a port. */
+SNIPPET(m_cover, 64, "movl (%rbx), %esi\n movl $1, (%rcx)\n movl (%rbx), %edi\n movl $0, (%rcx)\n movl (%rbx), %ebp\n"
+                     "movb $1, %al\n outb %al, $0xe7\n movl (%rbx), %r8d\n movl $0, (%rbx)\n movl (%rbx), %r9d");
+
+static void cover(void *opaque, uint64_t gpa, uint64_t val)
+{
+    Rig *rig = opaque;
+
+    rig->covered = val ? TARGET_PHYS : 0;
+    x86_cpu_flush_bus(rig->cpu);
+}
+
+static void cover_on_out(void *opaque, uint16_t port, uint32_t val, unsigned size)
+{
+    cover(opaque, 0, val);
+}
+
+/* The next instruction sees what a device has made of the map. */
+static void test_map_changes(void **state)
+{
+    const PageKind small = {RIG_LONG, PAGE};
+    const uint64_t device = (uint64_t)RIG_RAM_BYTES + PAGE;
+    Rig *rig = *state;
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig->s.gpr[X86_RBX] = map_target(rig, &small, RIG_P | RIG_W);
+    rig->s.gpr[X86_RCX] = WINDOW | device;
+    rig_map(rig, WINDOW | device, device, RIG_P | RIG_W, PAGE);
+    rig_put64(rig, TARGET_PHYS, 0x11223344);
+    rig->device = 0x55667788;
+    rig->on_write = cover;
+    rig->on_out = cover_on_out;
+    r = RIG_RUN(rig, m_cover);
+    assert_int_equal(r.s.gpr[X86_RSI], 0x11223344);
+    assert_int_equal(r.s.gpr[X86_RDI], 0x55667788);
+    assert_int_equal(r.s.gpr[X86_RBP], 0x11223344);
+    assert_int_equal(r.s.gpr[8], 0x55667788);
+    assert_int_equal(r.s.gpr[9], 0x11223344);
+    rig->on_write = NULL;
+    rig->on_out = NULL;
+    rig->covered = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,6 +569,7 @@ int main(void)
         cmocka_unit_test(test_a20),
         cmocka_unit_test(test_pdptes),
         cmocka_unit_test(test_debug_translate),
+        cmocka_unit_test(test_map_changes),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
