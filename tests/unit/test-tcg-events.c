@@ -189,6 +189,45 @@ static void test_interrupt_in_string(void **state)
     x86_cpu_reset(rig->cpu, false);
 }
 
+/* --- INTR that comes and goes while interrupts are off --- */
+
+/* AL = 1 raises INTR, 0 lowers it; the loops run compiled and not. */
+#define MASKED_LOOP(n) " movl $100, %ecx\n 1" n ": incl %ebx\n loop 1" n "b\n"
+SNIPPET(i_lowered, 64, "movb $1, %al\n outb %al, $0x10\n" MASKED_LOOP("0") "movb $0, %al\n outb %al, $0x10\n sti\n incl %ebx\n incl %ebx\n ud2");
+SNIPPET(i_raised, 64, "movb $1, %al\n outb %al, $0x10\n" MASKED_LOOP("0") "sti\n incl %ebx\n incl %ebx\n ud2");
+SNIPPET(i_again, 64, "movb $1, %al\n outb %al, $0x10\n" MASKED_LOOP("0") "movb $0, %al\n outb %al, $0x10\n"
+                     "movb $1, %al\n outb %al, $0x10\n" MASKED_LOOP("2") "pushq $0x202\n popfq\n incl %ebx\n ud2");
+
+static void drive_intr(void *opaque, uint16_t port, uint32_t val, unsigned size)
+{
+    Rig *rig = opaque;
+
+    rig->vector = IRQ;
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_HARD, val & 1);
+}
+
+static void masked_case(Rig *rig, const uint8_t *code, size_t len, unsigned vector, unsigned ebx)
+{
+    RigResult r;
+
+    rig_reset(rig, RIG_LONG, 0);
+    rig->on_out = drive_intr;
+    rig->s.gpr[X86_RBX] = 0;
+    r = rig_run(rig, code, len);
+    assert_int_equal(r.vector, vector);
+    assert_int_equal(r.s.gpr[X86_RBX], ebx);
+    rig->on_out = NULL;
+    x86_cpu_set_irq(rig->cpu, X86_IRQ_HARD, false);
+    x86_cpu_reset(rig->cpu, false);
+}
+
+static void test_masked_intr(void **state)
+{
+    masked_case(*state, i_lowered, (size_t)(i_lowered_end - i_lowered), UD, 102);
+    masked_case(*state, i_raised, (size_t)(i_raised_end - i_raised), IRQ, 101);
+    masked_case(*state, i_again, (size_t)(i_again_end - i_again), IRQ, 200);
+}
+
 /* --- string instructions in bulk --- */
 
 SNIPPET(m_movsb, 64, "rep movsb");
@@ -338,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_iret_unblocks_nmi),
         cmocka_unit_test(test_hlt_and_wake),
         cmocka_unit_test(test_interrupt_in_string), cmocka_unit_test(test_strings_in_bulk),
+        cmocka_unit_test(test_masked_intr),
         cmocka_unit_test(test_string_address_wraps),
         cmocka_unit_test(test_double_and_triple_faults),
     };

@@ -30,6 +30,9 @@ void x86_set_rflags(X86Cpu *cpu, uint64_t val, uint64_t mask)
     if ((old ^ cpu->rflags) & (X86_FLAG_TF | X86_FLAG_VM | X86_FLAG_AC)) {
         x86_update_mode(cpu);
     }
+    if (~old & cpu->rflags & X86_FLAG_IF) {
+        x86_intr_unmask(cpu);
+    }
 }
 
 X86Cpu *x86_cpu_new(const X86CpuConfig *config, const X86CpuBus *bus, void *opaque, char **error)
@@ -155,6 +158,28 @@ static void signal_init(X86Cpu *cpu)
     }
 }
 
+void x86_intr_mask(X86Cpu *cpu)
+{
+    atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_HARD);
+}
+
+void x86_intr_unmask(X86Cpu *cpu)
+{
+    if (atomic_load(&cpu->intr)) {
+        atomic_fetch_or(&cpu->pending, PENDING_HARD);
+    }
+}
+
+/* The pin may change at any time: whoever raises it sets the bit after it, so a rise is seen by one of these. */
+static bool intr_is_raised(X86Cpu *cpu)
+{
+    if (!atomic_load(&cpu->intr)) {
+        x86_intr_mask(cpu);
+        x86_intr_unmask(cpu);
+    }
+    return atomic_load(&cpu->intr);
+}
+
 void x86_cpu_set_irq(X86Cpu *cpu, X86CpuIrq irq, bool level)
 {
     static const unsigned bits[] = {
@@ -162,6 +187,9 @@ void x86_cpu_set_irq(X86Cpu *cpu, X86CpuIrq irq, bool level)
         [X86_IRQ_INIT] = PENDING_INIT, [X86_IRQ_SIPI] = PENDING_SIPI, [X86_IRQ_RESET] = PENDING_RESET,
     };
 
+    if (irq == X86_IRQ_HARD) {
+        atomic_store(&cpu->intr, level);
+    }
     if (irq == X86_IRQ_HARD && !level) {
         atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_HARD);
     } else if (irq == X86_IRQ_INIT) {
@@ -331,7 +359,7 @@ static void service_interrupts(X86Cpu *cpu, unsigned pending)
         atomic_fetch_and(&cpu->pending, ~(unsigned)PENDING_NMI);
         cpu->nmi_blocked = true;
         take_interrupt(cpu, X86_EXC_NMI);
-    } else if ((pending & PENDING_HARD) && (cpu->rflags & X86_FLAG_IF)) {
+    } else if ((pending & PENDING_HARD) && (cpu->rflags & X86_FLAG_IF) && intr_is_raised(cpu)) {
         int vector = cpu->bus->intr_ack(cpu->opaque);
 
         if (vector >= 0) {

@@ -181,14 +181,15 @@ typedef uint64_t U_64;
 static const void *const *handler_table;
 
 /* True when something is pending that the CPU would take now: a masked interrupt must not stop it. */
-static inline bool attention(const X86Cpu *cpu)
+static inline bool attention(X86Cpu *cpu)
 {
     unsigned pending = atomic_load_explicit(&cpu->pending, memory_order_relaxed);
 
     if (__builtin_expect(!pending, 1)) {
         return __builtin_expect(cpu->insns > cpu->insn_soft, 0);
     }
-    if (!(cpu->rflags & X86_FLAG_IF)) {
+    if (!(cpu->rflags & X86_FLAG_IF) && pending & PENDING_HARD) {
+        x86_intr_mask(cpu);
         pending &= ~(unsigned)PENDING_HARD;
     }
     if (cpu->nmi_blocked) {

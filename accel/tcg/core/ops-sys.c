@@ -425,6 +425,7 @@ void x86_fn_sti(X86Cpu *cpu, const Op *op)
             x86_set_shadow(cpu, SHADOW_STI);
         }
         cpu->rflags |= X86_FLAG_IF;
+        x86_intr_unmask(cpu);
     } else {
         cpu->rflags &= ~X86_FLAG_IF;
     }

@@ -218,7 +218,7 @@ typedef struct CodePage {
 #define BLOCK_HASH_SIZE (1u << BLOCK_HASH_BITS)
 #define PAGE_HASH_SIZE 16384
 
-/* Bits of X86Cpu.pending. */
+/* Bits of X86Cpu.pending.  PENDING_HARD follows INTR, but goes while RFLAGS.IF is clear: x86_intr_unmask() looks again. */
 enum {
     PENDING_KICK = 1, PENDING_HARD = 2, PENDING_NMI = 4, PENDING_SMI = 8, PENDING_INIT = 16, PENDING_SIPI = 32,
     PENDING_RESET = 64, PENDING_FLUSH = 128, PENDING_CODE = 256, PENDING_DEBUG = 512,
@@ -261,6 +261,7 @@ struct X86Cpu {
     const Op *op;             /* the op being executed, for precise faults */
     Block *block;
     atomic_uint pending;
+    atomic_bool intr;         /* level of the INTR pin */
     jmp_buf fault;
     /* system */
     X86TableState gdtr, idtr;
@@ -328,6 +329,9 @@ static inline uint64_t x86_get_rflags(const X86Cpu *cpu)
     return cpu->rflags | x86_flags_arith(cpu) | X86_FLAG_ONE;
 }
 void x86_set_rflags(X86Cpu *cpu, uint64_t val, uint64_t mask);
+/* RFLAGS.IF was set; it is clear and PENDING_HARD would only make blocks look again and again. */
+void x86_intr_unmask(X86Cpu *cpu);
+void x86_intr_mask(X86Cpu *cpu);
 
 /*
  * Guest RAM as an instruction accesses it: once, whatever other CPUs do there.  memcpy() of a size that is no constant
