@@ -4,9 +4,11 @@ import pathlib
 import shutil
 import struct
 import subprocess
+import tempfile
 
 SECTOR = 512
 FIRST = 2048  # sector of the partition; GRUB's core lies between it and the partition table
+UUID = "6d696c6c-7768-4565-8c77-617465720001"  # of the file system
 GRUB = pathlib.Path("/usr/lib/grub/i386-pc")
 MODULES = ["biosdisk", "part_msdos", "ext2", "normal", "linux", "serial", "terminal", "echo", "reboot", "halt", "test"]
 
@@ -21,17 +23,16 @@ def _core(work):
     return core.read_bytes()
 
 
-def make(path, kernel, initrd, append, work, size=96 << 20):
-    """Writes the image of `size` bytes to `path`; GRUB boots at once.  `work` is a directory for parts of it."""
-    work = pathlib.Path(work)
-    tree = work / "tree"
+def make(path, kernel, initrd, append, tree, size):
+    """Writes the image of `size` bytes to `path`: `tree`, which gets a /boot, in the one partition; GRUB boots at once."""
     grub = tree / "boot" / "grub"
     grub.mkdir(parents=True)
     shutil.copy(kernel, tree / "boot" / "vmlinuz")
     shutil.copy(initrd, tree / "boot" / "initrd.gz")
     (grub / "grub.cfg").write_text("serial --unit=0 --speed=115200\nterminal_output serial\nset timeout=0\n"
                                    f"echo GRUB starts Linux\nlinux /boot/vmlinuz {append}\ninitrd /boot/initrd.gz\nboot\n")
-    core = _core(work)
+    with tempfile.TemporaryDirectory() as work:
+        core = _core(pathlib.Path(work))
     boot = bytearray((GRUB / "boot.img").read_bytes())
     assert len(core) <= (FIRST - 1) * SECTOR and len(boot) == SECTOR
     sectors = size // SECTOR - FIRST
@@ -40,6 +41,6 @@ def make(path, kernel, initrd, append, work, size=96 << 20):
     with open(path, "wb") as image:
         image.write(boot + core)
         image.truncate(size)
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", str(tree), "-E", f"offset={FIRST * SECTOR}", str(path),
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-U", UUID, "-d", str(tree), "-E", f"offset={FIRST * SECTOR}", str(path),
                     f"{sectors // 2}k"], check=True)
     return path

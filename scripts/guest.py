@@ -67,9 +67,8 @@ def kernel_with_modules(names, meta=CLOUD, cache=CACHE):
         partial = work / "modules"
         partial.mkdir()
         shutil.copy(next((root / "boot").glob("vmlinuz-*")), partial / "vmlinuz")
-        wanted = {*names, *(old.stem for old in kept.glob("*.ko"))}  # those of other tests stay
-        for name in wanted:
-            shutil.copy(next(root.glob(f"lib/modules/*/kernel/**/{name}.ko")), partial)
+        for module in root.glob("lib/modules/*/kernel/**/*.ko"):  # all of them: the next test wants others
+            module.rename(partial / module.name)
         shutil.rmtree(kept, ignore_errors=True)
         partial.rename(kept)
         shutil.rmtree(work)
@@ -140,15 +139,35 @@ mount -t sysfs sys /sys
 
 
 USERLAND = ["bash", "coreutils", "dash", "gcc", "grep", "libc6-dev", "openssl", "perl-base", "python3-minimal", "sed"]
+SYSTEMD = ["bash", "coreutils", "dash", "grep", "sed", "systemd", "util-linux"]
 
 
-def _download_userland(work):
+def _download_packages(work, packages):
     """The packages and all they depend on, as if nothing were installed yet."""
     (work / "debs" / "partial").mkdir(parents=True)
     (work / "status").touch()
     _run(["apt-get", "-qq", "-y", "--no-install-recommends", "--download-only", "-o", f"Dir::State::status={work}/status",
-          "-o", "Debug::NoLocking=1", "-o", f"Dir::Cache::archives={work}/debs", "install", *USERLAND])
+          "-o", "Debug::NoLocking=1", "-o", f"Dir::Cache::archives={work}/debs", "install", *packages])
     return sorted((work / "debs").glob("*.deb"))
+
+
+def _unpack_debian(work, packages):
+    """The root directory, below `work`, of a small Debian made of the packages; none of their scripts ran."""
+    root = work / "root"
+    shutil.rmtree(work, ignore_errors=True)
+    for name in ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "dev", "proc", "sys", "tmp", "root"):
+        (root / name).mkdir(parents=True)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (root / name).symlink_to(f"usr/{name}")
+    for deb in _download_packages(work, packages):
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as unpack:
+            subprocess.run(["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", str(root)], stdin=unpack.stdout, check=True)
+        assert unpack.returncode == 0, deb
+    for name in ("usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/info"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    if not (root / "bin/sh").exists():
+        (root / "bin/sh").symlink_to("dash")
+    return root
 
 
 def userland(cache=CACHE):
@@ -157,22 +176,26 @@ def userland(cache=CACHE):
     if image.exists():
         return image
     work = pathlib.Path(cache).resolve() / "userland"
-    root = work / "root"
-    shutil.rmtree(work, ignore_errors=True)
-    for name in ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "dev", "proc", "sys", "tmp", "root"):
-        (root / name).mkdir(parents=True)
-    for name in ("bin", "sbin", "lib", "lib64"):
-        (root / name).symlink_to(f"usr/{name}")
-    for deb in _download_userland(work):
-        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as unpack:
-            subprocess.run(["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", str(root)], stdin=unpack.stdout, check=True)
-        assert unpack.returncode == 0, deb
-    for name in ("usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/info"):
-        shutil.rmtree(root / name, ignore_errors=True)
-    if not (root / "bin/sh").exists():
-        (root / "bin/sh").symlink_to("dash")
+    root = _unpack_debian(work, USERLAND)
     partial = work / "userland.img"
     _run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", str(root), str(partial), "768M"])
     partial.rename(image)
     shutil.rmtree(work)
     return image
+
+
+def systemd_root(cache=CACHE):
+    """The root directory of a Debian that systemd runs, from its packages and without a unit of ours.  Made on first use."""
+    kept = pathlib.Path(cache).resolve() / "systemd"
+    if kept.exists():
+        return kept
+    work = kept.with_name("systemd-unpack")
+    root = _unpack_debian(work, SYSTEMD)
+    for name in ("usr/lib/x86_64-linux-gnu/gconv", "usr/share/zoneinfo", "usr/share/perl5", "usr/share/bash-completion"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    (root / "etc/machine-id").write_text("6d61726b656420666f7220746573747a\n")
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")
+    (root / "etc/group").write_text("root:x:0:\ntty:x:5:\n")
+    root.rename(kept)
+    shutil.rmtree(work)
+    return kept

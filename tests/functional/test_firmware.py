@@ -14,7 +14,6 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
-import bootdisk  # noqa: E402
 import guest  # noqa: E402
 
 BINARY = os.environ.get("QEMU_BINARY", str(ROOT / "build/system/qemu-system-x86_64"))
@@ -218,74 +217,6 @@ def test_given_firmware(tmp_path, console):
                               capture_output=True, text=True, check=False)
         assert done.returncode == 1 and "-bios" in done.stderr and words in done.stderr
         assert len(done.stderr.splitlines()) == 1
-
-
-GUEST = """
-echo test: cpus $(nproc) root $(cat /proc/cmdline)
-dmesg | grep -iE 'ACPI (BIOS )?(Error|Warning|Exception)' | sed 's/^/test: bad /'
-ls /dev/nvme0n1p1 2>/dev/null | sed 's/^/test: disk /'
-"""
-
-
-@pytest.fixture(name="disk", scope="module")
-def disk_fixture(tmp_path_factory):
-    work = tmp_path_factory.mktemp("bootdisk")
-    initrd = guest.initramfs(work / "initrd.gz", guest.PROLOGUE + GUEST + "poweroff -f\n")
-    image = bootdisk.make(work / "disk.img", guest.kernel(), initrd, "console=ttyS0 no_timer_check", work)
-    return image
-
-
-def grub_command(machine, image, device, *args):
-    """device: "" is the board's own controller, which is what a -drive goes to when it says nothing."""
-    own = "" if device == "" else ",if=none,id=d0"
-    return [BINARY, "-machine", machine, "-m", "256", "-nodefaults", "-nographic", "-serial", "stdio", *args,
-            *(["-drive", f"file={image},format=raw,readonly=on{own}"] if image else []),
-            *(arg for model in device.split() for arg in ("-device", model))]
-
-
-def check_grub_boot(done, cpus, disk_name):
-    out = re.sub("\x1b(\\[[0-9;?]*[A-Za-z]|c)|\r", "", done.stdout)  # without what moves the cursor
-    assert done.returncode == 0, out[-3000:]
-    assert "GRUB starts Linux" in out and f"test: cpus {cpus} root BOOT_IMAGE=/boot/vmlinuz" in out, out[-3000:]
-    assert "test: bad" not in out, out[-3000:]
-    assert not disk_name or f"test: disk /dev/{disk_name}" in out, out[-3000:]
-    assert "reboot: Power down" in out
-    return out
-
-
-@pytest.mark.parametrize("machine, cpus, device, name", [
-    ("q35", 1, "nvme,serial=s,drive=d0,bootindex=0", "nvme0n1p1"),
-    ("pc", 4, "nvme,serial=s,drive=d0,bootindex=0", "nvme0n1p1"),
-    ("q35", 4, "virtio-blk-pci,drive=d0,bootindex=0", None), ("q35", 1, "", None), ("pc", 4, "", None),
-    ("q35", 1, "ahci,id=a ide-hd,bus=a.3,drive=d0,bootindex=0", None),
-    ("pc", 1, "lsi53c895a,id=a scsi-hd,bus=a.0,scsi-id=2,drive=d0,bootindex=0", None)])
-def test_grub_boots_linux(disk, machine, cpus, device, name):
-    """Firmware, GRUB, kernel; the end is ACPI's power-off."""
-    done = subprocess.run(grub_command(machine, disk, device, "-smp", str(cpus)), stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, text=True, errors="replace", check=False)
-    check_grub_boot(done, cpus, name)
-
-
-@pytest.mark.parametrize("machine, cpus, device, name", [
-    ("q35", 4, "nvme,id=c,serial=s,drive=d0", "nvme0n1p1"), ("pc", 1, "ahci,id=c ide-hd,bus=c.1,drive=d0", None),
-    ("pc", 4, "virtio-blk-pci,id=c,drive=d0", None), ("q35", 1, "lsi53c895a,id=c scsi-hd,bus=c.0,scsi-id=2,drive=d0", None)])
-def test_grub_boots_from_another_process(disk, machine, cpus, device, name, tmp_path):
-    sock = tmp_path / "disk.sock"
-    with subprocess.Popen([BINARY, "-machine", "x-remote,vfio-user=on", "-nodefaults",
-                           "-drive", f"id=d0,file={disk},format=raw,if=none,readonly=on",
-                           *(arg for model in device.split() for arg in ("-device", model)),
-                           "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={sock},device=c"]) as server:
-        try:
-            while not sock.exists():
-                assert server.poll() is None
-                time.sleep(0.01)
-            done = subprocess.run(grub_command(machine, None, f"vfio-user-pci,socket={sock},bootindex=0", "-smp", str(cpus),
-                                               "-object", "memory-backend-memfd,id=mem,size=256M,share=on",
-                                               "-machine", "memory-backend=mem"), stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, text=True, errors="replace", check=False)
-            check_grub_boot(done, cpus, name)
-        finally:
-            server.kill()
 
 
 def dmi(tmp_path, *args):
