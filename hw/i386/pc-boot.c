@@ -178,6 +178,7 @@ static void pc_halt_boot_cpu(PcMachine *pc)
 static bool pc_boot_kernel(PcMachine *pc, const PcDescription *d, GError **error)
 {
     pc->chipset->prepare_kernel(pc);
+    pc_open_bridges(pc, d->acpi.pci32_last);
     apic_setup_virtual_wire(pc->apics[0]);
     if (pc->elf_boot) {
         return pc_write_tables(pc, d, error) && elf_boot_load(pc->elf_boot, pc->m.memory, error) &&

@@ -122,6 +122,10 @@ void pc_tco_smi(void *opaque);
 /* The flash devices of -machine pflash0=, pflash1=, which hold firmware. */
 bool pc_build_flash(PcMachine *pc, GError **error);
 
+/* --- pc-bridges.c --- */
+/* Windows for empty bridges of the root bus that have hot plug, from the end of 32-bit PCI memory down: at most ACPI_PCIHP_BUSES. */
+void pc_open_bridges(PcMachine *pc, uint64_t pci32_last);
+
 /* --- pc-boot.c --- */
 bool pc_prepare_boot(PcMachine *pc, GError **error);
 void pc_reset(Machine *m);
