@@ -11,6 +11,7 @@
 
 #define MSR_IA32_TSC 0x10u
 #define RFLAGS_FIXED 2u
+#define RFLAGS_IF    0x200u
 #define CR0_CACHE    0x60000000u /* NW, CD: INIT leaves them */
 
 /* --- segments --- */
@@ -322,6 +323,16 @@ static bool activity_set(KvmVcpu *v, const X86CpuState *state)
     return !ioctl(v->fd, KVM_SET_MP_STATE, &mp);
 }
 
+/*
+ * What the kernel tells of interrupts at the end of KVM_RUN, for a state that it has not run yet: a halted CPU that cannot be
+ * interrupted would never run, and so never be known to be interruptible.
+ */
+static void interruptible_set(KvmVcpu *v, const X86CpuState *state)
+{
+    v->run->if_flag = (state->rflags & RFLAGS_IF) != 0;
+    v->run->ready_for_interrupt_injection = v->run->if_flag && !state->irq_shadow && !state->events.interrupt_injected;
+}
+
 /* --- time stamp counter --- */
 
 /* What the counter would be had it begun with guest time. */
@@ -396,6 +407,7 @@ bool kvm_set_state(Vcpu *vcpu, const X86CpuState *state)
          kvm_msr_set(v, state);
     tsc_set(v, state);
     ok = ok && activity_set(v, state) && events_set(v, state);
+    interruptible_set(v, state);
     pthread_mutex_lock(&v->thread.lock);
     v->dead = v->failed = false;
     pthread_mutex_unlock(&v->thread.lock);
