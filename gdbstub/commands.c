@@ -296,11 +296,21 @@ static guint find_point(const GdbStub *s, const X86DebugPoint *point)
     return i;
 }
 
+/* Whether the accelerator takes all of them. */
+static bool check_points(GdbStub *s, GError **error)
+{
+    Vcpu *vcpu = gdb_vcpu(s, s->current);
+
+    return !vcpu->accel->ops->check_debug ||
+           vcpu->accel->ops->check_debug(vcpu, (const X86DebugPoint *)(void *)s->points->data, s->points->len, error);
+}
+
 static void cmd_insert_point(GdbStub *s, const char *args, size_t len)
 {
+    g_autoptr(GError) error = NULL;
     X86DebugPoint point;
 
-    if (!parse_point(args, &point) || !gdb_vcpu(s, 0)->accel->ops->set_debug) {
+    if (!parse_point(args, &point) || !s->has_points) {
         gdb_send_error(s, GDB_EINVAL);
     } else if (find_point(s, &point) < s->points->len) {
         ok(s);
@@ -308,7 +318,14 @@ static void cmd_insert_point(GdbStub *s, const char *args, size_t len)
         gdb_send_error(s, GDB_ENOSPC);
     } else {
         g_array_append_val(s->points, point);
-        ok(s);
+        if (check_points(s, &error)) {
+            ok(s);
+        } else {
+            g_autofree char *text = g_strdup_printf("E.%s", error->message);
+
+            g_array_set_size(s->points, s->points->len - 1);
+            gdb_send_text(s, text);
+        }
     }
 }
 

@@ -28,6 +28,7 @@ typedef struct GdbStub {
     Machine *m;
     Chardev *chr;
     bool own_chr;       /* made for the stub */
+    bool has_points;    /* the accelerator has points and single steps; else the debugger only looks and stops */
     /* packets */
     GdbFrame frame;
     GString *in;        /* body so far; longer than GDB_PACKET_MAX: dropped */

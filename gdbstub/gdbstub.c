@@ -140,7 +140,7 @@ static void set_points(GdbStub *s, VcpuDebug *actions)
 
         debug.points = (const X86DebugPoint *)(void *)s->points->data;
         debug.count = s->points->len;
-        if (vcpu->accel->ops->set_debug) {
+        if (s->has_points) {
             vcpu->accel->ops->set_debug(vcpu, &debug);
         }
     }
@@ -153,11 +153,11 @@ static bool can_run(const GdbStub *s)
     return state == RUN_STATE_PRELAUNCH || state == RUN_STATE_PAUSED || state == RUN_STATE_DEBUG || state == RUN_STATE_IO_ERROR;
 }
 
-/* Whether the accelerator can do what is asked of it: KVM only lets all vCPUs run. */
+/* Whether the accelerator can do what is asked of it: without points all vCPUs run. */
 static bool can_do(GdbStub *s, const VcpuDebug *actions)
 {
     for (unsigned n = 0; actions && gdb_vcpu(s, n); n++) {
-        if ((actions[n].step || actions[n].hold) && !gdb_vcpu(s, n)->accel->ops->set_debug) {
+        if ((actions[n].step || actions[n].hold) && !s->has_points) {
             return false;
         }
     }
@@ -301,6 +301,21 @@ static GdbStub *stub_new(Machine *m)
     return s;
 }
 
+/* False: it says why. */
+static bool accel_has_points(Accel *accel)
+{
+    GError *why = NULL;
+
+    if (!accel->ops->set_debug) {
+        error_set(&why, "accelerator %s has no breakpoints and single steps", accel->ops->name);
+    } else if (!accel->ops->check_debug || accel->ops->check_debug(g_ptr_array_index(accel->vcpus, 0), NULL, 0, &why)) {
+        return true;
+    }
+    g_printerr("%s: gdb: %s, only registers and stops; use -accel tcg\n", g_get_prgname(), why->message);
+    g_error_free(why);
+    return false;
+}
+
 bool gdbstub_open(Machine *m, const char *text, GError **error)
 {
     bool none = strcmp(text, "none") == 0;
@@ -323,11 +338,8 @@ bool gdbstub_open(Machine *m, const char *text, GError **error)
     if (none) {
         return true;
     }
-    if (!m->accel->ops->set_debug) {
-        g_printerr("%s: gdb: accelerator %s has no breakpoints and single steps, only registers and stops; use -accel tcg\n",
-                   g_get_prgname(), m->accel->ops->name);
-    }
     s = stub_new(m);
+    s->has_points = accel_has_points(m->accel);
     s->own_chr = !g_str_has_prefix(spec, "chardev:");
     s->chr = chardev_from_text(m, GDB_LABEL, spec, error);
     if (!s->chr) {

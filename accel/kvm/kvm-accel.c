@@ -110,6 +110,7 @@ static bool kvm_start_ring(KvmAccel *kvm, GError **error)
 static void kvm_close(KvmAccel *kvm)
 {
     kvm_irqchip_stop(kvm);
+    kvm_debug_stop(kvm);
     if (kvm->msrs) {
         g_array_free(g_steal_pointer(&kvm->msrs), TRUE);
     }
@@ -155,6 +156,7 @@ static bool kvm_start(Accel *accel, GError **error)
         kvm_close(kvm);
         return false;
     }
+    kvm_debug_start(kvm);
     kvm->has_sregs2 = kvm_check(kvm, KVM_CAP_SREGS2);
     kvm->has_debugregs = kvm_check(kvm, KVM_CAP_DEBUGREGS);
     kvm->has_xcrs = kvm_check(kvm, KVM_CAP_XCRS);
@@ -236,9 +238,9 @@ const AccelOps accel_kvm_ops = {
     .free = kvm_free,
     .vcpu_new = kvm_vcpu_new,
     .vcpu_free = kvm_vcpu_free,
-    .resume_all = vcpu_threads_resume,
-    .pause_all = vcpu_threads_pause,
-    .stop_all = vcpu_threads_stop,
+    .resume_all = kvm_resume_all,
+    .pause_all = kvm_pause_all,
+    .stop_all = kvm_stop_all,
     .settle_all = vcpu_threads_settle,
     .vcpu_reset = kvm_vcpu_reset,
     .vcpu_irq = kvm_vcpu_irq,
@@ -252,6 +254,8 @@ const AccelOps accel_kvm_ops = {
     .set_a20 = kvm_set_a20,
     .log_writes = kvm_log_writes,
     .translate = kvm_translate,
+    .check_debug = kvm_check_debug,
+    .set_debug = kvm_set_debug,
     .info = kvm_info,
     .cpu_models = kvm_cpu_model_names,
     .irqchip = &kvm_irqchip_ops,

@@ -45,8 +45,20 @@ typedef struct KvmAccel {
     atomic_uint irqfds;  /* the kernel takes */
     int vfio_device;     /* by which KVM learns of the machine's VFIO files; -1: not made yet */
     bool wide_ids;       /* destinations of messages have 32 bits */
+    /* for a debugger */
+    bool debug_probed;
+    unsigned debug_abilities; /* KvmDebugAbility, once it is probed */
+    uint32_t step_flags; /* KVM_GUESTDBG_*, with a single step */
+    GArray *patches;     /* of KvmPatch (kvm-debug.c); vCPUs read it while they run */
     KvmRoutes *routes;   /* of the kernel's interrupt controllers; NULL: it has none */
 } KvmAccel;
+
+#define KVM_DEBUG_REGISTERS 4
+/* Points of a debugger that are in debug registers. */
+typedef struct KvmDebug {
+    X86DebugPoint points[KVM_DEBUG_REGISTERS];
+    unsigned count;
+} KvmDebug;
 
 typedef struct KvmVcpu {
     VcpuThread thread;
@@ -68,6 +80,7 @@ typedef struct KvmVcpu {
     uint64_t tsc_offset; /* as get_state told it */
     uint64_t tsc_deadline; /* of the local APIC, to be armed when the counter is set; 0: none */
     bool tsc_held;       /* the machine is stopped: tsc_offset stays */
+    KvmDebug debug;
     uint64_t exits;
 } KvmVcpu;
 
@@ -87,6 +100,14 @@ static inline bool kvm_apic_is_ours(const KvmVcpu *v)
 /* --- kvm-probe.c --- */
 /* Whether this KVM executes what any 64-bit guest is made of; a few instructions in a virtual machine of its own. */
 bool kvm_probe(int kvm, GError **error);
+/* What of a debugger's wishes stops a guest of this KVM: bits. */
+typedef enum KvmDebugAbility {
+    KVM_DEBUG_STEPS = 1,
+    KVM_DEBUG_PLACES = 2,   /* of code, in debug registers */
+    KVM_DEBUG_ACCESSES = 4, /* of data, in debug registers */
+    KVM_DEBUG_INT3 = 8,
+} KvmDebugAbility;
+unsigned kvm_probe_debug(int kvm);
 
 /* --- kvm-memory.c; main loop --- */
 bool kvm_memory_start(KvmAccel *kvm, GError **error);
@@ -127,10 +148,24 @@ bool kvm_set_state(Vcpu *vcpu, const X86CpuState *state);
 void kvm_state_reset(KvmVcpu *v, bool init);
 void kvm_state_sipi(KvmVcpu *v, uint8_t vector);
 bool kvm_state_set_apic_base(KvmVcpu *v, uint64_t base);
+/* The guest gets that exception, one without an error code, before its next instruction; the vCPU's thread. */
+void kvm_state_inject(KvmVcpu *v, uint8_t vector);
 char *kvm_dump(Vcpu *vcpu);
 
 /* The machine stops: from now on get_state tells the counter as it is now. */
 void kvm_state_hold_tsc(KvmVcpu *v);
+
+/* --- kvm-debug.c --- */
+void kvm_debug_start(KvmAccel *kvm);
+void kvm_debug_stop(KvmAccel *kvm);
+/* AccelOps. */
+bool kvm_check_debug(Vcpu *vcpu, const X86DebugPoint *points, size_t count, GError **error);
+void kvm_set_debug(Vcpu *vcpu, const VcpuDebug *debug);
+void kvm_resume_all(Accel *accel);
+void kvm_pause_all(Accel *accel);
+void kvm_stop_all(Accel *accel);
+/* KVM_EXIT_DEBUG; the vCPU's thread. */
+void kvm_debug_exit(KvmVcpu *v);
 
 /* --- kvm-clock.c --- */
 extern const DeviceModel kvm_clock_model;

@@ -2,7 +2,8 @@
 /*
  * Does this KVM execute a 64-bit guest?  There are hosts whose /dev/kvm opens and then interprets guests instruction by
  * instruction, knowing only some.  A guest of a dozen instructions, with paging, tells them apart: its code lies where
- * a kernel's does, writes through its page table, reloads it and uses the vector registers.
+ * a kernel's does, writes through its page table, reloads it and uses the vector registers.  Another one shows what such hosts
+ * have for a debugger, whatever they say of themselves.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #define PROBE_LINEAR 0xffffffff81000000ull
 #define PROBE_TABLES 0x1000u /* four levels, a page each */
 #define PROBE_CODE   0x5000u /* and its stack in the page behind */
+#define PROBE_TSS    0xfffbd000u
 #define PROBE_PAGE   0x63u   /* present, writable, accessed, dirty */
 #define PROBE_MAGIC  0x1234u
 
@@ -47,6 +49,9 @@ static bool probe_make(Probe *p, int kvm)
 
     p->run_size = size > 0 ? (size_t)size : 0;
     p->vm = ioctl(kvm, KVM_CREATE_VM, 0);
+    if (p->vm >= 0) {
+        ioctl(p->vm, KVM_SET_TSS_ADDR, (unsigned long)PROBE_TSS); /* some processors need it for real mode */
+    }
     p->ram = mmap(NULL, PROBE_RAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p->vm < 0 || p->ram == MAP_FAILED) {
         return false;
@@ -116,6 +121,22 @@ static bool probe_run(const Probe *p, const struct kvm_cpuid2 *cpuid, GError **e
     return false;
 }
 
+static void probe_free(Probe *p)
+{
+    if (p->run != MAP_FAILED) {
+        munmap(p->run, p->run_size);
+    }
+    if (p->vcpu >= 0) {
+        close(p->vcpu);
+    }
+    if (p->vm >= 0) {
+        close(p->vm);
+    }
+    if (p->ram != MAP_FAILED) {
+        munmap(p->ram, PROBE_RAM);
+    }
+}
+
 bool kvm_probe(int kvm, GError **error)
 {
     Probe p = {.vm = -1, .vcpu = -1, .run = MAP_FAILED, .ram = MAP_FAILED};
@@ -131,17 +152,79 @@ bool kvm_probe(int kvm, GError **error)
         probe_fill_ram(p.ram);
         ok = probe_run(&p, cpuid, error);
     }
-    if (p.run != MAP_FAILED) {
-        munmap(p.run, p.run_size);
-    }
-    if (p.vcpu >= 0) {
-        close(p.vcpu);
-    }
-    if (p.vm >= 0) {
-        close(p.vm);
-    }
-    if (p.ram != MAP_FAILED) {
-        munmap(p.ram, PROBE_RAM);
-    }
+    probe_free(&p);
     return ok;
+}
+
+/* --- what a debugger can have --- */
+
+#define DEBUG_CODE   0x1000u
+#define DEBUG_DATA   0x3000u
+#define DEBUG_SECOND (DEBUG_CODE + 4)
+
+/* Of real mode; its breakpoint instruction has a handler at 0, which is a HLT. */
+static const uint8_t debug_code[] = {
+    0x40,             /* inc ax */
+    0xa3, 0x00, 0x30, /* mov [DEBUG_DATA], ax */
+    0x40,             /* DEBUG_SECOND: inc ax */
+    0xcc,             /* int3 */
+    0xf4,             /* hlt */
+};
+
+static const struct {
+    KvmDebugAbility ability;
+    struct kvm_guest_debug setting;
+    uint32_t exception;
+    uint64_t dr6; /* has this bit */
+} debug_tries[] = {
+    {KVM_DEBUG_STEPS, {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP}, 1, 1u << 14},
+    {KVM_DEBUG_PLACES,
+     {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP, .arch.debugreg = {[0] = DEBUG_SECOND, [7] = 0x401}},
+     1,
+     1},
+    {KVM_DEBUG_ACCESSES,
+     {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP, .arch.debugreg = {[0] = DEBUG_DATA, [7] = 0x50401}},
+     1,
+     1},
+    {KVM_DEBUG_INT3, {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP}, 3, 0},
+};
+
+/* Whether the guest is stopped by what was set. */
+static bool debug_try(const Probe *p, size_t n)
+{
+    struct kvm_guest_debug setting = debug_tries[n].setting;
+    struct kvm_regs regs = {.rip = DEBUG_CODE, .rflags = 2};
+    struct kvm_sregs sregs;
+    int err;
+
+    if (ioctl(p->vcpu, KVM_GET_SREGS, &sregs)) {
+        return false;
+    }
+    sregs.cs.base = sregs.cs.selector = 0;
+    if (ioctl(p->vcpu, KVM_SET_SREGS, &sregs) || ioctl(p->vcpu, KVM_SET_REGS, &regs) ||
+        ioctl(p->vcpu, KVM_SET_GUEST_DEBUG, &setting)) {
+        return false;
+    }
+    do {
+        err = ioctl(p->vcpu, KVM_RUN, 0);
+    } while (err && errno == EINTR);
+    return !err && p->run->exit_reason == KVM_EXIT_DEBUG && p->run->debug.arch.exception == debug_tries[n].exception &&
+           (p->run->debug.arch.dr6 & debug_tries[n].dr6) == debug_tries[n].dr6;
+}
+
+unsigned kvm_probe_debug(int kvm)
+{
+    unsigned abilities = 0;
+
+    for (size_t n = 0; n < G_N_ELEMENTS(debug_tries); n++) {
+        Probe p = {.vm = -1, .vcpu = -1, .run = MAP_FAILED, .ram = MAP_FAILED};
+
+        if (probe_make(&p, kvm)) {
+            p.ram[0] = 0xf4;
+            memcpy(p.ram + DEBUG_CODE, debug_code, sizeof(debug_code));
+            abilities |= debug_try(&p, n) ? debug_tries[n].ability : 0;
+        }
+        probe_free(&p);
+    }
+    return abilities;
 }

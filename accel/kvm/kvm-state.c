@@ -292,6 +292,19 @@ static bool events_set(const KvmVcpu *v, const X86CpuState *state)
     return !kvm_accel(v)->has_events || !ioctl(v->fd, KVM_SET_VCPU_EVENTS, &e);
 }
 
+void kvm_state_inject(KvmVcpu *v, uint8_t vector)
+{
+    struct kvm_vcpu_events e = {0};
+
+    if (!kvm_accel(v)->has_events || ioctl(v->fd, KVM_GET_VCPU_EVENTS, &e)) {
+        return;
+    }
+    e.exception.injected = 1;
+    e.exception.nr = vector;
+    e.exception.has_error_code = 0;
+    ioctl(v->fd, KVM_SET_VCPU_EVENTS, &e);
+}
+
 static bool activity_get(const KvmVcpu *v, X86CpuState *state)
 {
     struct kvm_mp_state mp;

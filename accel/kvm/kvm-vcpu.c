@@ -284,6 +284,9 @@ static void vcpu_exit(KvmVcpu *v)
     case KVM_EXIT_HLT:
         v->halted = true;
         break;
+    case KVM_EXIT_DEBUG:
+        kvm_debug_exit(v);
+        break;
     case KVM_EXIT_SHUTDOWN:
         exit_triple_fault(v);
         break;

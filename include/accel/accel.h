@@ -106,6 +106,8 @@ struct AccelOps {
     /* For a debugger, of a stopped vCPU; NULL: cannot.  translate: of the present page tables, without side effects. */
     bool (*translate)(Vcpu *vcpu, uint64_t linear, uint64_t *gpa);
     void (*set_debug)(Vcpu *vcpu, const VcpuDebug *debug);
+    /* Whether these points can be set all at once (none: whether anything can be).  NULL: any can. */
+    bool (*check_debug)(Vcpu *vcpu, const X86DebugPoint *points, size_t count, GError **error);
     char *(*info)(Accel *accel);    /* what `info` of the monitor shows of it, lines; g_free; may be NULL */
     char *(*cpu_models)(void);      /* those of -cpu, for help; g_free; NULL: those of the software CPU */
     const AccelIrqchipOps *irqchip; /* NULL: has no interrupt controllers */

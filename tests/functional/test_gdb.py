@@ -12,11 +12,13 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests/split")]
 import guest  # noqa: E402
+from bare_guest import COUNTER, LOAD, Guest, forever, increment  # noqa: E402
 
 BINARY = pathlib.Path(os.environ.get("QEMU_BINARY", ROOT / "build/system/qemu-system-x86_64"))
 KERNELS = BINARY.resolve().parents[1] / "tests/tcg/kernels"
+needs_kvm = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here")
 needs_gdb = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
 
 
@@ -90,6 +92,77 @@ def test_debugs_a_kernel(machine, tmp_path, jit):
     # Detached, it runs to its end.
     while "END" not in (tmp_path / "serial").read_text(encoding="latin-1"):
         time.sleep(0.05)
+
+
+@needs_gdb
+@needs_kvm
+@pytest.mark.parametrize("irqchip", ["on", "off"])
+def test_debugs_a_kernel_of_kvm(machine, tmp_path, irqchip):
+    """Breakpoints in debug registers, on either CPU and in real mode, and single steps, one of them in an interrupt's handler."""
+    program = BINARY.resolve().parents[1] / "tests/kvm/kernel-kvm"
+    machine("-S", "-smp", "2", "-m", "128", "-accel", f"kvm,kernel-irqchip={irqchip}", "-device", "edu,addr=4", "-kernel",
+            str(program.with_suffix(".bin")))
+    text = gdb(tmp_path, program.with_suffix(".elf"),
+               "break kernel_main", "continue", "stepi", "info registers rip cr0 efer", "delete", "hbreak on_pic", "continue",
+               "backtrace 2", "stepi", "x/i $pc", "delete", "break *0x8000", "continue", "info threads", "delete", "stepi",
+               "break on_msi", "continue", "backtrace 1", "delete", "detach")
+    words(text, r"Breakpoint 1, \w+ in kernel_main", r"rip +0x\w+ +0x\w+ <kernel_main\+2>", r"cr0 +0x80000033", r"efer +0x500",
+          r"Breakpoint 2, \w+ in on_pic", r"#1 [^\n]*wait_for", r"=> \w+ <on_pic\+\d>:", r"Thread 2 received signal SIGTRAP",
+          r"1 +Thread 1 [^\n]*kernel_main", r"\* 2 +Thread 2", r"0x0*[1-9] in",
+          r"Breakpoint \d, \w+ in on_msi", r"Remote target\) detached")
+    while "END" not in (tmp_path / "serial").read_text(encoding="latin-1"):
+        time.sleep(0.05)
+    assert "FAIL" not in (tmp_path / "serial").read_text(encoding="latin-1")
+
+
+@needs_kvm
+def test_points_of_kvm(tmp_path):
+    """Four debug registers, then instructions, which are in memory while the CPU runs, and never when it stands.  A host that does
+    not stop at accesses, or at instructions, says so when it is asked to."""
+    there = LOAD + 0x200 + 0x80  # in the image, not run
+    with_rest = forever(increment(COUNTER)).ljust(0x80, b"\x90") + bytes(range(64))
+    vm = Guest(tmp_path, with_rest, "-gdb", f"unix:{tmp_path}/gdb,server=on,wait=off", accel="kvm")
+    try:
+        vm.goes_on()
+        points_of_kvm(vm, Peer(tmp_path / "gdb"), there)
+        vm.goes_on()
+        assert vm.ram[there:there + 64] == bytes(range(64))
+    finally:
+        assert vm.close() == 0
+
+
+def points_of_kvm(vm, peer, there):
+    code = vm.ram[there:there + 64]
+    assert code == bytes(range(64))
+    assert peer.packet("?") == "T05thread:1;"
+    watches = peer.packet("Z2,1000,8")
+    assert watches in ("OK", "E.this host's KVM does not stop a guest at accesses in debug registers")
+    for point, why in [("Z3,1000,4", "reads alone"), ("Z2,1000,3", "1, 2, 4 or 8 bytes"), ("Z2,1001,4", "in their place"), ("Z4,1000,10", "1, 2, 4 or 8")]:
+        answer = peer.packet(point)
+        assert answer.startswith("E.") and (why in answer or watches != "OK"), answer
+    for n in range(4 - (watches == "OK")):
+        assert peer.packet(f"Z1,{n + 2}000,1") == "OK"
+    assert peer.packet("Z1,a000,1") == "E.there are 4 debug registers"
+    patches = peer.packet(f"Z0,{there:x},1")
+    assert patches in ("OK", "E.this host's KVM does not stop a guest at INT3, and the debug registers are taken")
+    if patches == "OK":
+        for n in range(1, 8):
+            assert peer.packet(f"Z0,{there + 2 * n:x},1") == "OK"
+        assert peer.packet(f"m{there:x},40") == code.hex()
+        answer = peer.packet("Z0,ffff800000000000,1")
+        assert answer.startswith("E.no memory that can be written"), answer
+    patched = bytes(0xcc if patches == "OK" and n < 16 and n % 2 == 0 else n for n in range(64))
+    for _ in range(3):
+        count = vm.word(COUNTER)
+        peer.send(b"$c#63")
+        vm.wait(lambda was=count: vm.word(COUNTER) != was, "the guest to go on")
+        assert vm.ram[there:there + 64] == patched
+        vm.ram[there + 2] = 0x77  # the guest wrote over one
+        peer.send(b"\x03")
+        assert peer.reply().startswith("T02")
+        assert vm.ram[there:there + 64] == code[:2] + b"\x77" + code[3:]
+        vm.ram[there + 2] = 2
+    peer.sock.close()
 
 
 @needs_gdb
