@@ -260,6 +260,26 @@ def test_hostile_packets(machine, tmp_path):
     assert peer.byte() == b"$", "no acknowledgement any more"
 
 
+def test_accelerator_without_points(tmp_path):
+    """No breakpoints, watchpoints and steps: errors to gdb, and one line."""
+    with subprocess.Popen([BINARY, "-machine", "q35,accel=qtest", "-smp", "2", "-nodefaults", "-display", "none", "-gdb",
+                           f"unix:{tmp_path}/gdb,server=on,wait=off"], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not (tmp_path / "gdb").exists():
+                assert process.poll() is None
+                time.sleep(0.01)
+            peer = Peer(tmp_path / "gdb")
+            assert peer.packet("?") == "T05thread:1;"
+            for refused in ("Z0,1000,1", "Z1,1000,1", "Z2,1000,4", "s", "vCont;s:1;c", "vCont;c:1"):
+                assert peer.packet(refused) == "E16", refused
+            process.terminate()
+            _, said = process.communicate()
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert len([line for line in said.splitlines() if "gdb: accelerator qtest has no breakpoints" in line and "-accel tcg" in line]) == 1, said
+
+
 def listening_port(pid):
     """The TCP port a process listens on."""
     sockets = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}

@@ -196,37 +196,3 @@ def test_bad_ring_size():
                           text=True, timeout=300, check=False)
     assert done.returncode == 1
     assert "bad dirty-ring-size (1000, allowed powers of two, 1024.." in done.stderr
-
-
-@needs_kvm
-def test_debugger_is_told_what_there_is_not(tmp_path):
-    """No break- and watchpoints, no steps: errors to gdb and one line; what is stopped can be looked at."""
-    with open(tmp_path / "stderr", "w", encoding="utf-8") as stderr, subprocess.Popen(
-            command("-cpu", "max", "-S", "-gdb", f"unix:{tmp_path}/gdb,server=on,wait=off"), stdin=subprocess.DEVNULL,
-            stderr=stderr) as process:
-        try:
-            end = time.monotonic() + 300
-            while not (tmp_path / "gdb").exists():
-                assert time.monotonic() < end and process.poll() is None
-                time.sleep(0.02)
-            with socket.socket(socket.AF_UNIX) as sock:
-                sock.settimeout(60)
-                sock.connect(str(tmp_path / "gdb"))
-
-                def packet(body):
-                    sock.sendall(f"${body}#{sum(body.encode()) & 0xff:02x}".encode())
-                    text = b""
-                    while not re.search(rb"\$[^#]*#..$", text, re.S):
-                        text += sock.recv(4096)
-                    sock.sendall(b"+")
-                    return re.search(rb"\$([^#]*)#..$", text, re.S)[1].decode()
-                assert packet("?").startswith("T05")
-                for refused in ("Z0,1000,1", "Z1,1000,1", "Z2,1000,4", "s", "vCont;s:1;c", "vCont;c:1"):
-                    assert packet(refused) == "E16", refused
-                assert len(packet("g")) > 500
-            process.terminate()
-            assert process.wait(120) == 0
-        finally:
-            process.kill()
-    said = [line for line in (tmp_path / "stderr").read_text(encoding="utf-8").splitlines() if "gdb" in line]
-    assert len(said) == 1 and "kvm" in said[0] and "-accel tcg" in said[0]
