@@ -2,7 +2,7 @@
 """The whole of it: a guest with five devices in another process, each at work, moves back and forth with that process.
 
 Its disks' journals (nvme, virtio-blk, lsi), the frames of its cards (e1000, virtio-net) and its memory are numbered and summed:
-migration-guest.c.  MIGRATION_HOPS=20 for the long run."""
+migration-guest.c.  And it stays while its devices move, one after the other, to another process.  MIGRATION_HOPS=20 for the long run."""
 import binascii
 import os
 import pathlib
@@ -19,6 +19,7 @@ from test_migration import BINARY, Vm, guest
 from test_scsi import MODULES as SCSI
 
 HOPS = int(os.environ.get("MIGRATION_HOPS", "5"))
+HANDOVERS = HOPS if "MIGRATION_HOPS" in os.environ else 2
 RAM = 192
 MODULES = [*dict.fromkeys([*SCSI, "nvme-core", "nvme", *VIRTIO, "virtio_blk", "failover", "net_failover",
                            "virtio_net", "e1000"])]
@@ -150,6 +151,19 @@ class Side:
         return self.server.stderr.read()
 
 
+class Successor(Side):
+    """Another process for the devices of a guest that stays."""
+
+    def __init__(self, tmp_path, name):
+        self.tmp, self.name, self.uri = tmp_path, name, "none comes"
+        self.start_server()
+
+    def end(self):
+        self.server.kill()
+        self.server.wait()
+        return self.server.stderr.read()
+
+
 def move(source, target, auto_converge):
     """What query-migrate says in the end."""
     source.vm.run("migrate-set-capabilities", capabilities=[{"capability": "auto-converge", "state": auto_converge}])
@@ -241,6 +255,11 @@ def test_nothing_is_lost(place):
         print(f"hop {hop}: {transport}, auto-converge {auto_converge}: {info['total-time']} ms, downtime {info['downtime']} ms,"
               f" rounds {info['ram']['dirty-sync-count']}, slowed by {info.get('cpu-throttle-percentage', 0)} %")
         side = target
+    all_is_there(tmp_path, side, peer, moves)
+
+
+def all_is_there(tmp_path, side, peer, moves):
+    """The guest comes to its end; disks and wires have all that it says."""
     side.vm.process.stdin.write("end\n")
     side.vm.process.stdin.flush()
     side.until(lambda: "unmounted" in side.vm.lines)
@@ -255,3 +274,28 @@ def test_nothing_is_lost(place):
     for name in CARDS:
         assert peer.frames[name][-1][0] == last[name]
     print(f"{len(moves)} moves; last numbers {last}; frames lost {lost}")
+
+
+def test_devices_change_their_process(place):
+    """Each to a new one in turn, again and again, while it and the others are at work."""
+    tmp_path, sides = place
+    peer = Peer(tmp_path / "peer")
+    side = Side(tmp_path, "side0")
+    sides.append(side)
+    moves = []
+    side.all_go_on()
+    for hop in range(1, HANDOVERS + 1):
+        successor = Successor(tmp_path, f"side{hop}")
+        sides.append(successor)
+        begin = time.monotonic()
+        for ident, path in successor.paths.items():
+            answer = side.vm.run("x-device-handover", id=ident, socket=str(path))
+            assert "return" in answer, answer
+            print(f"{hop}: {ident}: {answer['return']}")
+        side.all_go_on()
+        moves.append((begin, time.monotonic()))
+        sides.remove(successor)
+        side.server, successor.server = successor.server, side.server
+        assert successor.end() == ""
+    assert side.vm.run("query-status")["return"]["status"] == "running"
+    all_is_there(tmp_path, side, peer, moves)
