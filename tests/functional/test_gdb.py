@@ -22,6 +22,13 @@ needs_kvm = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), rea
 needs_gdb = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
 
 
+def wait_for_stub(path, process):
+    """Until it listens: the name is there a moment before that (unix(7), __SO_ACCEPTCON in /proc/net/unix)."""
+    while not re.search(rf"^\S+ \S+ \S+ 00010000 .* {re.escape(str(path))}$", pathlib.Path("/proc/net/unix").read_text(encoding="utf-8"), re.M):
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
 @pytest.fixture(name="machine")
 def machine_fixture(tmp_path):
     """Starts a machine whose stub listens at tmp_path/gdb; ended after the test."""
@@ -31,9 +38,7 @@ def machine_fixture(tmp_path):
         process = subprocess.Popen([BINARY, "-machine", "q35", "-cpu", "max", "-nodefaults", "-display", "none", "-serial",
                                     f"file:{tmp_path}/serial", "-gdb", f"unix:{tmp_path}/gdb,server=on,wait=off", *args])
         started.append(process)
-        while not (tmp_path / "gdb").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_for_stub(tmp_path / "gdb", process)
         return process
 
     yield start
@@ -265,9 +270,7 @@ def test_accelerator_without_points(tmp_path):
     with subprocess.Popen([BINARY, "-machine", "q35,accel=qtest", "-smp", "2", "-nodefaults", "-display", "none", "-gdb",
                            f"unix:{tmp_path}/gdb,server=on,wait=off"], stderr=subprocess.PIPE, text=True) as process:
         try:
-            while not (tmp_path / "gdb").exists():
-                assert process.poll() is None
-                time.sleep(0.01)
+            wait_for_stub(tmp_path / "gdb", process)
             peer = Peer(tmp_path / "gdb")
             assert peer.packet("?") == "T05thread:1;"
             for refused in ("Z0,1000,1", "Z1,1000,1", "Z2,1000,4", "s", "vCont;s:1;c", "vCont;c:1"):
