@@ -3,6 +3,7 @@
  * The picture: what the registers say about the frame buffer's contents, line by line.  A line is drawn again when
  * the registers or the pages it comes from changed.  Blinking characters and the cursor are shown in their on phase.
  */
+#include <pixman.h>
 #include <string.h>
 
 #include "hw/display/vga.h"
@@ -248,61 +249,38 @@ static void draw_8(const Line *l)
     }
 }
 
-static uint32_t expand(uint32_t val, unsigned bits)
+/* 15, 16, 24 and 32 bits. */
+static void draw_direct(const Line *l)
 {
-    return val << (8 - bits) | val >> (2 * bits - 8);
-}
+    /* As the bytes lie: of 15 and 16 bits that are big-endian they are swapped before. */
+    static const pixman_format_code_t formats[][2] = {[MODE_15] = {PIXMAN_x1r5g5b5, PIXMAN_x1r5g5b5},
+                                                      [MODE_16] = {PIXMAN_r5g6b5, PIXMAN_r5g6b5},
+                                                      [MODE_24] = {PIXMAN_r8g8b8, PIXMAN_b8g8r8},
+                                                      [MODE_32] = {PIXMAN_x8r8g8b8, PIXMAN_b8g8r8x8}};
+    bool swap = l->p->big_endian && l->p->mode <= MODE_16;
+    int width = (int)l->p->width, stride = (int)(vga_dispi_bytes(l->v, l->p->width) + 3) & ~3; /* it counts words, of one line */
+    g_autofree uint16_t *swapped = swap ? g_new(uint16_t, width) : NULL;
+    const void *in = swap ? (const void *)swapped : l->v->vram + l->at;
+    pixman_image_t *from, *to;
 
-static uint16_t load16(const Line *l, unsigned x)
-{
-    uint16_t val;
-
-    memcpy(&val, l->v->vram + l->at + 2 * x, sizeof(val));
-    return l->p->big_endian ? GUINT16_FROM_BE(val) : GUINT16_FROM_LE(val);
-}
-
-static void draw_15(const Line *l)
-{
-    for (unsigned x = 0; x < l->p->width; x++) {
-        uint32_t c = load16(l, x);
-
-        l->out[x] = expand(c >> 10 & 31, 5) << 16 | expand(c >> 5 & 31, 5) << 8 | expand(c & 31, 5);
+    for (int x = 0; swap && x < width; x++) {
+        memcpy(&swapped[x], l->v->vram + l->at + 2 * x, sizeof(*swapped));
+        swapped[x] = GUINT16_SWAP_LE_BE(swapped[x]);
     }
-}
-
-static void draw_16(const Line *l)
-{
-    for (unsigned x = 0; x < l->p->width; x++) {
-        uint32_t c = load16(l, x);
-
-        l->out[x] = expand(c >> 11, 5) << 16 | expand(c >> 5 & 63, 6) << 8 | expand(c & 31, 5);
-    }
-}
-
-static void draw_24(const Line *l)
-{
-    const uint8_t *in = l->v->vram + l->at;
-    unsigned red = l->p->big_endian ? 0 : 2;
-
-    for (unsigned x = 0; x < l->p->width; x++, in += 3) {
-        l->out[x] = (uint32_t)in[red] << 16 | (uint32_t)in[1] << 8 | in[2 - red];
-    }
-}
-
-static void draw_32(const Line *l)
-{
-    for (unsigned x = 0; x < l->p->width; x++) {
-        uint32_t val;
-
-        memcpy(&val, l->v->vram + l->at + 4 * x, sizeof(val));
-        l->out[x] = (l->p->big_endian ? GUINT32_FROM_BE(val) : GUINT32_FROM_LE(val)) & 0xffffff;
+    from = pixman_image_create_bits(formats[l->p->mode][l->p->big_endian], width, 1, (uint32_t *)in, stride);
+    to = pixman_image_create_bits(PIXMAN_x8r8g8b8, width, 1, l->out, width * 4);
+    pixman_image_composite32(PIXMAN_OP_SRC, from, NULL, to, 0, 0, 0, 0, 0, 0, width, 1);
+    pixman_image_unref(from);
+    pixman_image_unref(to);
+    for (int x = 0; x < width; x++) {
+        l->out[x] &= 0xffffff;
     }
 }
 
 static void (*const draw_line[])(const Line *l) = {
     [MODE_OFF] = draw_off, [MODE_TEXT] = draw_text, [MODE_PLANAR] = draw_planar, [MODE_CGA] = draw_cga,
-    [MODE_256] = draw_256, [MODE_8] = draw_8,       [MODE_15] = draw_15,         [MODE_16] = draw_16,
-    [MODE_24] = draw_24,   [MODE_32] = draw_32,
+    [MODE_256] = draw_256, [MODE_8] = draw_8,       [MODE_15] = draw_direct,     [MODE_16] = draw_direct,
+    [MODE_24] = draw_direct, [MODE_32] = draw_direct,
 };
 
 /* --- the picture --- */
