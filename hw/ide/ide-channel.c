@@ -541,8 +541,10 @@ static bool load_cmd(IdeChannel *ch, IdeCmd *c)
     if (ch->phase == IDE_PHASE_PACKET) {
         return c->port->drive->d.cd && is_packet(c) && ch->pos < PACKET_LEN;
     }
-    return load_data(ch, c) && ch->pos <= ch->end && ch->end <= c->len && by_dma(c) == (ch->phase == IDE_PHASE_DMA) &&
-           (by_dma(c) || ch->pos < ch->end);
+    if (!load_data(ch, c) || by_dma(c) != (ch->phase == IDE_PHASE_DMA)) {
+        return false;
+    }
+    return by_dma(c) ? ch->pos <= c->len : ch->pos < ch->end && ch->end <= c->len; /* `end` is that of a block by PIO */
 }
 
 bool ide_channel_post_load(IdeChannel *ch, GError **error)
