@@ -168,6 +168,18 @@ static void testdev_reset(Device *dev)
     memset(s->contents, 0, sizeof(s->contents));
 }
 
+static bool testdev_post_load(void *instance, uint32_t version, GError **error)
+{
+    TestDev *s = instance;
+
+    for (unsigned i = 0; i < ISA_IRQ_COUNT; i++) {
+        if (s->levels >> i & 1) {
+            irq_set(s->bus->irq[i], 1);
+        }
+    }
+    return true;
+}
+
 static const StateField testdev_fields[] = {
     STATE_FIELD_UINT(TestDev, reg),
     STATE_FIELD_BYTES(TestDev, bytes),
@@ -175,7 +187,8 @@ static const StateField testdev_fields[] = {
     STATE_FIELD_UINT(TestDev, levels),
     STATE_END,
 };
-static const StateTable testdev_state = {.name = "pc-testdev", .version = 1, .fields = testdev_fields};
+static const StateTable testdev_state = {
+    .name = "pc-testdev", .version = 1, .fields = testdev_fields, .post_load = testdev_post_load};
 
 const DeviceModel pc_testdev_model = {
     .model = {.name = "pc-testdev",
