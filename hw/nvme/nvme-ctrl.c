@@ -460,6 +460,7 @@ static void nvme_pre_save(void *instance)
     cc_apply(n);
     nvme_notify_flush(n);
     nvme_cmb_save(n);
+    nvme_log_count(n, n->saved_counters);
     for (uint32_t i = 0; i < NVME_MAX_NS; i++) {
         n->saved_formats[i] = n->ns[i] ? n->ns[i]->lba_shift : 0;
     }
@@ -519,6 +520,15 @@ static bool nvme_post_load(void *instance, uint32_t version, GError **error)
                   n->pci.dev.obj.id);
         return false;
     }
+    if (version >= 4) {
+        uint64_t now[NVME_COUNTERS];
+
+        memset(n->counted_before, 0, sizeof(n->counted_before));
+        nvme_log_count(n, now);
+        for (unsigned i = 0; i < NVME_COUNTERS; i++) {
+            n->counted_before[i] = n->saved_counters[i] - now[i];
+        }
+    }
     n->cc_acted = n->cc;
     n->top_qid = 0;
     n->page_size = 4096u << NVME_CC_MPS(n->cc);
@@ -571,11 +581,12 @@ static const StateField nvme_fields[] = {
     {.name = "formats", .kind = STATE_BYTES, .offset = offsetof(Nvme, saved_formats), .size = NVME_MAX_NS, .since = 3},
     {.name = "cmb", .kind = STATE_BUFFER, .offset = offsetof(Nvme, saved_cmb), .count = NVME_CMB_MAX_MB << 20,
      .len_offset = offsetof(Nvme, saved_cmb_len), .since = 3},
+    STATE_FIELD_ARRAY(Nvme, saved_counters, .since = 4),
     STATE_END,
 };
 
 static const StateTable nvme_state = {.name = "nvme",
-                                      .version = 3,
+                                      .version = 4,
                                       .fields = nvme_fields,
                                       .pre_save = nvme_pre_save,
                                       .post_load = nvme_post_load};

@@ -91,9 +91,25 @@ static uint64_t data_units(uint64_t bytes)
     return (bytes + DATA_UNIT - 1) / DATA_UNIT;
 }
 
+void nvme_log_count(const Nvme *n, uint64_t counters[NVME_COUNTERS])
+{
+    memcpy(counters, n->counted_before, sizeof(n->counted_before));
+    for (uint32_t i = 0; i < n->ns_count; i++) {
+        if (n->ns[i]) {
+            const BlockStats *stats = block_stats(n->ns[i]->drive);
+
+            counters[0] += stats->read_bytes;
+            counters[1] += stats->write_bytes;
+            counters[2] += stats->read_ops;
+            counters[3] += stats->write_ops;
+            counters[4] += stats->failed_ops;
+        }
+    }
+}
+
 static void log_smart(const Nvme *n, uint8_t *page)
 {
-    BlockStats sum = {0};
+    uint64_t counters[NVME_COUNTERS];
 
     if (n->features[NVME_FEAT_TEMPERATURE] <= NVME_TEMPERATURE) {
         page[0] = SMART_WARNING_TEMPERATURE;
@@ -101,22 +117,12 @@ static void log_smart(const Nvme *n, uint8_t *page)
     pci_set16(page + 1, NVME_TEMPERATURE);
     page[3] = 100; /* available spare, percent */
     page[4] = 10;  /* its threshold */
-    for (uint32_t i = 0; i < n->ns_count; i++) {
-        if (n->ns[i]) {
-            const BlockStats *stats = block_stats(n->ns[i]->drive);
-
-            sum.read_bytes += stats->read_bytes;
-            sum.write_bytes += stats->write_bytes;
-            sum.read_ops += stats->read_ops;
-            sum.write_ops += stats->write_ops;
-            sum.failed_ops += stats->failed_ops;
-        }
-    }
-    pci_set64(page + 32, data_units(sum.read_bytes));
-    pci_set64(page + 48, data_units(sum.write_bytes));
-    pci_set64(page + 64, sum.read_ops);
-    pci_set64(page + 80, sum.write_ops);
-    pci_set64(page + 160, sum.failed_ops); /* media and data integrity errors */
+    nvme_log_count(n, counters);
+    pci_set64(page + 32, data_units(counters[0]));
+    pci_set64(page + 48, data_units(counters[1]));
+    pci_set64(page + 64, counters[2]);
+    pci_set64(page + 80, counters[3]);
+    pci_set64(page + 160, counters[4]); /* media and data integrity errors */
     pci_set64(page + 176, n->error_count);
 }
 

@@ -22,6 +22,7 @@
 #define NVME_MAX_AERL          15
 #define NVME_MAX_EVENTS        16
 #define NVME_ERROR_LOG_ENTRIES 4
+#define NVME_COUNTERS 5 /* of drives, in the SMART log */
 #define NVME_MAX_NS            256
 #define NVME_TEMPERATURE       323 /* kelvin */
 #define NVME_LBA_FORMATS       3
@@ -174,6 +175,8 @@ struct Nvme {
     uint8_t *saved_cmb;
     uint32_t saved_cmb_len;
     uint8_t saved_formats[NVME_MAX_NS]; /* lba_shift by nsid - 1; 0: inactive */
+    /* Bytes read, written; reads, writes; failures: by processes that had the controller before, and by all. */
+    uint64_t counted_before[NVME_COUNTERS], saved_counters[NVME_COUNTERS];
 };
 
 extern TraceEvent nvme_trace[];
@@ -242,6 +245,8 @@ uint16_t nvme_doorbell_buffer(NvmeReq *req);
 bool nvme_cmb_init(Nvme *n, GError **error);
 void nvme_cmb_cleanup(Nvme *n);
 void nvme_cmb_reset(Nvme *n);
+/* What log_smart() tells: see counted_before. */
+void nvme_log_count(const Nvme *n, uint64_t counters[NVME_COUNTERS]);
 void nvme_cmb_save(Nvme *n);
 bool nvme_cmb_load(Nvme *n);
 /* The host address of a range that is all in the buffer, or NULL. */
