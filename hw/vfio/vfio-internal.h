@@ -99,6 +99,8 @@ void vfio_irqfd_routes_changed(PciDevice *pci);
 
 /* What the far side has signalled by now is delivered. */
 void vfio_irq_drain(VfioPciDevice *dev);
+/* Before the device is saved: vectors that the guest has masked meanwhile may become pending there as here. */
+void vfio_irq_note_used(VfioPciDevice *dev);
 /* The state of another process's device was loaded: the far side is told of the vectors in use. */
 bool vfio_irq_restore(VfioPciDevice *dev, GError **error);
 /* A register of the device was accessed, which is how an INTx ends.  Any thread, no lock held. */

@@ -308,12 +308,26 @@ void vfio_irq_drain(VfioPciDevice *dev)
     }
 }
 
+void vfio_irq_note_used(VfioPciDevice *dev)
+{
+    memset(dev->vectors_used, 0, sizeof(dev->vectors_used));
+    for (unsigned v = 0; v < MIN(dev->vector_count, 8 * sizeof(dev->vectors_used)); v++) {
+        dev->vectors_used[v / 8] |= (uint8_t)((dev->vectors[v].fd >= 0) << (v % 8));
+    }
+}
+
 bool vfio_irq_restore(VfioPciDevice *dev, GError **error)
 {
     bool pending = dev->intx_pending;
 
     mode_leave(dev);
     vfio_irq_update(dev);
+    for (unsigned v = 0; v < dev->vector_count; v++) {
+        if (dev->vectors_used[v / 8] >> (v % 8) & 1 && dev->vectors[v].fd < 0) {
+            vector_open(&dev->vectors[v]);
+        }
+    }
+    vectors_use(dev, 0, dev->vector_count);
     for (unsigned v = 0; v < dev->vector_count; v++) {
         if (vector_wanted(dev, v) && dev->vectors[v].fd < 0) {
             error_set(error, "%s: no eventfd for interrupt vector %u", dev->vdev.name, v);

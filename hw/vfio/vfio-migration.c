@@ -384,6 +384,11 @@ const MoveOps vfio_pci_move = {
 
 /* --- what is here of the device --- */
 
+static void device_pre_save(void *instance)
+{
+    vfio_irq_note_used(instance);
+}
+
 static bool device_post_load(void *instance, uint32_t version, GError **error)
 {
     VfioPciDevice *dev = instance;
@@ -397,7 +402,8 @@ static bool device_post_load(void *instance, uint32_t version, GError **error)
 static const StateField device_fields[] = {
     STATE_FIELD_STRUCT(VfioPciDevice, pci, &pci_device_state),
     STATE_FIELD_BOOL(VfioPciDevice, intx_pending),
+    STATE_FIELD_BYTES(VfioPciDevice, vectors_used, .since = 2),
     STATE_END,
 };
 const StateTable vfio_pci_device_state = {
-    .name = "vfio-pci-device", .version = 1, .fields = device_fields, .post_load = device_post_load};
+    .name = "vfio-pci-device", .version = 2, .fields = device_fields, .pre_save = device_pre_save, .post_load = device_post_load};

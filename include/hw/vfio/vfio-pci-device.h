@@ -86,6 +86,7 @@ struct VfioPciDevice {
     uint32_t irq_counts[VFIO_PCI_NUM_IRQS];
     VfioIrqVector *vectors; /* of the mode in use; INTx has one */
     unsigned vector_count;
+    uint8_t vectors_used[256]; /* bit a vector, saved: it has an eventfd */
     int interrupt_mode;   /* VFIO_PCI_INTX_IRQ_INDEX, _MSI_, _MSIX_, or -1 */
     bool intx_pending;    /* raised and not ended yet; atomic */
     int intx_resample;    /* signalled when the guest ends an INTx the accelerator raised; meaningful while attached */
