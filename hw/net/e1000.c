@@ -105,12 +105,16 @@ static void e1000_doorbell_store(E1000 *e, E1000Bell n, uint32_t val)
 static void e1000_rung(PciDevice *dev)
 {
     E1000 *e = (E1000 *)dev;
+    uint32_t tail = *e1000_reg(e, E1000_TDT);
 
     for (unsigned n = 0; n < G_N_ELEMENTS(e1000_doorbell_regs); n++) {
         e1000_doorbell_fetch(e, n);
     }
     e1000_rx_changed(e, 0);
-    e1000_transmit(e);
+    /* A move looks at what nobody wrote, too: that a queue is empty is not told again. */
+    if (*e1000_reg(e, E1000_TDT) != tail || *e1000_reg(e, E1000_TDH) != *e1000_reg(e, E1000_TDT)) {
+        e1000_transmit(e);
+    }
 }
 
 static uint32_t e1000_rdt_read(E1000 *e)
