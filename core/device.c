@@ -321,6 +321,30 @@ Device *device_create(Machine *machine, const Model *model, const char *id, GErr
     return dev;
 }
 
+/* --- rest --- */
+
+bool device_rests(const Device *dev)
+{
+    const Machine *m = dev->obj.machine;
+
+    return __atomic_load_n(&dev->resting, __ATOMIC_RELAXED) ||
+           (m->accel && __atomic_load_n(&m->run_state, __ATOMIC_RELAXED) != RUN_STATE_RUNNING);
+}
+
+void device_set_rest(Device *dev, bool rest)
+{
+    __atomic_store_n(&dev->resting, rest, __ATOMIC_RELAXED);
+    if (!rest && dev->wake) {
+        dev->wake(dev->wake_opaque);
+    }
+}
+
+void device_on_wake(Device *dev, LoopBhFn *fn, void *opaque)
+{
+    dev->wake = fn;
+    dev->wake_opaque = opaque;
+}
+
 /* --- state --- */
 
 void device_save(Device *dev, GByteArray *out)

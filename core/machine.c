@@ -558,6 +558,13 @@ static void machine_set_run_state(Machine *m, bool running, RunState state)
     }
 }
 
+static void wake(Device *dev, void *opaque)
+{
+    if (dev->wake) {
+        dev->wake(dev->wake_opaque);
+    }
+}
+
 void machine_vm_start(Machine *m)
 {
     if (m->run_state == RUN_STATE_RUNNING) {
@@ -566,6 +573,7 @@ void machine_vm_start(Machine *m)
     loop_lock(m->main_loop);
     clock_enable_virtual(m->clocks, true);
     machine_set_run_state(m, true, RUN_STATE_RUNNING);
+    machine_each_device(m, wake, NULL);
     machine_resume_vcpus(m);
     machine_emit_event(m, "RESUME", NULL);
     loop_unlock(m->main_loop);

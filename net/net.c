@@ -296,6 +296,15 @@ static void net_configure(NetBackend *net)
     }
 }
 
+static void net_wake(void *opaque)
+{
+    NetBackend *net = opaque;
+
+    for (unsigned i = 0; i < net->queues; i++) {
+        loop_bh_schedule(net->queue[i].rx_bh);
+    }
+}
+
 bool net_attach(NetBackend *net, Device *user, EventLoop *loop, const NetFrontend *frontend, void *opaque,
                 const uint8_t *mac, GError **error)
 {
@@ -313,6 +322,7 @@ bool net_attach(NetBackend *net, Device *user, EventLoop *loop, const NetFronten
     for (unsigned i = 0; i < net->queues; i++) {
         net->queue[i].rx_bh = loop_bh_new(loop, net_rx_run, &net->queue[i]);
     }
+    device_on_wake(user, net_wake, net);
     net->type->start(net);
     net_configure(net);
     return true;
@@ -321,6 +331,7 @@ bool net_attach(NetBackend *net, Device *user, EventLoop *loop, const NetFronten
 void net_detach(NetBackend *net)
 {
     net->type->stop(net);
+    device_on_wake(net->user, NULL, NULL);
     for (unsigned i = 0; i < net->queues; i++) {
         NetQueue *q = &net->queue[i];
 
@@ -405,7 +416,7 @@ bool net_rx_full(NetBackend *net, unsigned queue)
 {
     NetQueue *q = &net->queue[queue];
 
-    q->rx_stopped |= g_queue_get_length(&q->rx) >= NET_QUEUE_LEN;
+    q->rx_stopped |= g_queue_get_length(&q->rx) >= NET_QUEUE_LEN || (net->user && device_rests(net->user));
     return q->rx_stopped;
 }
 
@@ -422,6 +433,11 @@ static bool net_receive(NetQueue *q, const uint8_t *data, size_t len, const NetO
     return taken;
 }
 
+static bool card_takes(const NetQueue *q)
+{
+    return !device_rests(q->net->user) && q->net->frontend->can_receive(q->net->opaque, q->index);
+}
+
 void net_deliver(NetBackend *net, unsigned queue, const void *frame, size_t len, const NetOffload *offload)
 {
     const NetOffload none = {0};
@@ -435,8 +451,7 @@ void net_deliver(NetBackend *net, unsigned queue, const void *frame, size_t len,
         net->stats.rx_dropped++;
         return;
     }
-    if (!net->busy && g_queue_is_empty(&q->rx) && net->frontend->can_receive(net->opaque, queue) &&
-        net_receive(q, frame, len, offload ? offload : &none)) {
+    if (!net->busy && g_queue_is_empty(&q->rx) && card_takes(q) && net_receive(q, frame, len, offload ? offload : &none)) {
         return;
     }
     g_queue_push_tail(&q->rx, net_frame_new(frame, len, offload));
@@ -448,7 +463,7 @@ static void net_rx_run(void *opaque)
     NetQueue *q = opaque;
     NetBackend *net = q->net;
 
-    while (net->loop && !g_queue_is_empty(&q->rx) && net->frontend->can_receive(net->opaque, q->index)) {
+    while (net->loop && !g_queue_is_empty(&q->rx) && card_takes(q)) {
         NetFrame *frame = g_queue_peek_head(&q->rx);
 
         if (!net_receive(q, frame->data, frame->len, &frame->offload)) {
@@ -456,7 +471,7 @@ static void net_rx_run(void *opaque)
         }
         g_free(g_queue_pop_head(&q->rx));
     }
-    if (net->loop && q->rx_stopped && g_queue_get_length(&q->rx) < NET_QUEUE_LEN / 2) {
+    if (net->loop && q->rx_stopped && g_queue_get_length(&q->rx) < NET_QUEUE_LEN / 2 && !device_rests(net->user)) {
         q->rx_stopped = false;
         net->type->resume(net, q->index);
     }

@@ -316,13 +316,23 @@ static bool begin_out(VfuServer *s)
     return true;
 }
 
+static void rest(VfuServer *s, bool on)
+{
+    g_autoptr(GPtrArray) parts = parts_of(s);
+
+    s->migration.stopped = on;
+    for (guint i = 0; i < parts->len; i++) {
+        device_set_rest(parts->pdata[i], on);
+    }
+}
+
 static bool come_to_rest(VfuServer *s)
 {
     if (s->migration.stopped) {
         return true;
     }
     vfu_server_doorbells_take(s);
-    s->migration.stopped = true;
+    rest(s, true);
     if (!s->migration.out) {
         begin_out(s);
     }
@@ -342,7 +352,7 @@ static bool to_resume(VfuServer *s, GError **error)
         return false;
     }
     forget(s);
-    s->migration.stopped = true;
+    rest(s, true);
     s->migration.in = g_byte_array_new();
     return true;
 }
@@ -376,7 +386,7 @@ static bool to_running(VfuServer *s, GError **error)
     s->migration.released = false;
     s->migration.ran = true;
     if (s->migration.stopped) {
-        s->migration.stopped = false;
+        rest(s, false);
         vfu_server_doorbells_take(s);
         remote_iohub_retry(s->slot, s->dev);
     }
@@ -456,7 +466,7 @@ bool vfu_server_migration_init(VfuServer *s, GError **error)
 void vfu_server_migration_reset(VfuServer *s)
 {
     forget(s);
-    s->migration.stopped = false;
+    rest(s, false);
     /* A process that waits for devices holds no disk without one: the client may be looking for it elsewhere. */
     if (s->obj.machine->incoming) {
         release(s, NULL);

@@ -37,6 +37,9 @@ struct Device {
     uint64_t guest_errors;       /* counted by guest_error() */
     int64_t guest_error_logged;  /* rate limit */
     bool unplug_pending;
+    bool resting;                /* see device_rests(); set by who serves it to another process */
+    LoopBhFn *wake;              /* NULL: none */
+    void *wake_opaque;
     struct DeviceIrqs *irqs;     /* private to core/irq.c */
 };
 
@@ -68,6 +71,16 @@ bool device_load(Device *dev, const uint8_t *data, size_t len, size_t *offset, G
 bool device_load_section(Device *dev, const char *section, const uint8_t *data, size_t len, size_t *offset, GError **error);
 /* The same from a process whose virtual clock was `shift` ns behind this one's (STATE_DEADLINE). */
 bool device_load_shifted(Device *dev, const uint8_t *data, size_t len, size_t *offset, int64_t shift, GError **error);
+
+/*
+ * Whether nothing from outside may reach the device, and what comes waits: its machine's guest does not run, or it is served and its
+ * state was saved, or is still to come.  What it did then would be in memory that moves, and not in its state.  Any thread.
+ */
+bool device_rests(const Device *dev);
+/* The process that uses a served device stops it, or lets it go on. */
+void device_set_rest(Device *dev, bool rest);
+/* fn is called when it does not rest any more; main loop, or the thread of its server.  One a device; fn NULL: none. */
+void device_on_wake(Device *dev, LoopBhFn *fn, void *opaque);
 
 /*
  * The guest did what the specification does not allow.  Counted; logged under

@@ -6,7 +6,7 @@
  *
  * Flow control: frames for a card that cannot take them wait in a queue of bounded length; the back end stops
  * reading its source when the queue is full.  Frames a source cannot take wait likewise; more are dropped, as
- * on a wire.
+ * on a wire.  A card that rests (device_rests()) takes none, and its source is not read.
  *
  * Context: the home loop of the card (its lock held), where all of a back end's work is done; the main loop while there
  * is no card, and where a function says so.
