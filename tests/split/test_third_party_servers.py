@@ -149,3 +149,13 @@ def test_server_dies_and_comes_back(drive, tmp_path):
     assert machine.read(BAR0) == 0x76667573
     again.terminate()
     again.wait(START_TIMEOUT)
+
+
+def test_check_46_server_without_migration(drive):
+    """The move is refused before anything of it begins, and by the name of the device that cannot."""
+    pair = drive("gpio", *SHARED_RAM, id="pins")
+    error = pair.machine.qmp("migrate", uri="unix:/nobody/listens")["error"]["desc"]
+    assert error.startswith("device 'pins' (vfio-user-pci): ") and "migra" in error
+    assert pair.machine.qmp("query-migrate")["return"]["blocked-reasons"] == [error]
+    pair.machine.qtest(f"outb {BAR2 + 4:#x} 0x5a")  # and the device goes on
+    assert int(pair.machine.qtest(f"inb {BAR2 + 5:#x}"), 16) == 0x5a
