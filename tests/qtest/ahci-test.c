@@ -298,6 +298,7 @@ static void test_queued(void **state)
         qtest_memread(f->qts, DATA + 0x40000, in, sizeof(in));
         assert_memory_equal(in, out, sizeof(in));
     }
+    qtest_stay(f->qts, QTEST_STAY_BACK_END); /* another process would see that from the start */
     assert_int_equal(truncate(f->disk, DISK_SIZE / 2), 0);
     fis(cfis, 0x60, 8, DISK_SIZE / 512 - 8, 9 << 3);
     table_write(f, 9, cfis, NULL, DATA, 4096, false);

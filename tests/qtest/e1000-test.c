@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The e1000 as a guest driver sees it (82540EM manual, 13.4 and 3): in process, and behind a socket.  The
- * other end of the wire is the test, on a unix socket of -netdev stream.
+ * other end of the wire is the test, on a socket of -netdev socket,fd=.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "libqtest/libqpci.h"
@@ -66,8 +65,7 @@ static const uint8_t card_mac[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 typedef struct Fixture {
     QtestState *qts;
     QpciDevice *dev;
-    char *dir, *path;
-    int wire;
+    int wire, card_end;
     uint32_t tx_tail, rx_tail, rx_next;
 } Fixture;
 
@@ -84,20 +82,17 @@ static void set(Fixture *f, unsigned reg, uint32_t val)
 static int setup(void **state)
 {
     Fixture *f = g_new0(Fixture, 1);
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
     g_autofree char *args = NULL;
+    int ends[2];
 
-    f->dir = g_dir_make_tmp("e1000-test-XXXXXX", NULL);
-    f->path = g_build_filename(f->dir, "wire", NULL);
-    args = g_strdup_printf("-netdev stream,id=n0,server=on,addr.type=unix,addr.path=%s", f->path);
+    qtest_wire_new(ends);
+    f->wire = ends[0];
+    f->card_end = ends[1];
+    args = g_strdup_printf("-netdev socket,id=n0,fd=%d", f->card_end);
     f->qts = qtest_start_device(args, "e1000,netdev=n0,mac=52:54:00:12:34:56", "");
     f->dev = qpci_find(f->qts, 0x8086, 0x100e);
     assert_non_null(f->dev);
     qpci_enable(f->dev);
-    f->wire = socket(AF_UNIX, SOCK_STREAM, 0);
-    g_strlcpy(sun.sun_path, f->path, sizeof(sun.sun_path));
-    assert_int_equal(connect(f->wire, (struct sockaddr *)&sun, sizeof(sun)), 0);
-    json_object_put(qtest_qmp_event(qtest_server(f->qts) ?: f->qts, "NETDEV_STREAM_CONNECTED"));
     *state = f;
     return 0;
 }
@@ -107,12 +102,9 @@ static int teardown(void **state)
     Fixture *f = *state;
 
     close(f->wire);
+    close(f->card_end);
     g_free(f->dev);
     qtest_end(f->qts);
-    unlink(f->path);
-    rmdir(f->dir);
-    g_free(f->path);
-    g_free(f->dir);
     g_free(f);
     return 0;
 }
@@ -528,6 +520,7 @@ static void test_queue(void **state)
     uint8_t out[1514], in[BUF_LEN], status, errors;
     uint16_t special;
 
+    qtest_stay(f->qts, QTEST_STAY_BACK_END); /* frames that wait there are lost, as when the link flaps */
     start_rx(f, 0x8000);
     for (unsigned i = 0; i < 100; i++) {
         make_tcp(out, card_mac, 60);
@@ -569,20 +562,6 @@ static void test_link(void **state)
     assert_true(QTEST_WAIT(get(f, STATUS) & 2));
 }
 
-/* Requests the client has sent to the server. */
-static int64_t messages_sent(Fixture *f)
-{
-    struct json_object *reply = qtest_qmp(f->qts, "{'execute': 'qom-get', 'arguments': {"
-                                                  "'path': '/machine/peripheral/dev0', 'property': 'messages-sent'}}");
-    struct json_object *value;
-    int64_t sent;
-
-    assert_true(json_object_object_get_ex(reply, "return", &value));
-    sent = json_object_get_int64(value);
-    json_object_put(reply);
-    return sent;
-}
-
 /* In another process a tail is left in shared memory, without a message; whoever reads the register finds it there. */
 static void test_doorbells(void **state)
 {
@@ -593,7 +572,7 @@ static void test_doorbells(void **state)
     start_tx(f);
     start_rx(f, 0x8008);
     qtest_memwrite(f->qts, TX_BUF, out, sizeof(out));
-    before = qtest_is_split(f->qts) ? messages_sent(f) : 0;
+    before = qtest_is_split(f->qts) ? qtest_messages_sent(f->qts) : 0;
     for (unsigned i = 0; i < 40; i++) { /* more than two laps */
         uint64_t where = put_desc(f, TX_BUF, sizeof(out) | 0x0bu << 24, 0);
 
@@ -603,7 +582,7 @@ static void test_doorbells(void **state)
         assert_true(QTEST_WAIT(tx_done(f, where)));
         set(f, RDT, i % RING);
     }
-    assert_true(!qtest_is_split(f->qts) || messages_sent(f) == before);
+    assert_true(!qtest_is_split(f->qts) || qtest_messages_sent(f->qts) == before);
     assert_int_equal(get(f, TDT), f->tx_tail);
     assert_int_equal(get(f, TDH), f->tx_tail);
     assert_int_equal(get(f, RDT), 39 % RING);
@@ -612,11 +591,11 @@ static void test_doorbells(void **state)
     set(f, ICS, 4);
     set(f, IMS, 4);
     assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
-    asserted = qtest_is_split(f->qts) ? messages_sent(f) : 0;
+    asserted = qtest_is_split(f->qts) ? qtest_messages_sent(f->qts) : 0;
     put_desc(f, TX_BUF, sizeof(out) | 0x0bu << 24, 0);
     set(f, TDT, f->tx_tail);
     assert_int_equal(wire_receive(f, in), sizeof(out));
-    assert_true(!qtest_is_split(f->qts) || messages_sent(f) == asserted + 1); /* that one: the line is unmasked */
+    assert_true(!qtest_is_split(f->qts) || qtest_messages_sent(f->qts) == asserted + 1); /* that one: the line is unmasked */
     assert_true(QTEST_WAIT(qpci_any_line(f->qts)));
     set(f, TDT, 0x12345678); /* only what the register has of it is seen */
     assert_int_equal(get(f, TDT), 0x5678);

@@ -756,6 +756,7 @@ static void test_disk_errors(void **state)
     expect_sense(f, 0, (const uint8_t[16]){0}, 0, false, 0x020402);
     assert_int_equal(command(f, 0, 0, (const uint8_t[16]){0x1b, [4] = 1}, 0, false), 0);
     /* The host's file has lost its second half. */
+    qtest_stay(f->qts, QTEST_STAY_BACK_END); /* another process would see that from the start */
     assert_int_equal(truncate(f->disk, DISK_SIZE / 2), 0);
     expect_sense(f, 0, (const uint8_t[16]){0x28, [4] = 0x7f, [8] = 1}, 0, false, 0x031100);
     assert_int_equal(command(f, 0, 0, (const uint8_t[16]){0x28, [8] = 1}, 512, false), 0);

@@ -89,20 +89,23 @@ static int connect_to(const char *path)
 
 static void test_serial(void **state)
 {
-    g_autofree char *dir = g_dir_make_tmp("pci-serial-XXXXXX", NULL);
-    g_autofree char *path = g_build_filename(dir, "sock", NULL);
-    g_autofree char *args = g_strdup_printf("-chardev socket,id=c0,path=%s,server=on,wait=off", path);
-    QtestState *qts = qtest_start_device(args, "pci-serial,chardev=c0", "");
-    QpciDevice *dev = qpci_find(qts, 0x1b36, 0x0002);
-    int fd = connect_to(path);
+    g_autofree char *args = NULL;
+    int ends[2], fd;
+    QtestState *qts;
+    QpciDevice *dev;
     char got[5];
 
+    qtest_wire_new(ends);
+    fd = ends[0];
+    args = g_strdup_printf("-chardev fd,id=c0,fd=%d", ends[1]);
+    qts = qtest_start_device(args, "pci-serial,chardev=c0", "");
+    dev = qpci_find(qts, 0x1b36, 0x0002);
     assert_non_null(dev);
     qpci_enable(dev);
     assert_true(dev->bars[0].io && dev->bars[0].size == 8);
     assert_int_equal(qpci_config_readl(dev, QPCI_REVISION) >> 8, 0x070002);
     qtest_irq_intercept_in(qts, "ioapic");
-    assert_int_equal(write(fd, "y", 1), 1); /* once it is there the connection was taken: before, what is sent is lost */
+    assert_int_equal(write(fd, "y", 1), 1);
     assert_true(QTEST_WAIT(qpci_readb(dev, 0, LSR) & 1));
     assert_int_equal(qpci_readb(dev, 0, RBR), 'y');
     for (const char *p = "hello"; *p; p++) {
@@ -124,11 +127,10 @@ static void test_serial(void **state)
     assert_int_equal(qpci_readb(dev, 0, RBR), 'x');
     assert_true(QTEST_WAIT(!qpci_any_line(qts)));
     assert_int_equal(qpci_readb(dev, 0, LSR), 0x60);
-    close(fd);
+    close(ends[0]);
+    close(ends[1]);
     g_free(dev);
     qtest_end(qts);
-    unlink(path);
-    rmdir(dir);
 }
 
 /* A character device works where its card does: in the loop of the object that serves it, and back in the main loop. */

@@ -24,7 +24,6 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "libqtest/libqvirtio.h"
@@ -71,7 +70,7 @@ typedef struct Net {
     Qvirtio v;
     QvirtioQueue rx, tx, ctrl;
     int wire; /* a stream, or a packet socket */
-    char *dir, *path;
+    int card_end; /* of a stream; 0 */
 } Net;
 
 /* --- the wire --- */
@@ -118,16 +117,13 @@ static void net_start(Net *n, const char *props)
 {
     g_autofree char *args = NULL,
                     *device = g_strdup_printf("virtio-net-pci,netdev=n0,mac=52:54:00:aa:bb:cc%s", props);
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    int ends[2];
 
-    n->dir = g_dir_make_tmp("virtio-net-test-XXXXXX", NULL);
-    n->path = g_build_filename(n->dir, "wire", NULL);
-    args = g_strdup_printf("-netdev stream,id=n0,server=on,addr.type=unix,addr.path=%s", n->path);
+    qtest_wire_new(ends);
+    n->wire = ends[0];
+    n->card_end = ends[1];
+    args = g_strdup_printf("-netdev socket,id=n0,fd=%d", n->card_end);
     n->qts = qtest_start_device(args, device, "");
-    n->wire = socket(AF_UNIX, SOCK_STREAM, 0);
-    g_strlcpy(sun.sun_path, n->path, sizeof(sun.sun_path));
-    assert_int_equal(connect(n->wire, (struct sockaddr *)&sun, sizeof(sun)), 0);
-    json_object_put(qtest_qmp_event(qtest_server(n->qts) ?: n->qts, "NETDEV_STREAM_CONNECTED"));
     if (strstr(props, "disable-modern=on")) {
         n->v.dev = qpci_find(n->qts, 0x1af4, 0x1000);
         qpci_enable(n->v.dev);
@@ -141,12 +137,9 @@ static void net_stop(Net *n)
     qvirtio_free(&n->v);
     close(n->wire);
     qtest_end(n->qts);
-    if (n->dir) {
-        unlink(n->path);
-        rmdir(n->dir);
+    if (n->card_end) {
+        close(n->card_end);
     }
-    g_free(n->path);
-    g_free(n->dir);
 }
 
 static void net_driver(Net *n, uint64_t features)
@@ -421,6 +414,7 @@ static void test_merged_buffers(void **state)
     Net n = {0};
 
     net_start(&n, "");
+    qtest_stay(n.qts, QTEST_STAY_BACK_END); /* a frame that waits there is lost, as when the link flaps */
     net_driver(&n, PLAIN);
     for (unsigned i = 0; i < sizeof(frame); i++) {
         frame[i] = (uint8_t)(i * 5);
@@ -482,6 +476,7 @@ static void test_control(void **state)
     Net n = {0};
 
     net_start(&n, "");
+    qtest_stay(n.qts, QTEST_STAY_BACK_END); /* the same */
     net_driver(&n, PLAIN | BIT(F_RX) | BIT(F_RX_EXTRA) | BIT(F_VLAN) | BIT(F_CTRL_MAC) | BIT(F_GUEST_CSUM) |
                        BIT(F_OFFLOADS) | BIT(F_ANNOUNCE));
     expect_frame(&n, other, true);
@@ -628,6 +623,7 @@ static bool tap_start(Net *n, const char *options, const char *props)
         return false;
     }
     n->qts = qtest_start_device(args, device, "");
+    qtest_stay(n->qts, QTEST_STAY_BACK_END); /* which one process has */
     interface_up("qtap0");
     n->wire = packet_socket("qtap0");
     qvirtio_find(&n->v, n->qts, 0x1000);

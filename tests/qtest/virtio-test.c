@@ -13,7 +13,6 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "libqtest/libqvirtio.h"
@@ -681,24 +680,19 @@ static void net_exchange(QtestState *qts, int wire, unsigned n)
 static void test_net(void **state)
 {
     for (unsigned n = 0; n < G_N_ELEMENTS(ways); n++) {
-        g_autofree char *dir = g_dir_make_tmp("virtio-test-XXXXXX", NULL),
-                        *path = g_build_filename(dir, "wire", NULL);
-        g_autofree char *args =
-            g_strdup_printf("-netdev stream,id=n0,server=on,addr.type=unix,addr.path=%s", path);
+        int ends[2];
+        g_autofree char *args = NULL;
         g_autofree char *device =
             g_strdup_printf("virtio-net-pci,netdev=n0,mac=52:54:00:aa:bb:cc%s", ways[n].props);
-        QtestState *qts = qtest_start_device(args, device, "");
-        struct sockaddr_un sun = {.sun_family = AF_UNIX};
-        int wire = socket(AF_UNIX, SOCK_STREAM, 0);
+        QtestState *qts;
 
-        g_strlcpy(sun.sun_path, path, sizeof(sun.sun_path));
-        assert_int_equal(connect(wire, (struct sockaddr *)&sun, sizeof(sun)), 0);
-        json_object_put(qtest_qmp_event(qtest_server(qts) ?: qts, "NETDEV_STREAM_CONNECTED"));
-        net_exchange(qts, wire, n);
-        close(wire);
+        qtest_wire_new(ends);
+        args = g_strdup_printf("-netdev socket,id=n0,fd=%d", ends[1]);
+        qts = qtest_start_device(args, device, "");
+        net_exchange(qts, ends[0], n);
+        close(ends[0]);
+        close(ends[1]);
         qtest_end(qts);
-        unlink(path);
-        rmdir(dir);
     }
 }
 

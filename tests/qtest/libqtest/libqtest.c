@@ -124,6 +124,14 @@ static int qtest_listen(const char *path)
     return fd;
 }
 
+void qtest_wire_new(int ends[2])
+{
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) {
+        qtest_die(NULL, "socketpair: %s", strerror(errno));
+    }
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+}
+
 static bool qtest_exited(QtestState *s)
 {
     siginfo_t info = {0};
@@ -149,7 +157,7 @@ static int qtest_accept(QtestState *s, int listener)
     qtest_die(s, "the program did not connect in time");
 }
 
-QtestState *qtest_start(const char *args)
+QtestState *qtest_launch(const char *args, bool incoming)
 {
     QtestState *s = g_new0(QtestState, 1);
     g_autofree char *qtest_path = NULL, *qmp_path = NULL, *options = NULL;
@@ -157,6 +165,8 @@ QtestState *qtest_start(const char *args)
     int qtest_fd, qmp_fd;
 
     signal(SIGPIPE, SIG_IGN);
+    s->args = g_strdup(args);
+    s->intercepts = g_ptr_array_new_with_free_func(g_free);
     s->dir = g_dir_make_tmp("qtest-XXXXXX", NULL);
     s->line = g_string_new(NULL);
     s->qmp_line = g_string_new(NULL);
@@ -166,8 +176,8 @@ QtestState *qtest_start(const char *args)
     qtest_fd = qtest_listen(qtest_path);
     qmp_fd = qtest_listen(qmp_path);
     options =
-        g_strdup_printf("-qtest unix:%s -qtest-log %s -qmp unix:%s -accel qtest -nodefaults -display none",
-                        qtest_path, g_getenv("QTEST_LOG") ? "/dev/fd/2" : "none", qmp_path);
+        g_strdup_printf("-qtest unix:%s -qtest-log %s -qmp unix:%s -accel qtest -nodefaults -display none %s",
+                        qtest_path, g_getenv("QTEST_LOG") ? "/dev/fd/2" : "none", qmp_path, incoming ? "-incoming defer" : "");
     argv = qtest_argv(options, args);
     s->pid = qtest_spawn(argv, -1);
     /* In the order in which the program connects. */
@@ -177,15 +187,44 @@ QtestState *qtest_start(const char *args)
     return s;
 }
 
+QtestState *qtest_launch_split(const char *server_args, const char *client_args, bool incoming)
+{
+    QtestState *server = qtest_launch(server_args, incoming), *s;
+    g_autofree char *args = NULL;
+    g_autofree char *sock = strcmp(g_getenv("QTEST_TRANSPORT"), "unix") == 0 ?
+                                g_strdup_printf("'type': 'unix', 'path': '%s/vfu.sock'", server->dir) :
+                                g_strdup_printf("'type': 'vsock', 'cid': '1', 'port': '%d'", 0x10000 + server->pid);
+
+    qtest_qmp_ok(server,
+                 "{'execute': 'object-add', 'arguments': {'qom-type': 'x-vfio-user-server', 'id': 'vfu0', "
+                 "'device': 'dev0', %s}}",
+                 sock);
+    g_strdelimit(sock, "'", '"');
+    args = g_strdup_printf("%s -device '{\"driver\": \"vfio-user-pci\", \"id\": \"dev0\", \"socket\": {%s}}'", client_args, sock);
+    s = qtest_launch(args, incoming);
+    g_free(s->args);
+    s->args = g_strdup(client_args);
+    s->server = server;
+    server->client = s;
+    return s;
+}
+
+QtestState *qtest_start(const char *args)
+{
+    QtestState *s = qtest_launch(args, false);
+
+    qtest_move_begin(s);
+    return s;
+}
+
 QtestState *qtest_start_controller(const char *backend_args, const char *device, const char *downstream_args,
                                    const char *client_args)
 {
     const char *transport = g_getenv("QTEST_TRANSPORT");
     static const char client[] =
         "-machine q35,memory-backend=mem -object memory-backend-memfd,id=mem,size=64M,share=on";
-    g_autofree char *args = NULL;
-    g_autofree char *sock = NULL;
-    QtestState *server, *s;
+    g_autofree char *args = NULL, *server_args = NULL;
+    QtestState *s;
 
     if (!transport || strcmp(transport, "local") == 0) {
         args = g_strdup_printf("%s %s %s -device '%s,id=dev0' %s", client, backend_args, client_args, device,
@@ -195,22 +234,11 @@ QtestState *qtest_start_controller(const char *backend_args, const char *device,
     if (strcmp(transport, "unix") != 0 && strcmp(transport, "vsock") != 0) {
         qtest_die(NULL, "QTEST_TRANSPORT=%s: allowed are local, unix, vsock", transport);
     }
-    args = g_strdup_printf("-machine x-remote,vfio-user=on %s -device '%s,id=dev0' %s", backend_args, device,
-                           downstream_args);
-    server = qtest_start(args);
-    sock = strcmp(transport, "unix") == 0 ?
-               g_strdup_printf("'type': 'unix', 'path': '%s/vfu.sock'", server->dir) :
-               g_strdup_printf("'type': 'vsock', 'cid': '1', 'port': '%d'", 0x10000 + server->pid);
-    qtest_qmp_ok(server,
-                 "{'execute': 'object-add', 'arguments': {'qom-type': 'x-vfio-user-server', 'id': 'vfu0', "
-                 "'device': 'dev0', %s}}",
-                 sock);
-    g_free(args);
-    g_strdelimit(sock, "'", '"');
-    args = g_strdup_printf("%s %s -device '{\"driver\": \"vfio-user-pci\", \"id\": \"dev0\", \"socket\": {%s}}'", client,
-                           client_args, sock);
-    s = qtest_start(args);
-    s->server = server;
+    server_args = g_strdup_printf("-machine x-remote,vfio-user=on %s -device '%s,id=dev0' %s", backend_args, device,
+                                  downstream_args);
+    args = g_strdup_printf("%s %s", client, client_args);
+    s = qtest_launch_split(server_args, args, false);
+    qtest_move_begin(s);
     return s;
 }
 
@@ -272,6 +300,8 @@ static void qtest_free(QtestState *s)
         json_object_put(event);
     }
     g_queue_free(s->events);
+    g_ptr_array_unref(s->intercepts);
+    g_free(s->args);
     g_free(s->dir);
     g_free(s);
 }

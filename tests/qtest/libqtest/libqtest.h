@@ -37,6 +37,18 @@ QtestState *qtest_server(QtestState *s);
 int qtest_pid(const QtestState *s);
 /* Asks for the end by QMP and checks that the exit code is 0; frees. */
 void qtest_end(QtestState *s);
+/*
+ * With $QTEST_MOVE_EVERY=N a machine is migrated to another process, with its device's process if it has one, about every N-th
+ * access, and the test notices nothing.  Some tests can't have that: this one's machine stays where it is from now on.
+ */
+typedef enum QtestStay {
+    QTEST_STAY_PROCESS,
+    QTEST_STAY_MESSAGES, /* the others without being asked for: see qtest-move.c */
+    QTEST_STAY_HOT_PLUG,
+    QTEST_STAY_BACK_END,
+    QTEST_STAY_REASONS
+} QtestStay;
+void qtest_stay(QtestState *s, QtestStay reason);
 /* Kills; for tests in which a process dies. */
 void qtest_kill(QtestState *s);
 /* Runs the program with args until it ends: its exit code, and its standard error (g_free). */
@@ -112,6 +124,10 @@ char *qtest_file_new(uint64_t size);
 void qtest_file_free(char *path);
 /* Bytes to write to one: others for each seed. */
 void qtest_fill(uint8_t *buf, size_t len, unsigned seed);
+
+/* --- wires --- */
+/* A stream whose end [1] the processes started from now on have too, by that number ("-netdev socket,fd=N"); the test closes both. */
+void qtest_wire_new(int ends[2]);
 
 /* --- a disk that fails when it is told to --- */
 typedef struct QtestDisk QtestDisk;

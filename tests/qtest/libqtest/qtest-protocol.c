@@ -83,6 +83,7 @@ static char *qtest_vcommand(QtestState *s, const char *fmt, va_list ap)
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
     g_autofree char *line = g_strconcat(text, "\n", NULL);
 
+    qtest_move_count(s);
     qtest_send(s, line, strlen(line));
     return qtest_receive(s);
 }
@@ -98,8 +99,7 @@ char *qtest_command(QtestState *s, const char *fmt, ...)
     return answer;
 }
 
-/* The text after "OK". */
-static char *G_GNUC_PRINTF(2, 3) qtest_ok(QtestState *s, const char *fmt, ...)
+char *qtest_ok(QtestState *s, const char *fmt, ...)
 {
     g_autofree char *answer = NULL;
     va_list ap;
@@ -239,14 +239,20 @@ int64_t qtest_clock_step_next(QtestState *s)
     return strtoll(text, NULL, 10);
 }
 
+static void qtest_intercept(QtestState *s, char *command)
+{
+    g_free(qtest_ok(s, "%s", command));
+    g_ptr_array_add(s->intercepts, command);
+}
+
 void qtest_irq_intercept_in(QtestState *s, const char *path)
 {
-    g_free(qtest_ok(s, "irq_intercept_in %s", path));
+    qtest_intercept(s, g_strdup_printf("irq_intercept_in %s", path));
 }
 
 void qtest_irq_intercept_out(QtestState *s, const char *path)
 {
-    g_free(qtest_ok(s, "irq_intercept_out %s", path));
+    qtest_intercept(s, g_strdup_printf("irq_intercept_out %s", path));
 }
 
 bool qtest_irq(QtestState *s, int n)

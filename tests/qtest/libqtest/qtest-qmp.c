@@ -42,6 +42,7 @@ static void qtest_qmp_write(QtestState *s, const char *text)
 {
     g_autofree char *line = g_strconcat(text, "\n", NULL);
 
+    qtest_move_command(s, text);
     if (write(s->qmp_fd, line, strlen(line)) != (ssize_t)strlen(line)) {
         qtest_die(s, "QMP: cannot write: %s", strerror(errno));
     }
@@ -176,6 +177,7 @@ int64_t qtest_messages_sent(QtestState *qts)
     struct json_object *value;
     int64_t sent;
 
+    qtest_stay(qts, QTEST_STAY_MESSAGES);
     if (!json_object_object_get_ex(reply, "return", &value)) {
         qtest_die(qts, "dev0 has no messages-sent");
     }
