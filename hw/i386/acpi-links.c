@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "hw/acpi/aml.h"
+#include "hw/isa/ich9-lpc.h"
+#include "hw/isa/piix3.h"
 
 #define ROUTE_OFF 0x80
 #define STA_OFF   0x09 /* present, works, not shown */
@@ -28,7 +30,7 @@ static unsigned links_count(const AcpiConfig *config)
 /* What a root slot's pin is connected to: 0 is PIRQA. */
 static unsigned links_pirq(const AcpiConfig *config, unsigned slot, unsigned pin)
 {
-    return config->chipset == ACPI_CHIPSET_Q35 ? (slot + pin) % 8 : (slot + pin + 3) % 4;
+    return config->chipset == ACPI_CHIPSET_Q35 ? ich9_slot_pirq(slot, pin) : piix3_slot_pirq(slot, pin);
 }
 
 static const char *link_name(char name[5], unsigned n)

@@ -217,7 +217,7 @@ void pc_reset(Machine *m)
     GError *error = NULL;
     PcDescription d;
     pc->was_reset = true;
-    acpi_pci_hotplug_reset(pc->chipset->hotplug(pc));
+    pc->chipset->reset(pc);
     pc_describe(pc, &d);
     for (unsigned i = 0; m->accel && i < pc->apic_bus.count; i++) {
         accel_log_reset(pc->apics[i]->vcpu, "CPU Reset");

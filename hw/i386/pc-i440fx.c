@@ -51,6 +51,11 @@ static bool i440fx_build(PcMachine *pc, GError **error)
     return true;
 }
 
+static unsigned i440fx_slot_pirq(const PcMachine *pc, unsigned slot, unsigned pin)
+{
+    return piix3_slot_pirq(slot, pin);
+}
+
 static void i440fx_set_pirq(PcMachine *pc, unsigned n, int level)
 {
     piix3_set_pirq(pc->piix3, n, level);
@@ -66,11 +71,6 @@ static int i440fx_pirq_route(const PcMachine *pc, unsigned n)
     return piix3_pirq_route(pc->piix3, n);
 }
 
-static AcpiPciHotplug *i440fx_hotplug(PcMachine *pc)
-{
-    return &((Piix4Pm *)pc->piix4_pm)->hotplug;
-}
-
 static void i440fx_describe_acpi(const PcMachine *pc, AcpiConfig *config)
 {
     config->chipset = ACPI_CHIPSET_I440FX;
@@ -78,6 +78,11 @@ static void i440fx_describe_acpi(const PcMachine *pc, AcpiConfig *config)
     for (unsigned i = G_N_ELEMENTS(i440fx_pci_first); i-- > 0;) {
         config->pci32_first = i440fx_pci_first[i] >= pc->ram_low ? i440fx_pci_first[i] : config->pci32_first;
     }
+}
+
+static void i440fx_reset(PcMachine *pc)
+{
+    acpi_pci_hotplug_reset(&((Piix4Pm *)pc->piix4_pm)->hotplug);
 }
 
 static void i440fx_prepare_kernel(PcMachine *pc)
@@ -97,12 +102,12 @@ const PcChipset pc_i440fx_chipset = {
     .ram_low_max = 0xe0000000,
     .ram_low_split = 0xc0000000,
     .pirq_count = PIIX3_PIRQ_COUNT,
-    .first_slot = 1,
     .build = i440fx_build,
+    .slot_pirq = i440fx_slot_pirq,
     .set_pirq = i440fx_set_pirq,
     .pirq_levels = i440fx_pirq_levels,
     .pirq_route = i440fx_pirq_route,
-    .hotplug = i440fx_hotplug,
     .describe_acpi = i440fx_describe_acpi,
+    .reset = i440fx_reset,
     .prepare_kernel = i440fx_prepare_kernel,
 };

@@ -47,13 +47,14 @@ typedef struct PcChipset {
     uint64_t ram_low_max, ram_low_split;
     unsigned pirq_count;
     bool pirq_gsi;      /* PIRQs have IO-APIC pins from PC_PIRQ_GSI on; otherwise those of the ISA interrupt */
-    unsigned first_slot; /* whose INTA is PIRQA */
     bool (*build)(PcMachine *pc, GError **error); /* host bridge, ISA bridge, power management */
+    unsigned (*slot_pirq)(const PcMachine *pc, unsigned slot, unsigned pin); /* of the root bus; PIRQ 0 is A */
     void (*set_pirq)(PcMachine *pc, unsigned n, int level);
     uint8_t (*pirq_levels)(const PcMachine *pc);
     int (*pirq_route)(const PcMachine *pc, unsigned n); /* ISA interrupt, or -1 */
-    AcpiPciHotplug *(*hotplug)(PcMachine *pc);
     void (*describe_acpi)(const PcMachine *pc, AcpiConfig *config);
+    /* After the reset of all devices, before the tables are written. */
+    void (*reset)(PcMachine *pc);
     /* Instead of firmware: shadow RAM, interrupt routing. */
     void (*prepare_kernel)(PcMachine *pc);
 } PcChipset;

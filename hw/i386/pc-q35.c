@@ -32,6 +32,11 @@ static bool q35_build(PcMachine *pc, GError **error)
     return q35_build_sata(m, error) && pci_create(m->pci_bus, PCI_DEVFN(0x1f, 3), &ich9_smbus_model, NULL, error, NULL);
 }
 
+static unsigned q35_slot_pirq(const PcMachine *pc, unsigned slot, unsigned pin)
+{
+    return ich9_lpc_slot_pirq(pc->lpc, slot, pin);
+}
+
 static void q35_set_pirq(PcMachine *pc, unsigned n, int level)
 {
     ich9_lpc_set_pirq(pc->lpc, n, level);
@@ -47,16 +52,18 @@ static int q35_pirq_route(const PcMachine *pc, unsigned n)
     return ich9_lpc_pirq_route(pc->lpc, n);
 }
 
-static AcpiPciHotplug *q35_hotplug(PcMachine *pc)
-{
-    return &pc->lpc->hotplug;
-}
-
 static void q35_describe_acpi(const PcMachine *pc, AcpiConfig *config)
 {
     config->chipset = ACPI_CHIPSET_Q35;
     config->hotplug = &pc->lpc->hotplug;
     config->pci32_first = Q35_ECAM_BASE + Q35_ECAM_SIZE;
+}
+
+/* Lines are low now: they may be wired as the tables say that are written next. */
+static void q35_reset(PcMachine *pc)
+{
+    pc->lpc->by_slot = false;
+    acpi_pci_hotplug_reset(&pc->lpc->hotplug);
 }
 
 static void q35_prepare_kernel(PcMachine *pc)
@@ -75,10 +82,11 @@ const PcChipset pc_q35_chipset = {
     .pirq_count = ICH9_PIRQ_COUNT,
     .pirq_gsi = true,
     .build = q35_build,
+    .slot_pirq = q35_slot_pirq,
     .set_pirq = q35_set_pirq,
     .pirq_levels = q35_pirq_levels,
     .pirq_route = q35_pirq_route,
-    .hotplug = q35_hotplug,
     .describe_acpi = q35_describe_acpi,
+    .reset = q35_reset,
     .prepare_kernel = q35_prepare_kernel,
 };

@@ -126,14 +126,12 @@ static const ApicBusOps pc_apic_bus_ops = {.eoi = pc_apic_eoi, .extint_ack = pc_
 
 static unsigned pc_pirq(const PcMachine *pc, PciDevice *dev, unsigned pin)
 {
-    const PcChipset *chipset = pc->chipset;
     PciDevice *top = dev;
     while (top->bus->parent) {
         top = top->bus->parent;
     }
     unsigned root_pin = top == dev ? pin : pci_swizzle_to_root(dev, pin);
-    unsigned slot = PCI_SLOT(top->devfn) + chipset->pirq_count - chipset->first_slot;
-    return (slot + root_pin) % chipset->pirq_count;
+    return pc->chipset->slot_pirq(pc, PCI_SLOT(top->devfn), root_pin);
 }
 
 static void pc_bus_set_intx(PciBus *bus, PciDevice *dev, unsigned pin, int level)

@@ -25,7 +25,7 @@
 #define PMBASE_ADDRESS 0xff80
 #define ACPI_CNTL_EN   0x80
 #define PMCON_SMI_LOCK 0x10 /* set once, until reset */
-#define LPC_HOTPLUG_VERSION 3 /* of the state: with hot plug */
+#define LPC_HOTPLUG_VERSION 3 /* of the state: with hot plug, and by_slot */
 #define PIRQ_IRQEN     0x80 /* 1: not routed to the 8259 */
 
 static unsigned lpc_pirq_register(unsigned n)
@@ -46,6 +46,11 @@ uint8_t ich9_lpc_pirq_levels(const Ich9Lpc *s)
         levels |= (uint8_t)((s->pirq_count[n] > 0) << n);
     }
     return levels;
+}
+
+unsigned ich9_lpc_slot_pirq(const Ich9Lpc *s, unsigned slot, unsigned pin)
+{
+    return s->by_slot ? (slot + pin) % ICH9_PIRQ_COUNT : ich9_slot_pirq(slot, pin);
 }
 
 void ich9_lpc_set_pirq(Ich9Lpc *s, unsigned n, int level)
@@ -250,9 +255,12 @@ static void lpc_stop(PciDevice *dev)
 
 static bool lpc_post_load(void *instance, uint32_t version, GError **error)
 {
+    Ich9Lpc *s = instance;
+
     lpc_config_written(instance, 0, 0);
     if (version < LPC_HOTPLUG_VERSION) {
-        acpi_pci_hotplug_forget(&((Ich9Lpc *)instance)->hotplug);
+        acpi_pci_hotplug_forget(&s->hotplug);
+        s->by_slot = true;
     }
     return true;
 }
@@ -272,6 +280,7 @@ static const StateField lpc_fields[] = {
     {.name = "gcs", .kind = STATE_UINT, .offset = offsetof(Ich9Lpc, gcs), .size = sizeof(uint32_t), .since = 2},
     {.name = "tco", .kind = STATE_STRUCT, .offset = offsetof(Ich9Lpc, tco), .size = sizeof(Ich9Tco), .table = &ich9_tco_state, .since = 2},
     STATE_FIELD_STRUCT(Ich9Lpc, hotplug, &acpi_pci_hotplug_state, .since = LPC_HOTPLUG_VERSION),
+    STATE_FIELD_BOOL(Ich9Lpc, by_slot, .since = LPC_HOTPLUG_VERSION),
     STATE_END,
 };
 static const Prop lpc_props[] = {

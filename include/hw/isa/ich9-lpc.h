@@ -31,6 +31,7 @@ typedef struct Ich9Lpc {
     uint16_t pm_mapped;                   /* port the PM block is mapped at; 0: nowhere */
     uint16_t pirq_count[ICH9_PIRQ_COUNT]; /* functions that assert it */
     uint16_t pirq_saved[ICH9_PIRQ_COUNT]; /* what a stream says of it */
+    bool by_slot; /* until reset: the guest comes from a state before version 3, and knows PIRQs by slot + pin */
 } Ich9Lpc;
 
 extern const PciModel ich9_lpc_model;
@@ -39,6 +40,20 @@ extern const PciModel ich9_lpc_model;
 void ich9_lpc_connect(Ich9Lpc *s, Ich9Pm *pm, void (*pirq_changed)(void *opaque), void (*smi)(void *opaque), void *opaque);
 /* Instead of firmware: puts the chipset configuration registers where it would. */
 void ich9_lpc_open_rcba(Ich9Lpc *s);
+/*
+ * The PIRQ (0: A) of pin 0..3 of a slot of the root bus, as QEMU's q35 wires them: the chip set's own functions, devices 25 to 31, have
+ * the first four, but for the bridge to PCI at 30; slots share the others.
+ */
+static inline unsigned ich9_slot_pirq(unsigned slot, unsigned pin)
+{
+    if (slot < 25) {
+        return 4 + (slot + pin) % 4;
+    }
+    return slot == 30 ? 4 + pin : pin;
+}
+
+/* The same of this machine now. */
+unsigned ich9_lpc_slot_pirq(const Ich9Lpc *s, unsigned slot, unsigned pin);
 /* A function on the root bus asserts or releases PIRQ n (on change). */
 void ich9_lpc_set_pirq(Ich9Lpc *s, unsigned n, int level);
 /* Bits of PIRQA..H that are asserted. */

@@ -32,6 +32,12 @@ typedef struct Piix4Pm {
 extern const PciModel piix3_model, piix4_pm_model;
 
 void piix3_connect(Piix3 *s, void (*pirq_changed)(void *opaque), void *opaque);
+/* The PIRQ (0: A) of pin 0..3 of a slot of the root bus, as QEMU's pc wires them. */
+static inline unsigned piix3_slot_pirq(unsigned slot, unsigned pin)
+{
+    return (slot + pin + 3) % PIIX3_PIRQ_COUNT;
+}
+
 /* A function asserts or releases PIRQ n (on change). */
 void piix3_set_pirq(Piix3 *s, unsigned n, int level);
 /* Bits of PIRQA..D that are asserted. */

@@ -409,7 +409,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0xFFFF, 
                     Zero, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -417,7 +417,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0xFFFF, 
                     One, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -425,7 +425,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0xFFFF, 
                     0x02, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -433,7 +433,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0xFFFF, 
                     0x03, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -441,7 +441,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0001FFFF, 
                     Zero, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -449,7 +449,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0001FFFF, 
                     One, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -457,7 +457,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0001FFFF, 
                     0x02, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -473,7 +473,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0002FFFF, 
                     Zero, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -481,7 +481,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0002FFFF, 
                     One, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -505,7 +505,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0003FFFF, 
                     Zero, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -593,7 +593,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0005FFFF, 
                     0x03, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -617,7 +617,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0006FFFF, 
                     0x02, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -625,7 +625,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0006FFFF, 
                     0x03, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -641,7 +641,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0007FFFF, 
                     One, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -649,7 +649,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0007FFFF, 
                     0x02, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -657,7 +657,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0007FFFF, 
                     0x03, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -665,7 +665,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0008FFFF, 
                     Zero, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -673,7 +673,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0008FFFF, 
                     One, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -681,7 +681,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0008FFFF, 
                     0x02, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -689,7 +689,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0008FFFF, 
                     0x03, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -697,7 +697,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0009FFFF, 
                     Zero, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -705,7 +705,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0009FFFF, 
                     One, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -713,7 +713,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0009FFFF, 
                     0x02, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -729,7 +729,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000AFFFF, 
                     Zero, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -737,7 +737,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000AFFFF, 
                     One, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -761,7 +761,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000BFFFF, 
                     Zero, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -849,7 +849,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000DFFFF, 
                     0x03, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -873,7 +873,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000EFFFF, 
                     0x02, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -881,7 +881,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000EFFFF, 
                     0x03, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -897,7 +897,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000FFFFF, 
                     One, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -905,7 +905,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000FFFFF, 
                     0x02, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -913,7 +913,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000FFFFF, 
                     0x03, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -921,7 +921,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0010FFFF, 
                     Zero, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -929,7 +929,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0010FFFF, 
                     One, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -937,7 +937,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0010FFFF, 
                     0x02, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -945,7 +945,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0010FFFF, 
                     0x03, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -953,7 +953,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0011FFFF, 
                     Zero, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -961,7 +961,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0011FFFF, 
                     One, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -969,7 +969,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0011FFFF, 
                     0x02, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -985,7 +985,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0012FFFF, 
                     Zero, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -993,7 +993,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0012FFFF, 
                     One, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -1017,7 +1017,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0013FFFF, 
                     Zero, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -1105,7 +1105,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0015FFFF, 
                     0x03, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -1129,7 +1129,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0016FFFF, 
                     0x02, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -1137,7 +1137,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0016FFFF, 
                     0x03, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -1153,7 +1153,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0017FFFF, 
                     One, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -1161,7 +1161,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0017FFFF, 
                     0x02, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -1169,7 +1169,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0017FFFF, 
                     0x03, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -1177,7 +1177,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0018FFFF, 
                     Zero, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -1185,7 +1185,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0018FFFF, 
                     One, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -1193,7 +1193,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0018FFFF, 
                     0x02, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -1201,7 +1201,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0018FFFF, 
                     0x03, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -1209,6 +1209,14 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0019FFFF, 
                     Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x0019FFFF, 
+                    One, 
                     LNKB, 
                     Zero
                 }, 
@@ -1216,7 +1224,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x0019FFFF, 
-                    One, 
+                    0x02, 
                     LNKC, 
                     Zero
                 }, 
@@ -1224,16 +1232,8 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x0019FFFF, 
-                    0x02, 
-                    LNKD, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x0019FFFF, 
                     0x03, 
-                    LNKE, 
+                    LNKD, 
                     Zero
                 }, 
 
@@ -1241,6 +1241,22 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x001AFFFF, 
                     Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001AFFFF, 
+                    One, 
+                    LNKB, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001AFFFF, 
+                    0x02, 
                     LNKC, 
                     Zero
                 }, 
@@ -1248,31 +1264,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x001AFFFF, 
-                    One, 
-                    LNKD, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001AFFFF, 
-                    0x02, 
-                    LNKE, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001AFFFF, 
                     0x03, 
-                    LNKF, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001BFFFF, 
-                    Zero, 
                     LNKD, 
                     Zero
                 }, 
@@ -1280,8 +1272,16 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x001BFFFF, 
+                    Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001BFFFF, 
                     One, 
-                    LNKE, 
+                    LNKB, 
                     Zero
                 }, 
 
@@ -1289,143 +1289,143 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x001BFFFF, 
                     0x02, 
-                    LNKF, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001BFFFF, 
-                    0x03, 
-                    LNKG, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    Zero, 
-                    LNKE, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    One, 
-                    LNKF, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    0x02, 
-                    LNKG, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    0x03, 
-                    LNKH, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    Zero, 
-                    LNKF, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    One, 
-                    LNKG, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    0x02, 
-                    LNKH, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    0x03, 
-                    LNKA, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    Zero, 
-                    LNKG, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    One, 
-                    LNKH, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    0x02, 
-                    LNKA, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    0x03, 
-                    LNKB, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    Zero, 
-                    LNKH, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    One, 
-                    LNKA, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    0x02, 
-                    LNKB, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    0x03, 
                     LNKC, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001BFFFF, 
+                    0x03, 
+                    LNKD, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    One, 
+                    LNKB, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    0x02, 
+                    LNKC, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    0x03, 
+                    LNKD, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    One, 
+                    LNKB, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    0x02, 
+                    LNKC, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    0x03, 
+                    LNKD, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    Zero, 
+                    LNKE, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    One, 
+                    LNKF, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    0x02, 
+                    LNKG, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    0x03, 
+                    LNKH, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    One, 
+                    LNKB, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    0x02, 
+                    LNKC, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    0x03, 
+                    LNKD, 
                     Zero
                 }
             })
@@ -1436,7 +1436,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0xFFFF, 
                     Zero, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1444,7 +1444,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0xFFFF, 
                     One, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1452,7 +1452,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0xFFFF, 
                     0x02, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1460,7 +1460,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0xFFFF, 
                     0x03, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1468,7 +1468,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0001FFFF, 
                     Zero, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1476,7 +1476,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0001FFFF, 
                     One, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1484,7 +1484,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0001FFFF, 
                     0x02, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1500,7 +1500,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0002FFFF, 
                     Zero, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1508,7 +1508,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0002FFFF, 
                     One, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1532,7 +1532,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0003FFFF, 
                     Zero, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1620,7 +1620,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0005FFFF, 
                     0x03, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1644,7 +1644,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0006FFFF, 
                     0x02, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1652,7 +1652,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0006FFFF, 
                     0x03, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1668,7 +1668,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0007FFFF, 
                     One, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1676,7 +1676,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0007FFFF, 
                     0x02, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1684,7 +1684,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0007FFFF, 
                     0x03, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1692,7 +1692,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0008FFFF, 
                     Zero, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1700,7 +1700,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0008FFFF, 
                     One, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1708,7 +1708,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0008FFFF, 
                     0x02, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1716,7 +1716,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0008FFFF, 
                     0x03, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1724,7 +1724,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0009FFFF, 
                     Zero, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1732,7 +1732,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0009FFFF, 
                     One, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1740,7 +1740,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0009FFFF, 
                     0x02, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1756,7 +1756,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000AFFFF, 
                     Zero, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1764,7 +1764,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000AFFFF, 
                     One, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1788,7 +1788,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000BFFFF, 
                     Zero, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1876,7 +1876,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000DFFFF, 
                     0x03, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1900,7 +1900,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000EFFFF, 
                     0x02, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1908,7 +1908,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000EFFFF, 
                     0x03, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1924,7 +1924,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000FFFFF, 
                     One, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1932,7 +1932,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000FFFFF, 
                     0x02, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1940,7 +1940,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000FFFFF, 
                     0x03, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1948,7 +1948,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0010FFFF, 
                     Zero, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1956,7 +1956,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0010FFFF, 
                     One, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1964,7 +1964,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0010FFFF, 
                     0x02, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1972,7 +1972,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0010FFFF, 
                     0x03, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1980,7 +1980,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0011FFFF, 
                     Zero, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1988,7 +1988,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0011FFFF, 
                     One, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1996,7 +1996,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0011FFFF, 
                     0x02, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -2012,7 +2012,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0012FFFF, 
                     Zero, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -2020,7 +2020,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0012FFFF, 
                     One, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -2044,7 +2044,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0013FFFF, 
                     Zero, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -2132,7 +2132,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0015FFFF, 
                     0x03, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -2156,7 +2156,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0016FFFF, 
                     0x02, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -2164,7 +2164,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0016FFFF, 
                     0x03, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -2180,7 +2180,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0017FFFF, 
                     One, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -2188,7 +2188,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0017FFFF, 
                     0x02, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -2196,7 +2196,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0017FFFF, 
                     0x03, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -2204,7 +2204,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0018FFFF, 
                     Zero, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -2212,7 +2212,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0018FFFF, 
                     One, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -2220,7 +2220,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0018FFFF, 
                     0x02, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -2228,13 +2228,21 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0018FFFF, 
                     0x03, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
                 {
                     0x0019FFFF, 
                     Zero, 
+                    Zero, 
+                    0x10
+                }, 
+
+                Package (0x04)
+                {
+                    0x0019FFFF, 
+                    One, 
                     Zero, 
                     0x11
                 }, 
@@ -2242,7 +2250,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x0019FFFF, 
-                    One, 
+                    0x02, 
                     Zero, 
                     0x12
                 }, 
@@ -2250,23 +2258,31 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x0019FFFF, 
-                    0x02, 
+                    0x03, 
                     Zero, 
                     0x13
                 }, 
 
                 Package (0x04)
                 {
-                    0x0019FFFF, 
-                    0x03, 
+                    0x001AFFFF, 
                     Zero, 
-                    0x14
+                    Zero, 
+                    0x10
                 }, 
 
                 Package (0x04)
                 {
                     0x001AFFFF, 
+                    One, 
                     Zero, 
+                    0x11
+                }, 
+
+                Package (0x04)
+                {
+                    0x001AFFFF, 
+                    0x02, 
                     Zero, 
                     0x12
                 }, 
@@ -2274,31 +2290,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x001AFFFF, 
-                    One, 
-                    Zero, 
-                    0x13
-                }, 
-
-                Package (0x04)
-                {
-                    0x001AFFFF, 
-                    0x02, 
-                    Zero, 
-                    0x14
-                }, 
-
-                Package (0x04)
-                {
-                    0x001AFFFF, 
                     0x03, 
-                    Zero, 
-                    0x15
-                }, 
-
-                Package (0x04)
-                {
-                    0x001BFFFF, 
-                    Zero, 
                     Zero, 
                     0x13
                 }, 
@@ -2306,153 +2298,161 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x001BFFFF, 
-                    One, 
                     Zero, 
-                    0x14
-                }, 
-
-                Package (0x04)
-                {
-                    0x001BFFFF, 
-                    0x02, 
-                    Zero, 
-                    0x15
-                }, 
-
-                Package (0x04)
-                {
-                    0x001BFFFF, 
-                    0x03, 
-                    Zero, 
-                    0x16
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    Zero, 
-                    Zero, 
-                    0x14
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    One, 
-                    Zero, 
-                    0x15
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    0x02, 
-                    Zero, 
-                    0x16
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    0x03, 
-                    Zero, 
-                    0x17
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    Zero, 
-                    Zero, 
-                    0x15
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    One, 
-                    Zero, 
-                    0x16
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    0x02, 
-                    Zero, 
-                    0x17
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    0x03, 
                     Zero, 
                     0x10
                 }, 
 
                 Package (0x04)
                 {
-                    0x001EFFFF, 
-                    Zero, 
-                    Zero, 
-                    0x16
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
+                    0x001BFFFF, 
                     One, 
-                    Zero, 
-                    0x17
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    0x02, 
-                    Zero, 
-                    0x10
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    0x03, 
                     Zero, 
                     0x11
                 }, 
 
                 Package (0x04)
                 {
-                    0x001FFFFF, 
-                    Zero, 
-                    Zero, 
-                    0x17
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    One, 
-                    Zero, 
-                    0x10
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
+                    0x001BFFFF, 
                     0x02, 
-                    Zero, 
-                    0x11
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    0x03, 
                     Zero, 
                     0x12
+                }, 
+
+                Package (0x04)
+                {
+                    0x001BFFFF, 
+                    0x03, 
+                    Zero, 
+                    0x13
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    Zero, 
+                    Zero, 
+                    0x10
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    One, 
+                    Zero, 
+                    0x11
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    0x02, 
+                    Zero, 
+                    0x12
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    0x03, 
+                    Zero, 
+                    0x13
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    Zero, 
+                    Zero, 
+                    0x10
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    One, 
+                    Zero, 
+                    0x11
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    0x02, 
+                    Zero, 
+                    0x12
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    0x03, 
+                    Zero, 
+                    0x13
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    Zero, 
+                    Zero, 
+                    0x14
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    One, 
+                    Zero, 
+                    0x15
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    0x02, 
+                    Zero, 
+                    0x16
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    0x03, 
+                    Zero, 
+                    0x17
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    Zero, 
+                    Zero, 
+                    0x10
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    One, 
+                    Zero, 
+                    0x11
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    0x02, 
+                    Zero, 
+                    0x12
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    0x03, 
+                    Zero, 
+                    0x13
                 }
             })
             Method (_PRT, 0, NotSerialized)  // _PRT: PCI Routing Table

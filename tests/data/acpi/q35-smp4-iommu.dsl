@@ -401,7 +401,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0xFFFF, 
                     Zero, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -409,7 +409,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0xFFFF, 
                     One, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -417,7 +417,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0xFFFF, 
                     0x02, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -425,7 +425,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0xFFFF, 
                     0x03, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -433,7 +433,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0001FFFF, 
                     Zero, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -441,7 +441,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0001FFFF, 
                     One, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -449,7 +449,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0001FFFF, 
                     0x02, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -465,7 +465,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0002FFFF, 
                     Zero, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -473,7 +473,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0002FFFF, 
                     One, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -497,7 +497,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0003FFFF, 
                     Zero, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -585,7 +585,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0005FFFF, 
                     0x03, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -609,7 +609,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0006FFFF, 
                     0x02, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -617,7 +617,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0006FFFF, 
                     0x03, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -633,7 +633,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0007FFFF, 
                     One, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -641,7 +641,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0007FFFF, 
                     0x02, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -649,7 +649,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0007FFFF, 
                     0x03, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -657,7 +657,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0008FFFF, 
                     Zero, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -665,7 +665,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0008FFFF, 
                     One, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -673,7 +673,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0008FFFF, 
                     0x02, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -681,7 +681,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0008FFFF, 
                     0x03, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -689,7 +689,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0009FFFF, 
                     Zero, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -697,7 +697,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0009FFFF, 
                     One, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -705,7 +705,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0009FFFF, 
                     0x02, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -721,7 +721,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000AFFFF, 
                     Zero, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -729,7 +729,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000AFFFF, 
                     One, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -753,7 +753,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000BFFFF, 
                     Zero, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -841,7 +841,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000DFFFF, 
                     0x03, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -865,7 +865,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000EFFFF, 
                     0x02, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -873,7 +873,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000EFFFF, 
                     0x03, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -889,7 +889,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000FFFFF, 
                     One, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -897,7 +897,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000FFFFF, 
                     0x02, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -905,7 +905,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x000FFFFF, 
                     0x03, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -913,7 +913,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0010FFFF, 
                     Zero, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -921,7 +921,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0010FFFF, 
                     One, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -929,7 +929,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0010FFFF, 
                     0x02, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -937,7 +937,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0010FFFF, 
                     0x03, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -945,7 +945,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0011FFFF, 
                     Zero, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -953,7 +953,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0011FFFF, 
                     One, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -961,7 +961,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0011FFFF, 
                     0x02, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -977,7 +977,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0012FFFF, 
                     Zero, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -985,7 +985,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0012FFFF, 
                     One, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -1009,7 +1009,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0013FFFF, 
                     Zero, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -1097,7 +1097,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0015FFFF, 
                     0x03, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -1121,7 +1121,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0016FFFF, 
                     0x02, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -1129,7 +1129,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0016FFFF, 
                     0x03, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -1145,7 +1145,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0017FFFF, 
                     One, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -1153,7 +1153,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0017FFFF, 
                     0x02, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -1161,7 +1161,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0017FFFF, 
                     0x03, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -1169,7 +1169,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0018FFFF, 
                     Zero, 
-                    LNKA, 
+                    LNKE, 
                     Zero
                 }, 
 
@@ -1177,7 +1177,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0018FFFF, 
                     One, 
-                    LNKB, 
+                    LNKF, 
                     Zero
                 }, 
 
@@ -1185,7 +1185,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0018FFFF, 
                     0x02, 
-                    LNKC, 
+                    LNKG, 
                     Zero
                 }, 
 
@@ -1193,7 +1193,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0018FFFF, 
                     0x03, 
-                    LNKD, 
+                    LNKH, 
                     Zero
                 }, 
 
@@ -1201,6 +1201,14 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x0019FFFF, 
                     Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x0019FFFF, 
+                    One, 
                     LNKB, 
                     Zero
                 }, 
@@ -1208,7 +1216,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x0019FFFF, 
-                    One, 
+                    0x02, 
                     LNKC, 
                     Zero
                 }, 
@@ -1216,16 +1224,8 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x0019FFFF, 
-                    0x02, 
-                    LNKD, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x0019FFFF, 
                     0x03, 
-                    LNKE, 
+                    LNKD, 
                     Zero
                 }, 
 
@@ -1233,6 +1233,22 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x001AFFFF, 
                     Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001AFFFF, 
+                    One, 
+                    LNKB, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001AFFFF, 
+                    0x02, 
                     LNKC, 
                     Zero
                 }, 
@@ -1240,31 +1256,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x001AFFFF, 
-                    One, 
-                    LNKD, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001AFFFF, 
-                    0x02, 
-                    LNKE, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001AFFFF, 
                     0x03, 
-                    LNKF, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001BFFFF, 
-                    Zero, 
                     LNKD, 
                     Zero
                 }, 
@@ -1272,8 +1264,16 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x001BFFFF, 
+                    Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001BFFFF, 
                     One, 
-                    LNKE, 
+                    LNKB, 
                     Zero
                 }, 
 
@@ -1281,143 +1281,143 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 {
                     0x001BFFFF, 
                     0x02, 
-                    LNKF, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001BFFFF, 
-                    0x03, 
-                    LNKG, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    Zero, 
-                    LNKE, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    One, 
-                    LNKF, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    0x02, 
-                    LNKG, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    0x03, 
-                    LNKH, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    Zero, 
-                    LNKF, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    One, 
-                    LNKG, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    0x02, 
-                    LNKH, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    0x03, 
-                    LNKA, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    Zero, 
-                    LNKG, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    One, 
-                    LNKH, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    0x02, 
-                    LNKA, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    0x03, 
-                    LNKB, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    Zero, 
-                    LNKH, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    One, 
-                    LNKA, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    0x02, 
-                    LNKB, 
-                    Zero
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    0x03, 
                     LNKC, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001BFFFF, 
+                    0x03, 
+                    LNKD, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    One, 
+                    LNKB, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    0x02, 
+                    LNKC, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    0x03, 
+                    LNKD, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    One, 
+                    LNKB, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    0x02, 
+                    LNKC, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    0x03, 
+                    LNKD, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    Zero, 
+                    LNKE, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    One, 
+                    LNKF, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    0x02, 
+                    LNKG, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    0x03, 
+                    LNKH, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    Zero, 
+                    LNKA, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    One, 
+                    LNKB, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    0x02, 
+                    LNKC, 
+                    Zero
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    0x03, 
+                    LNKD, 
                     Zero
                 }
             })
@@ -1428,7 +1428,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0xFFFF, 
                     Zero, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1436,7 +1436,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0xFFFF, 
                     One, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1444,7 +1444,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0xFFFF, 
                     0x02, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1452,7 +1452,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0xFFFF, 
                     0x03, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1460,7 +1460,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0001FFFF, 
                     Zero, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1468,7 +1468,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0001FFFF, 
                     One, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1476,7 +1476,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0001FFFF, 
                     0x02, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1492,7 +1492,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0002FFFF, 
                     Zero, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1500,7 +1500,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0002FFFF, 
                     One, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1524,7 +1524,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0003FFFF, 
                     Zero, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1612,7 +1612,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0005FFFF, 
                     0x03, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1636,7 +1636,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0006FFFF, 
                     0x02, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1644,7 +1644,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0006FFFF, 
                     0x03, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1660,7 +1660,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0007FFFF, 
                     One, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1668,7 +1668,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0007FFFF, 
                     0x02, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1676,7 +1676,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0007FFFF, 
                     0x03, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1684,7 +1684,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0008FFFF, 
                     Zero, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1692,7 +1692,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0008FFFF, 
                     One, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1700,7 +1700,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0008FFFF, 
                     0x02, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1708,7 +1708,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0008FFFF, 
                     0x03, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1716,7 +1716,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0009FFFF, 
                     Zero, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1724,7 +1724,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0009FFFF, 
                     One, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1732,7 +1732,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0009FFFF, 
                     0x02, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1748,7 +1748,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000AFFFF, 
                     Zero, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1756,7 +1756,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000AFFFF, 
                     One, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1780,7 +1780,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000BFFFF, 
                     Zero, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1868,7 +1868,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000DFFFF, 
                     0x03, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1892,7 +1892,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000EFFFF, 
                     0x02, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1900,7 +1900,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000EFFFF, 
                     0x03, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1916,7 +1916,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000FFFFF, 
                     One, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1924,7 +1924,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000FFFFF, 
                     0x02, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1932,7 +1932,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x000FFFFF, 
                     0x03, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1940,7 +1940,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0010FFFF, 
                     Zero, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -1948,7 +1948,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0010FFFF, 
                     One, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1956,7 +1956,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0010FFFF, 
                     0x02, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1964,7 +1964,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0010FFFF, 
                     0x03, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -1972,7 +1972,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0011FFFF, 
                     Zero, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -1980,7 +1980,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0011FFFF, 
                     One, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -1988,7 +1988,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0011FFFF, 
                     0x02, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -2004,7 +2004,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0012FFFF, 
                     Zero, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -2012,7 +2012,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0012FFFF, 
                     One, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -2036,7 +2036,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0013FFFF, 
                     Zero, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
@@ -2124,7 +2124,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0015FFFF, 
                     0x03, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -2148,7 +2148,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0016FFFF, 
                     0x02, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -2156,7 +2156,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0016FFFF, 
                     0x03, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -2172,7 +2172,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0017FFFF, 
                     One, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -2180,7 +2180,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0017FFFF, 
                     0x02, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -2188,7 +2188,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0017FFFF, 
                     0x03, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -2196,7 +2196,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0018FFFF, 
                     Zero, 
                     Zero, 
-                    0x10
+                    0x14
                 }, 
 
                 Package (0x04)
@@ -2204,7 +2204,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0018FFFF, 
                     One, 
                     Zero, 
-                    0x11
+                    0x15
                 }, 
 
                 Package (0x04)
@@ -2212,7 +2212,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0018FFFF, 
                     0x02, 
                     Zero, 
-                    0x12
+                    0x16
                 }, 
 
                 Package (0x04)
@@ -2220,13 +2220,21 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                     0x0018FFFF, 
                     0x03, 
                     Zero, 
-                    0x13
+                    0x17
                 }, 
 
                 Package (0x04)
                 {
                     0x0019FFFF, 
                     Zero, 
+                    Zero, 
+                    0x10
+                }, 
+
+                Package (0x04)
+                {
+                    0x0019FFFF, 
+                    One, 
                     Zero, 
                     0x11
                 }, 
@@ -2234,7 +2242,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x0019FFFF, 
-                    One, 
+                    0x02, 
                     Zero, 
                     0x12
                 }, 
@@ -2242,23 +2250,31 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x0019FFFF, 
-                    0x02, 
+                    0x03, 
                     Zero, 
                     0x13
                 }, 
 
                 Package (0x04)
                 {
-                    0x0019FFFF, 
-                    0x03, 
+                    0x001AFFFF, 
                     Zero, 
-                    0x14
+                    Zero, 
+                    0x10
                 }, 
 
                 Package (0x04)
                 {
                     0x001AFFFF, 
+                    One, 
                     Zero, 
+                    0x11
+                }, 
+
+                Package (0x04)
+                {
+                    0x001AFFFF, 
+                    0x02, 
                     Zero, 
                     0x12
                 }, 
@@ -2266,31 +2282,7 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x001AFFFF, 
-                    One, 
-                    Zero, 
-                    0x13
-                }, 
-
-                Package (0x04)
-                {
-                    0x001AFFFF, 
-                    0x02, 
-                    Zero, 
-                    0x14
-                }, 
-
-                Package (0x04)
-                {
-                    0x001AFFFF, 
                     0x03, 
-                    Zero, 
-                    0x15
-                }, 
-
-                Package (0x04)
-                {
-                    0x001BFFFF, 
-                    Zero, 
                     Zero, 
                     0x13
                 }, 
@@ -2298,153 +2290,161 @@ DefinitionBlock ("", "DSDT", 2, "MPQEMU", "MPQEMUPC", 0x00000001)
                 Package (0x04)
                 {
                     0x001BFFFF, 
-                    One, 
                     Zero, 
-                    0x14
-                }, 
-
-                Package (0x04)
-                {
-                    0x001BFFFF, 
-                    0x02, 
-                    Zero, 
-                    0x15
-                }, 
-
-                Package (0x04)
-                {
-                    0x001BFFFF, 
-                    0x03, 
-                    Zero, 
-                    0x16
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    Zero, 
-                    Zero, 
-                    0x14
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    One, 
-                    Zero, 
-                    0x15
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    0x02, 
-                    Zero, 
-                    0x16
-                }, 
-
-                Package (0x04)
-                {
-                    0x001CFFFF, 
-                    0x03, 
-                    Zero, 
-                    0x17
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    Zero, 
-                    Zero, 
-                    0x15
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    One, 
-                    Zero, 
-                    0x16
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    0x02, 
-                    Zero, 
-                    0x17
-                }, 
-
-                Package (0x04)
-                {
-                    0x001DFFFF, 
-                    0x03, 
                     Zero, 
                     0x10
                 }, 
 
                 Package (0x04)
                 {
-                    0x001EFFFF, 
-                    Zero, 
-                    Zero, 
-                    0x16
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
+                    0x001BFFFF, 
                     One, 
-                    Zero, 
-                    0x17
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    0x02, 
-                    Zero, 
-                    0x10
-                }, 
-
-                Package (0x04)
-                {
-                    0x001EFFFF, 
-                    0x03, 
                     Zero, 
                     0x11
                 }, 
 
                 Package (0x04)
                 {
-                    0x001FFFFF, 
-                    Zero, 
-                    Zero, 
-                    0x17
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    One, 
-                    Zero, 
-                    0x10
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
+                    0x001BFFFF, 
                     0x02, 
-                    Zero, 
-                    0x11
-                }, 
-
-                Package (0x04)
-                {
-                    0x001FFFFF, 
-                    0x03, 
                     Zero, 
                     0x12
+                }, 
+
+                Package (0x04)
+                {
+                    0x001BFFFF, 
+                    0x03, 
+                    Zero, 
+                    0x13
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    Zero, 
+                    Zero, 
+                    0x10
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    One, 
+                    Zero, 
+                    0x11
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    0x02, 
+                    Zero, 
+                    0x12
+                }, 
+
+                Package (0x04)
+                {
+                    0x001CFFFF, 
+                    0x03, 
+                    Zero, 
+                    0x13
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    Zero, 
+                    Zero, 
+                    0x10
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    One, 
+                    Zero, 
+                    0x11
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    0x02, 
+                    Zero, 
+                    0x12
+                }, 
+
+                Package (0x04)
+                {
+                    0x001DFFFF, 
+                    0x03, 
+                    Zero, 
+                    0x13
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    Zero, 
+                    Zero, 
+                    0x14
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    One, 
+                    Zero, 
+                    0x15
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    0x02, 
+                    Zero, 
+                    0x16
+                }, 
+
+                Package (0x04)
+                {
+                    0x001EFFFF, 
+                    0x03, 
+                    Zero, 
+                    0x17
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    Zero, 
+                    Zero, 
+                    0x10
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    One, 
+                    Zero, 
+                    0x11
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    0x02, 
+                    Zero, 
+                    0x12
+                }, 
+
+                Package (0x04)
+                {
+                    0x001FFFFF, 
+                    0x03, 
+                    Zero, 
+                    0x13
                 }
             })
             Method (_PRT, 0, NotSerialized)  // _PRT: PCI Routing Table
