@@ -290,6 +290,14 @@ static void explain_failure(Sender *s)
     g_clear_error(&reason);
 }
 
+/* Of one record: of a stream that is to be slow no more than its tenth of a second, so that it can be told to be quicker. */
+static uint64_t pages_of_record(const Sender *s, bool zero)
+{
+    uint64_t limit = s->mig->stream.limit, slow = MAX(limit / 10 / MIG_PAGE_SIZE, 1);
+
+    return zero ? MIG_ZEROS_MAX : limit ? MIN(slow, MIG_PAGES_MAX) : MIG_PAGES_MAX;
+}
+
 static bool send_round(Sender *s)
 {
     s->run_end = 0;
@@ -308,7 +316,7 @@ static bool send_round(Sender *s)
         zero = page_is_zero(s, page);
         do {
             page++;
-        } while (page < s->pages && page - first < (zero ? MIG_ZEROS_MAX : MIG_PAGES_MAX) && page_wanted(s, page) &&
+        } while (page < s->pages && page - first < pages_of_record(s, zero) && page_wanted(s, page) &&
                  page_is_zero(s, page) == zero);
         if (cancelled(s->mig) || refused(s, &s->error) || !send_run(s, first, (uint32_t)(page - first), zero)) {
             return false;

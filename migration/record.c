@@ -139,22 +139,25 @@ bool mig_read_header(MigStream *s, GError **error)
 
 /* --- records --- */
 
-/* Sleeps when more than a tenth of a second's worth went out in a tenth of a second. */
+/* Sleeps as long as what went out takes, once that is more than a tenth of a second's worth. */
 static void throttle(MigStream *s, uint64_t len)
 {
-    int64_t now = g_get_monotonic_time(), elapsed = now - s->window_start;
+    int64_t now = g_get_monotonic_time();
 
     if (!s->limit) {
         return;
     }
-    if (elapsed >= WINDOW_US) {
+    if (now - s->window_start >= WINDOW_US) {
         s->window_start = now;
         s->window_sent = 0;
-        elapsed = 0;
     }
     s->window_sent += len;
     if (s->window_sent > s->limit / 10) {
-        g_usleep((gulong)MAX(WINDOW_US - elapsed, 0));
+        int64_t due = s->window_start + (int64_t)(s->window_sent * G_USEC_PER_SEC / s->limit);
+
+        while (!__atomic_load_n(&s->aborted, __ATOMIC_SEQ_CST) && (now = g_get_monotonic_time()) < due) {
+            g_usleep((gulong)MIN(due - now, WINDOW_US));
+        }
         s->window_start = g_get_monotonic_time();
         s->window_sent = 0;
     }

@@ -219,6 +219,21 @@ def test_source_goes_on_when_the_destination_fails(machines, tmp_path):
     assert "failed" in [e["data"]["status"] for e in vm.events if e["event"] == "MIGRATION"]
 
 
+def test_bandwidth_is_kept(machines, tmp_path):
+    """A slow stream is as slow as it was asked to be: a busy machine can only make it slower."""
+    vm, rate = machines("m0"), 400_000
+    vm.until_count(1)
+    vm.run("migrate-set-parameters", **{"max-bandwidth": rate})
+    started = time.monotonic()
+    vm.run("migrate", uri=f"file:{tmp_path}/slow")
+    time.sleep(2)
+    sent = vm.run("query-migrate")["return"]["ram"]["transferred"]
+    # Two tenths of a second may be under way.
+    assert 0 < sent <= rate * (time.monotonic() - started + 0.2)
+    vm.run("migrate-set-parameters", **{"max-bandwidth": 0})
+    assert vm.until_migrated()["status"] == "completed"
+
+
 def test_damaged_streams(machines, tmp_path):
     vm = machines("m0")
     vm.until_count(1)
