@@ -13,6 +13,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("QEMU_BINARY", ROOT / "build/system/qemu-system-x86_64"))
 KERNEL = BINARY.resolve().parents[1] / "tests/kvm/kernel-kvm.bin"
+REFUSE_MSR = KERNEL.with_name("librefuse-msr.so")
 FIRMWARE = pathlib.Path("/usr/share/seabios/bios-256k.bin")
 IRQCHIPS = ["on", "split", "off"]
 needs_kvm = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here")
@@ -188,6 +189,17 @@ def test_features_the_host_lacks_are_named(tmp_path):
     warning = next(line for line in said.splitlines() if "-cpu" in line)
     assert re.match(r"warning: -cpu qemu64,\+3dnow,\+amx-tile,-sse3: the host does not support ", warning)
     assert "3dnow" in warning or "amx-tile" in warning
+
+
+@needs_kvm
+def test_refused_msr_is_left_out_with_one_warning(tmp_path, monkeypatch):
+    """Of two processors; the guest runs on without it."""
+    monkeypatch.setenv("LD_PRELOAD", str(REFUSE_MSR))
+    monkeypatch.setenv("REFUSED_MSR", "0x277")  # IA32_PAT, which every host lists
+    lines, said = run_kernel(tmp_path)
+    assert lines == expected(TESTS)
+    assert [line for line in said.splitlines() if "MSR" in line] == [
+        "warning: kvm: the host lists MSR 0x277 and refuses it; it is left out of the CPU's state"]
 
 
 @needs_kvm
