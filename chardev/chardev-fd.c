@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "chardev-internal.h"
@@ -141,31 +142,45 @@ const ChardevBackend chardev_pipe = {
 
 /* --- pty --- */
 
-static bool pty_open(Chardev *chr, struct json_object *opts, GError **error)
+/* The kernel would give what is written to the terminal back as input, and hold input until the end of a line. */
+static bool pty_make_raw(int slave)
 {
-    int fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-    char name[128];
+    struct termios raw;
 
-    if (fd < 0 || grantpt(fd) || unlockpt(fd) || ptsname_r(fd, name, sizeof(name))) {
-        error_set_errno(error, errno, "chardev %s: cannot make a pseudo terminal", chr->obj.id);
-        if (fd >= 0) {
-            close(fd);
-        }
+    if (tcgetattr(slave, &raw)) {
         return false;
     }
-    /* With the other side held open here, nobody using it is not a hang-up. */
-    chr->slave_fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    chr->filename = g_strdup_printf("pty:%s", name);
-    g_printerr("char device redirected to %s (label %s)\n", name, chr->obj.id);
-    chardev_set_fds(chr, fd, fd);
-    return true;
+    cfmakeraw(&raw);
+    return !tcsetattr(slave, TCSANOW, &raw);
 }
 
 static void pty_close(Chardev *chr)
 {
     if (chr->slave_fd >= 0) {
         close(chr->slave_fd);
+        chr->slave_fd = -1;
     }
+}
+
+static bool pty_open(Chardev *chr, struct json_object *opts, GError **error)
+{
+    int fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    char name[128];
+
+    /* With the other side held open here, nobody using it is not a hang-up. */
+    if (fd < 0 || grantpt(fd) || unlockpt(fd) || ptsname_r(fd, name, sizeof(name)) ||
+        (chr->slave_fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0 || !pty_make_raw(chr->slave_fd)) {
+        error_set_errno(error, errno, "chardev %s: cannot make a pseudo terminal", chr->obj.id);
+        if (fd >= 0) {
+            close(fd);
+        }
+        pty_close(chr);
+        return false;
+    }
+    chr->filename = g_strdup_printf("pty:%s", name);
+    g_printerr("char device redirected to %s (label %s)\n", name, chr->obj.id);
+    chardev_set_fds(chr, fd, fd);
+    return true;
 }
 
 const ChardevBackend chardev_pty = {

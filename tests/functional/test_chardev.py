@@ -8,7 +8,6 @@ import pty
 import socket
 import sys
 import time
-import tty
 
 import pytest
 
@@ -78,13 +77,14 @@ def filename(vm, label):
 
 def test_pty(start):
     vm = start("-serial", "pty")
+    put(vm, b"nobody listens yet")
+    assert not int(vm.qtest(f"inb {LSR:#x}"), 16) & 1  # it is no terminal that echoes
     fd = os.open(filename(vm, "serial0").removeprefix("pty:"), os.O_RDWR | os.O_NOCTTY)
-    tty.setraw(fd)
     put(vm, b"from the guest")
-    text = b""
-    while len(text) < 14:
-        text += os.read(fd, 14)
-    assert text == b"from the guest"
+    text, said = b"", b"nobody listens yetfrom the guest"
+    while len(text) < len(said):
+        text += os.read(fd, len(said))
+    assert text == said
     os.write(fd, b"to the guest")
     assert get(vm, 12) == b"to the guest"
     os.close(fd)
@@ -263,3 +263,67 @@ def test_help_lists_the_back_ends():
     assert done.returncode == 0
     for name in ("null", "pty", "ringbuf", "socket"):
         assert f"\n  {name} " in done.stdout
+
+
+MONITOR_ENDS = {"pty": "pty", "pipe": "pipe,path={tmp}/p", "unix": "socket,path={tmp}/s,server=on,wait=off",
+                "tcp": "socket,host=127.0.0.1,port=0,server=on,wait=off", "telnet": "socket,host=127.0.0.1,port=0,server=on,wait=off,telnet=on"}
+
+
+def far_end(kind, vm, tmp):
+    """Files to write to and to read from what the monitor has."""
+    if kind == "pipe":
+        return open(tmp / "p.in", "wb", buffering=0), open(tmp / "p.out", "rb", buffering=0)
+    if kind == "pty":
+        far = open(os.open(filename(vm, "m").removeprefix("pty:"), os.O_RDWR | os.O_NOCTTY), "r+b", buffering=0)
+        return far, far
+    if kind == "unix":
+        far = connect(tmp / "s")
+    else:
+        far = socket.create_connection(("127.0.0.1", port_of(vm, "m")), machine.START_TIMEOUT)
+    stream = far.makefile("rwb", buffering=0)
+    far.close()
+    return stream, stream
+
+
+def read_until(stream, words):
+    text = b""
+    while words not in text:
+        more = stream.read(4096)
+        assert more, text
+        text += more
+    return text
+
+
+@pytest.mark.parametrize("kind", MONITOR_ENDS)
+@pytest.mark.parametrize("mode", ["control", "readline"])
+def test_monitor_over(start, tmp_path, kind, mode):
+    """Both monitors by each device that has a far end, all they say in its log."""
+    for end in ("in", "out") if kind == "pipe" else ():
+        os.mkfifo(tmp_path / f"p.{end}")
+    vm = start("-chardev", MONITOR_ENDS[kind].format(tmp=tmp_path) + f",id=m,logfile={tmp_path}/log", "-mon", f"m,mode={mode}")
+    put_to, take_from = far_end(kind, vm, tmp_path)
+    if mode == "control":
+        put_to.write(b'{"execute": "qmp_capabilities"}\n{"execute": "query-name", "id": 7}\n')
+        read_until(take_from, b'"id":7')
+    else:
+        put_to.write(b"info version\r")
+        read_until(take_from, b"QMP 7.2.0")
+    assert (b'"id":7' if mode == "control" else b"QMP 7.2.0") in (tmp_path / "log").read_bytes()
+    put_to.close()
+    take_from.close()
+
+
+@pytest.mark.parametrize("mode, words", [("control", '{"QMP"'), ("readline", "(qemu) ")])
+def test_monitor_that_nobody_answers(start, tmp_path, mode, words):
+    """It greets a file and a ring buffer; nothing is wrong with null."""
+    vm = start("-chardev", f"file,id=f,path={tmp_path}/f", "-chardev", "ringbuf,id=r,size=4096", "-chardev", "null,id=n",
+               *(arg for name in "frn" for arg in ("-mon", f"{name},mode={mode}")))
+    assert words in (tmp_path / "f").read_text()
+    assert words in vm.qmp("ringbuf-read", device="r", size=4096)["return"]
+
+
+@pytest.mark.parametrize("option, said, words", [
+    ("-qmp", '{"execute": "qmp_capabilities"}\n{"execute": "quit", "id": 7}\n', '"id":7'), ("-monitor", "info version\nquit\n", "QMP 7.2.0")])
+def test_monitor_over_stdio(option, said, words):
+    done = run(*QTEST, option, "stdio", said=said)
+    assert done.returncode == 0 and words in done.stdout, done

@@ -19,8 +19,8 @@ START_TIMEOUT = float(os.environ.get("START_TIMEOUT", "300"))
 QTEST = ["-machine", "q35,accel=qtest", "-m", "16", "-nodefaults"]
 
 
-def run(*args, cwd=None):
-    return subprocess.run([BINARY, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+def run(*args, cwd=None, said=""):
+    return subprocess.run([BINARY, *args], input=said, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, errors="replace", cwd=cwd, timeout=START_TIMEOUT, check=False)
 
 

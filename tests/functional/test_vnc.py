@@ -63,6 +63,7 @@ class Machine:
         self.qtest.flush()
         answer = self.qtest.readline()
         assert answer.startswith("OK"), answer
+        return int(answer.split()[1], 16) if " " in answer else None
 
     def config(self, at, value):
         self.bus("outl", 0xcf8, 0x80000800 | at)
@@ -323,6 +324,29 @@ def test_boot_menu_by_keys(machine, tmp_path, how):
     check_text_screen(m)
     press("1", ord("1"), 2)
     wait_for_text(m, "Booting from")
+
+
+def test_pointer_moves_the_mouse(machine):
+    """Where the guest has a PS/2 mouse (8042: the auxiliary device), as movements from where the pointer was; upwards is positive."""
+    m = machine()
+
+    def mouse():
+        while m.bus("inb", 0x64) & 0x21 != 0x21:
+            time.sleep(0.01)
+        return m.bus("inb", 0x60)
+
+    m.bus("outb", 0x64, 0xa8)
+    m.bus("outb", 0x64, 0xd4)
+    m.bus("outb", 0x60, 0xf4)
+    assert mouse() == 0xfa
+    client = rfb.Client(m.vnc)
+    client.pointer(100, 100)
+    client.pointer(105, 102, buttons=1)
+    assert [mouse() for _ in range(3)] == [0x29, 5, 0xfe]
+    client.pointer(95, 110, buttons=1)
+    assert [mouse() for _ in range(3)] == [0x39, 0xf6, 0xf8]
+    client.pointer(95, 110)
+    assert [mouse() for _ in range(3)] == [0x08, 0, 0]
 
 
 def test_wrong_keys(machine):
