@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import fake_server as fake  # noqa: E402
-from bare_guest import COUNTER, GO, config_write, forever, increment, store, wait_for  # noqa: E402
+from bare_guest import COUNTER, GO, VALUE, config_write, forever, increment, load, save, store, wait_for  # noqa: E402
 from machine import BAR0, BAR4, SHARED_RAM, Machine, start_fails, vfio_user  # noqa: E402
 
 
@@ -186,6 +186,20 @@ def test_check_13_option_rom(serve, connect, options):
     assert machine.memory(0xfe400000 + 70000, 4) == b"\xff" * 4
     machine.write(0xfe400000, 0)
     assert machine.memory(0xfe400000, 4) == image[:4]
+
+
+@pytest.mark.parametrize("accel", ["tcg", pytest.param("kvm", marks=pytest.mark.skipif(
+    not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here"))])
+def test_guest_cannot_write_to_a_rom(serve, boot, accel):
+    """It goes on behind the write, and reads what was there: for KVM a read-only slot."""
+    server = serve()
+    server.regions[6] = bytearray(struct.pack("<I", 0x600d600d) * 1024)
+    guest = boot(server, config_write(0x30, 0xfe400001) + config_write(4, 2) + wait_for(GO) +
+                 forever(store(0xfe400010, 0xbad) + load(0xfe400010) + save(VALUE) + increment(COUNTER)), accel=accel)
+    guest.set_word(GO, 1)
+    guest.wait(lambda: guest.word(COUNTER) > 10, "ten writes")
+    assert guest.word(VALUE) == 0x600d600d
+    assert not [m for m in server.messages(fake.REGION_WRITE) if m.body[8] == 6]
 
 
 def test_ids(serve, connect):
