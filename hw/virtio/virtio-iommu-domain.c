@@ -197,11 +197,14 @@ bool viommu_has_endpoint(const Viommu *s, uint32_t id)
     return false;
 }
 
-static void join(ViommuEndpoint *e, uint32_t domain, bool bypass)
+bool viommu_join(ViommuEndpoint *e, uint32_t domain, bool bypass)
 {
     Viommu *s = e->iommu;
-    ViommuDomain *d;
+    ViommuDomain *d = domain_find(s, domain);
 
+    if (d && d->bypass != bypass) {
+        return false;
+    }
     viommu_leave(e);
     g_mutex_lock(&s->lock);
     d = domain_find(s, domain);
@@ -210,6 +213,7 @@ static void join(ViommuEndpoint *e, uint32_t domain, bool bypass)
     e->domain = d;
     g_mutex_unlock(&s->lock);
     tell_again(e);
+    return true;
 }
 
 uint8_t viommu_attach(Viommu *s, uint32_t domain, uint32_t endpoint, bool bypass)
@@ -226,7 +230,7 @@ uint8_t viommu_attach(Viommu *s, uint32_t domain, uint32_t endpoint, bool bypass
         ViommuEndpoint *e = ENDPOINT(s, i);
 
         if (is_endpoint(e, endpoint) && (!e->domain || e->domain->id != domain)) {
-            join(e, domain, bypass);
+            viommu_join(e, domain, bypass);
         }
     }
     viommu_refresh(s);
