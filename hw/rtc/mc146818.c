@@ -130,6 +130,13 @@ static void rtc_latch_time(Rtc *s)
     s->cmos[RTC_CENTURY] = rtc_encode(s, (tm.tm_year + 1900) / 100 % 100);
 }
 
+/* One that a guest forgot in the other number format, or made up, is this one: the clock counts nanoseconds, up to 2262. */
+static int rtc_century(const Rtc *s)
+{
+    int century = rtc_decode(s, s->cmos[RTC_CENTURY]);
+    return century >= 19 && century <= 21 ? century : 20;
+}
+
 /* The running clock from the time registers. */
 static void rtc_set_time(Rtc *s)
 {
@@ -139,7 +146,7 @@ static void rtc_set_time(Rtc *s)
         .tm_hour = rtc_decode_hour(s, s->cmos[RTC_HOURS]),
         .tm_mday = rtc_decode(s, s->cmos[RTC_DAY_OF_MONTH]),
         .tm_mon = rtc_decode(s, s->cmos[RTC_MONTH]) - 1,
-        .tm_year = rtc_decode(s, s->cmos[RTC_CENTURY]) * 100 + rtc_decode(s, s->cmos[RTC_YEAR]) - 1900,
+        .tm_year = rtc_century(s) * 100 + rtc_decode(s, s->cmos[RTC_YEAR]) - 1900,
     };
     s->offset = (int64_t)timegm(&tm) * NS_PER_S - rtc_reference(s);
     s->update_seen = rtc_second(rtc_now(s));
