@@ -197,14 +197,11 @@ bool viommu_has_endpoint(const Viommu *s, uint32_t id)
     return false;
 }
 
-bool viommu_join(ViommuEndpoint *e, uint32_t domain, bool bypass)
+static void join(ViommuEndpoint *e, uint32_t domain, bool bypass)
 {
     Viommu *s = e->iommu;
-    ViommuDomain *d = domain_find(s, domain);
+    ViommuDomain *d;
 
-    if (d && d->bypass != bypass) {
-        return false;
-    }
     viommu_leave(e);
     g_mutex_lock(&s->lock);
     d = domain_find(s, domain);
@@ -213,7 +210,6 @@ bool viommu_join(ViommuEndpoint *e, uint32_t domain, bool bypass)
     e->domain = d;
     g_mutex_unlock(&s->lock);
     tell_again(e);
-    return true;
 }
 
 uint8_t viommu_attach(Viommu *s, uint32_t domain, uint32_t endpoint, bool bypass)
@@ -230,7 +226,7 @@ uint8_t viommu_attach(Viommu *s, uint32_t domain, uint32_t endpoint, bool bypass
         ViommuEndpoint *e = ENDPOINT(s, i);
 
         if (is_endpoint(e, endpoint) && (!e->domain || e->domain->id != domain)) {
-            viommu_join(e, domain, bypass);
+            join(e, domain, bypass);
         }
     }
     viommu_refresh(s);

@@ -330,7 +330,6 @@ static void viommu_stop(PciDevice *dev)
     loop_bh_free(s->faults_bh);
     g_ptr_array_unref(s->endpoints);
     viommu_domains_stop(s);
-    g_clear_pointer(&s->saved, g_free);
     g_mutex_clear(&s->lock);
 }
 
@@ -343,46 +342,28 @@ static const Prop viommu_props[] = {
 static void viommu_pre_save(void *instance)
 {
     Viommu *s = instance;
-    g_autoptr(GByteArray) records = g_byte_array_new();
 
-    viommu_save(s, records);
-    g_free(s->saved);
-    s->saved_len = records->len;
-    s->saved = g_byte_array_free(g_steal_pointer(&records), FALSE);
+    s->saved_domains = g_hash_table_size(s->domains);
 }
 
+/* Mappings are not saved: a guest that has some would lose its devices. */
 static bool viommu_post_load(void *instance, uint32_t version, GError **error)
 {
     Viommu *s = instance;
 
-    if (version == 1 && s->old_domains) {
-        error_set(error, "virtio-iommu-pci: the guest has domains (%u), and its state of version 1 does not say what is in them",
-                  s->old_domains);
+    if (s->saved_domains) {
+        error_set(error, "virtio-iommu-pci: the guest has domains (%u), and their mappings cannot be moved yet",
+                  s->saved_domains);
         return false;
     }
-    if (s->fault_first >= VIOMMU_MAX_FAULTS || s->fault_count > VIOMMU_MAX_FAULTS) {
-        error_set(error, "virtio-iommu-pci: %u faults from number %u on are saved (allowed %u, 0..%u)", s->fault_count, s->fault_first,
-                  VIOMMU_MAX_FAULTS, VIOMMU_MAX_FAULTS - 1);
-        s->fault_first = s->fault_count = 0;
-        return false;
-    }
-    loop_bh_schedule(s->faults_bh);
-    return viommu_load(s, s->saved, version == 1 ? 0 : s->saved_len, error);
+    viommu_detach_all(s);
+    return true;
 }
 
-static const StateField viommu_fields[] = {
-    STATE_FIELD_STRUCT(Viommu, vp, &virtio_pci_state),
-    {.name = "saved_domains", .kind = STATE_UINT, .offset = offsetof(Viommu, old_domains), .size = sizeof(uint32_t), .until = 2},
-    {.name = "domains", .kind = STATE_BUFFER, .offset = offsetof(Viommu, saved),
-     .count = (VIOMMU_MAX_MAPS + VIOMMU_MAX_ENDPOINTS) * VIOMMU_RECORD_LEN,
-     .len_offset = offsetof(Viommu, saved_len), .since = 2},
-    STATE_FIELD_BYTES(Viommu, faults, .since = 2),
-    STATE_FIELD_UINT(Viommu, fault_first, .since = 2),
-    STATE_FIELD_UINT(Viommu, fault_count, .since = 2),
-    STATE_END,
-};
+static const StateField viommu_fields[] = {STATE_FIELD_STRUCT(Viommu, vp, &virtio_pci_state),
+                                           STATE_FIELD_UINT(Viommu, saved_domains), STATE_END};
 static const StateTable viommu_state = {.name = "virtio-iommu-pci",
-                                        .version = 2,
+                                        .version = 1,
                                         .fields = viommu_fields,
                                         .pre_save = viommu_pre_save,
                                         .post_load = viommu_post_load};
