@@ -236,13 +236,20 @@ def hops():
     return [(("unix", "tcp")[n % 2], n // 2 % 2 == 1) for n in range(HOPS)]
 
 
-def test_nothing_is_lost(place):
+def first_side(place):
+    """A guest at work, and the far end of its wires."""
     tmp_path, sides = place
     peer = Peer(tmp_path / "peer")
     side = Side(tmp_path, "side0")
     sides.append(side)
-    moves = []
     side.all_go_on()
+    return peer, side
+
+
+def test_nothing_is_lost(place):
+    tmp_path, sides = place
+    peer, side = first_side(place)
+    moves = []
     for hop, (transport, auto_converge) in enumerate(hops(), 1):
         target = Side(tmp_path, f"side{hop}", free_uri(tmp_path, transport, hop))
         sides.append(target)
@@ -279,11 +286,8 @@ def all_is_there(tmp_path, side, peer, moves):
 def test_devices_change_their_process(place):
     """Each to a new one in turn, again and again, while it and the others are at work."""
     tmp_path, sides = place
-    peer = Peer(tmp_path / "peer")
-    side = Side(tmp_path, "side0")
-    sides.append(side)
+    peer, side = first_side(place)
     moves = []
-    side.all_go_on()
     for hop in range(1, HANDOVERS + 1):
         successor = Successor(tmp_path, f"side{hop}")
         sides.append(successor)
