@@ -138,6 +138,9 @@ mount -t sysfs sys /sys
 """
 
 
+# The second serial port is the script's own: on the console a kernel prints in the middle of its lines.
+SAY_APART = "exec >/dev/ttyS1 2>&1\n"
+
 USERLAND = ["bash", "coreutils", "dash", "gcc", "grep", "libc6-dev", "openssl", "perl-base", "python3-minimal", "sed"]
 SYSTEMD = ["bash", "coreutils", "dash", "grep", "sed", "systemd", "util-linux"]
 

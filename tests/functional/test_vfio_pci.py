@@ -27,7 +27,7 @@ MODULES = ["irqbypass", "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-cor
 CASES = ["test_nvme", "test_nvme_trapped", "test_e1000", "test_two_devices", "test_refused", "test_busy",
          "test_options", "test_requested_back", "test_bus_reset", "test_shared_group", "test_documented_lines"]
 
-INIT = guest.PROLOGUE + """
+INIT = guest.PROLOGUE + guest.SAY_APART + """
 for m in {modules}; do insmod /modules/$m.ko || echo "no module $m"; done
 # give ADDRESS: to vfio-pci, whatever driver has it.
 give() {{
@@ -48,17 +48,21 @@ done
 export QTEST_QEMU_BINARY=/qemu TMPDIR=/tmp
 /driver 2>&1
 echo "driver ended: $?"
-/qemu -machine q35,accel=tcg -m 128 -nodefaults -nographic -serial stdio -kernel /vmlinuz -initrd /inner.gz \\
+/qemu -machine q35,accel=tcg -m 128 -nodefaults -nographic -kernel /vmlinuz -initrd /inner.gz \\
+    -serial file:/tmp/console -serial stdio \\
     -append "console=ttyS0 no_timer_check quiet" -device vfio-pci,host=$VFIO_NVME </dev/null
 echo "inner guest ended: $?"
-/qemu -machine q35,accel=kvm -cpu host -m 128 -nodefaults -nographic -serial stdio -kernel /vmlinuz -initrd /inner.gz \\
+cat /tmp/console >/dev/console
+/qemu -machine q35,accel=kvm -cpu host -m 128 -nodefaults -nographic -kernel /vmlinuz -initrd /inner.gz \\
+    -serial file:/tmp/console -serial stdio \\
     -append "console=ttyS0 no_timer_check quiet who=kvm" -device vfio-pci,host=$VFIO_NVME -trace 'vfio_vector' </dev/null
 echo "kvm guest ended: $?"
+cat /tmp/console >/dev/console
 poweroff -f
 """
 
 # The guest of our program: its driver reads the pattern and writes what the host then finds in the image.
-INNER = guest.PROLOGUE + """
+INNER = guest.PROLOGUE + guest.SAY_APART + """
 i=0; while [ ! -b /dev/nvme0n1 ] && [ $i -lt 60 ]; do sleep 1; i=$((i + 1)); done
 w=inner; grep -q who=kvm /proc/cmdline && w=kvm
 echo "$w: read $(dd if=/dev/nvme0n1 bs=512 count=1 2>/dev/null | md5sum | cut -d' ' -f1)"
@@ -109,7 +113,7 @@ def output_fixture(tmp_path_factory):
     initrd = make_initramfs(tmp / "initrd.gz", vmlinuz, modules)
     command = [
         PEER, "-accel", "tcg", "-cpu", "max", "-M", "q35,kernel-irqchip=off", "-m", "1024", "-nodefaults", "-nographic",
-        "-serial", "stdio", "-no-reboot", "-kernel", str(vmlinuz), "-initrd", str(initrd),
+        "-serial", f"file:{tmp}/console", "-serial", "stdio", "-no-reboot", "-kernel", str(vmlinuz), "-initrd", str(initrd),
         "-append", "console=ttyS0 quiet intel_iommu=on no_timer_check panic=-1",
         "-device", "intel-iommu,intremap=on",
         "-device", "e1000,mac=52:54:00:12:34:56,addr=5",
@@ -124,7 +128,7 @@ def output_fixture(tmp_path_factory):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           timeout=3600, check=False)
     text = done.stdout.decode(errors="replace")
-    print(text)
+    print(text, "\nThe first serial port:\n", (tmp / "console").read_text(errors="replace"))
     return text, disk
 
 
