@@ -37,10 +37,11 @@ mkdir -p /tmp
     -device nvme,id=nvme0,serial=remote,drive=d0 -object x-vfio-user-server,id=vfu0,type=unix,path=/tmp/nvme,device=nvme0 &
 while [ ! -S /tmp/nvme ]; do sleep 0.1; done
 /qemu -accel kvm -accel tcg -cpu host -m 96 -nodefaults -nographic -kernel /vmlinuz -initrd /inner.gz \\
-    -serial file:/tmp/console -serial stdio -no-reboot -smp 2 \\
+    -serial file:/tmp/console -serial file:/tmp/said -no-reboot -smp 2 \\
     -object memory-backend-memfd,id=mem,size=96M,share=on -machine memory-backend=mem \\
     -append "console=ttyS0 quiet no_timer_check panic=-1" -device vfio-user-pci,socket=/tmp/nvme </dev/null
 echo "inner guest ended: $?"
+cat /tmp/said
 cat /tmp/console >/dev/console
 md5sum /disk
 # move IRQCHIP: a guest that counts aloud goes into a file, and out of it again.

@@ -49,14 +49,16 @@ export QTEST_QEMU_BINARY=/qemu TMPDIR=/tmp
 /driver 2>&1
 echo "driver ended: $?"
 /qemu -machine q35,accel=tcg -m 128 -nodefaults -nographic -kernel /vmlinuz -initrd /inner.gz \\
-    -serial file:/tmp/console -serial stdio \\
+    -serial file:/tmp/console -serial file:/tmp/said \\
     -append "console=ttyS0 no_timer_check quiet" -device vfio-pci,host=$VFIO_NVME </dev/null
 echo "inner guest ended: $?"
+cat /tmp/said
 cat /tmp/console >/dev/console
 /qemu -machine q35,accel=kvm -cpu host -m 128 -nodefaults -nographic -kernel /vmlinuz -initrd /inner.gz \\
-    -serial file:/tmp/console -serial stdio \\
+    -serial file:/tmp/console -serial file:/tmp/said \\
     -append "console=ttyS0 no_timer_check quiet who=kvm" -device vfio-pci,host=$VFIO_NVME -trace 'vfio_vector' </dev/null
 echo "kvm guest ended: $?"
+cat /tmp/said
 cat /tmp/console >/dev/console
 poweroff -f
 """
