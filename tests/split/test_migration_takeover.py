@@ -27,7 +27,10 @@ class InetServer:
              "-drive", f"id=d0,file={image},format=raw,if=none", "-device", "nvme,id=disk0,serial=s,drive=d0",
              "-object", f"x-vfio-user-server,id=vfu0,type=inet,host=127.0.0.1,port={self.port},device=disk0"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert b"QMP" in self.process.stdout.readline()  # monitors come last
+        self.process.stdin.write(b'{"execute": "qmp_capabilities"}\n')
+        self.process.stdin.flush()
+        # The greeting comes before it listens, an answer after.
+        assert b"QMP" in self.process.stdout.readline() and b"return" in self.process.stdout.readline()
 
     def address(self):
         return {"type": "inet", "host": "127.0.0.1", "port": str(self.port)}
