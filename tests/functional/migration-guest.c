@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -197,6 +198,17 @@ static const struct {
     void (*run)(const char *name, const char *what);
 } workers[] = {{"disk", write_disk}, {"net", send_frames}, {"mem", keep_memory}};
 
+/* What is typed would come back in the middle of a line that is told. */
+static void echo_off(void)
+{
+    struct termios t;
+
+    if (!tcgetattr(STDIN_FILENO, &t)) {
+        t.c_lflag &= ~(tcflag_t)ECHO;
+        tcsetattr(STDIN_FILENO, TCSANOW, &t);
+    }
+}
+
 int main(int argc, char **argv)
 {
     pid_t children[WORKERS];
@@ -204,6 +216,7 @@ int main(int argc, char **argv)
     char line[16];
 
     signal(SIGTERM, end);
+    echo_off();
     for (int i = 1; i + 2 < argc && count < WORKERS; i += 3) {
         children[count] = fork();
         for (size_t k = 0; !children[count] && k < sizeof(workers) / sizeof(*workers); k++) {
