@@ -68,6 +68,15 @@ static void stop_logging(Migration *mig)
     }
 }
 
+/* Of the CPUs, and of who marks what it writes.  No CPU runs. */
+static void take_pages(Sender *s)
+{
+    Machine *m = s->mig->m;
+
+    m->accel->ops->log_writes(m->accel, true);
+    mem_region_dirty_take(m->ram, MEM_DIRTY_MIGRATION, 0, s->pages * MIG_PAGE_SIZE, s->bitmap);
+}
+
 /* The pages written since the last time; from now on each is noticed again. */
 static void take_dirty(Migration *mig, void *opaque)
 {
@@ -78,9 +87,8 @@ static void take_dirty(Migration *mig, void *opaque)
     if (running) {
         m->accel->ops->pause_all(m->accel);
     }
-    m->accel->ops->log_writes(m->accel, true);
     mig_remote_sync(m, &s->error);
-    mem_region_dirty_take(m->ram, MEM_DIRTY_MIGRATION, 0, s->pages * MIG_PAGE_SIZE, s->bitmap);
+    take_pages(s);
     if (running) {
         m->accel->ops->resume_all(m->accel);
     }
@@ -143,8 +151,8 @@ static void stop_and_save(Migration *mig, void *opaque)
         mig_abort(&mig->stream);
         return;
     }
-    take_dirty(mig, s);
-    if (!s->error && !block_inactivate_all(m, &s->error)) {
+    take_pages(s); /* what is elsewhere has told of its last writes, when it stopped */
+    if (!block_inactivate_all(m, &s->error)) {
         mig_abort(&mig->stream);
     }
 }

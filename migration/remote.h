@@ -11,8 +11,9 @@
 bool mig_remote_possible(Machine *m, GError **error);
 /* Source.  Appends what goes out before the guest is stopped to *pieces. */
 bool mig_remote_begin(Machine *m, GPtrArray *pieces, GError **error);
+/* What they wrote is marked in the RAM's bitmap. */
 bool mig_remote_sync(Machine *m, GError **error);
-/* The guest is stopped: the devices stop, and their last writes and interrupts are in the machine. */
+/* The guest is stopped: the devices stop, and their last interrupts and writes are in the machine, and marked. */
 bool mig_remote_stop(Machine *m, GPtrArray *costs, GError **error);
 bool mig_remote_save(Machine *m, GPtrArray *pieces, GPtrArray *costs, GError **error);
 /* After save: devices whose far side can have another client lose theirs, until `run`. */

@@ -20,6 +20,7 @@
 #define PAGE_BYTES   4096u
 #define REPORT_BYTES (UINT64_C(8) << 30) /* of memory in one report: a bitmap of 256 KiB */
 #define DATA_STEP    (UINT32_C(256) << 10)
+#define DATA_FIRST   (UINT32_C(16) << 10)
 #define DATA_MAX     (UINT32_C(1) << 30) /* of state that a far side may give */
 
 static VfioPciDevice *of_device(Device *dev)
@@ -83,15 +84,15 @@ static bool go_to(VfioPciDevice *dev, uint32_t state, GError **error)
     return true;
 }
 
-/* All it gives at present. */
+/* All it gives at present.  A reply over a socket is as long as what was asked for: much is asked for where much comes. */
 static bool read_all(VfioPciDevice *dev, GByteArray *out, GError **error)
 {
-    for (;;) {
+    for (uint32_t step = DATA_FIRST;;) {
         guint at = out->len;
         ssize_t got;
 
-        g_byte_array_set_size(out, at + DATA_STEP);
-        got = dev->vdev.ops->migration_read(&dev->vdev, out->data + at, DATA_STEP);
+        g_byte_array_set_size(out, at + step);
+        got = dev->vdev.ops->migration_read(&dev->vdev, out->data + at, step);
         g_byte_array_set_size(out, at + (guint)MAX(got, 0));
         if (got <= 0) {
             if (got < 0) {
@@ -103,6 +104,7 @@ static bool read_all(VfioPciDevice *dev, GByteArray *out, GError **error)
             error_set(error, "its far side gives more than %u bytes of state", DATA_MAX);
             return false;
         }
+        step = (uint32_t)got == step ? MIN(step * 4, DATA_STEP) : DATA_FIRST;
     }
 }
 
@@ -230,26 +232,51 @@ static int report(VfioPciDevice *dev, uint64_t iova, uint64_t size, uint64_t *bi
                                   : dev->container->ops->dirty_report(dev->container, iova, size, PAGE_BYTES, bitmap);
 }
 
-static void mark(const MemSection *s, uint64_t offset, const uint64_t *bitmap, uint64_t pages)
+/* The bitmap begins at address `at`. */
+static void mark(const MemSection *s, uint64_t at, const uint64_t *bitmap, uint64_t pages)
 {
-    for (uint64_t page = 0; page < pages; page++) {
-        if (bitmap[page / 64] >> (page % 64) & 1) {
-            mem_region_dirty_set(s->region, s->region_offset + offset + page * PAGE_BYTES, PAGE_BYTES);
+    uint64_t first = (MAX(s->addr, at) - at) / PAGE_BYTES, end = s->addr + s->size;
+
+    for (uint64_t page = first; page < pages && at + page * PAGE_BYTES < end; page++) {
+        if (page % 64 == 0 && !bitmap[page / 64]) {
+            page += 63;
+        } else if (bitmap[page / 64] >> (page % 64) & 1) {
+            mem_region_dirty_set(s->region, s->region_offset + (at + page * PAGE_BYTES - s->addr), PAGE_BYTES);
         }
     }
 }
 
-static bool report_section(VfioPciDevice *dev, const MemSection *s, GError **error)
+/* Memory that is one piece for the device, of so many sections. */
+typedef struct Span {
+    const MemSection *sections;
+    guint count;
+    uint64_t addr, size;
+} Span;
+
+static Span span_at(const GArray *ram, guint first)
+{
+    Span span = {.sections = &g_array_index(ram, MemSection, first), .count = 1};
+
+    span.addr = span.sections->addr;
+    span.size = span.sections->size;
+    while (first + span.count < ram->len && span.sections[span.count].addr == span.addr + span.size) {
+        span.size += span.sections[span.count++].size;
+    }
+    return span;
+}
+
+/* 0; -errno: at *failed. */
+static int report_span(VfioPciDevice *dev, const Span *span, uint64_t *failed)
 {
     uint64_t step = REPORT_BYTES;
 
-    for (uint64_t done = 0; done < s->size;) {
-        uint64_t len = MIN(s->size - done, step), pages = len / PAGE_BYTES;
+    for (uint64_t done = 0; done < span->size;) {
+        uint64_t len = MIN(span->size - done, step), pages = len / PAGE_BYTES;
         g_autofree uint64_t *bitmap = g_new0(uint64_t, (pages + 63) / 64);
-        int err = report(dev, s->addr + done, len, bitmap);
+        int err = report(dev, span->addr + done, len, bitmap);
 
         /* Servers tell of whole bytes of their bitmap only, and firmware cuts RAM below 1 MiB into smaller pieces. */
-        if (err == -ENOTSUP) {
+        if (err == -ENOTSUP && span->count == 1) {
             memset(bitmap, 0xff, (pages + 63) / 64 * sizeof(uint64_t));
             err = 0;
         }
@@ -258,12 +285,40 @@ static bool report_section(VfioPciDevice *dev, const MemSection *s, GError **err
             continue;
         }
         if (err) {
+            *failed = span->addr + done;
+            return err;
+        }
+        for (guint i = 0; i < span->count; i++) {
+            mark(&span->sections[i], span->addr + done, bitmap, pages);
+        }
+        done += len;
+    }
+    return 0;
+}
+
+/* Of as much at once as the far side tells of: some want each of their maps asked for by itself. */
+static bool report_all(VfioPciDevice *dev, const GArray *ram, GError **error)
+{
+    for (guint i = 0; i < ram->len;) {
+        Span span = span_at(ram, i);
+        uint64_t failed;
+        int err;
+
+        if (dev->migration.apart) {
+            span.count = 1;
+            span.size = span.sections->size;
+        }
+        err = report_span(dev, &span, &failed);
+        if (err && span.count > 1 && err != -ENOTCONN) {
+            dev->migration.apart = true;
+            continue;
+        }
+        if (err) {
             error_set_errno(error, -err, "its far side does not tell what it wrote to 0x%" G_GINT64_MODIFIER "x..0x%"
-                            G_GINT64_MODIFIER "x", s->addr + done, s->addr + done + len - 1);
+                            G_GINT64_MODIFIER "x", failed, span.addr + span.size - 1);
             return false;
         }
-        mark(s, done, bitmap, pages);
-        done += len;
+        i += span.count;
     }
     return true;
 }
@@ -276,14 +331,13 @@ static bool move_sync(Device *d, GError **error)
     g_autoptr(GArray) ram = reachable_ram(dev);
     bool ok = true;
 
-    for (guint i = 0; ok && i < ram->len; i++) {
+    if (dev->migration.logging || dev->migration.tracking) {
+        ok = report_all(dev, ram, error);
+    }
+    for (guint i = 0; ok && dev->migration.stopped && !dev->migration.logging && !dev->migration.tracking && i < ram->len; i++) {
         const MemSection *s = &g_array_index(ram, MemSection, i);
 
-        if (dev->migration.logging || dev->migration.tracking) {
-            ok = report_section(dev, s, error);
-        } else if (dev->migration.stopped) {
-            mem_region_dirty_set(s->region, s->region_offset, s->size);
-        }
+        mem_region_dirty_set(s->region, s->region_offset, s->size);
     }
     if (dev->migration.stopped) {
         vfio_iommu_mark_all(dev->container);

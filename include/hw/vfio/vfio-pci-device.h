@@ -49,6 +49,7 @@ typedef struct VfioMigration {
     bool tracking;    /* or its container does */
     bool counted;     /* in the container's `logging` */
     bool stopped;     /* since then it writes no memory */
+    bool apart;       /* it tells of one map at a time */
 } VfioMigration;
 
 #define VFIO_QUIRK_ANY 0xffff
