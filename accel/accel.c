@@ -89,7 +89,7 @@ Accel *accel_new(Machine *machine, const char *list, const AccelConfig *config, 
         accel = accel_start(machine, ops, &wanted, &reason);
         if (accel) {
             if (reasons->len) {
-                g_printerr("-accel: passed over %s; using %s\n", reasons->str, ops->name);
+                g_printerr("%s: -accel: passed over %s; using %s\n", g_get_prgname(), reasons->str, ops->name);
             }
             return accel;
         }

@@ -15,6 +15,7 @@
 
 #include "chardev-internal.h"
 #include "core/error.h"
+#include "core/prop.h"
 
 /* A host that does not answer is an error after that time, in seconds. */
 #define SOCKET_CONNECT_TIMEOUT 30
@@ -251,9 +252,14 @@ static bool socket_open_tcp(Chardev *chr, const char *host, const char *port, bo
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0};
     struct addrinfo *list = NULL;
-    int rc = getaddrinfo(*host ? host : NULL, port, &hints, &list);
+    g_autofree char *where = g_strdup_printf("chardev %s", chr->obj.id);
     bool ok = false;
+    int rc;
 
+    if (!opts_port_check(where, port, error)) {
+        return false;
+    }
+    rc = getaddrinfo(*host ? host : NULL, port, &hints, &list);
     if (rc != 0) {
         error_set(error, "chardev %s: no such address %s:%s: %s", chr->obj.id, host, port, gai_strerror(rc));
         return false;

@@ -168,3 +168,14 @@ bad:
               where, text);
     return false;
 }
+
+bool opts_port_check(const char *where, const char *port, GError **error)
+{
+    bool is_number = *port && !port[strspn(port, "0123456789")];
+
+    if (is_number && !g_ascii_string_to_unsigned(port, 10, 0, UINT16_MAX, NULL, NULL)) {
+        error_set(error, "%s: no such port (%s, allowed 0..65535)", where, port);
+        return false;
+    }
+    return true;
+}

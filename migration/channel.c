@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/prop.h"
 
 #define SEND_BUFFER (1 << 20)
 
@@ -44,7 +45,7 @@ static bool open_unix(MigChannel *c, const char *path, bool in, GError **error)
 
 static bool open_tcp(MigChannel *c, const char *address, bool in, GError **error)
 {
-    g_autofree char *host = g_strdup(address);
+    g_autofree char *host = g_strdup(address), *where = NULL;
     char *port = strrchr(host, ':');
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = in ? AI_PASSIVE : 0}, *list;
     int err, one = 1;
@@ -54,6 +55,10 @@ static bool open_tcp(MigChannel *c, const char *address, bool in, GError **error
         return false;
     }
     *port++ = '\0';
+    where = g_strdup_printf("migration tcp:%s", address);
+    if (!opts_port_check(where, port, error)) {
+        return false;
+    }
     err = getaddrinfo(*host ? host : NULL, port, &hints, &list);
     if (err) {
         error_set(error, "migration tcp:%s: %s", address, gai_strerror(err));

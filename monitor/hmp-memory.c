@@ -36,19 +36,21 @@ static bool cpu_state(Machine *m, X86CpuState *state)
     return ok;
 }
 
+/* Also by their names of 32 bits, which people type; pc is where the next instruction is: CS's base and RIP. */
 #define REG(name, field) {name, offsetof(X86CpuState, field), sizeof(((X86CpuState *)0)->field)}
+#define SEG(name, n) REG(name, seg[n].selector), REG(name ".base", seg[n].base), REG(name ".limit", seg[n].limit)
 static const struct {
     const char *name;
     size_t offset, size;
 } cpu_registers[] = {
     REG("rax", gpr[0]), REG("rcx", gpr[1]), REG("rdx", gpr[2]), REG("rbx", gpr[3]), REG("rsp", gpr[4]), REG("rbp", gpr[5]),
     REG("rsi", gpr[6]), REG("rdi", gpr[7]), REG("r8", gpr[8]), REG("r9", gpr[9]), REG("r10", gpr[10]), REG("r11", gpr[11]),
-    REG("r12", gpr[12]), REG("r13", gpr[13]), REG("r14", gpr[14]), REG("r15", gpr[15]), REG("rip", rip), REG("pc", rip),
-    REG("rflags", rflags), REG("eflags", rflags), REG("cr0", cr0), REG("cr2", cr2), REG("cr3", cr3), REG("cr4", cr4), REG("efer", efer),
-    REG("es", seg[X86_SEG_ES].selector), REG("cs", seg[X86_SEG_CS].selector), REG("ss", seg[X86_SEG_SS].selector),
-    REG("ds", seg[X86_SEG_DS].selector), REG("fs", seg[X86_SEG_FS].selector), REG("gs", seg[X86_SEG_GS].selector),
-    REG("fs.base", seg[X86_SEG_FS].base), REG("gs.base", seg[X86_SEG_GS].base),
+    REG("r12", gpr[12]), REG("r13", gpr[13]), REG("r14", gpr[14]), REG("r15", gpr[15]), REG("eax", gpr[0]), REG("ecx", gpr[1]), REG("edx", gpr[2]),
+    REG("ebx", gpr[3]), REG("esp", gpr[4]), REG("ebp", gpr[5]), REG("esi", gpr[6]), REG("edi", gpr[7]), REG("rip", rip), REG("eip", rip),
+    REG("pc", rip), REG("rflags", rflags), REG("eflags", rflags), REG("cr0", cr0), REG("cr2", cr2), REG("cr3", cr3), REG("cr4", cr4), REG("efer", efer),
+    SEG("es", X86_SEG_ES), SEG("cs", X86_SEG_CS), SEG("ss", X86_SEG_SS), SEG("ds", X86_SEG_DS), SEG("fs", X86_SEG_FS), SEG("gs", X86_SEG_GS),
 };
+#undef SEG
 #undef REG
 
 /* --- expressions --- */
@@ -86,6 +88,7 @@ static uint64_t expr_register(Expr *e)
                 expr_fail(e, g_strdup("the machine has no CPU with registers"));
             }
             memcpy(&val, (uint8_t *)state + cpu_registers[i].offset, cpu_registers[i].size);
+            val += !strcmp(cpu_registers[i].name, "pc") ? state->seg[X86_SEG_CS].base : 0;
             e->p += len;
             return val;
         }
@@ -168,7 +171,10 @@ static uint64_t expr_apply(Expr *e, char op, uint64_t a, uint64_t b)
         expr_fail(e, g_strdup("division by zero"));
         return 0;
     }
-    return op == '/' ? a / b : a % b;
+    if (b == UINT64_MAX) { /* -1: the smallest number has no quotient */
+        return op == '/' ? -a : 0;
+    }
+    return (uint64_t)(op == '/' ? (int64_t)a / (int64_t)b : (int64_t)a % (int64_t)b);
 }
 
 static uint64_t expr_parse(Expr *e, unsigned rank)
@@ -416,7 +422,7 @@ static bool hmp_xp_later(Machine *m, const char *args, MonitorReply *reply, GStr
 
 static void hmp_print(Machine *m, const char *args, GString *out)
 {
-    HmpFormat format = {.count = 1, .size = 8, .base = 'd'};
+    HmpFormat format = {.count = 1, .size = 8, .base = 'x'};
     uint64_t val;
 
     if (!hmp_parse_format(&args, &format, out) || !hmp_parse_number(m, &args, &val, out) || !hmp_at_end(args, out)) {

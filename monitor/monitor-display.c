@@ -7,6 +7,8 @@
 #include "qmp-commands.h"
 #include "ui/display.h"
 
+#define HMP_SCREENDUMP_ARGS "FILE [-f ppm|png] [DEVICE]"
+
 struct json_object *qmp_screendump(Machine *m, struct json_object *args, GError **error)
 {
     const char *format = json_member_str(args, "format"), *device = json_member_str(args, "device");
@@ -25,27 +27,35 @@ struct json_object *qmp_screendump(Machine *m, struct json_object *args, GError 
     return NULL;
 }
 
-/* [-f FORMAT] FILE [DEVICE] */
+/* FILE [-f FORMAT] [DEVICE]; -f may stand anywhere. */
 static void hmp_screendump(Machine *m, const char *args, GString *out)
 {
     g_auto(GStrv) words = g_strsplit(args, " ", 0);
-    guint n = g_strv_length(words), at = n >= 2 && strcmp(words[0], "-f") == 0 ? 2 : 0;
+    const char *format = NULL, *rest[3] = {NULL};
     GError *error = NULL;
+    unsigned n = 0;
     Display *display;
 
-    if (n <= at || n > at + 2) {
-        g_string_append(out, "screendump: [-f ppm|png] FILE [DEVICE]\n");
+    for (char **word = words; *word && n < G_N_ELEMENTS(rest); word++) {
+        if (!strcmp(*word, "-f") && word[1] && !format) {
+            format = *++word;
+        } else {
+            rest[n++] = *word;
+        }
+    }
+    if (n == 0 || n == G_N_ELEMENTS(rest) || g_str_has_prefix(rest[0], "-f")) {
+        g_string_append(out, "screendump: " HMP_SCREENDUMP_ARGS "\n");
         return;
     }
-    display = display_find(m, words[at + 1], &error);
-    if (!display || !display_dump(display, words[at], at ? words[1] : "ppm", &error)) {
+    display = display_find(m, rest[1], &error);
+    if (!display || !display_dump(display, rest[0], format ? format : "ppm", &error)) {
         hmp_error(out, error);
     }
 }
 
 const HmpCommand hmp_display_table[] = {
     {.name = "screendump",
-     .args = "[-f ppm|png] FILE [DEVICE]",
+     .args = HMP_SCREENDUMP_ARGS,
      .doc = "write what the screen shows to a file",
      .run = hmp_screendump},
     {.name = NULL},

@@ -636,9 +636,8 @@ static bool opt_help(Cmdline *c, const char *option, const char *arg, GError **e
 {
     printf("usage: qemu-system-x86_64 [options]\n\nOptions may begin with one or two dashes.\n\n");
     for (const Option *o = option_table; o->name; o++) {
-        char left[64];
+        g_autofree char *left = g_strdup_printf("-%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
 
-        snprintf(left, sizeof(left), "-%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
         printf(strlen(left) < 29 ? "%-30s%s\n" : "%s\n                              %s\n", left, o->doc);
     }
     c->done = true;

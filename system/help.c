@@ -15,6 +15,9 @@ void help_print_machines(void)
     for (const Model *const *p = model_table; *p; p++) {
         if ((*p)->kind == MODEL_MACHINE && !(*p)->internal) {
             printf("%-20s %s\n", (*p)->name, (*p)->doc ? (*p)->doc : "");
+            if ((*p)->alias) {
+                printf("%-20s as %s\n", (*p)->alias, (*p)->name);
+            }
         }
     }
 }

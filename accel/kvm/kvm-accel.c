@@ -141,7 +141,7 @@ static void kvm_vfio_file(Accel *accel, int fd, bool used)
         kvm->vfio_device = (int)create.fd;
     }
     if (kvm->vfio_device >= 0 && ioctl(kvm->vfio_device, KVM_SET_DEVICE_ATTR, &attr) && used) {
-        g_printerr("warning: kvm: the kernel does not take the VFIO file of a device: %s\n", g_strerror(errno));
+        g_printerr("%s: warning: kvm: the kernel does not take the VFIO file of a device: %s\n", g_get_prgname(), g_strerror(errno));
     }
 }
 

@@ -345,7 +345,7 @@ bool kvm_cpuid_set(KvmVcpu *v, GError **error)
         return false;
     }
     if (missing->len && v->thread.vcpu.index == 0) {
-        g_printerr("warning: -cpu %s: the host does not support %s; the guest goes without\n", m->cpu_model, missing->str);
+        g_printerr("%s: warning: -cpu %s: the host does not support %s; the guest goes without\n", g_get_prgname(), m->cpu_model, missing->str);
     }
     list = cpuid_build(kvm, &spec, &topology, cpu_topology_apic_id(&topology, v->thread.vcpu.index));
     if (ioctl(v->fd, KVM_SET_CPUID2, list)) {

@@ -174,7 +174,7 @@ void kvm_msr_check(KvmVcpu *v)
         }
     }
     if (refused->len) {
-        g_printerr("warning: kvm: the host lists MSR %s and refuses it; it is left out of the CPU's state\n", refused->str);
+        g_printerr("%s: warning: kvm: the host lists MSR %s and refuses it; it is left out of the CPU's state\n", g_get_prgname(), refused->str);
     }
     kvm->msrs_checked = true;
 }

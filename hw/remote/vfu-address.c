@@ -140,8 +140,13 @@ static int listen_inet(const Address *a, GError **error)
     const char *host = a->members[MEMBER_HOST], *port = a->members[MEMBER_PORT];
     g_autofree char *what = g_strdup_printf("%s:%s", host, port);
     struct addrinfo *found = NULL;
-    int code = getaddrinfo(*host ? host : NULL, port, &hints, &found), fd = -1, err = ENOENT;
+    g_autofree char *where = g_strdup_printf("x-vfio-user-server %s: %s", a->id, what);
+    int code, fd = -1, err = ENOENT;
 
+    if (!opts_port_check(where, port, error)) {
+        return -1;
+    }
+    code = getaddrinfo(*host ? host : NULL, port, &hints, &found);
     if (code) {
         error_set(error, "x-vfio-user-server %s: %s: %s", a->id, what, gai_strerror(code));
         return -1;

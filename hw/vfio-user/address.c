@@ -18,6 +18,7 @@
 #include <linux/vm_sockets.h>
 
 #include "core/error.h"
+#include "core/prop.h"
 
 /* --- the property --- */
 
@@ -271,8 +272,13 @@ static int connect_inet(const VfioUserAddress *address, const char *name, gint64
 {
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
-    int code = getaddrinfo(address->host, address->port, &hints, &found), fd = -ENOENT, one = 1;
+    g_autofree char *where = g_strdup_printf("%s: socket=%s:%s", name, address->host, address->port);
+    int code, fd = -ENOENT, one = 1;
 
+    if (!opts_port_check(where, address->port, error)) {
+        return -1;
+    }
+    code = getaddrinfo(address->host, address->port, &hints, &found);
     if (code) {
         error_set(error, "%s: socket=%s:%s: %s", name, address->host, address->port, gai_strerror(code));
         return -1;

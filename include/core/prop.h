@@ -82,6 +82,9 @@ struct json_object *opts_parse(const char *where, const char *text, const char *
 /* "12k" and friends to bytes; `def_suffix` is applied to a bare number ('M' for -m), or 0. */
 bool opts_parse_size(const char *where, const char *text, char def_suffix, uint64_t *bytes, GError **error);
 
+/* A TCP port for getaddrinfo(3), which takes numbers modulo 65536: a number of 0..65535, or the name of a service. */
+bool opts_port_check(const char *where, const char *port, GError **error);
+
 /* Prints one `name=<type> - doc (default: ...)` line for each property of `model` to stdout. */
 void model_print_props(const Model *model);
 /* The same as a JSON array of {name, type, description, default-value}. */

@@ -43,6 +43,9 @@ def test_help_and_version(option):
 
 def test_help_names_every_option_that_works():
     text = run("-help").stdout
+    # None is cut short.
+    assert "\n-accel NAME[,jit=on|off][,kernel-irqchip=on|split|off][,dirty-ring-size=N]\n" in text
+    assert all(line.count("[") == line.count("]") for line in text.splitlines() if line.startswith("-")), text
     for option in ["machine", "accel", "cpu", "m", "smp", "object", "device", "drive", "chardev", "serial", "monitor", "qmp",
                    "kernel", "initrd", "append", "nodefaults", "nographic", "display", "S", "name", "pidfile", "d", "D",
                    "trace", "qtest", "qtest-log", "help", "version"]:
@@ -50,7 +53,7 @@ def test_help_names_every_option_that_works():
 
 
 @pytest.mark.parametrize("args, wanted", [
-    (["-machine", "help"], ["q35", "x-remote"]), (["-accel", "help"], ["tcg", "qtest"]), (["-cpu", "help"], ["qemu64"]),
+    (["-machine", "help"], ["q35", "x-remote", "pc-q35-7.2", "pc-i440fx-7.2"]), (["-accel", "help"], ["tcg", "qtest"]), (["-cpu", "help"], ["qemu64"]),
     (["-device", "help"], ["nvme", "vfio-user-pci"]), (["-device", "?"], ["nvme"]),
     (["-object", "help"], ["memory-backend-memfd", "x-vfio-user-server"]),
     (["-device", "nvme,help"], ["drive", "serial", "addr"]), (["-machine", "x-remote,help"], ["vfio-user"]),
@@ -138,6 +141,10 @@ BAD = [
     (["-chardev", "socket,id=c,path=/no/such/s"], ["-chardev", "/no/such/s"]), (["-chardev", "fd,id=c,fd=99"], ["-chardev", "99"]),
     (["-chardev", "socket,id=c,path=" + "x" * 200], ["-chardev", "too long"]), (["-chardev", "null,id=c,mux=maybe"], ["-chardev", "mux"]),
     (["-chardev", "socket,id=c,host=127.0.0.1,port=1"], ["-chardev", "refused"]),
+    (["-chardev", "socket,id=c,host=127.0.0.1,port=99999,server=on,wait=off"], ["-chardev", "no such port (99999, allowed 0..65535)"]),
+    (["-machine", "q35,accel=tcg", "-gdb", "tcp::65536"], ["-gdb", "65536"]), (["-incoming", "tcp::70000"], ["-incoming", "70000"]),
+    (["-m", "16", "-object", "memory-backend-memfd,id=mem,size=16M,share=on", "-machine", "memory-backend=mem", "-device",
+      '{"driver":"vfio-user-pci","socket":{"type":"inet","host":"localhost","port":"65537"}}'], ["-device", "65537"]),
     (["-serial", "bogus"], ["-serial", "bogus"]), (["-serial", "chardev:nobody"], ["-serial", "nobody"]),
     (["-serial", "tcp:nohost"], ["-serial", "tcp"]), (["-monitor", "bogus"], ["-monitor", "bogus"]),
     (["-qmp", "unix:/no/such/dir/s,server=on,wait=off"], ["-qmp", "/no/such/dir/s"]),
@@ -179,6 +186,7 @@ def test_one_clear_line(args, words, tmp_path):
     (["-serial", "null"], ["-serial", "x-remote"]), (["-smp", "2"], ["-smp", "x-remote"]),
     (["-object", "x-vfio-user-server,id=v,type=unix,path=s,device=nobody"], ["-object", "nobody"]),
     (["-object", "x-vfio-user-server,id=v"], ["-object", "x-vfio-user-server"]),
+    (["-device", "edu,id=e", "-object", "x-vfio-user-server,id=v,type=inet,host=127.0.0.1,port=99999,device=e"], ["-object", "99999"]),
 ])
 def test_server_machine_errors(args, words, tmp_path):
     text = fails("-machine", "x-remote,vfio-user=on", "-nodefaults", *args, cwd=tmp_path)

@@ -60,8 +60,8 @@ def test_irqs_are_counted(start):
 
 
 @pytest.mark.parametrize("line, text", [
-    ("p 1+2*3", "7"), ("p /x (1<<12)|0x0f", "0x100f"), ("print -1", "-1"), ("p /x ~0", "0xffffffffffffffff"), ("p 7%4-8/4", "1"),
-    ("p /x 0xff&0x0f^3", "0xc"), ("p /u 1 << 63 >> 62", "2"), ("p /x $cs", "0xf000"), ("p /x $rip", "0xfff0"), ("p /c 65", "'A'"),
+    ("p 1+2*3", "0x7"), ("p /x (1<<12)|0x0f", "0x100f"), ("print /d -1", "-1"), ("p -1", "0xffffffffffffffff"), ("p /x ~0", "0xffffffffffffffff"), ("p /d 7%4-8/4", "1"), ("p /d -5%3", "-2"), ("p /d -7/2", "-3"), ("p /d (1<<63)/-1", "-9223372036854775808"),
+    ("p /x 0xff&0x0f^3", "0xc"), ("p /u 1 << 63 >> 62", "2"), ("p /x $cs", "0xf000"), ("p $rip", "0xfff0"), ("p $eip", "0xfff0"), ("p $pc", "0xfffffff0"), ("p $cs.base", "0xffff0000"), ("p $ds.limit", "0xffff"), ("p $edx-$rdx", "0x0"), ("p /c 65", "'A'"),
     ("p /o 8", "010"), ("p 1/0", "division by zero"), ("p $zz", "unknown register '$zz'"), ("p (1", "')' is missing"),
     ("p", "'' is not a number"), ("p 1 2", "unexpected '2'"), ("p " + "(" * 500, "too many parentheses or signs"),
     ("p " + "-" * 500 + "1", "too many parentheses or signs"), ("p /z 1", "unknown format letter 'z' (allowed x d u o c, b h w g)"),
@@ -78,11 +78,23 @@ def test_memory_and_ports(start):
     rom = hmp(vm, "xp /16xb 0xffff0").splitlines()[0]
     assert rom.startswith("00000000000ffff0: 0xea ")  # a far jump
     assert hmp(vm, "xp /2xw 0xfffffff0").split(": ")[1] == hmp(vm, "xp /2xw 0xffff0").split(": ")[1]
+    assert hmp(vm, "x /2xw $pc") == hmp(vm, "xp /2xw 0xfffffff0")
     hmp(vm, "o /b 0x70 0x0f")
     hmp(vm, "o /b 0x71 0x5a")
     assert hmp(vm, "i /b 0x71") == "portb[0x0071] = 0x5a"
     assert re.fullmatch(r"portl\[0x0cf8\] = 0x[0-9a-f]{8}", hmp(vm, "i /w 0xcf8"))
     assert re.fullmatch(r"[0-9a-f]{16}: -?\d+ -?\d+", hmp(vm, "x /2dw $rsp & 0xfff0"))
+
+
+def test_screendump_takes_its_format_anywhere(start, tmp_path):
+    vm = start("-device", "VGA,id=v")
+    for line, head in (("{}", b"P6"), ("{} -f png", b"\x89PNG"), ("-f png {}", b"\x89PNG"), ("{} -f ppm v", b"P6")):
+        assert hmp(vm, "screendump " + line.format(tmp_path / "picture")) == ""
+        assert (tmp_path / "picture").read_bytes().startswith(head)
+    for line in ("", "-f", "-f png", "a b c", "a -f", "-f png -f ppm a"):
+        said = hmp(vm, f"screendump {line}".rstrip())
+        assert said.startswith(("screendump: FILE", "Error: ")), (line, said)
+    assert "gif" in hmp(vm, "screendump a -f gif")
 
 
 def test_nmi_and_gdbserver(vm, tmp_path):

@@ -150,7 +150,7 @@ def test_falls_back_with_one_line(args):
     if "kvm support: enabled" in done.stdout:
         assert "using" not in done.stderr
     else:
-        assert re.fullmatch(r"-accel: passed over 'kvm': [^\n]+; using tcg\n", done.stderr), done.stderr
+        assert re.fullmatch(r"qemu-system-x86_64: -accel: passed over 'kvm': [^\n]+; using tcg\n", done.stderr), done.stderr
 
 
 @needs_kvm
@@ -187,7 +187,7 @@ def test_features_the_host_lacks_are_named(tmp_path):
     lines, said = run_kernel(tmp_path, cpu="qemu64,+3dnow,+amx-tile,-sse3")
     assert lines == expected(TESTS)
     warning = next(line for line in said.splitlines() if "-cpu" in line)
-    assert re.match(r"warning: -cpu qemu64,\+3dnow,\+amx-tile,-sse3: the host does not support ", warning)
+    assert re.match(r"qemu-system-x86_64: warning: -cpu qemu64,\+3dnow,\+amx-tile,-sse3: the host does not support ", warning)
     assert "3dnow" in warning or "amx-tile" in warning
 
 
@@ -199,7 +199,7 @@ def test_refused_msr_is_left_out_with_one_warning(tmp_path, monkeypatch):
     lines, said = run_kernel(tmp_path)
     assert lines == expected(TESTS)
     assert [line for line in said.splitlines() if "MSR" in line] == [
-        "warning: kvm: the host lists MSR 0x277 and refuses it; it is left out of the CPU's state"]
+        "qemu-system-x86_64: warning: kvm: the host lists MSR 0x277 and refuses it; it is left out of the CPU's state"]
 
 
 @needs_kvm
