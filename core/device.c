@@ -334,15 +334,32 @@ bool device_rests(const Device *dev)
 void device_set_rest(Device *dev, bool rest)
 {
     __atomic_store_n(&dev->resting, rest, __ATOMIC_RELAXED);
-    if (!rest && dev->wake) {
-        dev->wake(dev->wake_opaque);
+    if (!rest) {
+        device_wake(dev);
     }
 }
 
-void device_on_wake(Device *dev, LoopBhFn *fn, void *opaque)
+void device_add_wake(Device *dev, DeviceWake *wake)
 {
-    dev->wake = fn;
-    dev->wake_opaque = opaque;
+    wake->next = dev->wakes;
+    dev->wakes = wake;
+}
+
+void device_remove_wake(Device *dev, DeviceWake *wake)
+{
+    DeviceWake **at = &dev->wakes;
+
+    while (*at != wake) {
+        at = &(*at)->next;
+    }
+    *at = wake->next;
+}
+
+void device_wake(Device *dev)
+{
+    for (const DeviceWake *w = dev->wakes; w; w = w->next) {
+        w->fn(w->opaque);
+    }
 }
 
 /* --- state --- */

@@ -560,9 +560,7 @@ static void machine_set_run_state(Machine *m, bool running, RunState state)
 
 static void wake(Device *dev, void *opaque)
 {
-    if (dev->wake) {
-        dev->wake(dev->wake_opaque);
-    }
+    device_wake(dev);
 }
 
 void machine_vm_start(Machine *m)

@@ -51,6 +51,7 @@ struct NetBackend {
     char *info;      /* "type=...,...": g_free */
     EventLoop *loop; /* of the card; NULL: no card */
     Device *user;
+    DeviceWake wake; /* of the user */
     const NetFrontend *frontend;
     void *opaque;
     const uint8_t *mac;

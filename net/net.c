@@ -322,7 +322,8 @@ bool net_attach(NetBackend *net, Device *user, EventLoop *loop, const NetFronten
     for (unsigned i = 0; i < net->queues; i++) {
         net->queue[i].rx_bh = loop_bh_new(loop, net_rx_run, &net->queue[i]);
     }
-    device_on_wake(user, net_wake, net);
+    net->wake = (DeviceWake){.fn = net_wake, .opaque = net};
+    device_add_wake(user, &net->wake);
     net->type->start(net);
     net_configure(net);
     return true;
@@ -331,7 +332,7 @@ bool net_attach(NetBackend *net, Device *user, EventLoop *loop, const NetFronten
 void net_detach(NetBackend *net)
 {
     net->type->stop(net);
-    device_on_wake(net->user, NULL, NULL);
+    device_remove_wake(net->user, &net->wake);
     for (unsigned i = 0; i < net->queues; i++) {
         NetQueue *q = &net->queue[i];
 

@@ -30,6 +30,13 @@ typedef struct DeviceModel {
     char *(*boot_path)(const Device *dev);
 } DeviceModel;
 
+/* What is called when a device does not rest any more; its owner's. */
+typedef struct DeviceWake {
+    LoopBhFn *fn;
+    void *opaque;
+    struct DeviceWake *next; /* private */
+} DeviceWake;
+
 struct Device {
     Object obj;
     EventLoop *home;             /* callbacks run with its lock; the machine's main loop unless given an iothread */
@@ -38,8 +45,7 @@ struct Device {
     int64_t guest_error_logged;  /* rate limit */
     bool unplug_pending;
     bool resting;                /* see device_rests(); set by who serves it to another process */
-    LoopBhFn *wake;              /* NULL: none */
-    void *wake_opaque;
+    struct DeviceWake *wakes;    /* see device_add_wake() */
     struct DeviceIrqs *irqs;     /* private to core/irq.c */
 };
 
@@ -79,8 +85,11 @@ bool device_load_shifted(Device *dev, const uint8_t *data, size_t len, size_t *o
 bool device_rests(const Device *dev);
 /* The process that uses a served device stops it, or lets it go on. */
 void device_set_rest(Device *dev, bool rest);
-/* fn is called when it does not rest any more; main loop, or the thread of its server.  One a device; fn NULL: none. */
-void device_on_wake(Device *dev, LoopBhFn *fn, void *opaque);
+/* Main loop.  The callbacks: main loop, or the thread of its server; they schedule what waits. */
+void device_add_wake(Device *dev, DeviceWake *wake);
+void device_remove_wake(Device *dev, DeviceWake *wake);
+/* For the machine, when its guest runs again. */
+void device_wake(Device *dev);
 
 /*
  * The guest did what the specification does not allow.  Counted; logged under
