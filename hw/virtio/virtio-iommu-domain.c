@@ -197,11 +197,14 @@ bool viommu_has_endpoint(const Viommu *s, uint32_t id)
     return false;
 }
 
-static void join(ViommuEndpoint *e, uint32_t domain, bool bypass)
+bool viommu_join(ViommuEndpoint *e, uint32_t domain, bool bypass)
 {
     Viommu *s = e->iommu;
-    ViommuDomain *d;
+    ViommuDomain *d = domain_find(s, domain);
 
+    if (d && d->bypass != bypass) {
+        return false;
+    }
     viommu_leave(e);
     g_mutex_lock(&s->lock);
     d = domain_find(s, domain);
@@ -210,6 +213,7 @@ static void join(ViommuEndpoint *e, uint32_t domain, bool bypass)
     e->domain = d;
     g_mutex_unlock(&s->lock);
     tell_again(e);
+    return true;
 }
 
 uint8_t viommu_attach(Viommu *s, uint32_t domain, uint32_t endpoint, bool bypass)
@@ -226,7 +230,7 @@ uint8_t viommu_attach(Viommu *s, uint32_t domain, uint32_t endpoint, bool bypass
         ViommuEndpoint *e = ENDPOINT(s, i);
 
         if (is_endpoint(e, endpoint) && (!e->domain || e->domain->id != domain)) {
-            join(e, domain, bypass);
+            viommu_join(e, domain, bypass);
         }
     }
     viommu_refresh(s);
@@ -327,7 +331,7 @@ void viommu_fault(Viommu *s, uint16_t endpoint, uint8_t reason, uint64_t addr, b
                              (read ? VIRTIO_IOMMU_FAULT_F_READ : VIRTIO_IOMMU_FAULT_F_WRITE));
         pci_set32(f + 8, endpoint);
         pci_set64(f + 16, addr);
-        loop_bh_schedule(s->faults_bh);
+        loop_bh_schedule(s->vp.queues[VIOMMU_QUEUE_EVENT].bh);
     }
     g_mutex_unlock(&s->lock);
     guest_error(&s->vp.pci.dev, "%s of 0x%" G_GINT64_MODIFIER "x by %02x:%02x.%x refused", read ? "read" : "write", addr,

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "virtio-iommu.h"
 
-enum { QUEUE_REQUEST, QUEUE_EVENT, QUEUE_COUNT };
+enum { QUEUE_REQUEST, QUEUE_EVENT = VIOMMU_QUEUE_EVENT, QUEUE_COUNT };
 #define QUEUE_SIZE  256
 #define BATCH       64 /* requests whose effects on followers travel together */
 #define REQUEST_LEN 72 /* the longest without its tail: PROBE */
@@ -132,15 +132,12 @@ static bool run_batch(Viommu *s, VirtQueue *vq)
 
 /* --- faults --- */
 
-static void send_faults(void *opaque)
+static void send_faults(Viommu *s, VirtQueue *vq)
 {
-    Viommu *s = opaque;
-    VirtQueue *vq = &s->vp.queues[QUEUE_EVENT];
     uint8_t fault[VIRTIO_IOMMU_FAULT_LEN];
     VirtioElement *element;
 
-    while (virtio_running(&s->vp) && __atomic_load_n(&s->fault_count, __ATOMIC_RELAXED) &&
-           (element = virtqueue_pop(vq))) {
+    while (__atomic_load_n(&s->fault_count, __ATOMIC_RELAXED) && (element = virtqueue_pop(vq))) {
         g_mutex_lock(&s->lock);
         memcpy(fault, s->faults[s->fault_first], sizeof(fault));
         s->fault_first = (s->fault_first + 1) % VIOMMU_MAX_FAULTS;
@@ -154,7 +151,7 @@ static void send_faults(void *opaque)
 static void viommu_handle(VirtioPci *vp, VirtQueue *vq)
 {
     if (vq->index == QUEUE_EVENT) {
-        send_faults(vp);
+        send_faults((Viommu *)vp, vq);
         return;
     }
     while (run_batch((Viommu *)vp, vq)) {
@@ -305,14 +302,12 @@ static bool viommu_start(PciDevice *dev, GError **error)
     g_mutex_init(&s->lock);
     s->endpoints = g_ptr_array_new_with_free_func(endpoint_free);
     viommu_domains_start(s);
-    s->faults_bh = loop_bh_new(dev->dev.home, send_faults, s);
     s->vp.config[VIRTIO_IOMMU_CONFIG_BYPASS] = s->boot_bypass;
     if (pci_bus_set_iommu(dev->bus, &endpoint_ops, s, error)) {
         dev->bus->iommu_function = dev;
         return true;
     }
     g_prefix_error(error, "virtio-iommu-pci: ");
-    loop_bh_free(s->faults_bh);
     viommu_domains_stop(s);
     g_ptr_array_unref(s->endpoints);
     g_mutex_clear(&s->lock);
@@ -327,9 +322,9 @@ static void viommu_stop(PciDevice *dev)
     dev->bus->iommu_function = NULL;
     pci_bus_set_iommu(dev->bus, NULL, NULL, NULL);
     virtio_pci_stop(&s->vp);
-    loop_bh_free(s->faults_bh);
     g_ptr_array_unref(s->endpoints);
     viommu_domains_stop(s);
+    g_clear_pointer(&s->saved, g_free);
     g_mutex_clear(&s->lock);
 }
 
@@ -342,28 +337,56 @@ static const Prop viommu_props[] = {
 static void viommu_pre_save(void *instance)
 {
     Viommu *s = instance;
+    g_autoptr(GByteArray) records = g_byte_array_new();
 
-    s->saved_domains = g_hash_table_size(s->domains);
+    viommu_save(s, records);
+    g_free(s->saved);
+    s->saved_len = records->len;
+    s->saved = g_byte_array_free(g_steal_pointer(&records), FALSE);
 }
 
-/* Mappings are not saved: a guest that has some would lose its devices. */
 static bool viommu_post_load(void *instance, uint32_t version, GError **error)
 {
     Viommu *s = instance;
+    bool ok;
 
-    if (s->saved_domains) {
-        error_set(error, "virtio-iommu-pci: the guest has domains (%u), and their mappings cannot be moved yet",
-                  s->saved_domains);
+    if (version == 1 && s->old_domains) {
+        error_set(error, "virtio-iommu-pci: the guest has domains (%u), and its state of version 1 does not say what is "
+                  "in them", s->old_domains);
         return false;
     }
-    viommu_detach_all(s);
-    return true;
+    if (s->fault_first >= VIOMMU_MAX_FAULTS || s->fault_count > VIOMMU_MAX_FAULTS) {
+        error_set(error, "virtio-iommu-pci: %u faults from number %u on are saved (allowed 0..%u, 0..%u)", s->fault_count,
+                  s->fault_first, VIOMMU_MAX_FAULTS, VIOMMU_MAX_FAULTS - 1);
+        s->fault_first = s->fault_count = 0;
+        return false;
+    }
+    ok = viommu_load(s, s->saved, version == 1 ? 0 : s->saved_len, error);
+    g_clear_pointer(&s->saved, g_free);
+    s->saved_len = 0;
+    return ok;
 }
 
-static const StateField viommu_fields[] = {STATE_FIELD_STRUCT(Viommu, vp, &virtio_pci_state),
-                                           STATE_FIELD_UINT(Viommu, saved_domains), STATE_END};
+static const StateField viommu_fields[] = {
+    STATE_FIELD_STRUCT(Viommu, vp, &virtio_pci_state),
+    {.name = "saved_domains",
+     .kind = STATE_UINT,
+     .offset = offsetof(Viommu, old_domains),
+     .size = sizeof(uint32_t),
+     .until = 2},
+    {.name = "domains",
+     .kind = STATE_BUFFER,
+     .offset = offsetof(Viommu, saved),
+     .count = (VIOMMU_MAX_MAPS + VIOMMU_MAX_ENDPOINTS) * VIOMMU_RECORD_LEN,
+     .len_offset = offsetof(Viommu, saved_len),
+     .since = 2},
+    STATE_FIELD_BYTES(Viommu, faults, .since = 2),
+    STATE_FIELD_UINT(Viommu, fault_first, .since = 2),
+    STATE_FIELD_UINT(Viommu, fault_count, .since = 2),
+    STATE_END,
+};
 static const StateTable viommu_state = {.name = "virtio-iommu-pci",
-                                        .version = 1,
+                                        .version = 2,
                                         .fields = viommu_fields,
                                         .pre_save = viommu_pre_save,
                                         .post_load = viommu_post_load};
