@@ -136,9 +136,8 @@ static void send_message(IntelIommu *s, uint32_t addr, uint32_t upper, uint32_t 
     as_store(s->dev.obj.machine->memory, (uint64_t)upper << 32 | addr, 4, data, (MemAttrs){0});
 }
 
-void vtd_send_events(void *opaque)
+void vtd_send_events(IntelIommu *s)
 {
-    IntelIommu *s = opaque;
     bool fault, wait;
 
     g_mutex_lock(&s->lock);

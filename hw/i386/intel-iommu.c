@@ -241,7 +241,16 @@ static bool function_can_follow(void *opaque, PciDevice *dev, GError **error)
     return s->caching_mode;
 }
 
-static const PciIommuOps function_ops = {function_attach, function_detach, function_can_follow};
+/* Also when a state is loaded: that of a bridge may come after ours. */
+static void functions_renumbered(void *opaque)
+{
+    vtd_refresh(opaque);
+}
+
+static const PciIommuOps function_ops = {.attach = function_attach,
+                                         .detach = function_detach,
+                                         .can_follow = function_can_follow,
+                                         .renumbered = functions_renumbered};
 
 /* --- life --- */
 
@@ -268,9 +277,31 @@ static bool check_options(IntelIommu *s, GError **error)
     return true;
 }
 
+/* At rest the queue and what is to be said of it stay as they are, for the process that the guest goes on in. */
 static void queue_bh(void *opaque)
 {
-    vtd_queue_run(opaque);
+    IntelIommu *s = opaque;
+
+    if (!device_rests(&s->dev)) {
+        vtd_queue_run(s);
+    }
+}
+
+static void send_events(void *opaque)
+{
+    IntelIommu *s = opaque;
+
+    if (!device_rests(&s->dev)) {
+        vtd_send_events(s);
+    }
+}
+
+static void vtd_wake(void *opaque)
+{
+    IntelIommu *s = opaque;
+
+    loop_bh_schedule(s->events);
+    loop_bh_schedule(s->queue_bh);
 }
 
 static bool vtd_start(Device *dev, GError **error)
@@ -290,7 +321,7 @@ static bool vtd_start(Device *dev, GError **error)
     }
     g_mutex_init(&s->lock);
     s->functions = g_ptr_array_new_with_free_func(function_free);
-    s->events = loop_bh_new(m->main_loop, vtd_send_events, s);
+    s->events = loop_bh_new(m->main_loop, send_events, s);
     s->queue_bh = loop_bh_new(m->main_loop, queue_bh, s);
     if (!pci_bus_set_iommu(m->pci_bus, &function_ops, s, error)) {
         g_prefix_error(error, "intel-iommu: ");
@@ -302,6 +333,8 @@ static bool vtd_start(Device *dev, GError **error)
     }
     s->region = mem_region_new_io(m->topo, "intel-iommu", 0x1000, &vtd_ops, s, dev->home);
     mem_region_add(m->system_memory, INTEL_IOMMU_BASE, s->region);
+    s->wake = (DeviceWake){.fn = vtd_wake, .opaque = s};
+    device_add_wake(dev, &s->wake);
     pc_iommu_attach(m, &s->board,
                     &(AcpiDmar){.base = INTEL_IOMMU_BASE, .remap = s->remap_on, .width = HOST_ADDRESS_WIDTH});
     return true;
@@ -330,6 +363,7 @@ static void vtd_stop(Device *dev)
     IntelIommu *s = (IntelIommu *)dev;
     Machine *m = dev->obj.machine;
 
+    device_remove_wake(dev, &s->wake);
     pc_iommu_attach(m, NULL, NULL);
     mem_region_del(m->system_memory, s->region);
     mem_region_retire(s->region);

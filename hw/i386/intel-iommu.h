@@ -59,6 +59,7 @@ struct IntelIommu {
     PcIommu board;
     MemRegion *region;
     GPtrArray *functions; /* of VtdFunction * */
+    DeviceWake wake;
     LoopBh *events;       /* sends the messages below */
     LoopBh *queue_bh;     /* goes on with a long queue */
 
@@ -112,7 +113,7 @@ void vtd_fsts_written(IntelIommu *s, uint32_t cleared);
 void vtd_fectl_written(IntelIommu *s);
 void vtd_iectl_written(IntelIommu *s);
 void vtd_frcd_written(IntelIommu *s);
-void vtd_send_events(void *opaque);
+void vtd_send_events(IntelIommu *s);
 
 /* --- intel-iommu-irq.c; any thread --- */
 extern const MemOps vtd_message_ops; /* opaque is a VtdFunction */

@@ -77,7 +77,7 @@ static void bridge_config_written(PciDevice *dev, uint16_t offset, unsigned size
 {
     PciBridge *br = (PciBridge *)dev;
 
-    br->secondary->number = dev->config[PCI_SECONDARY_BUS];
+    pci_bus_set_number(br->secondary, dev->config[PCI_SECONDARY_BUS]);
     if (pci_range_overlaps(offset, size, PCI_COMMAND, 2) ||
         pci_range_overlaps(offset, size, PCI_IO_BASE, PCI_CAPABILITY_LIST - PCI_IO_BASE)) {
         windows_update(br, false);
@@ -181,7 +181,7 @@ static void bridge_reset(PciDevice *dev)
         c[i] &= (uint8_t)~dev->wmask[i];
     }
     pci_set16(c + PCI_BRIDGE_CONTROL, 0);
-    ((PciBridge *)dev)->secondary->number = 0;
+    pci_bus_set_number(((PciBridge *)dev)->secondary, 0);
     windows_update((PciBridge *)dev, true);
     if (dev->exp_cap) {
         pcie_slot_reset((PciBridge *)dev);
@@ -219,7 +219,7 @@ static bool bridge_post_load(void *instance, uint32_t version, GError **error)
 {
     PciBridge *br = instance;
 
-    br->secondary->number = br->pci.config[PCI_SECONDARY_BUS];
+    pci_bus_set_number(br->secondary, br->pci.config[PCI_SECONDARY_BUS]);
     windows_update(br, false);
     if (br->pci.exp_cap) {
         pcie_slot_loaded(br);

@@ -238,6 +238,21 @@ bool pci_bus_set_iommu(PciBus *root, const PciIommuOps *ops, void *opaque, GErro
     return true;
 }
 
+void pci_bus_set_number(PciBus *bus, uint8_t number)
+{
+    const PciBus *root = root_of(bus->parent);
+
+    if (number == bus->number) {
+        return;
+    }
+    loop_lock(bus->machine->main_loop);
+    bus->number = number;
+    if (root->iommu && root->iommu->renumbered) {
+        root->iommu->renumbered(root->iommu_opaque);
+    }
+    loop_unlock(bus->machine->main_loop);
+}
+
 static void dma_space_cleanup(PciDevice *dev)
 {
     if (!dev->dma) {

@@ -210,6 +210,8 @@ typedef struct PciIommuOps {
     void (*detach)(void *opaque, PciDevice *dev);
     /* Somebody wants to know all mappings `dev` has; false with a reason: that cannot be. */
     bool (*can_follow)(void *opaque, PciDevice *dev, GError **error);
+    /* The bus behind a bridge has another number, and the functions there other requester ids.  NULL: no matter.  Main loop. */
+    void (*renumbered)(void *opaque);
 } PciIommuOps;
 
 struct PciBus {
@@ -242,6 +244,8 @@ void pci_bus_free(PciBus *bus);
  * *error when a present function's mappings are followed already.  Topology.
  */
 bool pci_bus_set_iommu(PciBus *root, const PciIommuOps *ops, void *opaque, GError **error);
+/* For a bridge: what is in PCI_SECONDARY_BUS.  Takes the main loop's lock. */
+void pci_bus_set_number(PciBus *bus, uint8_t number);
 /* The bus named `id` below the machine's root bus, or that of the bridge device with that id. */
 PciBus *pci_bus_find(Machine *machine, const char *id);
 /* The bus behind the bridge at devfn of `bus`; NULL: there is no bridge. */
