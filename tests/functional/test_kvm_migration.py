@@ -2,7 +2,6 @@
 """Guests of KVM that move through a file: what they wrote while they moved is there, and their state comes back as it was."""
 import os
 import pathlib
-import struct
 import sys
 import time
 
@@ -10,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/split"))
-from bare_guest import COUNTER, LOAD, Guest, forever, increment, store  # noqa: E402
+from bare_guest import COUNTER, Guest, forever, increment, on_interrupt, store  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here")
 PAGES = [0x300000 + n * 0x5000 for n in range(16)]
@@ -76,24 +75,16 @@ def test_state_comes_back_as_it_was(tmp_path, irqchip):
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
-IDT, STACK, LIDT = 0x280000, 0x290000, b"\x67\x0f\x01\x1c\x25"
-
-
 def out8(port, value):
     return bytes((0xb0, value, 0xe6, port))
 
 
 def sleeper():
     """Sleeps, but for the timer's interrupt every 10 ms, by way of the 8259: then it counts."""
-    handler = b"\x50" + increment(COUNTER) + out8(0x20, 0x20) + b"\x58\x48\xcf"  # push rax ... pop rax; iretq
-    at = LOAD + 0x200 + 2
-    setup = (b"\xbc" + struct.pack("<I", STACK) +  # mov esp
-             store(IDT + 0x200, 0x100000 | (at & 0xffff)) + store(IDT + 0x204, (at & 0xffff0000) | 0x8e00) + store(IDT + 0x208, 0) +
-             store(IDT + 0xff0, 0xfff) + store(IDT + 0xff4, IDT >> 16) + store(IDT + 0xff8, 0) + LIDT + struct.pack("<I", IDT + 0xff0) +
-             store(0xfee000f0, 0x1ff) + store(0xfee00350, 0x700) +
-             b"".join(out8(port, value) for port, value in (
-                 (0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0xa1, 0xff), (0x21, 0xfe), (0x43, 0x34), (0x40, 0x9c), (0x40, 0x2e))))
-    return b"\xeb" + bytes((len(handler),)) + handler + setup + b"\xfb\xf4\xeb\xfd"  # sti; hlt; jmp to hlt
+    handler = b"\x50" + increment(COUNTER) + out8(0x20, 0x20) + b"\x58"  # push rax ... pop rax
+    chips = store(0xfee00350, 0x700) + b"".join(out8(port, value) for port, value in (
+        (0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0xa1, 0xff), (0x21, 0xfe), (0x43, 0x34), (0x40, 0x9c), (0x40, 0x2e)))
+    return on_interrupt(0x20, handler) + chips + b"\xfb\xf4\xeb\xfd"  # sti; hlt; jmp to hlt
 
 
 @pytest.mark.parametrize("irqchip", ["on", "split", "off"])

@@ -9,6 +9,7 @@ from machine import DEVFN, Machine
 
 LOAD = 0x1000000
 COUNTER, VALUE, OTHER, GO = 0x200000, 0x200004, 0x7000, 0x200008
+IDT, STACK = 0x280000, 0x290000
 RAM_SIZE = 64 << 20
 ICR = 0xfee00300
 
@@ -49,6 +50,17 @@ def forever(code):
 def wait_for(address):
     """Until the word at address is not 0."""
     return b"\x67\x83\x3c\x25" + struct.pack("<I", address) + b"\0\x74\xf5"  # cmp dword [address], 0; jz back
+
+
+def on_interrupt(vector, handler):
+    """The beginning of a guest's code: has `handler` run at each interrupt `vector`, once they are allowed."""
+    at, gate = LOAD + 0x200 + 2, IDT + vector * 16
+    return (b"\xeb" + bytes((len(handler) + 2,)) + handler + b"\x48\xcf" +  # jmp over; iretq
+            b"\xbc" + struct.pack("<I", STACK) +  # mov esp
+            store(gate, 0x100000 | (at & 0xffff)) + store(gate + 4, (at & 0xffff0000) | 0x8e00) + store(gate + 8, 0) +
+            store(IDT + 0xff0, 0xfff) + store(IDT + 0xff4, IDT >> 16) + store(IDT + 0xff8, 0) +
+            b"\x67\x0f\x01\x1c\x25" + struct.pack("<I", IDT + 0xff0) +  # lidt
+            store(0xfee000f0, 0x1ff))
 
 
 def start_other_cpu():
