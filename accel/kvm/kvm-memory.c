@@ -155,6 +155,13 @@ static void kvm_memory_add(MemListener *l, const MemSection *section)
 
 static void slot_collect(KvmAccel *kvm, unsigned n);
 
+static void rings_collect(KvmAccel *kvm)
+{
+    for (guint i = 0; i < kvm->accel.vcpus->len; i++) {
+        kvm_ring_collect(g_ptr_array_index(kvm->accel.vcpus, i));
+    }
+}
+
 static void kvm_memory_del(MemListener *l, const MemSection *section)
 {
     KvmAccel *kvm = kvm_of_memory(l);
@@ -168,6 +175,7 @@ static void kvm_memory_del(MemListener *l, const MemSection *section)
 
         if (slot->size && slot->addr == gone.addr && slot->region == gone.region) {
             kvm_gate_close(kvm);
+            rings_collect(kvm); /* they know slots by number, and this one's may be another's next */
             slot_collect(kvm, n);
             *slot = (KvmSlot){0};
             slot_tell(kvm, n);
@@ -266,9 +274,7 @@ void kvm_log_writes(Accel *accel, bool on)
 {
     KvmAccel *kvm = (KvmAccel *)accel;
 
-    for (guint i = 0; i < accel->vcpus->len; i++) {
-        kvm_ring_collect(g_ptr_array_index(accel->vcpus, i));
-    }
+    rings_collect(kvm);
     if (kvm->ring_bytes) {
         ioctl(kvm->vm, KVM_RESET_DIRTY_RINGS, 0);
     }
