@@ -7,6 +7,7 @@
 #include "hw/pci/pci-internal.h"
 
 #define PCI_BRIDGE_CTL_BUS_RESET 0x40
+#define PCI_SLOTID_FIRST 0x20 /* the first bridge of its chassis */
 #define PCI_RANGE_TYPE_32 1 /* I/O and prefetchable ranges: upper registers exist */
 
 typedef struct BridgeWindow {
@@ -152,13 +153,56 @@ static void header_init(PciDevice *dev)
     pci_set16(dev->w1cmask + 0x1e, PCI_STATUS_W1C); /* secondary status */
 }
 
+/* What firmware is to leave room for behind the bridge: the capability of QEMU's bridges, which SeaBIOS and OVMF know.
+ * Without it a bridge that is empty at start gets no window, and what is plugged in later no addresses. */
+enum { RESERVE_TYPE = 3, RESERVE_BUS = 4, RESERVE_IO = 8, RESERVE_MEM = 16, RESERVE_PREF32 = 20, RESERVE_PREF64 = 24, RESERVE_SIZE = 32 };
+
+static bool reserve_init(PciBridge *br, GError **error)
+{
+    PciDevice *dev = &br->pci;
+    uint16_t cap;
+
+    if (!br->io_reserve && !br->mem_reserve) {
+        return true;
+    }
+    cap = pci_add_capability(dev, PCI_CAP_ID_VNDR, 0, RESERVE_SIZE, error);
+    if (!cap) {
+        return false;
+    }
+    dev->config[cap + 2] = RESERVE_SIZE;
+    dev->config[cap + RESERVE_TYPE] = 1;
+    pci_set32(dev->config + cap + RESERVE_BUS, UINT32_MAX); /* all ones: firmware decides */
+    pci_set64(dev->config + cap + RESERVE_IO, br->io_reserve ? br->io_reserve : UINT64_MAX);
+    pci_set32(dev->config + cap + RESERVE_MEM, br->mem_reserve ? (uint32_t)br->mem_reserve : UINT32_MAX);
+    pci_set32(dev->config + cap + RESERVE_PREF32, UINT32_MAX);
+    pci_set64(dev->config + cap + RESERVE_PREF64, UINT64_MAX);
+    return true;
+}
+
+/* Slot numbering (PCI-to-PCI Bridge 1.2, chapter 13) where a chassis is given, and the room to leave. */
+static bool conventional_init(PciBridge *br, GError **error)
+{
+    PciDevice *dev = &br->pci;
+    uint16_t cap;
+
+    if (br->chassis_slot) {
+        cap = pci_add_capability(dev, PCI_CAP_ID_SLOTID, 0, 4, error);
+        if (!cap) {
+            return false;
+        }
+        dev->config[cap + PCI_SID_ESR] = PCI_SLOTID_FIRST;
+        dev->config[cap + PCI_SID_CHASSIS_NR] = br->chassis_slot;
+    }
+    return reserve_init(br, error);
+}
+
 static bool bridge_start(PciDevice *dev, GError **error)
 {
     PciBridge *br = (PciBridge *)dev;
     Machine *m = dev->dev.obj.machine;
     bool express = pci_model(dev)->express;
 
-    if (express && !pcie_cap_init(dev, 0, PCI_EXP_TYPE_ROOT_PORT, br->port, error)) {
+    if (express ? !pcie_cap_init(dev, 0, PCI_EXP_TYPE_ROOT_PORT, br->port, error) : !conventional_init(br, error)) {
         return false;
     }
     header_init(dev);
@@ -238,7 +282,9 @@ static const Prop root_port_props[] = {
 };
 
 static const Prop pci_bridge_props[] = {
-    PROP_U8("chassis_nr", PciBridge, chassis_slot, 0, 0, 255, "Chassis the bridge's slots are in"),
+    PROP_U8("chassis_nr", PciBridge, chassis_slot, 0, 0, 255, "Chassis the bridge's slots are in; 0: not told"),
+    PROP_SIZE("io-reserve", PciBridge, io_reserve, 4 << 10, 0, 64 << 10, "I/O ports firmware leaves for what is plugged in; 0: not told"),
+    PROP_SIZE("mem-reserve", PciBridge, mem_reserve, 2 << 20, 0, 1 << 30, "Memory addresses firmware leaves likewise; 0: not told"),
     PROP_END,
 };
 

@@ -340,6 +340,23 @@ static void test_migration(void **state)
     g_rmdir(dir);
 }
 
+/* What a bridge tells firmware and guest: its chassis, and how much to leave for later; as QEMU's does. */
+static void test_bridge_capabilities(void **state)
+{
+    static const uint32_t words[] = {0x07200004, 0x01204009, NOBODY, 0x2000, 0, 0x1000000, NOBODY, NOBODY, NOBODY};
+    Pc pc = start("pc", "-device pci-bridge,addr=5,chassis_nr=7,io-reserve=8k,mem-reserve=16M -device pci-bridge,addr=6,io-reserve=0,mem-reserve=0");
+    QpciDevice *told = qpci_at(pc.s, 5 << 3), *plain = qpci_at(pc.s, 6 << 3);
+
+    assert_int_equal(qpci_config_readb(told, 0x34), 0x44);
+    for (unsigned i = 0; i < G_N_ELEMENTS(words); i++) {
+        assert_int_equal(qpci_config_readl(told, (uint16_t)(0x40 + 4 * i)), words[i]);
+    }
+    assert_int_equal(qpci_config_readb(plain, 0x34), 0);
+    g_free(told);
+    g_free(plain);
+    qtest_end(pc.s);
+}
+
 int main(void)
 {
     const struct CMUnitTest all[] = {
@@ -347,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_unplug),    cmocka_unit_test(test_guest_lets_go_unasked),
         cmocka_unit_test(test_functions), cmocka_unit_test(test_reset),      cmocka_unit_test(test_properties),
         cmocka_unit_test(test_express),   cmocka_unit_test(test_migration),
+        cmocka_unit_test(test_bridge_capabilities),
     };
     const struct CMUnitTest of_a_device[] = {cmocka_unit_test(test_unplug)};
 

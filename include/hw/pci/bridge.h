@@ -14,6 +14,7 @@ typedef struct PciBridge {
     MemRegion *mem, *io;                 /* the secondary bus's own spaces */
     MemRegion *mem_window, *pref_window, *io_window; /* aliases of them on the primary bus; NULL: closed */
     uint8_t port, chassis_slot;          /* port number of a root port; chassis */
+    uint64_t io_reserve, mem_reserve;    /* of a conventional bridge: bytes firmware is to leave for what comes later */
     /* a root port's slot (pcie-slot.c) */
     uint16_t slot;
     uint16_t slot_control;               /* as last written */
