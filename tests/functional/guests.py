@@ -47,7 +47,7 @@ def guest_command(tmp_path, modules, script, args, meta=guest.CLOUD, name="guest
                              {f.name: (0o100644, f.read_bytes()) for f in files})
     return [BINARY, "-machine", "q35,accel=tcg,memory-backend=mem", "-nodefaults", "-m", str(ram),
             "-object", f"memory-backend-memfd,id=mem,size={ram}M,share=on", "-nographic", "-serial", "stdio",
-            "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet", *args]
+            "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", guest.CMDLINE, *args]
 
 
 def run(command):

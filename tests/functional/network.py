@@ -17,9 +17,9 @@ CARDS = {
 # The card comes up; %(ip)s is its address.
 CARD_UP = """
 for m in %(modules)s; do insmod /$m.ko || echo test: insmod $m failed; done
-i=0; while [ ! -d /sys/class/net/eth0 ] && [ $i -lt 20 ]; do sleep 1; i=$((i + 1)); done
+while [ ! -d /sys/class/net/eth0 ]; do sleep 0.1; done
 ip link set lo up; ip link set eth0 up; ip addr add %(ip)s/24 dev eth0
-i=0; while [ "$(cat /sys/class/net/eth0/carrier)" != 1 ] && [ $i -lt 60 ]; do sleep 1; i=$((i + 1)); done
+while [ "$(cat /sys/class/net/eth0/carrier)" != 1 ]; do sleep 0.1; done
 """
 
 

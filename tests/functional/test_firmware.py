@@ -149,7 +149,7 @@ def initrd_fixture(tmp_path_factory):
 
 
 def rom_boot(machine, initrd, *args):
-    return ["-bios", "bios-256k.bin", "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check mill=wheel",
+    return ["-bios", "bios-256k.bin", "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check tsc_early_khz=1000000 mill=wheel",
             "-machine", machine, "-serial", "stdio", *args]
 
 
@@ -157,7 +157,7 @@ def rom_boot(machine, initrd, *args):
 def test_firmware_boots_kernel(console, initrd, machine, cpus):
     """-kernel with -bios: SeaBIOS runs our option ROM, before what has a bootindex; the kernel begins in real mode."""
     text = console(machine, *rom_boot(machine, initrd, "-m", "256", "-smp", str(cpus), "-device", "edu,bootindex=0")).wait_for("reboot: Power down")
-    assert "Booting from ROM" in text and "test: console=ttyS0 no_timer_check mill=wheel acpi " in text and "test: RAMDISK" in text, text
+    assert "Booting from ROM" in text and "test: console=ttyS0 no_timer_check tsc_early_khz=1000000 mill=wheel acpi " in text and "test: RAMDISK" in text, text
 
 
 def test_initrd_goes_below_firmwares_tables(console, initrd, tmp_path):
@@ -228,7 +228,7 @@ def dmi(tmp_path, *args):
 poweroff -f
 """, {**guest.directories(files), **files})
     done = subprocess.run([BINARY, "-m", "256", "-nodefaults", "-nographic", "-serial", "stdio",
-                           "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet", *args],
+                           "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", guest.CMDLINE, *args],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace", check=False)
     text = "\n".join(re.findall(r"dmi: (.*)", done.stdout))
     assert "End Of Table" in text and "invalid" not in text.lower() and "wrong" not in text.lower(), done.stdout

@@ -176,7 +176,7 @@ def test_debugs_a_program_of_linux(machine, tmp_path):
     subprocess.run(["gcc", "-nostdlib", "-static", "-no-pie", "-o", program, ROOT / "tests/functional/gdb-guest.S"], check=True)
     initrd = guest.initramfs(tmp_path / "initrd.gz", guest.PROLOGUE + "echo test: up\n/program &\nwait\n",
                              {"program": (0o100755, program.read_bytes())})
-    machine("-smp", "2", "-m", "256", "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet", "-S")
+    machine("-smp", "2", "-m", "256", "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", guest.CMDLINE, "-S")
     text = gdb(tmp_path, program, "hbreak marked", "continue", "p/d $rdi", "p/d $xmm3.v2_int64[1]", "p/d *(long *)&counter", "continue",
                "p/d $rdi", "delete", "watch *(long *)&total", "continue", "x/i $pc", "p/d *(long *)&total", "stepi",
                "x/i $pc", "stepi", "x/i $pc", "delete", "set var *(long *)&counter = 1000", "break marked", "continue",

@@ -135,7 +135,7 @@ def disks_fixture(tmp_path_factory):
         write_userland(tree, data)
         if boots == 2:
             (tree / "proof/again").touch()
-        images[boots] = bootdisk.make(work / f"disk{boots}.img", vmlinuz, initrd, "console=ttyS0 no_timer_check quiet", tree, 160 << 20)
+        images[boots] = bootdisk.make(work / f"disk{boots}.img", vmlinuz, initrd, guest.CMDLINE, tree, 160 << 20)
     return images, hashlib.sha256(data).hexdigest()
 
 

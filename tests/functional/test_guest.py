@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import guest  # noqa: E402
 
 BINARY = os.environ.get("QEMU_BINARY", str(ROOT / "build/system/qemu-system-x86_64"))
-APPEND = "console=ttyS0 no_timer_check quiet"
+APPEND = guest.CMDLINE
 
 
 class Qmp:
@@ -87,7 +87,7 @@ def make_initrd(tmp_path, script):
 
 
 VERIFY = """
-i=0; while [ ! -b /dev/nvme0n1 ] && [ $i -lt 20 ]; do sleep 1; i=$((i + 1)); done
+while [ ! -b /dev/nvme0n1 ]; do sleep 0.1; done
 dd if=/dev/urandom of=/tmp/data bs=64k count=64 2>/dev/null
 dd if=/tmp/data of=/dev/nvme0n1 bs=64k conv=fsync 2>/dev/null && echo test: written
 echo 3 >/proc/sys/vm/drop_caches
@@ -145,7 +145,7 @@ def test_server_killed_under_io(tmp_path, server):
     process, sock = server()
     qmp_path = tmp_path / "qmp.sock"
     initrd = guest.initramfs(tmp_path / "initrd.gz", guest.PROLOGUE + """
-i=0; while [ ! -b /dev/nvme0n1 ] && [ $i -lt 20 ]; do sleep 1; i=$((i + 1)); done
+while [ ! -b /dev/nvme0n1 ]; do sleep 0.1; done
 echo test: io
 while dd if=/dev/zero of=/dev/nvme0n1 bs=64k count=64 conv=fsync 2>/dev/null; do echo test: again; done
 echo test: io-error
@@ -185,7 +185,7 @@ def test_system_reset_reboots(tmp_path, image, server):
     _, sock = server()
     qmp_path = tmp_path / "qmp.sock"
     initrd = guest.initramfs(tmp_path / "initrd.gz", guest.PROLOGUE + """
-i=0; while [ ! -b /dev/nvme0n1 ] && [ $i -lt 20 ]; do sleep 1; i=$((i + 1)); done
+while [ ! -b /dev/nvme0n1 ]; do sleep 0.1; done
 [ -b /dev/nvme0n1 ] && echo test: disk
 while true; do sleep 1; done
 """)

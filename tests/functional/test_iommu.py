@@ -22,7 +22,7 @@ def boot(initrd, *extra, append="", ram=256, kernel=None):
     command = [BINARY, "-machine", "q35,accel=tcg", "-nodefaults", "-nographic", "-serial", "stdio", "-m", str(ram),
                "-object", f"memory-backend-memfd,id=mem,size={ram}M,share=on", "-machine", "memory-backend=mem",
                "-kernel", str(kernel or guest.kernel()), "-initrd", str(initrd),
-               "-append", f"console=ttyS0 no_timer_check quiet intel_iommu=on {append}", *extra]
+               "-append", f"{guest.CMDLINE} intel_iommu=on {append}", *extra]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors="replace", check=False)
     assert done.returncode == 0, done.stdout[-3000:]
@@ -75,7 +75,7 @@ VIRTIO = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_d
 VIRTIO_DISKS = f"""
 for m in {' '.join(VIRTIO)}; do insmod /$m.ko || echo test: insmod $m failed; done
 for disk in vda vdb; do
-    i=0; while [ ! -b /dev/$disk ] && [ $i -lt 20 ]; do sleep 1; i=$((i + 1)); done
+    while [ ! -b /dev/$disk ]; do sleep 0.1; done
     yes $disk | dd of=/dev/$disk bs=64k count=8 conv=fsync iflag=fullblock 2>/dev/null && echo test: written $disk
 done
 """
@@ -108,7 +108,7 @@ devmem $((bar + 0x80)) 64 0x40000
 devmem $((bar + 0x88)) 64 0x1234000
 devmem $((bar + 0x90)) 64 64
 devmem $((bar + 0x98)) 64 3
-i=0; while ! dmesg | grep -q 'fault addr' && [ $i -lt 20 ]; do sleep 1; i=$((i + 1)); done
+while ! dmesg | grep -q 'fault addr'; do sleep 0.1; done
 dmesg | grep DMAR | sed 's/^/test: log /'
 """
 FAULT = r"\[DMA Write NO_PASID\] Request device \[00:01\.0\] fault addr 0x1234000 \[fault reason 0x05\]"

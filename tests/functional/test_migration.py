@@ -42,7 +42,7 @@ class Vm:
     def __init__(self, tmp_path, name, image, initrd, *more):
         self.qmp_path = tmp_path / f"{name}.qmp"
         command = [BINARY, "-machine", "q35,accel=tcg", "-nodefaults", "-m", "192", "-nographic", "-serial", "stdio",
-                   "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet",
+                   "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", guest.CMDLINE,
                    "-qmp", f"unix:{self.qmp_path},server=on,wait=off", *more]
         if image:
             command += ["-drive", f"id=d0,file={image},format=raw,if=none", "-device", "nvme,id=nvme0,serial=s,drive=d0"]

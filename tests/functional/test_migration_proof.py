@@ -118,7 +118,7 @@ class Side:
         command = [BINARY, "-machine", "q35,accel=tcg,memory-backend=mem", "-nodefaults", "-m", str(RAM), "-nographic",
                    "-object", f"memory-backend-memfd,id=mem,size={RAM}M,share=on", "-serial", "stdio",
                    "-kernel", str(guest.kernel_with_modules(MODULES, guest.GENERIC)[0]), "-initrd", str(self.tmp / "initrd.gz"),
-                   "-append", "console=ttyS0 no_timer_check quiet", "-qmp", f"unix:{self.vm.qmp_path},server=on,wait=off",
+                   "-append", guest.CMDLINE, "-qmp", f"unix:{self.vm.qmp_path},server=on,wait=off",
                    *[word for ident, path in self.paths.items() for word in ("-device", f"vfio-user-pci,id={ident},socket={path}")],
                    *(("-incoming", self.uri) if self.uri else ())]
         self.vm.launch(command, stdin=subprocess.PIPE)

@@ -22,9 +22,9 @@ wget -q -O /tmp/file http://10.9.0.1:%(port)d/file; echo test: sum $(md5sum /tmp
 echo test: errors $(cat /sys/class/net/eth0/statistics/*_errors | tr '\\n' ' ')
 """
 SEND = net.CARD_UP + """
-i=0; while ! ping -c 1 -W 1 10.9.0.2 >/dev/null && [ $i -lt 60 ]; do sleep 1; i=$((i + 1)); done
+while ! ping -c 1 -W 1 10.9.0.2 >/dev/null; do sleep 0.1; done
 dd if=/dev/urandom of=/tmp/file bs=1M count=8 2>/dev/null; echo test: sum $(md5sum /tmp/file | cut -d' ' -f1)
-i=0; while ! nc 10.9.0.2 7777 </tmp/file && [ $i -lt 60 ]; do sleep 1; i=$((i + 1)); done
+while ! nc 10.9.0.2 7777 </tmp/file; do sleep 0.1; done
 """
 TAKE = net.CARD_UP + """
 timeout 300 nc -l -p 7777 >/tmp/file; echo test: sum $(md5sum /tmp/file | cut -d' ' -f1)

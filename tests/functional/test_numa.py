@@ -39,7 +39,7 @@ def initrd_fixture(tmp_path_factory):
      [("0", 96, "10 20"), ("1", 160, "20 10")])])
 def test_two_nodes_in_the_guest(initrd, machine, args, nodes):
     done = subprocess.run([BINARY, "-machine", f"{machine},accel=tcg", "-m", "256", "-nodefaults", "-nographic", "-serial", "stdio",
-                           "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet", *args],
+                           "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", guest.CMDLINE, *args],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
     text = done.stdout.decode(errors="replace")
     seen = re.findall(r"node: \d+ (\S+) (\d+) kB (\d+ \d+)", text)

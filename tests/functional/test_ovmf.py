@@ -94,5 +94,5 @@ def test_without_smm(console, variables, machine):
 def test_boots_linux(console, variables, initrd):
     """The kernel of -kernel, as an EFI application, from the build with SMM on one CPU."""
     text = console("q35,accel=tcg,smm=on", *flash("CODE_4M.secboot", variables), *SECURE, "-kernel", str(guest.kernel()), "-initrd", str(initrd),
-                   "-append", "console=ttyS0 no_timer_check mill=wheel").wait_for("reboot: Power down")
+                   "-append", "console=ttyS0 no_timer_check tsc_early_khz=1000000 mill=wheel").wait_for("reboot: Power down")
     assert "efi: EFI v2.7" in text and re.search("test: .*mill=wheel.* acpi [1-9]", text), text[-3000:]

@@ -17,7 +17,7 @@ MODULES = ["scsi_common", "scsi_mod", "scsi_transport_spi", "sym53c8xx", "crct10
 # Some need each other in other orders in other releases: until nothing new goes in.
 INSMOD = """
 for round in 1 2 3 4; do for m in %s; do insmod /$m.ko 2>/dev/null; done; done
-i=0; while [ ! -b /dev/sda ] && [ $i -lt 30 ]; do sleep 1; i=$((i + 1)); done
+while [ ! -b /dev/sda ]; do sleep 0.1; done
 """ % " ".join(MODULES)
 DISK = """
 echo test: model $(cat /sys/block/sda/device/vendor) $(cat /sys/block/sda/device/model)
@@ -25,7 +25,7 @@ echo test: tags $(cat /sys/block/sda/device/queue_depth)
 echo test: mode $(cat /sys/class/ata_device/dev1.0/xfer_mode 2>/dev/null)
 """ + guests.USE_EXT4 % ("sda", "sda")
 CDROM = """
-i=0; while [ ! -b /dev/sr0 ] && [ $i -lt 10 ]; do sleep 1; i=$((i + 1)); done
+while [ ! -b /dev/sr0 ]; do sleep 0.1; done
 mount -t iso9660 -o ro /dev/sr0 /mnt && echo test: iso $(md5sum /mnt/data.bin | cut -d' ' -f1)
 umount /mnt
 """

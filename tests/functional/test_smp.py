@@ -33,7 +33,7 @@ def initrd_fixture(tmp_path_factory):
 
 def boot(initrd, smp, *args, append=""):
     done = subprocess.run([BINARY, "-machine", "q35,accel=tcg", "-m", "512", "-nodefaults", "-nographic", "-serial", "stdio",
-                           "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet " + append,
+                           "-kernel", str(guest.kernel()), "-initrd", str(initrd), "-append", guest.CMDLINE + " " + append,
                            "-smp", smp, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
     return done.stdout.decode(errors="replace")
 

@@ -15,7 +15,7 @@ fill() { # disk
     dd if=/tmp/$1 of=/dev/$1 bs=64k oflag=direct conv=fsync 2>/dev/null && rm /tmp/$1 &&
         dd if=/dev/$1 bs=128k count=128 iflag=direct 2>/dev/null | md5sum | sed "s/ .*//; s/^/test: $1 /"
 }
-i=0; while { [ ! -b /dev/vda ] || [ ! -b /dev/nvme0n1 ]; } && [ $i -lt 20 ]; do sleep 1; i=$((i + 1)); done
+while { [ ! -b /dev/vda ] || [ ! -b /dev/nvme0n1 ]; }; do sleep 0.1; done
 fill nvme0n1 & fill vda &
 for i in 1 2 3 4; do wget -q -O - http://10.0.2.2:%(port)d/file | md5sum | sed "s/ .*//; s/^/test: net$i /"; done
 wait; echo test: all done

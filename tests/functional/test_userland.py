@@ -35,7 +35,7 @@ def test_prints_what_the_host_prints(tmp_path, cpus):
               "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={sock},device=nvme0"]
     client = [BINARY, "-machine", "q35,accel=tcg,memory-backend=mem", "-cpu", "max", "-smp", str(cpus), "-nodefaults", "-nographic",
               "-serial", "stdio", "-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-kernel", str(guest.kernel()), "-initrd", str(initrd),
-              "-append", "console=ttyS0 no_timer_check quiet", "-device", f'{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{sock}"}}}}']
+              "-append", guest.CMDLINE, "-device", f'{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{sock}"}}}}']
     host = subprocess.run(["bash", str(SCRIPT)], capture_output=True, text=True, check=True).stdout.splitlines()
     with subprocess.Popen(server) as process:
         try:

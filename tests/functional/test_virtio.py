@@ -9,7 +9,7 @@ MODULES = [*guests.VIRTIO, "virtio_blk", "virtio-rng"]
 
 FILL = """
 for m in %s; do insmod /$m.ko || echo test: insmod $m failed; done
-i=0; while [ ! -b /dev/vda ] && [ $i -lt 20 ]; do sleep 1; i=$((i + 1)); done
+while [ ! -b /dev/vda ]; do sleep 0.1; done
 echo test: serial $(cat /sys/block/vda/serial)
 echo test: features $(cat /sys/bus/virtio/devices/virtio0/features)
 """ % " ".join(MODULES) + guests.USE_EXT4 % ("vda", "vda") + """

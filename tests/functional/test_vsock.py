@@ -54,7 +54,7 @@ def output_fixture(tmp_path_factory):
     initrd = guest.initramfs(tmp / "initrd.gz", INIT, {**guest.directories(files), **files})
     done = subprocess.run(
         [BINARY, "-machine", "q35,accel=tcg", "-cpu", "max", "-m", "512", "-nodefaults", "-nographic", "-serial", "stdio", "-no-reboot",
-         "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet panic=-1"],
+         "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", guest.CMDLINE + " panic=-1"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     text = done.stdout.decode(errors="replace")
     print(text)

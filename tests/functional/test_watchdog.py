@@ -41,7 +41,7 @@ def test_watchdog_resets_the_guest(tmp_path, device, module, identity):
     initrd = guest.initramfs(tmp_path / "initrd.gz", guest.PROLOGUE + ARM % module, {f.name: (0o100644, f.read_bytes()) for f in modules})
     log = tmp_path / "log"
     command = [BINARY, "-machine", "q35,accel=tcg", "-m", "256", "-nodefaults", "-display", "none", "-serial", f"file:{log}",
-               "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet", "-qmp", "stdio", *device]
+               "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", guest.CMDLINE, "-qmp", "stdio", *device]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as machine:
         try:
             machine.stdin.write('{"execute":"qmp_capabilities"}\n')

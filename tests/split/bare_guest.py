@@ -101,7 +101,7 @@ class Guest(Machine):
     def set_word(self, address, value):
         struct.pack_into("<I", self.ram, address, value)
 
-    def wait(self, condition, what, timeout=60):
+    def wait(self, condition, what, timeout=300):
         end = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < end, what

@@ -104,7 +104,7 @@ class FakeServer(threading.Thread):
         if not message.flags & NO_REPLY:
             self.send(message.id, message.command, REPLY | (ERROR if error else 0), body, error, fds)
 
-    def request(self, command, body, timeout=20):
+    def request(self, command, body, timeout=300):
         """A command to the client, from any thread but the server's own; its reply."""
         with self.lock:
             self.next_id += 1
@@ -221,7 +221,7 @@ class FakeServer(threading.Thread):
         with self.lock:
             return [m for m in self.log if m.command == command and not m.flags & REPLY]
 
-    def wait(self, condition, timeout=20):
+    def wait(self, condition, timeout=300):
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             with self.lock:

@@ -84,7 +84,7 @@ class Machine:
                 self.schema.check_event(answer)
             self.events.append(answer)
 
-    def event(self, name, timeout=20):
+    def event(self, name, timeout=START_TIMEOUT):
         """The data of the next such event."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
