@@ -116,7 +116,9 @@ static bool opt_machine(Cmdline *c, const char *option, const char *arg, GError 
     }
     json_object_object_foreach(opts, key, value)
     {
-        json_object_object_add(c->machine, key, json_object_get(value));
+        g_autofree char *dashed = g_strdelimit(g_strdup(key), "_", '-'); /* kernel_irqchip, as scripts have it */
+
+        json_object_object_add(c->machine, dashed, json_object_get(value));
     }
     json_object_put(opts);
     return true;
@@ -754,6 +756,7 @@ static size_t option_distance(const char *a, const char *b)
     return rows[strlen(a) % 3][lb];
 }
 
+/* NULL: none is near. */
 static const char *option_nearest(const char *name)
 {
     const char *nearest = option_table[0].name;
@@ -768,12 +771,12 @@ static const char *option_nearest(const char *name)
             nearest = o->name;
         }
     }
-    return nearest;
+    return best <= (strlen(name) + 1) / 3 ? nearest : NULL;
 }
 
 static const Option *option_find(const char *arg, GError **error)
 {
-    const char *name = arg + (g_str_has_prefix(arg, "--") ? 2 : 1);
+    const char *name = arg + (g_str_has_prefix(arg, "--") ? 2 : 1), *nearest;
 
     if (arg[0] != '-' || !arg[1]) {
         error_set(error, "'%s': not an option; a disk image is given with -drive", arg);
@@ -784,7 +787,12 @@ static const Option *option_find(const char *arg, GError **error)
             return o;
         }
     }
-    error_set(error, "%s: unknown option (did you mean -%s?)", arg, option_nearest(name));
+    nearest = option_nearest(name);
+    if (nearest) {
+        error_set(error, "%s: unknown option (did you mean -%s?)", arg, nearest);
+    } else {
+        error_set(error, "%s: unknown option; -help lists those there are", arg);
+    }
     return NULL;
 }
 

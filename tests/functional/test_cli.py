@@ -69,11 +69,16 @@ def test_lists(args, wanted):
 
 @pytest.mark.parametrize("option, nearest", [
     ("-machin", "-machine"), ("--devise", "-device"), ("-nographics", "-nographic"), ("-kernal", "-kernel"),
-    ("-qpm", "-qmp"), ("-pid", "-pidfile"), ("-foo", ""),
+    ("-qpm", "-qmp"), ("-pid", "-pidfile"),
 ])
 def test_unknown_option(option, nearest):
     text = fails(option, "x")
     assert text.startswith(f"{option}: unknown option (did you mean {nearest}")
+
+
+@pytest.mark.parametrize("option", ["-foo", "-usb", "-no-such-option", "-9", "--" + "x" * 200])
+def test_unknown_option_like_no_other(option):
+    assert fails(option, "x") == f"{option}: unknown option; -help lists those there are"
 
 
 @pytest.mark.parametrize("option", ["-machine", "-m", "-device", "-qmp", "-append", "-chardev"])
@@ -89,7 +94,8 @@ BAD = [
     (["-parallel", "null"], ["-parallel null", "not available", "none"]),
     (["-parallel", "none", "-device", "no-such"], ["-device", "no-such"]),
     (["-machine", "nothing-like-it"], ["-machine", "nothing-like-it"]),
-    (["-machine", "q35,no-such=1"], ["-machine", "no-such"]),
+    (["-machine", "q35,no-such=1"], ["-machine", "no-such"]), (["-machine", "q35,no_such=1"], ["-machine", "no-such"]),
+    (["-machine", "q35,accel=qtest,kernel_irqchip=maybe"], ["-machine", "kernel-irqchip", "maybe", "split"]),
     (["-machine", "q35,memory-backend=mem"], ["memory-backend=mem"]),
     (["-machine", "q35,=x"], ["-machine"]),
     (["-machine", "q35,smm=on,accel=qtest"], ["smm=on", "qtest", "smm=off"]),

@@ -174,6 +174,7 @@ static unsigned name_distance(const char *name, const char *text, size_t len)
     return row[size];
 }
 
+/* NULL: none is near. */
 static const char *nearest_feature(const char *text, size_t len)
 {
     const char *best = features[0].name;
@@ -183,7 +184,7 @@ static const char *nearest_feature(const char *text, size_t len)
             best = features[i].name;
         }
     }
-    return best;
+    return name_distance(best, text, len) <= (len + 1) / 3 ? best : NULL;
 }
 
 __attribute__((format(printf, 1, 2))) static char *model_error(const char *format, ...)
@@ -242,7 +243,10 @@ static bool set_feature(X86Cpu *cpu, const char *text, size_t len, char **error)
         return !on;
     }
     if (!feature) {
-        *error = model_error("unknown feature '%.*s', did you mean '%s'", (int)name_len, text, nearest_feature(text, name_len));
+        const char *nearest = nearest_feature(text, name_len);
+
+        *error = nearest ? model_error("unknown feature '%.*s', did you mean '%s'", (int)name_len, text, nearest)
+                         : model_error("unknown feature '%.*s'", (int)name_len, text);
         return false;
     }
     if (on && !host_has(feature)) {
