@@ -401,6 +401,11 @@ void net_set_link(NetBackend *net, bool up)
     loop_unlock(loop);
 }
 
+void net_load_link(NetBackend *net, bool up)
+{
+    net->link_down = !up;
+}
+
 /* --- frames --- */
 
 static NetFrame *net_frame_new(const void *data, size_t len, const NetOffload *offload)

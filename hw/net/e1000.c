@@ -431,6 +431,7 @@ static void e1000_pre_save(void *instance)
     for (unsigned n = 0; n < G_N_ELEMENTS(e1000_doorbell_regs); n++) {
         e1000_doorbell_fetch(e, n);
     }
+    e->cable = !e->net || net_link_up(e->net);
 }
 
 static bool e1000_post_load(void *instance, uint32_t version, GError **error)
@@ -450,6 +451,9 @@ static bool e1000_post_load(void *instance, uint32_t version, GError **error)
     e1000_delay_restore(&e->autoneg);
     if (*e1000_reg(e, E1000_TDH) != *e1000_reg(e, E1000_TDT)) {
         loop_bh_schedule(e->tx_bh); /* that a queue is empty was told where it came to that */
+    }
+    if (e->net && version >= 2) {
+        net_load_link(e->net, e->cable);
     }
     if (e->net) {
         net_can_receive(e->net, 0);
@@ -524,11 +528,12 @@ static const StateField e1000_fields[] = {
     STATE_FIELD_STRUCT(E1000, rx_delay, &e1000_delay_state),
     STATE_FIELD_STRUCT(E1000, tx_delay, &e1000_delay_state),
     STATE_FIELD_STRUCT(E1000, autoneg, &e1000_delay_state),
+    STATE_FIELD_BOOL(E1000, cable, .since = 2),
     STATE_END,
 };
 
 static const StateTable e1000_state = {
-    .name = "e1000", .version = 1, .fields = e1000_fields, .pre_save = e1000_pre_save, .post_load = e1000_post_load};
+    .name = "e1000", .version = 2, .fields = e1000_fields, .pre_save = e1000_pre_save, .post_load = e1000_post_load};
 
 const PciModel e1000_model = {
     .dev = {.name = "e1000",

@@ -51,6 +51,7 @@ typedef struct E1000 {
     PciDevice pci;
     /* properties */
     NetBackend *net;
+    bool cable; /* of a saved state: whether it is plugged in */
     uint8_t mac[NET_MAC_LEN];
 
     uint32_t reg[E1000_REGS_END / 4];

@@ -257,7 +257,19 @@ static void bridge_stop(PciDevice *dev)
 }
 
 static const StateField bridge_state_fields[] = {
-    {.name = "pci", .kind = STATE_STRUCT, .offset = 0, .size = sizeof(PciDevice), .table = &pci_device_state}, STATE_END};
+    STATE_FIELD_STRUCT(PciBridge, pci, &pci_device_state),
+    STATE_FIELD_UINT(PciBridge, slot_pending, .since = 2),
+    STATE_END,
+};
+
+static void bridge_pre_save(void *instance)
+{
+    PciBridge *br = instance;
+
+    if (br->pci.exp_cap) {
+        pcie_slot_saved(br);
+    }
+}
 
 static bool bridge_post_load(void *instance, uint32_t version, GError **error)
 {
@@ -266,13 +278,16 @@ static bool bridge_post_load(void *instance, uint32_t version, GError **error)
     pci_bus_set_number(br->secondary, br->pci.config[PCI_SECONDARY_BUS]);
     windows_update(br, false);
     if (br->pci.exp_cap) {
+        if (version < 2) {
+            pcie_slot_saved(br); /* what ACPI's part may have loaded before */
+        }
         pcie_slot_loaded(br);
     }
     return true;
 }
 
 static const StateTable bridge_state = {
-    .name = "pci-bridge", .version = 1, .fields = bridge_state_fields, .post_load = bridge_post_load};
+    .name = "pci-bridge", .version = 2, .fields = bridge_state_fields, .pre_save = bridge_pre_save, .post_load = bridge_post_load};
 
 static const Prop root_port_props[] = {
     PROP_U8("port", PciBridge, port, 0, 0, 255, "Port number in Link Capabilities"),

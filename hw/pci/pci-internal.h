@@ -28,6 +28,8 @@ struct PciBridge;
 void pcie_slot_start(struct PciBridge *br);
 void pcie_slot_stop(struct PciBridge *br);
 void pcie_slot_reset(struct PciBridge *br);
+/* Before the state is saved, and after it was loaded. */
+void pcie_slot_saved(struct PciBridge *br);
 void pcie_slot_loaded(struct PciBridge *br);
 void pcie_slot_config_written(struct PciBridge *br, uint16_t offset, unsigned size);
 void pcie_slot_plugged(PciBus *bus, PciDevice *dev);

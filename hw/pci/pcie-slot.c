@@ -8,6 +8,7 @@
 #include "hw/pci/bridge.h"
 #include "hw/pci/pci-internal.h"
 
+#define SLOT_FUNCTIONS 8u
 #define SLOT_CAPS                                                                                            \
     (PCI_EXP_SLTCAP_ABP | PCI_EXP_SLTCAP_PCP | PCI_EXP_SLTCAP_AIP | PCI_EXP_SLTCAP_PIP |                     \
      PCI_EXP_SLTCAP_HPS | PCI_EXP_SLTCAP_HPC | PCI_EXP_SLTCAP_NCCS)
@@ -155,8 +156,23 @@ void pcie_slot_reset(PciBridge *br)
     }
 }
 
+void pcie_slot_saved(PciBridge *br)
+{
+    br->slot_pending = 0;
+    for (unsigned i = 0; i < SLOT_FUNCTIONS; i++) {
+        const PciDevice *dev = br->secondary->devices[i];
+
+        br->slot_pending |= (uint8_t)((dev && dev->dev.unplug_pending) << i);
+    }
+}
+
 void pcie_slot_loaded(PciBridge *br)
 {
+    for (unsigned i = 0; i < SLOT_FUNCTIONS; i++) {
+        if (br->secondary->devices[i]) {
+            br->secondary->devices[i]->dev.unplug_pending = br->slot_pending >> i & 1;
+        }
+    }
     br->slot_control = slot_control(br);
     slot_update(br, false);
 }

@@ -308,6 +308,9 @@ static bool net_post_load(void *instance, uint32_t version, GError **error)
                   n->vp.pci.dev.obj.id, n->table_len, NET_TABLE_MAX, n->pairs, n->max_pairs, n->offloads);
         return false;
     }
+    if (n->net) {
+        net_load_link(n->net, pci_get16(n->vp.config + NET_CONFIG_STATUS) & NET_STATUS_LINK);
+    }
     virtio_net_fill_config(n);
     virtio_net_configure_backend(n);
     if (virtio_has(&n->vp, NET_F_GUEST_ANNOUNCE) && virtio_running(&n->vp)) {

@@ -95,6 +95,8 @@ void net_set_rx_offloads(NetBackend *net, unsigned offloads);
 bool net_link_up(const NetBackend *net);
 /* set_link: pulls or plugs the cable.  Main loop. */
 void net_set_link(NetBackend *net, bool up);
+/* The cable as it was where the card was saved, of which the card knows.  From its post_load. */
+void net_load_link(NetBackend *net, bool up);
 
 const char *net_id(const NetBackend *net);
 const NetStats *net_stats(const NetBackend *net);

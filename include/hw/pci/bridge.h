@@ -18,6 +18,7 @@ typedef struct PciBridge {
     /* a root port's slot (pcie-slot.c) */
     uint16_t slot;
     uint16_t slot_control;               /* as last written */
+    uint8_t slot_pending;                /* of a saved state: functions that the guest was asked to let go */
     bool slot_event;                     /* an event stands that its interrupt was raised for */
     LoopBh *slot_bh;
 } PciBridge;
