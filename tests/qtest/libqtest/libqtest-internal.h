@@ -10,7 +10,7 @@
 #define QTEST_MAX_IRQS 256
 
 struct QtestState {
-    char *args; /* that it was started with; of a split machine's client all but its device */
+    char *args; /* that it was started with, and what was plugged since then; of a split machine's client all but its device */
     pid_t pid;
     char *dir; /* of the sockets */
     int fd, qmp_fd;
@@ -38,7 +38,7 @@ QtestState *qtest_launch_split(const char *server_args, const char *client_args,
 /* --- qtest-move.c --- */
 /* A machine was started. */
 void qtest_move_begin(QtestState *s);
-/* The test gives the monitor a command. */
+/* The monitor carried out a command of the test. */
 void qtest_move_command(QtestState *s, const char *text);
 /* An access follows: moves the machine when it is time to. */
 void qtest_move_count(QtestState *s);

@@ -2,7 +2,7 @@
 /*
  * A machine under test is migrated from process to process while the test goes on ($QTEST_MOVE_EVERY, and $QTEST_MOVE_SEED
  * for other places).  What belongs to the test and not to the machine goes with it: reports of lines, the time of the
- * process that has the device, events.
+ * process that has the device, events.  What was hot plugged is on the destination's command line.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,17 +17,21 @@
 static const char *const reasons[QTEST_STAY_REASONS] = {
     [QTEST_STAY_PROCESS] = "the test is about the process: its end, its output",
     [QTEST_STAY_MESSAGES] = "the test counts what the two processes tell each other",
-    [QTEST_STAY_HOT_PLUG] = "the monitor changes the machine, and its command line is not the destination's then",
+    [QTEST_STAY_HOT_PLUG] = "the monitor changes what is on no command line",
     [QTEST_STAY_BACK_END] = "what a back end counts, or was told by the monitor, is not the machine's",
 };
 
-/* Commands of the monitor that are reason enough. */
+/* Commands of the monitor: what they are on a command line, or a reason to stay. */
 static const struct {
-    const char *name;
+    const char *name, *option;
     QtestStay reason;
 } commands[] = {
-    {"device_add", QTEST_STAY_HOT_PLUG},   {"device_del", QTEST_STAY_HOT_PLUG}, {"object-add", QTEST_STAY_HOT_PLUG},
-    {"blockdev-add", QTEST_STAY_HOT_PLUG}, {"set_link", QTEST_STAY_BACK_END},   {"query-blockstats", QTEST_STAY_BACK_END},
+    {"device_add", "-device", 0},
+    {"blockdev-add", "-blockdev", 0},
+    {"object-add", NULL, QTEST_STAY_HOT_PLUG},
+    {"object-del", NULL, QTEST_STAY_HOT_PLUG},
+    {"blockdev-del", NULL, QTEST_STAY_HOT_PLUG},
+    {"query-blockstats", NULL, QTEST_STAY_BACK_END},
 };
 
 /* What the move itself makes both sides say. */
@@ -72,8 +76,8 @@ void qtest_move_begin(QtestState *s)
     const char *every = g_getenv("QTEST_MOVE_EVERY"), *seed = g_getenv("QTEST_MOVE_SEED");
     Mover *m = mover();
 
-    if (!every) {
-        return;
+    if (!every || strstr(s->args, "-incoming")) {
+        return; /* the test itself moves it */
     }
     if (!m->random) {
         m->every = (unsigned)MAX(atoi(every), 1);
@@ -95,15 +99,116 @@ void qtest_stay(QtestState *s, QtestStay reason)
     }
 }
 
-void qtest_move_command(QtestState *s, const char *text)
-{
-    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
-        g_autofree char *name = g_strdup_printf("'%s'", commands[i].name);
+/* --- what is plugged --- */
 
-        if (strstr(text, name)) {
-            qtest_stay(s->client ? s->client : s, commands[i].reason);
+static const char *text_of(struct json_object *object, const char *key)
+{
+    struct json_object *value;
+
+    return json_object_object_get_ex(object, key, &value) ? json_object_get_string(value) : NULL;
+}
+
+/* Of the value of -device, in both forms.  NULL: it has none. */
+static char *id_of(const char *device)
+{
+    struct json_object *json = device[0] == '{' ? json_tokener_parse(device) : NULL;
+    char *id = g_strdup(text_of(json, "id"));
+    g_auto(GStrv) options = g_strsplit(json ? "" : device, ",", -1);
+
+    for (char **at = options; *at; at++) {
+        if (g_str_has_prefix(*at, "id=")) {
+            id = g_strdup(*at + strlen("id="));
+            break;
         }
     }
+    json_object_put(json);
+    return id;
+}
+
+typedef bool KeepFn(const char *id, void *opaque);
+
+/* Arguments without the devices that keep() does not want.  g_free. */
+static char *args_filter(const char *args, KeepFn *keep, void *opaque)
+{
+    GString *kept = g_string_new("");
+    g_auto(GStrv) words = NULL;
+
+    if (!g_shell_parse_argv(args, NULL, &words, NULL)) {
+        qtest_die(NULL, "arguments: %s", args);
+    }
+    for (char **at = words; *at; at++) {
+        g_autofree char *id = at[1] && !strcmp(at[0], "-device") ? id_of(at[1]) : NULL;
+
+        if (id && !keep(id, opaque)) {
+            at++;
+        } else {
+            g_autofree char *word = g_shell_quote(*at);
+
+            g_string_append_printf(kept, " %s", word);
+        }
+    }
+    return g_string_free(kept, FALSE);
+}
+
+static bool is_other(const char *id, void *opaque)
+{
+    return g_strcmp0(id, opaque) != 0;
+}
+
+/* In the place of what had its id before. */
+static void plug(QtestState *s, const char *option, struct json_object *arguments)
+{
+    g_autofree char *others = args_filter(s->args, is_other, (void *)text_of(arguments, "id"));
+
+    g_free(s->args);
+    s->args = g_strdup_printf("%s %s '%s'", others, option,
+                              json_object_to_json_string_ext(arguments, JSON_C_TO_STRING_PLAIN));
+}
+
+void qtest_move_command(QtestState *s, const char *text)
+{
+    QtestState *machine = s->client ? s->client : s;
+    struct json_object *command = machine->until_move ? json_tokener_parse(text) : NULL, *arguments = NULL;
+    const char *name = text_of(command, "execute");
+
+    json_object_object_get_ex(command, "arguments", &arguments);
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+        if (g_strcmp0(name, commands[i].name)) {
+            continue;
+        }
+        if (commands[i].option) {
+            plug(s, commands[i].option, arguments);
+        } else {
+            qtest_stay(machine, commands[i].reason);
+        }
+    }
+    /* The other process has it still. */
+    if (machine->server && !g_strcmp0(name, "device_del") && !g_strcmp0(text_of(arguments, "id"), "dev0")) {
+        qtest_stay(machine, QTEST_STAY_HOT_PLUG);
+    }
+    json_object_put(command);
+}
+
+static bool is_there(const char *id, void *devices)
+{
+    for (size_t i = 0; i < json_object_array_length(devices); i++) {
+        if (!g_strcmp0(text_of(json_object_array_get_idx(devices, i), "name"), id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The command line of a process that is what this one has become.  g_free. */
+static char *args_now(QtestState *s)
+{
+    struct json_object *reply = qtest_qmp(s, "{'execute': 'qom-list', 'arguments': {'path': '/machine/peripheral'}}"), *devices;
+    char *args;
+
+    json_object_object_get_ex(reply, "return", &devices);
+    args = args_filter(s->args, is_there, devices);
+    json_object_put(reply);
+    return args;
 }
 
 /* --- how --- */
@@ -202,7 +307,8 @@ static void change_places(QtestState *s, QtestState *other, guint seen)
 static void move(QtestState *s)
 {
     guint seen = g_queue_get_length(s->events), seen_server = s->server ? g_queue_get_length(s->server->events) : 0;
-    QtestState *to = s->server ? qtest_launch_split(s->server->args, s->args, true) : qtest_launch(s->args, true);
+    g_autofree char *args = args_now(s), *server_args = s->server ? args_now(s->server) : NULL;
+    QtestState *to = s->server ? qtest_launch_split(server_args, args, true) : qtest_launch(args, true);
 
     prepare(s, to);
     qtest_qmp_ok(to, "{'execute': 'migrate-incoming', 'arguments': {'uri': 'unix:%s/move'}}", to->dir);

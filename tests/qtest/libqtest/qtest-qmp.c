@@ -42,7 +42,6 @@ static void qtest_qmp_write(QtestState *s, const char *text)
 {
     g_autofree char *line = g_strconcat(text, "\n", NULL);
 
-    qtest_move_command(s, text);
     if (write(s->qmp_fd, line, strlen(line)) != (ssize_t)strlen(line)) {
         qtest_die(s, "QMP: cannot write: %s", strerror(errno));
     }
@@ -58,6 +57,18 @@ static struct json_object *qtest_qmp_reply(QtestState *s)
         }
         g_queue_push_tail(s->events, msg);
     }
+}
+
+static struct json_object *qtest_qmp_run(QtestState *s, const char *text)
+{
+    struct json_object *reply;
+
+    qtest_qmp_write(s, text);
+    reply = qtest_qmp_reply(s);
+    if (json_object_object_get_ex(reply, "return", NULL)) {
+        qtest_move_command(s, text);
+    }
+    return reply;
 }
 
 void qtest_qmp_greet(QtestState *s)
@@ -79,8 +90,7 @@ struct json_object *qtest_qmp(QtestState *s, const char *fmt, ...)
     va_start(ap, fmt);
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    qtest_qmp_write(s, text);
-    return qtest_qmp_reply(s);
+    return qtest_qmp_run(s, text);
 }
 
 void qtest_qmp_ok(QtestState *s, const char *fmt, ...)
@@ -92,8 +102,7 @@ void qtest_qmp_ok(QtestState *s, const char *fmt, ...)
     va_start(ap, fmt);
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    qtest_qmp_write(s, text);
-    reply = qtest_qmp_reply(s);
+    reply = qtest_qmp_run(s, text);
     if (!json_object_object_get_ex(reply, "return", NULL)) {
         qtest_die(s, "QMP: %s was answered by %s", text, json_object_to_json_string(reply));
     }
@@ -110,8 +119,7 @@ char *qtest_qmp_error(QtestState *s, const char *fmt, ...)
     va_start(ap, fmt);
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    qtest_qmp_write(s, text);
-    reply = qtest_qmp_reply(s);
+    reply = qtest_qmp_run(s, text);
     if (!json_object_object_get_ex(reply, "error", &error) ||
         !json_object_object_get_ex(error, "desc", &desc)) {
         qtest_die(s, "QMP: %s was answered by %s", text, json_object_to_json_string(reply));
