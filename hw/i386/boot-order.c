@@ -89,7 +89,7 @@ char *pc_boot_order(Machine *m)
     for (guint i = 0; i < devices->len; i++) {
         boot_append(text, devices->pdata[i]);
     }
-    if (m->boot.strict) {
+    if (m->boot.strict && text->len) { /* alone it would keep firmware from trying anything */
         g_string_append(text, "HALT\n");
     }
     return g_string_free(text, FALSE);

@@ -249,11 +249,27 @@ static void test_pvpanic(void **state)
     qtest_end(s);
 }
 
+/* Bit 0 resets when it rises, bit 1 (A20) stays as written until then; the rest is not there. */
+static void test_port_92(void **state)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(machines); i++) {
+        QtestState *s = start(machines[i], "");
+
+        qtest_outb(s, 0x92, 0xfc);
+        assert_int_equal(qtest_inb(s, 0x92), 0);
+        qtest_outb(s, 0x92, 0x03);
+        json_object_put(qtest_qmp_event(s, "RESET"));
+        assert_int_equal(qtest_inb(s, 0x92), 0x02);
+        qtest_end(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dma),     cmocka_unit_test(test_debug_exit), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_testdev), cmocka_unit_test(test_pvpanic),    cmocka_unit_test(test_smbus),
+        cmocka_unit_test(test_port_92),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
