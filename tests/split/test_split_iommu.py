@@ -13,6 +13,7 @@ import fake_server as fake  # noqa: E402
 import iommu as vtd  # noqa: E402
 from iommu import READ, WRITE, Iommu  # noqa: E402
 from machine import DEVFN, SHARED_RAM, Machine, nvme_server, start_fails, vfio_user  # noqa: E402
+from remote_server import RemoteServer  # noqa: E402
 from test_split_nvme import ACQ, ASQ, BUF, Nvme, wait_for  # noqa: E402
 
 IOVA, DATA = 0x20000000, 0x2000000
@@ -228,6 +229,66 @@ def test_check_54_rates_with_many_mappings(translated):
     print(f"map {few[0] / 512 * 1e6:.1f} us a page beside 100, {lots[0] / 512 * 1e6:.1f} beside {many}; "
           f"unmap {few[1] / 512 * 1e6:.1f}, {lots[1] / 512 * 1e6:.1f}")
     assert lots[0] < 2 * few[0] and lots[1] < 2 * few[1]
+
+
+class Behind:
+    """edu of another process behind a root port, and so on bus 1, of a guest with an IOMMU."""
+
+    REGS, BUFFER, ID, PORT = 0xfe000000, 0x40000, 0x100, DEVFN << 8
+    BEHIND = [*SHARED_RAM, "-device", "pcie-root-port,id=rp,addr=4"]
+
+    def __init__(self, tmp, *options):
+        tmp.mkdir()
+        self.server = RemoteServer(tmp, "-device", "edu,id=e0,dma_mask=0xffffffffffffffff", *options)
+        self.machine = Machine(tmp, *vtd.OPTIONS, *self.BEHIND,
+                               *vfio_user(self.server.serve("e0"), bus="rp", addr="0"), *options)
+
+    def configure(self, function, *values):
+        for offset, value in values:
+            self.machine.qtest(f"outl 0xcf8 {0x80000000 | function | offset:#x}")
+            self.machine.qtest(f"outl 0xcfc {value:#x}")
+
+    def enable(self):
+        self.configure(self.PORT, (0x18, 0x00010100), (0x20, 0xfe00fe00), (4, 7))
+        self.configure(self.ID << 8, (0x10, self.REGS), (4, 6))
+
+    def dma(self, source, target, command):
+        for register, value in ((0x80, source), (0x88, target), (0x90, 4), (0x98, command | 1)):
+            self.machine.write(self.REGS + register, value, "q")
+        wait_for(lambda: not self.machine.read(self.REGS + 0x98, "q") & 1, "the transfer")
+
+    def close(self):
+        assert self.machine.close() == 0
+        self.server.ok("quit")
+        assert self.server.wait_exit() == 0
+
+
+@pytest.mark.parametrize("passes", [False, True])
+def test_what_a_device_behind_a_port_reaches_moves(tmp_path, passes):
+    """The number of the bus, by which the IOMMU knows the device, comes with the port's state, after that of the IOMMU."""
+    source = Behind(tmp_path / "source")
+    driver = Iommu(source.machine)
+    source.machine.write(driver.root + 16, DATA + 0x1000 | 1, "q")  # the contexts of bus 1
+    source.machine.write(DATA + 0x1000, 1 | 2 << 2 if passes else 1 | driver.l3, "q")
+    source.machine.write(DATA + 0x1008, 1 | vtd.DOMAIN << 8, "q")
+    source.enable()
+    driver.submit((1 | 1 << 4, 0))
+    driver.map(IOVA, DATA, READ | WRITE)
+    source.machine.write(DATA, 0x12345678)
+    source.dma(DATA if passes else IOVA, source.BUFFER, 0)
+    target = Behind(tmp_path / "target", "-incoming", "defer")
+    target.machine.qmp("migrate-incoming", uri=f"unix:{tmp_path}/move")
+    source.machine.qmp("migrate", uri=f"unix:{tmp_path}/move")
+    wait_for(lambda: target.machine.qmp("query-status")["return"]["status"] == "running", "the move")
+    source.close()
+    driver.machine = target.machine
+    target.dma(target.BUFFER, (DATA if passes else IOVA) + 8, 2)
+    assert target.machine.read(DATA + 8) == 0x12345678 and driver.fault() is None
+    if not passes:
+        target.dma(target.BUFFER, IOVA + 0x1000, 2)
+        wait_for(lambda: target.machine.read(vtd.REGS + vtd.FSTS) & 2, "the fault")
+        assert driver.fault() == (5, IOVA + 0x1000, target.ID, False)
+    target.close()
 
 
 def test_nvme_through_translated_addresses(tmp_path):
