@@ -2,8 +2,9 @@
 /*
  * The SMBus host controller of the PIIX4 (82371AB data sheet, 7.3) and the ICH9 (datasheet, 18.2), with eight EEPROMs at
  * 50h to 57h as memory modules have; they hold zeroes until somebody writes.  A transfer is over when its start was
- * written.  The EEPROMs take quick, byte, byte data and word data transfers (SMBus 2.0, 5.5); what nobody acknowledges ends
- * with DEV_ERR.  Not there: the slave side, alerts, packet error codes.
+ * written.  The EEPROMs take quick, byte, byte data, word data, process call and block transfers (SMBus 2.0, 5.5), the bytes
+ * of a block behind their count, through the buffer of 32 bytes; what nobody acknowledges, blocks of another size and, in the
+ * ICH9, blocks without the buffer end with DEV_ERR.  Not there: I2C reads, the slave side, alerts, packet error codes.
  */
 #include "hw/isa/smbus-host.h"
 
@@ -20,16 +21,37 @@ enum {
 #define STS_W1C     0xfe
 #define CNT_INTREN  0x01
 #define CNT_START   0x40
+#define AUX_E32B    0x02 /* blocks go through the buffer, as they always do in the PIIX4 */
 #define PIN_HIGH    0x07 /* nobody pulls the lines down */
 #define EEPROM_BASE 0x50
 
-enum { QUICK, BYTE, BYTE_DATA, WORD_DATA };
+enum { QUICK, BYTE, BYTE_DATA, WORD_DATA, PROCESS_CALL, BLOCK };
 
 void smbus_host_update_irq(SmbusHost *s)
 {
     if (s->set_irq) {
         s->set_irq(s->opaque, s->hst_cnt & CNT_INTREN && s->hst_sts & STS_CAUSES);
     }
+}
+
+static bool eeprom_block(SmbusHost *s, SmbusEeprom *e, bool read)
+{
+    uint8_t at = s->hst_cmd, count = read ? e->data[at] : s->hst_d0;
+
+    if (count == 0 || count > SMBUS_BLOCK || (s->ich9 && !(s->aux_ctl & AUX_E32B))) {
+        return false;
+    }
+    s->hst_d0 = count;
+    e->data[at++] = count;
+    for (unsigned i = 0; i < count; i++, at++) {
+        if (read) {
+            s->block[i] = e->data[at];
+        } else {
+            e->data[at] = s->block[i];
+        }
+    }
+    e->next = at;
+    return true;
 }
 
 static bool eeprom_transfer(SmbusHost *s, SmbusEeprom *e, unsigned protocol, bool read)
@@ -59,6 +81,15 @@ static bool eeprom_transfer(SmbusHost *s, SmbusEeprom *e, unsigned protocol, boo
         }
         e->next = at;
         return true;
+    case PROCESS_CALL: /* a word is written, and the next one read */
+        e->data[at++] = s->hst_d0;
+        e->data[at++] = s->hst_d1;
+        s->hst_d0 = e->data[at++];
+        s->hst_d1 = e->data[at++];
+        e->next = at;
+        return true;
+    case BLOCK:
+        return eeprom_block(s, e, read);
     default:
         return false;
     }

@@ -86,6 +86,8 @@ static void config_write(QtestState *s, unsigned slot, unsigned fn, unsigned reg
     qtest_outl(s, 0xcfc, val);
 }
 
+enum { QUICK, BYTE, BYTE_DATA, WORD_DATA, PROCESS_CALL, BLOCK };
+
 /* One transfer: what the status register says of its end. */
 static uint8_t smbus(QtestState *s, uint16_t base, unsigned protocol, uint8_t address, uint8_t command)
 {
@@ -102,7 +104,6 @@ static uint8_t smbus(QtestState *s, uint16_t base, unsigned protocol, uint8_t ad
 
 static void check_smbus(QtestState *s, uint16_t base)
 {
-    enum { QUICK, BYTE, BYTE_DATA, WORD_DATA, BLOCK = 5 };
     const uint8_t write = 0x52 << 1, read = 0x52 << 1 | 1;
 
     assert_int_equal(smbus(s, base, QUICK, write, 0), 0x02);
@@ -125,7 +126,42 @@ static void check_smbus(QtestState *s, uint16_t base)
     assert_int_equal(qtest_inb(s, base + 5), 0x12);
     assert_int_equal(smbus(s, base, BYTE_DATA, 0x53 << 1 | 1, 0x10), 0x02); /* another module */
     assert_int_equal(qtest_inb(s, base + 5), 0);
-    assert_int_equal(smbus(s, base, BLOCK, read, 0x10), 0x04);
+    assert_int_equal(smbus(s, base, BLOCK, read, 0x10), 0x04); /* no count of 1 to 32 there */
+    qtest_outb(s, base + 5, 0x78);
+    qtest_outb(s, base + 6, 0x56);
+    assert_int_equal(smbus(s, base, PROCESS_CALL, write, 0x0e), 0x02);
+    assert_int_equal(qtest_inb(s, base + 5) | qtest_inb(s, base + 6) << 8, 0x1234);
+    assert_int_equal(smbus(s, base, WORD_DATA, read, 0x0e), 0x02);
+    assert_int_equal(qtest_inb(s, base + 5) | qtest_inb(s, base + 6) << 8, 0x5678);
+}
+
+/* Blocks of 32, 1 and too many bytes. */
+static void check_smbus_blocks(QtestState *s, uint16_t base)
+{
+    const uint8_t write = 0x57 << 1, read = 0x57 << 1 | 1;
+
+    qtest_outb(s, base + 5, 32);
+    qtest_inb(s, base + 2); /* the buffer from its begin */
+    for (unsigned i = 0; i < 32; i++) {
+        qtest_outb(s, base + 7, (uint8_t)(i ^ 0x5a));
+    }
+    assert_int_equal(smbus(s, base, BLOCK, write, 0x40), 0x02);
+    qtest_outb(s, base + 5, 1);
+    qtest_outb(s, base + 7, 0xee);
+    assert_int_equal(smbus(s, base, BLOCK, write, 0x80), 0x02);
+    for (unsigned count = 0; count < 256; count += 33) {
+        qtest_outb(s, base + 5, (uint8_t)count);
+        assert_int_equal(smbus(s, base, BLOCK, write, 0x40), 0x04);
+    }
+    assert_int_equal(smbus(s, base, BLOCK, read, 0x80), 0x02);
+    assert_int_equal(qtest_inb(s, base + 5), 1);
+    assert_int_equal(qtest_inb(s, base + 7), 0xee);
+    assert_int_equal(smbus(s, base, BLOCK, read, 0x40), 0x02);
+    assert_int_equal(qtest_inb(s, base + 5), 32);
+    for (unsigned i = 0; i < 32; i++) {
+        assert_int_equal(qtest_inb(s, base + 7), i ^ 0x5a);
+    }
+    assert_int_equal(smbus(s, base, BLOCK, 0x4f << 1, 0x40), 0x04);
 }
 
 static void test_smbus(void **state)
@@ -137,6 +173,10 @@ static void test_smbus(void **state)
     assert_int_equal(smbus(s, 0xb000, 0, 0x50 << 1, 0), 0); /* HST_EN is off: nothing begins */
     config_write(s, 0x1f, 3, 0x40, 1);
     check_smbus(s, 0xb000);
+    qtest_outb(s, 0xb005, 1);
+    assert_int_equal(smbus(s, 0xb000, BLOCK, 0x57 << 1, 0x40), 0x04); /* without the buffer */
+    qtest_outb(s, 0xb00d, 2);
+    check_smbus_blocks(s, 0xb000);
     qtest_outb(s, 0xb000, 0x40);
     assert_int_equal(qtest_inb(s, 0xb000) & 0x40, 0); /* ours, */
     assert_int_equal(qtest_inb(s, 0xb000) & 0x40, 0x40); /* and nobody else's */
@@ -151,6 +191,7 @@ static void test_smbus(void **state)
     assert_int_equal(qtest_inb(s, 0x702), 0xff); /* not yet decoded */
     config_write(s, 1, 3, 0xd0, 0x00010000);
     check_smbus(s, 0x700);
+    check_smbus_blocks(s, 0x700);
     config_write(s, 1, 3, 0x90, 0x801);
     assert_int_equal(qtest_inb(s, 0x705), 0xff);
     check_smbus(s, 0x800);
