@@ -14,9 +14,9 @@ typedef struct TextForm {
 } TextForm;
 
 static const TextForm text_forms[] = {
-    {"null", "null", NULL}, {"vc", "null", NULL},        {"stdio", "stdio", NULL},
-    {"pty", "pty", NULL},   {"file:", "file", "path"},   {"pipe:", "pipe", "path"},
-    {"fd:", "fd", "fd"},    {"unix:", "socket", "path"}, {"ringbuf", "ringbuf", NULL},
+    {"null", "null", NULL},      {"stdio", "stdio", NULL},     {"pty", "pty", NULL},
+    {"file:", "file", "path"},   {"pipe:", "pipe", "path"},    {"fd:", "fd", "fd"},
+    {"unix:", "socket", "path"}, {"ringbuf", "ringbuf", NULL},
 };
 
 /* "HOST:PORT,more" to options; HOST may be empty or [v6]. */

@@ -151,7 +151,7 @@ BAD = [
     (["-machine", "q35,accel=tcg", "-gdb", "tcp::65536"], ["-gdb", "65536"]), (["-incoming", "tcp::70000"], ["-incoming", "70000"]),
     (["-m", "16", "-object", "memory-backend-memfd,id=mem,size=16M,share=on", "-machine", "memory-backend=mem", "-device",
       '{"driver":"vfio-user-pci","socket":{"type":"inet","host":"localhost","port":"65537"}}'], ["-device", "65537"]),
-    (["-serial", "bogus"], ["-serial", "bogus"]), (["-serial", "chardev:nobody"], ["-serial", "nobody"]),
+    (["-serial", "vc"], ["-serial", "'vc'", "allowed"]), (["-serial", "bogus"], ["-serial", "bogus"]), (["-serial", "chardev:nobody"], ["-serial", "nobody"]),
     (["-serial", "tcp:nohost"], ["-serial", "tcp"]), (["-monitor", "bogus"], ["-monitor", "bogus"]),
     (["-qmp", "unix:/no/such/dir/s,server=on,wait=off"], ["-qmp", "/no/such/dir/s"]),
     (["-mon", "nobody"], ["-mon", "nobody"]), (["-chardev", "null,id=c", "-mon", "c,mode=odd"], ["-mon", "odd"]),
