@@ -18,7 +18,7 @@ from test_options import start_fixture  # noqa: E402,F401  pylint: disable=unuse
 
 LSR, DATA = 0x3fd, 0x3f8
 IAC, BREAK = 255, 243
-LIMIT = 120
+LIMIT = 300
 
 
 def put(vm, data):

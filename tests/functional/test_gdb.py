@@ -193,7 +193,7 @@ def test_interrupt_and_kill(machine, tmp_path):
         time.sleep(0.05)
     text = gdb(tmp_path, KERNELS / "kernel64.elf", "x/i $pc", "info threads", "kill")
     words(text, r"=> \w+ <kernel_main\+\d+>", r"Thread 2 \(CPU#1")
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
 
 
 class Peer:
@@ -202,7 +202,7 @@ class Peer:
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(str(path))
-        self.sock.settimeout(60)
+        self.sock.settimeout(300)
 
     def send(self, data):
         self.sock.sendall(data)
@@ -301,7 +301,7 @@ def test_tcp_and_its_short_form():
                 assert process.poll() is None
                 time.sleep(0.02)
             peer = Peer.__new__(Peer)
-            peer.sock = socket.create_connection(("127.0.0.1", port), timeout=60)
+            peer.sock = socket.create_connection(("127.0.0.1", port), timeout=300)
             assert peer.packet("?") == "T05thread:1;"
             assert "xfer:features:read+" in peer.packet("qSupported:xmlRegisters=i386").lower()
             assert "org.gnu.gdb.i386.sse" in peer.packet("qXfer:features:read:target.xml:0,4000")

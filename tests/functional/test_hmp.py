@@ -108,7 +108,7 @@ class Terminal:
 
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(120)
+        self.sock.settimeout(300)
         self.sock.connect(str(path))
         self.until("(qemu) ")
 

@@ -28,7 +28,7 @@ class Session:
             except OSError:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-        self.sock.settimeout(60)
+        self.sock.settimeout(300)
         self.file = self.sock.makefile("rb")
         self.greeting = json.loads(self.file.readline())
         if negotiate:

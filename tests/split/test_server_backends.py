@@ -53,9 +53,9 @@ class Silence:
 
 
 def connected(listener):
-    listener.settimeout(60)
+    listener.settimeout(300)
     conn, _ = listener.accept()
-    conn.settimeout(60)
+    conn.settimeout(300)
     return conn
 
 
