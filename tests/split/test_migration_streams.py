@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Streams of earlier versions load (tests/data/migration), and a machine of every model saves what it has loaded byte for byte.
 
-`python3 tests/split/test_migration_streams.py NAME` keeps the stream of this version as tests/data/migration/NAME.gz."""
+`python3 tests/split/test_migration_streams.py NAME [pc]` keeps the stream of this version as tests/data/migration/NAME.gz."""
 import gzip
 import json
 import pathlib
@@ -34,23 +34,27 @@ def setup():
     return code
 
 
-def devices(tmp):
+def devices(tmp, board="q35"):
     """Every model that a machine without firmware and network can have."""
-    for name in ("d0", "d1", "d2"):
+    names = ["d0", "d1", "d2"] + (["d3"] if board == "pc" else [])
+    for name in names:
         with open(tmp / name, "wb") as image:
             image.truncate(1 << 20)
-    drives = [word for name in ("d0", "d1", "d2") for word in ("-drive", f"id={name},file={tmp}/{name},format=raw,if=none")]
+    drives = [word for name in names for word in ("-drive", f"id={name},file={tmp}/{name},format=raw,if=none")]
     models = ["nvme,id=nvme0,serial=s,drive=d0,addr=4", "virtio-blk-pci,id=blk0,drive=d1,addr=5", "edu,id=edu0,addr=6",
               "lsi53c895a,id=lsi0,addr=7", "scsi-hd,bus=lsi0.0,drive=d2", "ich9-ahci,id=ahci0,addr=8", "virtio-rng-pci,id=rng0,addr=9",
               "e1000,id=e0,addr=10", "virtio-net-pci,id=net0,addr=11", "pci-serial,id=ser0,addr=12", "pci-testdev,id=test0,addr=13",
               "VGA,id=vga0,addr=14", "pcie-root-port,id=port0,addr=15", "pci-bridge,id=bridge0,addr=16"]
+    if board == "pc":  # its own IDE function, and what the streams of q35 were begun without
+        models[models.index("pcie-root-port,id=port0,addr=15")] = "i6300esb,id=dog0,addr=15"
+        models += ["ide-hd,bus=ide.0,drive=d3", "ide-cd,bus=ide.1", "isa-serial,id=com0", "pvpanic,id=panic0"]
     return [*drives, *[word for model in models for word in ("-device", model)]]
 
 
-def start(tmp, name, *args):
+def start(tmp, name, *args, board="q35"):
     place = tmp / name
     place.mkdir()
-    return MailboxGuest(place, *devices(place), *args, code=setup() + CODE)
+    return MailboxGuest(place, "-machine", board, *devices(place, board), *args, code=setup() + CODE)
 
 
 def until(guest, status):
@@ -77,14 +81,14 @@ def storm(guest, seed):
         guest.act(rng.choice((READ, WRITE)), address + rng.randrange(size) // 4 * 4, value)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_saved_loaded_saved(tmp_path, seed):
-    source = start(tmp_path, "source")
+@pytest.mark.parametrize("seed, board", [(1, "q35"), (2, "q35"), (3, "pc")])
+def test_saved_loaded_saved(tmp_path, seed, board):
+    source = start(tmp_path, "source", board=board)
     storm(source, seed)
     source.qmp("stop")
     save(source, tmp_path / "first")
     assert source.close() == 0
-    target = start(tmp_path, "target", "-incoming", f"file:{tmp_path}/first")
+    target = start(tmp_path, "target", "-incoming", f"file:{tmp_path}/first", board=board)
     until(target, "paused")
     save(target, tmp_path / "second")
     assert target.close() == 0
@@ -93,7 +97,8 @@ def test_saved_loaded_saved(tmp_path, seed):
 
 def loads_and_runs(tmp_path, stream):
     (tmp_path / "stream").write_bytes(stream)
-    guest = start(tmp_path, "guest", "-incoming", f"file:{tmp_path}/stream")
+    board = "pc" if b'{"machine":"pc",' in stream[:64] else "q35"  # what the first record says, in each version of records
+    guest = start(tmp_path, "guest", "-incoming", f"file:{tmp_path}/stream", board=board)
     until(guest, "running")
     guest.goes_on()
     assert guest.act(READ, BARS["edu"][2]) == 0x010000ed
@@ -191,9 +196,9 @@ def test_boards_grow(tmp_path):
         assert text in refused(tmp_path, stream)
 
 
-def keep(name):
+def keep(name, board="q35"):
     with tempfile.TemporaryDirectory() as tmp:
-        source = start(pathlib.Path(tmp), "source")
+        source = start(pathlib.Path(tmp), "source", board=board)
         storm(source, 0)
         save(source, pathlib.Path(tmp) / "stream")
         source.close()
@@ -202,4 +207,4 @@ def keep(name):
 
 
 if __name__ == "__main__":
-    keep(sys.argv[1])
+    keep(*sys.argv[1:])
