@@ -186,11 +186,13 @@ def test_frames_wait_while_the_guest_stands(start, tmp_path, model, remote):
     come_in(card, source.machine.ram, 0, 3)
     source.machine.qmp("stop")
     source.turns()  # what was under way is done
+    registers = card.registers()
     save(source, tmp_path / "stream")
-    registers, memory = card.registers(), bytes(source.machine.ram)
+    memory = bytes(source.machine.ram)
     source.send(3, 8)
     source.turns()
-    assert card.registers() == registers and source.machine.ram[:] == memory
+    assert source.machine.ram[:] == memory
+    assert remote or card.registers() == registers  # a card behind a socket has none in that state
 
     # Nor does what comes there first get in the way of what is loaded.
     target = start(tmp_path / "target", model.MODEL, remote, "-incoming")
