@@ -37,11 +37,8 @@ static size_t field_count(const StateField *f)
 
 static void put_uint(GByteArray *out, uint64_t val, unsigned size)
 {
-    for (unsigned i = 0; i < size; i++) {
-        uint8_t byte = (uint8_t)(val >> (i * 8));
-
-        g_byte_array_append(out, &byte, 1);
-    }
+    val = GUINT64_TO_LE(val);
+    g_byte_array_append(out, (const guint8 *)&val, size);
 }
 
 /* Sets the u32 at `at` to the number of bytes that follow it. */
