@@ -163,7 +163,7 @@ static void complete(Migration *mig, void *opaque)
     mig_close(&mig->stream); /* the destination waits for nothing more, whatever it made of the last record */
     mig->m->run_state = RUN_STATE_POSTMIGRATE;
     g_mutex_lock(&mig->lock);
-    mig->figures.downtime_ms = migration_ms_since(mig->stopped_at);
+    mig->figures.downtime_us = (uint64_t)(g_get_monotonic_time() - mig->stopped_at);
     mig->figures.ram_remaining = 0;
     mig->figures.mbps = (double)mig->stream.sent * 8 / (double)(g_get_monotonic_time() - mig->started_at + 1);
     g_mutex_unlock(&mig->lock);

@@ -75,7 +75,10 @@ struct json_object *qmp_query_migrate(Machine *m, struct json_object *args, GErr
         add_uint(result, "total-time", f.total_ms);
         add_uint(result, "setup-time", f.setup_ms);
         add_uint(result, f.status == MIGRATION_COMPLETED ? "downtime" : "expected-downtime",
-                 f.status == MIGRATION_COMPLETED ? f.downtime_ms : f.expected_downtime_ms);
+                 f.status == MIGRATION_COMPLETED ? f.downtime_us / 1000 : f.expected_downtime_ms);
+        if (f.status == MIGRATION_COMPLETED) {
+            add_uint(result, "x-downtime-us", f.downtime_us);
+        }
         add_uint(result, "x-device-bytes", f.device_bytes);
         if (f.throttle) {
             add_uint(result, "cpu-throttle-percentage", f.throttle);
@@ -363,7 +366,7 @@ static void hmp_info_migrate(Machine *m, const char *args, GString *out)
                                "transferred ram: %" PRIu64 " kbytes (%.0f %% done)\nremaining ram: %" PRIu64
                                " kbytes\ntotal ram: %" PRIu64 " kbytes\nduplicate: %" PRIu64 " pages\nnormal: %" PRIu64
                                " pages\ndirty sync count: %" PRIu64 "\n",
-                               f.total_ms, f.downtime_ms, f.mbps, f.ram_transferred / 1024, done, f.ram_remaining / 1024,
+                               f.total_ms, f.downtime_us / 1000, f.mbps, f.ram_transferred / 1024, done, f.ram_remaining / 1024,
                                f.ram_total / 1024, f.pages_zero, f.pages_normal, f.sync_count);
     }
     if (f.throttle) {

@@ -46,7 +46,7 @@ typedef struct MigrationDevice {
 typedef struct MigrationFigures {
     MigrationStatus status;
     char *error;              /* g_free; NULL */
-    uint64_t total_ms, setup_ms, downtime_ms, expected_downtime_ms;
+    uint64_t total_ms, setup_ms, downtime_us, expected_downtime_ms;
     uint64_t ram_total, ram_transferred, ram_remaining; /* bytes */
     uint64_t pages_normal, pages_zero, sync_count;
     uint64_t device_bytes;

@@ -124,6 +124,8 @@ def test_slowed_until_it_fits(start, tmp_path):
     devices = {d["device"]: d for d in said["x-devices"]}
     assert all(d["bytes"] >= 0 and d["time-us"] >= 0 and d["model"] for d in devices.values())
     assert 0 < sum(d["bytes"] for d in devices.values()) <= said["x-device-bytes"]
+    assert sum(d["time-us"] for d in devices.values()) <= said["x-downtime-us"]
+    assert said["x-downtime-us"] // 1000 == said["downtime"]
     # It runs all of the time there: more than the last share would let it.
     target.wait(lambda: target.qmp("query-status")["return"]["status"] == "running", "the guest there")
     target.goes_on()
