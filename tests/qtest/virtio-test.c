@@ -70,6 +70,31 @@ static void test_rng(void **state)
     }
 }
 
+/* What is kicked while the guest stands is done when it runs again.  A server's device stands only while it is moved. */
+static void test_rest(void **state)
+{
+    QtestState *qts = qtest_start_device("", "virtio-rng-pci", "");
+    const QvirtioBuf buf = {BUF, 32, true};
+    QvirtioQueue q;
+    Qvirtio v;
+
+    qvirtio_find(&v, qts, 0x1005);
+    assert_true(qvirtio_negotiate(&v, QVIRTIO_F_VERSION_1));
+    qvirtio_queue_start(&v, &q, 0, RING0);
+    qvirtio_driver_ok(&v);
+    qtest_qmp_ok(qts, "{'execute': 'stop'}");
+    qvirtio_add(&q, &buf, 1, false);
+    qvirtio_kick(&q);
+    for (unsigned i = 0; i < 20; i++) {
+        qtest_qmp_ok(qts, "{'execute': 'query-status'}");
+    }
+    assert_true(qtest_is_split(qts) || !qvirtio_done(&q));
+    qtest_qmp_ok(qts, "{'execute': 'cont'}");
+    assert_int_equal(qvirtio_wait(&q), 32);
+    qvirtio_free(&v);
+    qtest_end(qts);
+}
+
 /* --- blk --- */
 
 typedef struct Blk {
@@ -699,7 +724,7 @@ static void test_net(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rng),      cmocka_unit_test(test_blk_data),   cmocka_unit_test(test_blk_errors),
+        cmocka_unit_test(test_rng),      cmocka_unit_test(test_rest),      cmocka_unit_test(test_blk_data),   cmocka_unit_test(test_blk_errors),
         cmocka_unit_test(test_features), cmocka_unit_test(test_interrupts), cmocka_unit_test(test_event_idx),
         cmocka_unit_test(test_legacy), cmocka_unit_test(test_legacy_doorbells),  cmocka_unit_test(test_cfg_window), cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_net),      cmocka_unit_test(test_doorbells), cmocka_unit_test(test_hostile_packed),  cmocka_unit_test(test_blk_error_actions),
