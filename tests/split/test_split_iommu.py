@@ -257,38 +257,38 @@ class Behind:
             self.machine.write(self.REGS + register, value, "q")
         wait_for(lambda: not self.machine.read(self.REGS + 0x98, "q") & 1, "the transfer")
 
-    def close(self):
-        assert self.machine.close() == 0
-        self.server.ok("quit")
-        assert self.server.wait_exit() == 0
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failed, *_):
+        code = self.machine.close()
+        self.server.process.terminate()
+        assert (code == 0 and self.server.wait_exit() == 0) or failed
 
 
 @pytest.mark.parametrize("passes", [False, True])
 def test_what_a_device_behind_a_port_reaches_moves(tmp_path, passes):
     """The number of the bus, by which the IOMMU knows the device, comes with the port's state, after that of the IOMMU."""
-    source = Behind(tmp_path / "source")
-    driver = Iommu(source.machine)
-    source.machine.write(driver.root + 16, DATA + 0x1000 | 1, "q")  # the contexts of bus 1
-    source.machine.write(DATA + 0x1000, 1 | 2 << 2 if passes else 1 | driver.l3, "q")
-    source.machine.write(DATA + 0x1008, 1 | vtd.DOMAIN << 8, "q")
-    source.enable()
-    driver.submit((1 | 1 << 4, 0))
-    driver.map(IOVA, DATA, READ | WRITE)
-    source.machine.write(DATA, 0x12345678)
-    source.dma(DATA if passes else IOVA, source.BUFFER, 0)
-    target = Behind(tmp_path / "target", "-incoming", "defer")
-    target.machine.qmp("migrate-incoming", uri=f"unix:{tmp_path}/move")
-    source.machine.qmp("migrate", uri=f"unix:{tmp_path}/move")
-    wait_for(lambda: target.machine.qmp("query-status")["return"]["status"] == "running", "the move")
-    source.close()
-    driver.machine = target.machine
-    target.dma(target.BUFFER, (DATA if passes else IOVA) + 8, 2)
-    assert target.machine.read(DATA + 8) == 0x12345678 and driver.fault() is None
-    if not passes:
-        target.dma(target.BUFFER, IOVA + 0x1000, 2)
-        wait_for(lambda: target.machine.read(vtd.REGS + vtd.FSTS) & 2, "the fault")
-        assert driver.fault() == (5, IOVA + 0x1000, target.ID, False)
-    target.close()
+    with Behind(tmp_path / "source") as source, Behind(tmp_path / "target", "-incoming", "defer") as target:
+        driver = Iommu(source.machine)
+        source.machine.write(driver.root + 16, DATA + 0x1000 | 1, "q")  # the contexts of bus 1
+        source.machine.write(DATA + 0x1000, 1 | 2 << 2 if passes else 1 | driver.l3, "q")
+        source.machine.write(DATA + 0x1008, 1 | vtd.DOMAIN << 8, "q")
+        source.enable()
+        driver.submit((1 | 1 << 4, 0))
+        driver.map(IOVA, DATA, READ | WRITE)
+        source.machine.write(DATA, 0x12345678)
+        source.dma(DATA if passes else IOVA, source.BUFFER, 0)
+        target.machine.qmp("migrate-incoming", uri=f"unix:{tmp_path}/move")
+        source.machine.qmp("migrate", uri=f"unix:{tmp_path}/move")
+        wait_for(lambda: target.machine.qmp("query-status")["return"]["status"] == "running", "the move")
+        driver.machine = target.machine
+        target.dma(target.BUFFER, (DATA if passes else IOVA) + 8, 2)
+        assert target.machine.read(DATA + 8) == 0x12345678 and driver.fault() is None
+        if not passes:
+            target.dma(target.BUFFER, IOVA + 0x1000, 2)
+            wait_for(lambda: target.machine.read(vtd.REGS + vtd.FSTS) & 2, "the fault")
+            assert driver.fault() == (5, IOVA + 0x1000, target.ID, False)
 
 
 def test_nvme_through_translated_addresses(tmp_path):
