@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from machine import BAR0, BAR2, BINARY, SHARED_RAM, START_TIMEOUT, Machine, vfio_user
+from machine import BAR0, BAR2, BINARY, SHARED_RAM, START_TIMEOUT, Machine, start_fails, vfio_user
 
 SAMPLES = pathlib.Path(BINARY).parent.parent / "subprojects/libvfio-user/samples"
 BAR1 = 0xfe080000
@@ -151,7 +151,7 @@ def test_server_dies_and_comes_back(drive, tmp_path):
     again.wait(START_TIMEOUT)
 
 
-def test_check_46_server_without_migration(drive):
+def test_check_46_server_without_migration(drive, tmp_path):
     """The move is refused before anything of it begins, and by the name of the device that cannot."""
     pair = drive("gpio", *SHARED_RAM, id="pins")
     error = pair.machine.qmp("migrate", uri="unix:/nobody/listens")["error"]["desc"]
@@ -159,3 +159,8 @@ def test_check_46_server_without_migration(drive):
     assert pair.machine.qmp("query-migrate")["return"]["blocked-reasons"] == [error]
     pair.machine.qtest(f"outb {BAR2 + 4:#x} 0x5a")  # and the device goes on
     assert int(pair.machine.qtest(f"inb {BAR2 + 5:#x}"), 16) == 0x5a
+    another = start_sample("gpio", tmp_path / "another.sock")
+    said = start_fails(*SHARED_RAM, *vfio_user(tmp_path / "another.sock", id="pins"), "-only-migratable")
+    assert f"-only-migratable: {error}" in said
+    another.terminate()
+    another.wait(START_TIMEOUT)
