@@ -98,7 +98,8 @@ class FakeServer(threading.Thread):
         data = struct.pack("<HHIII", ident, command, 16 + len(body), flags, error) + body
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.conn.sendmsg([data], control)
-        self.conn.sendall(data[sent:])
+        if sent < len(data):  # the client may hang up at what it has read, and the server's thread close this
+            self.conn.sendall(data[sent:])
 
     def reply(self, message, body=b"", error=0, fds=()):
         if not message.flags & NO_REPLY:
