@@ -100,6 +100,11 @@ static void *vcpu_thread_main(void *opaque)
     while (vcpu_thread_sleep(t)) {
         t->ops->run(t);
     }
+    /* Who waits for it to pause, while the machine ends, need not. */
+    pthread_mutex_lock(&t->lock);
+    t->is_paused = true;
+    pthread_cond_broadcast(&t->paused);
+    pthread_mutex_unlock(&t->lock);
     return NULL;
 }
 

@@ -241,11 +241,14 @@ bool device_restart(Device *dev, GError **error)
 {
     Machine *m = dev->obj.machine;
     GPtrArray *started = machine_tracked(m);
-    guint place = 0;
+    gpointer next = NULL;
+    guint place;
     bool ok;
 
     loop_lock(m->main_loop);
-    g_ptr_array_find(started, &dev->obj, &place);
+    if (g_ptr_array_find(started, &dev->obj, &place) && place + 1 < started->len) {
+        next = started->pdata[place + 1];
+    }
     if (dev->obj.started) {
         device_stop(dev);
         device_free_irqs(dev);
@@ -256,8 +259,8 @@ bool device_restart(Device *dev, GError **error)
     if (ok) {
         machine_untrack(m, &dev->obj);
     }
-    /* Those who count devices find it where it was, started or not. */
-    g_ptr_array_insert(started, (gint)place, &dev->obj);
+    /* Those who count devices find it where it was, started or not, whoever came or went meanwhile. */
+    g_ptr_array_insert(started, next && g_ptr_array_find(started, next, &place) ? (gint)place : -1, &dev->obj);
     loop_unlock(m->main_loop);
     return ok;
 }

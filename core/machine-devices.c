@@ -203,6 +203,10 @@ bool machine_device_del(Machine *m, const char *id_or_path, GError **error)
         g_set_error(error, MPQEMU_ERROR, ERR_DEVICE_NOT_FOUND, "Device '%s' not found", id_or_path);
         return false;
     }
+    if (dev->moving) {
+        error_set(error, "device_del: the process of '%s' is being replaced; try again when that is over", dev->obj.id);
+        return false;
+    }
     if (!dev->obj.started) {
         error_set(error, "device_del: '%s' is still being plugged; try again when device_add has answered", dev->obj.id);
         return false;

@@ -43,6 +43,7 @@ struct MachinePrivate {
     bool resetting;         /* devices are reset, the machine is not yet */
     ShutdownCause resetting_cause;
     int reset_holds; /* atomic */
+    unsigned vcpu_holds;
     /* requests of any thread; atomic */
     int reset_cause, shutdown_cause, exit_code, powerdown, stop_state;
     bool shutdown_done;
@@ -541,8 +542,23 @@ static void machine_stop_vcpus(Machine *m)
 
 static void machine_resume_vcpus(Machine *m)
 {
-    if (m->accel && !m->priv->resetting) {
+    if (m->accel && !m->priv->resetting && !m->priv->vcpu_holds) {
         m->priv->vcpu_resume(m->accel);
+    }
+}
+
+void machine_vcpus_hold(Machine *m)
+{
+    m->priv->vcpu_holds++;
+    if (m->run_state == RUN_STATE_RUNNING) {
+        machine_pause_vcpus(m);
+    }
+}
+
+void machine_vcpus_release(Machine *m)
+{
+    if (--m->priv->vcpu_holds == 0 && m->run_state == RUN_STATE_RUNNING) {
+        machine_resume_vcpus(m);
     }
 }
 
@@ -644,11 +660,11 @@ void machine_reset(Machine *m, ShutdownCause cause)
     struct MachinePrivate *priv = m->priv;
 
     loop_lock(m->main_loop);
+    priv->resetting = true; /* before the lock is given up */
+    priv->resetting_cause = cause;
     if (m->run_state == RUN_STATE_RUNNING) {
         machine_stop_vcpus(m);
     }
-    priv->resetting = true;
-    priv->resetting_cause = cause;
     for (guint i = priv->started->len; i-- > 0;) {
         Object *obj = priv->started->pdata[i];
 
@@ -660,6 +676,11 @@ void machine_reset(Machine *m, ShutdownCause cause)
         machine_finish_reset(m);
     }
     loop_unlock(m->main_loop);
+}
+
+bool machine_resetting(const Machine *m)
+{
+    return m->priv->resetting;
 }
 
 void machine_reset_hold(Machine *m)
@@ -737,7 +758,7 @@ void machine_process_requests(Machine *m)
         machine_finish_reset(m);
     }
     reset = SHUTDOWN_NONE;
-    if (!priv->resetting) { /* one after the other */
+    if (!priv->resetting && !machine_reset_held(m)) { /* one after the other */
         reset = (ShutdownCause)__atomic_exchange_n(&priv->reset_cause, SHUTDOWN_NONE, __ATOMIC_SEQ_CST);
     }
     shutdown = (ShutdownCause)__atomic_exchange_n(&priv->shutdown_cause, SHUTDOWN_NONE, __ATOMIC_SEQ_CST);

@@ -2,6 +2,10 @@
 /*
  * A device's part in another process moves alone, under a guest that runs: the basis of live upgrade.  The new process is met
  * without any lock, and shown the device's description while the guest runs; its CPUs stand only while the state goes over.
+ *
+ * All of that is done by a thread that has the main loop's lock but while it waits for either process: monitors and the
+ * machine's other devices go on, and `stop` and `cont` take effect at once.  What would disturb it is refused, or, as a reset,
+ * waits for its end.
  */
 #include <json-c/json.h>
 
@@ -9,13 +13,17 @@
 #include "core/error.h"
 #include "migration/internal.h"
 
+#define RESET_POLL_US 1000
+
 struct MigrationHandover {
     Machine *m;
     char *id;
     Device *dev;
     const MoveOps *ops;
     void *guest; /* MoveOps.invite */
-    bool met;
+    bool held; /* the CPUs, and the machine's reset */
+    bool lost;
+    HandoverFigures figures;
 };
 
 static Device *device_of(Machine *m, const char *id, GError **error)
@@ -46,70 +54,131 @@ static bool guest_is_here(Machine *m, GError **error)
     return true;
 }
 
-static void handover_free(MigrationHandover *h)
-{
-    h->ops->part(h->guest);
-    g_free(h->id);
-    g_free(h);
-}
-
 MigrationHandover *migration_handover_begin(Machine *m, const char *id, struct json_object *place, GError **error)
 {
+    Migration *mig = migration_of(m);
     Device *dev = device_of(m, id, error);
-    void *guest = dev && guest_is_here(m, error) ? dev->obj.model->move->invite(dev, place, error) : NULL;
+    void *guest = NULL;
     MigrationHandover *h;
 
+    if (mig->handing_over) {
+        g_clear_error(error);
+        error_set(error, "The process of another device is being replaced; try again when that is over");
+    } else if (dev && guest_is_here(m, error)) {
+        guest = dev->obj.model->move->invite(dev, place, error);
+    }
     if (!guest) {
         return NULL;
     }
     h = g_new0(MigrationHandover, 1);
     *h = (MigrationHandover){.m = m, .id = g_strdup(id), .dev = dev, .ops = dev->obj.model->move, .guest = guest};
+    dev->moving = mig->handing_over = true;
     return h;
 }
 
-bool migration_handover_meet(MigrationHandover *h, GError **error)
+/* Whenever the lock was given up, while CPUs run. */
+static bool still_there(MigrationHandover *h, GError **error)
 {
-    h->met = h->ops->meet(h->guest, error);
-    return h->met;
+    if (device_of(h->m, h->id, NULL) != h->dev) {
+        error_set(error, "Device '%s' was unplugged meanwhile", h->id);
+        return false;
+    }
+    return true;
 }
 
-/* Between the two the guest does not run. */
-static bool hand_over(MigrationHandover *h, HandoverFigures *figures, GError **error)
+/* A reset that has begun is over before the device moves: nobody waits for the main loop here, which ends it. */
+static void await_reset(Machine *m)
 {
-    Machine *m = h->m;
-    bool running = m->accel && m->run_state == RUN_STATE_RUNNING, lost = false, ok;
+    while (machine_resetting(m) && guest_is_here(m, NULL)) {
+        unsigned depth = loop_release(m->main_loop);
+
+        g_usleep(RESET_POLL_US);
+        loop_reacquire(m->main_loop, depth);
+    }
+}
+
+static void hold(MigrationHandover *h)
+{
+    machine_reset_hold(h->m);
+    machine_vcpus_hold(h->m);
+    h->held = true;
+    if (guest_is_here(h->m, NULL) && h->m->accel && h->m->accel->ops->settle_all) { /* else it ends, with its CPUs */
+        h->m->accel->ops->settle_all(h->m->accel);
+    }
+}
+
+static void release(MigrationHandover *h)
+{
+    if (h->held) {
+        machine_vcpus_release(h->m);
+        machine_reset_release(h->m);
+        h->held = false;
+    }
+}
+
+/* The last look, no CPU runs: a guest that has ended, or stopped for an error, keeps its device as it is. */
+static bool may_go(MigrationHandover *h, GError **error)
+{
+    if (!still_there(h, error)) {
+        return false;
+    }
+    if (!guest_is_here(h->m, error)) {
+        h->ops->run(h->dev, NULL); /* it was asked for the beginning of its state */
+        return false;
+    }
+    return true;
+}
+
+static bool hand_over(MigrationHandover *h, GError **error)
+{
+    bool running = h->m->run_state == RUN_STATE_RUNNING, ok;
     int64_t begin = g_get_monotonic_time();
 
-    if (running) {
-        m->accel->ops->pause_all(m->accel);
-        if (m->accel->ops->settle_all) {
-            m->accel->ops->settle_all(m->accel);
-        }
-    }
-    ok = h->ops->hand_over(h->dev, h->guest, &figures->bytes, &lost, error);
-    figures->paused_us = running ? (uint64_t)(g_get_monotonic_time() - begin) : 0;
-    if (lost) {
-        migration_of(m)->given_away = true; /* what `cont` takes back */
+    hold(h);
+    ok = may_go(h, error) && h->ops->hand_over(h->dev, h->guest, &h->figures.bytes, &h->lost, error);
+    h->figures.paused_us = running ? (uint64_t)(g_get_monotonic_time() - begin) : 0;
+    if (h->lost) {
         g_prefix_error(error, "the guest is paused, `cont` tries again: ");
-    }
-    if (running && lost) {
-        machine_vm_stop(m, RUN_STATE_PAUSED);
-    } else if (running) {
-        m->accel->ops->resume_all(m->accel);
+    } else {
+        release(h); /* whatever the main loop does just now */
     }
     return ok;
 }
 
-bool migration_handover_end(MigrationHandover *h, HandoverFigures *figures, GError **error)
+bool migration_handover_run(MigrationHandover *h, GError **error)
 {
-    bool ok = h->met && guest_is_here(h->m, error);
+    bool ok = h->ops->meet(h->guest, error);
 
-    if (ok && device_of(h->m, h->id, NULL) != h->dev) {
-        error_set(error, "Device '%s' was unplugged meanwhile", h->id);
-        ok = false;
+    loop_lock(h->m->main_loop);
+    ok = ok && still_there(h, error) && h->ops->offer(h->dev, h->guest, error);
+    if (ok) {
+        await_reset(h->m);
+        ok = hand_over(h, error);
     }
-    *figures = (HandoverFigures){0};
-    ok = ok && h->ops->offer(h->dev, h->guest, error) && hand_over(h, figures, error);
-    handover_free(h);
+    loop_unlock(h->m->main_loop);
     return ok;
+}
+
+void migration_handover_end(MigrationHandover *h, HandoverFigures *figures)
+{
+    Machine *m = h->m;
+    Migration *mig = m->migration; /* gone when the program ends */
+
+    if (h->lost && mig) {
+        mig->given_away = true; /* what `cont` takes back */
+    }
+    if (h->lost) {
+        machine_vm_stop(m, RUN_STATE_PAUSED);
+    }
+    release(h);
+    if (mig) {
+        mig->handing_over = false;
+    }
+    if (object_resolve(m, h->id) == &h->dev->obj) {
+        h->dev->moving = false;
+    }
+    *figures = h->figures;
+    h->ops->part(h->guest);
+    g_free(h->id);
+    g_free(h);
 }

@@ -21,6 +21,7 @@ struct Migration {
     bool incoming, autostart;
     bool was_running;
     bool given_away;   /* disks and devices may be the destination's */
+    bool handing_over; /* a device's process is being replaced.  Main loop */
     bool logging;      /* writes to RAM are logged */
     GPtrArray *pieces; /* MigPiece: saved, or received and not loaded yet */
     LoopFd *listen;

@@ -181,6 +181,10 @@ bool migration_start(Machine *m, const char *uri, GError **error)
         error_set(error, "There's a migration process in progress");
         return false;
     }
+    if (mig->handing_over) {
+        error_set(error, "The process of a device is being replaced; try again when that is over");
+        return false;
+    }
     if (m->run_state == RUN_STATE_INMIGRATE || m->run_state == RUN_STATE_POSTMIGRATE) {
         error_set(error, "Guest is %s", m->run_state == RUN_STATE_INMIGRATE ? "waiting for an incoming migration"
                                                                            : "elsewhere already");

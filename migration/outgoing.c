@@ -38,15 +38,10 @@ static bool cancelled(const Migration *mig)
 static void log_writes(Migration *mig, bool on)
 {
     Machine *m = mig->m;
-    bool running = m->run_state == RUN_STATE_RUNNING;
 
-    if (running) {
-        m->accel->ops->pause_all(m->accel);
-    }
+    machine_vcpus_hold(m);
     m->accel->ops->log_writes(m->accel, on);
-    if (running) {
-        m->accel->ops->resume_all(m->accel);
-    }
+    machine_vcpus_release(m);
     mig->logging = on;
 }
 
@@ -82,16 +77,11 @@ static void take_dirty(Migration *mig, void *opaque)
 {
     Sender *s = opaque;
     Machine *m = mig->m;
-    bool running = m->run_state == RUN_STATE_RUNNING;
 
-    if (running) {
-        m->accel->ops->pause_all(m->accel);
-    }
+    machine_vcpus_hold(m);
     mig_remote_sync(m, &s->error);
     take_pages(s);
-    if (running) {
-        m->accel->ops->resume_all(m->accel);
-    }
+    machine_vcpus_release(m);
 }
 
 typedef struct Round {

@@ -68,17 +68,12 @@ static void hmp_info_registers(Machine *m, const char *args, GString *out)
     }
     for (guint i = 0; i < m->accel->vcpus->len; i++) {
         Vcpu *vcpu = g_ptr_array_index(m->accel->vcpus, i);
-        bool running = m->run_state == RUN_STATE_RUNNING;
         g_autofree char *text = NULL;
 
         /* Registers are only whole between blocks. */
-        if (running) {
-            m->accel->ops->pause_all(m->accel);
-        }
+        machine_vcpus_hold(m);
         text = m->accel->ops->dump(vcpu);
-        if (running) {
-            m->accel->ops->resume_all(m->accel);
-        }
+        machine_vcpus_release(m);
         g_string_append_printf(out, "CPU#%u\n%s", vcpu->index, text);
     }
 }

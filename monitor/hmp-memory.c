@@ -21,18 +21,14 @@
 static bool cpu_state(Machine *m, X86CpuState *state)
 {
     Vcpu *vcpu = m->accel && m->accel->vcpus->len ? g_ptr_array_index(m->accel->vcpus, 0) : NULL;
-    bool running = m->run_state == RUN_STATE_RUNNING, ok;
+    bool ok;
 
     if (!vcpu || !vcpu->accel->ops->get_state) {
         return false;
     }
-    if (running) {
-        m->accel->ops->pause_all(m->accel);
-    }
+    machine_vcpus_hold(m);
     ok = vcpu->accel->ops->get_state(vcpu, state);
-    if (running) {
-        m->accel->ops->resume_all(m->accel);
-    }
+    machine_vcpus_release(m);
     return ok;
 }
 
@@ -344,20 +340,15 @@ static bool hmp_parse_dump(Machine *m, const char *args, HmpFormat *format, uint
 
 static void hmp_x(Machine *m, const char *args, GString *out)
 {
-    bool running = m->run_state == RUN_STATE_RUNNING && m->accel;
     HmpFormat format;
     uint64_t addr;
 
     if (!hmp_parse_dump(m, args, &format, &addr, out)) {
         return;
     }
-    if (running) {
-        m->accel->ops->pause_all(m->accel);
-    }
+    machine_vcpus_hold(m);
     hmp_dump(m, &format, addr, true, out);
-    if (running) {
-        m->accel->ops->resume_all(m->accel);
-    }
+    machine_vcpus_release(m);
 }
 
 static void hmp_xp(Machine *m, const char *args, GString *out)

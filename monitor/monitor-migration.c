@@ -256,12 +256,14 @@ typedef struct Handover {
     MonitorReply *reply;
 } Handover;
 
-static struct json_object *handover_end(MigrationHandover *h, GError **error)
+/* NULL after an error. */
+static struct json_object *handover_end(MigrationHandover *h, bool failed)
 {
     HandoverFigures f;
     struct json_object *result;
 
-    if (!migration_handover_end(h, &f, *error ? NULL : error) || *error) {
+    migration_handover_end(h, &f);
+    if (failed) {
         return NULL;
     }
     result = json_object_new_object();
@@ -282,24 +284,19 @@ struct json_object *qmp_x_device_handover(Machine *m, struct json_object *args, 
 {
     MigrationHandover *h = handover_begin(m, args, error);
 
-    if (!h) {
-        return NULL;
-    }
-    migration_handover_meet(h, error);
-    return handover_end(h, error);
+    return h ? handover_end(h, !migration_handover_run(h, error)) : NULL;
 }
 
 static void handover_run(Machine *m, void *opaque, GError **error)
 {
-    migration_handover_meet(((Handover *)opaque)->h, error);
+    migration_handover_run(((Handover *)opaque)->h, error);
 }
 
 static void handover_done(void *opaque, GError *error)
 {
     Handover *handover = opaque;
-    struct json_object *result = handover_end(handover->h, &error);
 
-    handover->reply->send(handover->reply, result, error);
+    handover->reply->send(handover->reply, handover_end(handover->h, error), error);
     g_free(handover);
 }
 
@@ -308,17 +305,21 @@ bool qmp_x_device_handover_later(Machine *m, struct json_object *args, MonitorRe
 {
     MigrationHandover *h = handover_begin(m, args, error);
     Handover *handover;
+    GError *cause = NULL;
 
     if (!h) {
         return true;
     }
     handover = g_new0(Handover, 1);
     *handover = (Handover){h, reply};
-    if (!machine_run_later(m, &(MachineWork){handover_run, handover_done, handover}, MONITOR_PATIENCE_MS, error)) {
+    if (!machine_run_later(m, &(MachineWork){handover_run, handover_done, handover}, MONITOR_PATIENCE_MS, &cause)) {
         return false;
     }
     g_free(handover);
-    *result = handover_end(h, error);
+    *result = handover_end(h, cause);
+    if (cause) {
+        g_propagate_error(error, cause);
+    }
     return true;
 }
 

@@ -805,11 +805,8 @@ static void tcg_set_a20(Accel *accel, bool enabled)
 static char *tcg_info(Accel *accel)
 {
     GString *out = g_string_new(NULL);
-    bool running = accel->machine->run_state == RUN_STATE_RUNNING;
 
-    if (running) {
-        accel->ops->pause_all(accel);
-    }
+    machine_vcpus_hold(accel->machine);
     for (guint i = 0; i < accel->vcpus->len; i++) {
         X86BlockStats s = x86_cpu_block_stats(((TcgVcpu *)g_ptr_array_index(accel->vcpus, i))->cpu);
 
@@ -820,9 +817,7 @@ static char *tcg_info(Accel *accel)
             g_string_append(out, "; the interpreter alone runs\n");
         }
     }
-    if (running) {
-        accel->ops->resume_all(accel);
-    }
+    machine_vcpus_release(accel->machine);
     return g_string_free(out, FALSE);
 }
 

@@ -89,7 +89,9 @@ static guint has_already(VfioUserPci *dev)
 /* Who had the device last lets go of its disks when it sees the hang-up, which may be a moment after that. */
 static bool run_patiently(Device *d, GError **error)
 {
+    EventLoop *main_loop = d->obj.machine->main_loop;
     GError *cause = NULL;
+    unsigned depth;
 
     for (unsigned tries = 0; !vfio_pci_move.run(d, &cause); tries++) {
         if (__atomic_load_n(&of_device(d)->base.vdev.broken, __ATOMIC_RELAXED) || tries == RUN_TRIES) {
@@ -97,7 +99,9 @@ static bool run_patiently(Device *d, GError **error)
             return false;
         }
         g_clear_error(&cause);
+        depth = loop_release(main_loop);
         g_usleep(RUN_PAUSE_US);
+        loop_reacquire(main_loop, depth);
     }
     return true;
 }
@@ -237,16 +241,25 @@ static bool user_loaded(Device *d, GError **error)
 /* --- the server moves alone --- */
 
 typedef struct Met {
-    VfioUserPci *dev; /* until meet is over */
-    bool held;
+    VfioUserPci *dev;
+    bool held; /* it does not go.  Who removes it waits for that */
     VfioUserAddress address;
     VfioUserLink *link;
 } Met;
+
+static void leave(Met *met)
+{
+    if (met->held) {
+        vfio_pci_leave(&met->dev->base);
+        met->held = false;
+    }
+}
 
 static void user_part(void *opaque)
 {
     Met *met = opaque;
 
+    leave(met);
     vfio_user_link_free(met->link);
     vfio_user_address_clear(&met->address);
     g_free(met);
@@ -274,8 +287,8 @@ static bool user_meet(void *opaque, GError **error)
     Met *met = opaque;
 
     met->link = vfio_user_link_new(met->dev, &met->address, error);
-    if (met->held) {
-        vfio_pci_leave(&met->dev->base);
+    if (!met->link) {
+        leave(met);
     }
     return met->link;
 }
@@ -292,15 +305,12 @@ static int show_head(VfioUserPci *dev, Met *met)
     return err;
 }
 
-static bool user_offer(Device *d, void *opaque, GError **error)
+static bool offer(VfioUserPci *dev, Met *met, GError **error)
 {
-    VfioUserPci *dev = of_device(d);
+    Device *d = &dev->base.pci.dev;
     g_autoptr(GByteArray) head = g_byte_array_new();
     int err;
 
-    if (dev->vacant) {
-        return true; /* there is nothing to fall back to */
-    }
     if (!vfio_pci_move.possible(d, error)) {
         return false;
     }
@@ -308,12 +318,26 @@ static bool user_offer(Device *d, void *opaque, GError **error)
         user_run(d, NULL);
         return false;
     }
-    err = show_head(dev, opaque);
+    err = show_head(dev, met);
     if (err) {
         error_set_errno(error, err, "the other server refuses the device; what it says itself names the cause");
         user_run(d, NULL);
     }
     return !err;
+}
+
+static bool user_offer(Device *d, void *opaque, GError **error)
+{
+    VfioUserPci *dev = of_device(d);
+    Met *met = opaque;
+    bool ok = dev->vacant || offer(dev, met, error); /* else there is nothing to fall back to */
+
+    if (ok && !dev->vacant && dev->base.stopping) {
+        error_set(error, "the device was unplugged meanwhile");
+        ok = false;
+    }
+    leave(met);
+    return ok;
 }
 
 /* The device rests, and its server can be left: in RESUMING it does as told again, should it be needed. */

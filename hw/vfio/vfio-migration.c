@@ -108,23 +108,32 @@ static bool read_all(VfioPciDevice *dev, GByteArray *out, GError **error)
     }
 }
 
-static uint64_t migration_flags(VfioPciDevice *dev)
+/* 0 or -errno. */
+static int migration_flags(VfioPciDevice *dev, uint64_t *flags)
 {
     struct vfio_device_feature_migration mig = {0};
     int err = feature(dev, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION, &mig, sizeof(mig));
 
-    return err ? 0 : mig.flags;
+    *flags = err ? 0 : mig.flags;
+    return err;
 }
 
 static bool move_possible(Device *d, GError **error)
 {
     VfioPciDevice *dev = of_device(d);
+    uint64_t flags;
+    int err;
 
     if (vfio_broken(&dev->vdev)) {
         error_set(error, "its far side is gone");
         return false;
     }
-    if (!dev->vdev.ops->migration_read || !(migration_flags(dev) & VFIO_MIGRATION_STOP_COPY)) {
+    err = migration_flags(dev, &flags);
+    if (err == -ETIMEDOUT) {
+        error_set_errno(error, -err, "its far side does not answer");
+        return false;
+    }
+    if (!dev->vdev.ops->migration_read || !(flags & VFIO_MIGRATION_STOP_COPY)) {
         error_set(error, "its far side does not offer migration");
         return false;
     }
@@ -350,9 +359,10 @@ static bool move_sync(Device *d, GError **error)
 static bool move_begin(Device *d, GByteArray *head, GError **error)
 {
     VfioPciDevice *dev = of_device(d);
+    uint64_t flags;
 
     dev->migration.stopped = false;
-    if (migration_flags(dev) & MIGRATION_PRE_COPY &&
+    if (!migration_flags(dev, &flags) && flags & MIGRATION_PRE_COPY &&
         (!go_to(dev, STATE_PRE_COPY, error) || !read_all(dev, head, error))) {
         return false;
     }

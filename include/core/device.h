@@ -44,6 +44,7 @@ struct Device {
     uint64_t guest_errors;       /* counted by guest_error() */
     int64_t guest_error_logged;  /* rate limit */
     bool unplug_pending;
+    bool moving;                 /* to another process, on its own: device_del refuses */
     bool resting;                /* see device_rests(); set by who serves it to another process */
     struct DeviceWake *wakes;    /* see device_add_wake() */
     struct DeviceIrqs *irqs;     /* private to core/irq.c */
@@ -62,8 +63,8 @@ void device_reset(Device *dev);
 bool device_set_home(Device *dev, EventLoop *home, GError **error);
 /*
  * Stops a started device that has no others on it, and starts it again where it is: what it takes from outside (a connection)
- * may be another then.  It is reset as after every start.  Main loop.  False with *error: it is not started, and may be
- * restarted again.
+ * may be another then.  It is reset as after every start.  Any thread, with the main loop's lock.
+ * False with *error: it is not started, and may be restarted again.
  */
 bool device_restart(Device *dev, GError **error);
 /* Stops and frees it, the devices on it first. */
@@ -127,10 +128,11 @@ struct MoveOps {
 
     /*
      * The other part moves alone, under a guest that runs (all may be NULL).  invite: to a new place, named as by the model's
-     * property `socket`; NULL with *error.  meet follows, by any thread without locks, and may take long; the device does not go
-     * before it is over, but may after that.  offer: who is there may refuse.  hand_over: no CPU runs, or waits for another
-     * process.  False: all is as it was; or, after hand_over, with *lost, the device is without its other part, which `run`
-     * looks for again.  part: the end, in any case.
+     * property `socket`; NULL with *error.  meet follows, by any thread without locks, and may take long.  The others have the main
+     * loop's lock, any thread's, and give it up while they wait; until offer is over the device does not go, but may then.  offer:
+     * who is there may refuse.  hand_over: no CPU runs, or waits for another process, and nobody removes the device.  False: all is
+     * as it was; or, after hand_over, with *lost, the device is without its other part, which `run` looks for again.  part: the
+     * end, in any case.
      */
     void *(*invite)(Device *dev, struct json_object *place, GError **error);
     bool (*meet)(void *guest, GError **error);

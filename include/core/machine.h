@@ -174,6 +174,12 @@ void machine_set_vcpu_control(Machine *m, VcpuControlFn *pause, VcpuControlFn *s
 /* Run state; main loop.  vm_start/vm_stop tell the clocks, the accelerator and the handlers. */
 void machine_vm_start(Machine *m);
 void machine_vm_stop(Machine *m, RunState state);
+/*
+ * No vCPU runs, whatever the run state is or becomes, until release was called as often; a vCPU that waits for another process
+ * counts as held.  Any thread, with the main loop's lock, which hold gives up while it waits.
+ */
+void machine_vcpus_hold(Machine *m);
+void machine_vcpus_release(Machine *m);
 /* Any thread: carried out by the main loop. */
 void machine_request_reset(Machine *m, ShutdownCause cause);
 void machine_request_shutdown(Machine *m, ShutdownCause cause, int exit_code);
@@ -204,10 +210,12 @@ void machine_process_requests(Machine *m);
 void machine_reset(Machine *m, ShutdownCause cause);
 /*
  * From a device's reset: part of it is left to another process.  The machine's reset is not over, and no vCPU runs,
- * before machine_reset_release().  hold: main loop; release: any thread, as often.
+ * before machine_reset_release(); while there is none, none begins.  hold: with the main loop's lock; release: any thread, as often.
  */
 void machine_reset_hold(Machine *m);
 void machine_reset_release(Machine *m);
+/* It has begun and is not over.  Any thread, with the main loop's lock. */
+bool machine_resetting(const Machine *m);
 
 void machine_add_run_state_handler(Machine *m, RunStateFn *fn, void *opaque);
 void machine_remove_run_state_handler(Machine *m, RunStateFn *fn, void *opaque);

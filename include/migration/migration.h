@@ -75,9 +75,10 @@ void migration_figures_clear(MigrationFigures *figures);
 MigrationParams *migration_params(Machine *m);
 
 /*
- * The process that has a device of a running guest is replaced by another: begin, meet, end.  begin: main loop; place: as the device's
- * `socket`.  meet: any thread without locks, may take long; false: *error, and `end` follows all the same.  end: main loop; frees.  False: *error, and all is as it was, unless the old process can't be had either: then the guest is paused,
- * and `cont` tries again.
+ * The process that has a device of a running guest is replaced by another: begin, run, end.  begin: main loop; place: as the device's
+ * `socket`.  run: any thread without locks, may take long; false: *error, and all is as it was, unless the old process can't be had
+ * either: then the guest is paused, and `cont` tries again.  Meanwhile no migration can start, no other handover, and the device
+ * is not deleted.  end: main loop, always; frees.
  */
 typedef struct MigrationHandover MigrationHandover;
 typedef struct HandoverFigures {
@@ -85,8 +86,8 @@ typedef struct HandoverFigures {
     uint64_t paused_us; /* the guest stood */
 } HandoverFigures;
 MigrationHandover *migration_handover_begin(Machine *m, const char *id, struct json_object *place, GError **error);
-bool migration_handover_meet(MigrationHandover *h, GError **error);
-bool migration_handover_end(MigrationHandover *h, HandoverFigures *figures, GError **error);
+bool migration_handover_run(MigrationHandover *h, GError **error);
+void migration_handover_end(MigrationHandover *h, HandoverFigures *figures);
 
 /*
  * The destination: waits for a stream at `uri` (file: reads it), loads it, and starts the guest when it ran at the source

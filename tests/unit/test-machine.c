@@ -543,6 +543,58 @@ static void test_run_state(void **state)
     machine_remove_event_handler(m, note_event, events);
 }
 
+static void note_pause(Accel *accel)
+{
+    g_string_append(story, "pause ");
+}
+
+static void note_stop(Accel *accel)
+{
+    g_string_append(story, "stop ");
+}
+
+static void note_resume(Accel *accel)
+{
+    g_string_append(story, "resume ");
+}
+
+/* Who holds the CPUs keeps them, whatever the run state becomes; a reset waits for who holds that. */
+static void test_holds(void **state)
+{
+    Machine *m = *state;
+    int accel; /* nobody looks into it */
+
+    machine_set_vcpu_control(m, note_pause, note_stop, note_resume);
+    m->accel = (Accel *)(void *)&accel;
+    machine_vcpus_hold(m);
+    machine_vm_start(m);
+    machine_vcpus_hold(m);
+    machine_vcpus_release(m);
+    assert_story("pause ");
+    machine_vcpus_release(m);
+    assert_story("resume ");
+    machine_vcpus_hold(m);
+    machine_vm_stop(m, RUN_STATE_PAUSED);
+    machine_vcpus_release(m);
+    assert_story("pause pause ");
+    machine_vm_start(m);
+    assert_story("resume ");
+    machine_add_reset_handler(m, note_reset, NULL);
+    machine_reset_hold(m);
+    machine_request_reset(m, SHUTDOWN_GUEST_RESET);
+    machine_process_requests(m);
+    assert_false(machine_resetting(m));
+    assert_story("");
+    machine_reset_release(m);
+    loop_iterate(m->main_loop, true); /* woken */
+    machine_process_requests(m);
+    assert_story("stop handler board-reset resume ");
+    machine_remove_reset_handler(m, note_reset, NULL);
+    machine_vm_stop(m, RUN_STATE_PAUSED);
+    assert_story("pause ");
+    m->accel = NULL;
+}
+
 /* What -action says about a panic and the watchdog. */
 static void test_actions(void **state)
 {
@@ -788,6 +840,7 @@ int main(void)
         TEST(test_registers),
         TEST(test_irqs),
         TEST(test_run_state),
+        TEST(test_holds),
         TEST(test_ram_backends),
         cmocka_unit_test_setup_teardown(test_ram_size_differs, machine_setup, machine_teardown),
         TEST(test_iothread),
