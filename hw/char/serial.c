@@ -8,20 +8,40 @@ static void serial_reset(Device *dev)
     uart_reset(&((Serial *)dev)->uart);
 }
 
-static bool serial_start(Device *dev, GError **error)
+static const struct {
+    uint16_t iobase;
+    uint8_t irq;
+} com_ports[] = {{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 4}, {0x2e8, 3}};
+
+/* Of COM1 to COM4 the first that is free, unless told which. */
+static bool serial_place(Serial *s, GError **error)
 {
-    static const uint16_t ports[4] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
-    static const uint8_t irqs[4] = {4, 3, 4, 3};
-    Serial *s = (Serial *)dev;
-    s->bus = isa_bus_find(dev->obj.machine, "isa-serial", error);
-    if (!s->bus) {
+    MemSection taken;
+
+    for (uint32_t i = 0; s->index == UINT32_MAX && i < G_N_ELEMENTS(com_ports); i++) {
+        if (s->iobase != UINT32_MAX || !as_lookup(s->dev.obj.machine->io, com_ports[i].iobase, &taken)) {
+            s->index = i;
+        }
+    }
+    if (s->index == UINT32_MAX) {
+        error_set(error, "isa-serial: COM1 to COM4 are taken; choose another iobase= and irq=");
         return false;
     }
     if (s->iobase == UINT32_MAX) {
-        s->iobase = ports[s->index];
+        s->iobase = com_ports[s->index].iobase;
     }
     if (s->irq == UINT32_MAX) {
-        s->irq = irqs[s->index];
+        s->irq = com_ports[s->index].irq;
+    }
+    return true;
+}
+
+static bool serial_start(Device *dev, GError **error)
+{
+    Serial *s = (Serial *)dev;
+    s->bus = isa_bus_find(dev->obj.machine, "isa-serial", error);
+    if (!s->bus || !serial_place(s, error)) {
+        return false;
     }
     if (s->iobase > 0xfff8) {
         error_set(error, "isa-serial: no such port (iobase=0x%x, allowed 0..0xfff8)", s->iobase);
@@ -63,7 +83,8 @@ static const Prop serial_props[] = {
      .type = &prop_chardev,
      .offset = offsetof(Serial, chr),
      .doc = "id of a character device"},
-    PROP_U32("index", Serial, index, 0, 0, 3, "which of COM1..COM4 gives port and interrupt"),
+    PROP_U32("index", Serial, index, UINT32_MAX, 0, 3,
+             "which of COM1..COM4 gives port and interrupt (default: the first that is free)"),
     PROP_U32("iobase", Serial, iobase, UINT32_MAX, 0, UINT32_MAX, "first port (default: by index)"),
     PROP_U32("irq", Serial, irq, UINT32_MAX, 0, UINT32_MAX, "ISA interrupt (default: by index)"),
     PROP_END,

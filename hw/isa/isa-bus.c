@@ -1,12 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The ISA bus as an object of the machine: where ISA devices find ports and
- * interrupt lines, and where two devices on one line are refused.
+ * interrupt lines.  Devices may share a line, as COM1 and COM3 of a PC do: it is high while one of them says so.
  */
 #include "hw/isa/isa.h"
 
 #define ISA_BUS_ID     "isa.0"
 #define ISA_PORT_COUNT 0x10000u
+
+struct IsaIrqUser {
+    IsaIrqUser *next;
+    IsaBus *bus;
+    const Device *dev;
+    unsigned irq;
+    bool high;
+    IrqLine **line; /* an array of one */
+};
+
+static void irq_user_set(void *opaque, int n, int level)
+{
+    IsaIrqUser *user = opaque;
+    bool high = false;
+
+    user->high = level;
+    for (const IsaIrqUser *other = user->bus->irq_users; other; other = other->next) {
+        high |= other->irq == user->irq && other->high;
+    }
+    irq_set(user->bus->irq[user->irq], high);
+}
 
 const ObjectModel isa_bus_model = {
     .model = {.name = "isa-bus",
@@ -40,26 +61,35 @@ IsaBus *isa_bus_find(Machine *machine, const char *who, GError **error)
 
 bool isa_claim_irq(IsaBus *bus, Device *dev, unsigned irq, IrqLine **line, GError **error)
 {
-    const char *who = dev->obj.model->name;
+    IsaIrqUser *user;
+
     if (irq >= ISA_IRQ_COUNT) {
-        error_set(error, "%s: no such ISA interrupt (irq=%u, allowed 0..%d)", who, irq, ISA_IRQ_COUNT - 1);
+        error_set(error, "%s: no such ISA interrupt (irq=%u, allowed 0..%d)", dev->obj.model->name, irq, ISA_IRQ_COUNT - 1);
         return false;
     }
-    if (bus->irq_user[irq] && bus->irq_user[irq] != dev) {
-        error_set(error, "%s: ISA interrupt %u is used by %s; choose another irq=", who, irq,
-                  bus->irq_user[irq]->obj.model->name);
-        return false;
-    }
-    bus->irq_user[irq] = dev;
-    *line = bus->irq[irq];
+    user = g_new0(IsaIrqUser, 1);
+    *user = (IsaIrqUser){.next = bus->irq_users, .bus = bus, .dev = dev, .irq = irq};
+    user->line = irq_new_array(irq_user_set, user, 1);
+    bus->irq_users = user;
+    *line = user->line[0];
     return true;
 }
 
-void isa_release_irq(IsaBus *bus, Device *dev, unsigned irq)
+void isa_release_irq(IsaBus *bus, const Device *dev, unsigned irq)
 {
-    if (irq < ISA_IRQ_COUNT && bus->irq_user[irq] == dev) {
-        bus->irq_user[irq] = NULL;
+    IsaIrqUser **at = &bus->irq_users, *user;
+
+    while (*at && ((*at)->dev != dev || (*at)->irq != irq)) {
+        at = &(*at)->next;
     }
+    user = *at;
+    if (!user) {
+        return;
+    }
+    irq_lower(user->line[0]);
+    *at = user->next;
+    irq_free_array(user->line, 1);
+    g_free(user);
 }
 
 bool isa_check_ports(IsaBus *bus, Device *dev, const char *prop, uint32_t port, uint32_t size, GError **error)

@@ -234,8 +234,47 @@ static void expect_refusal(const char *args, const char *text)
     }
 }
 
+static void com_interrupt(QtestState *s, uint16_t base, bool on)
+{
+    qtest_outb(s, (uint16_t)(base + 4), 0x08);         /* OUT2 */
+    qtest_outb(s, (uint16_t)(base + 1), on ? 0x02 : 0); /* THRE, which it is */
+}
+
+/* COM1 to COM4, two to a line: it is high while one of them wants it. */
+static void test_serial_ports(void **state)
+{
+    static const char *const lines[] = {"-serial null -serial null -serial null -serial null",
+                                        "-device isa-serial -device isa-serial,index=1 -device isa-serial -device isa-serial"};
+    static const uint16_t ports[] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
+
+    for (size_t m = 0; m < 2 * G_N_ELEMENTS(machines); m++) {
+        QtestState *s = start(machines[m / 2], lines[m % 2]);
+
+        qtest_irq_intercept_in(s, "ioapic");
+        for (unsigned n = 0; n < 4; n++) {
+            unsigned irq = n % 2 ? 3 : 4;
+            uint16_t other = ports[(n + 2) % 4];
+
+            qtest_outb(s, (uint16_t)(ports[n] + 7), (uint8_t)(n + 1)); /* scratch: each has its own */
+            assert_int_equal(qtest_inb(s, (uint16_t)(ports[n] + 7)), n + 1);
+            assert_false(qtest_irq(s, (int)irq));
+            com_interrupt(s, ports[n], true);
+            com_interrupt(s, other, true);
+            assert_true(qtest_irq(s, (int)irq));
+            com_interrupt(s, ports[n], false);
+            assert_true(qtest_irq(s, (int)irq));
+            com_interrupt(s, other, false);
+            assert_false(qtest_irq(s, (int)irq));
+        }
+        qtest_end(s);
+    }
+}
+
 static void test_refusals(void **state)
 {
+    expect_refusal("q35 -serial null -serial null -serial null -serial null -serial null", "four serial ports");
+    expect_refusal("q35 -serial null -serial null -serial null -serial null -device isa-serial", "COM1 to COM4 are taken");
+    expect_refusal("q35 -serial null -device isa-serial,index=0", "port 0x3f8 belongs to serial");
     expect_refusal("q35 -device isa-debug-exit,iobase=0x60",
                    "port 0x60 belongs to i8042-data; choose another iobase=");
     expect_refusal("q35 -device isa-debug-exit,iobase=0xffff", "ports end at 0xffff");
@@ -308,7 +347,8 @@ static void test_port_92(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dma),     cmocka_unit_test(test_debug_exit), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_dma),     cmocka_unit_test(test_debug_exit), cmocka_unit_test(test_serial_ports),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_testdev), cmocka_unit_test(test_pvpanic),    cmocka_unit_test(test_smbus),
         cmocka_unit_test(test_port_92),
     };

@@ -10,7 +10,7 @@ typedef struct Serial {
     Device dev;
     /* properties */
     Chardev *chr;
-    uint32_t index, iobase, irq; /* UINT32_MAX: by index */
+    uint32_t index, iobase, irq; /* UINT32_MAX: the first free; by index */
 
     IsaBus *bus;
     IrqLine *line;

@@ -10,11 +10,13 @@
 
 #define ISA_IRQ_COUNT 16
 
+typedef struct IsaIrqUser IsaIrqUser; /* private */
+
 typedef struct IsaBus {
     Object obj;
     MemRegion *io;                   /* container the devices' port regions go to; borrowed */
     IrqLine *irq[ISA_IRQ_COUNT];     /* inputs of the interrupt controllers; borrowed; NULL: not connected */
-    Device *irq_user[ISA_IRQ_COUNT]; /* device that drives the line, for conflict errors */
+    IsaIrqUser *irq_users;           /* who drives them; each is there until it releases its line */
 } IsaBus;
 
 extern const ObjectModel isa_bus_model;
@@ -26,11 +28,11 @@ IsaBus *isa_bus_new(Machine *machine, MemRegion *io, GError **error);
 IsaBus *isa_bus_find(Machine *machine, const char *who, GError **error);
 
 /*
- * Takes line `irq` for `dev`.  False with *error when the number is out of range or
- * the line belongs to another device.  isa_release_irq() gives it back.
+ * `*line` drives interrupt `irq` for `dev`, beside others that do: it is high while one of theirs is.  False with *error
+ * when the number is out of range.  isa_release_irq() lowers the line and takes it back.
  */
 bool isa_claim_irq(IsaBus *bus, Device *dev, unsigned irq, IrqLine **line, GError **error);
-void isa_release_irq(IsaBus *bus, Device *dev, unsigned irq);
+void isa_release_irq(IsaBus *bus, const Device *dev, unsigned irq);
 
 /* False with *error, which names property `prop` (or NULL), when one of the ports is beyond FFFFh or belongs to somebody. */
 bool isa_check_ports(IsaBus *bus, Device *dev, const char *prop, uint32_t port, uint32_t size, GError **error);
