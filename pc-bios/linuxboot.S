@@ -5,10 +5,6 @@
  * Linux/x86 Boot Protocol" (running the kernel).  The host has checked the image and filled in the header of its setup
  * part; only where the initrd goes is decided here, because firmware alone knows where its own tables begin.
  */
-#define FW_CFG_DMA_LOW 0x518
-#define DMA_ERROR      0x01
-#define DMA_SELECT_READ 0x0a
-
 #define KERNEL_ADDR  0x07
 #define KERNEL_SIZE  0x08
 #define KERNEL_DATA  0x11
@@ -24,44 +20,9 @@
 
 #define HDR_RAMDISK_IMAGE 0x218
 #define HDR_HEAP_END_PTR  0x224
-#define SMAP       0x534d4150
-#define E820_ENTRY 20
-#define E820_RAM   1
-#define LOW_RAM    0x100000
-#define STACK      0x7c00
 
-    .code16
-    .text
-rom:
-    .byte 0x55, 0xaa
-    .byte (rom_end - rom) / 512
-    movw $0x20, %ax         /* a device to boot from is there (PnP BIOS, option ROM initialization) */
-    lretw
-
-    .org 0x1a
-    .word pnp
-    .org 0x20
-pnp:
-    .ascii "$PnP"
-    .byte 1                 /* revision */
-    .byte 2                 /* length in units of 16 bytes */
-    .word 0                 /* no other header */
-    .byte 0
-    .byte 0                 /* checksum */
-    .long 0                 /* device */
-    .word 0                 /* manufacturer */
-    .word product
-    .byte 0, 0, 0
-    .byte 0x64              /* may be shadowed and cached; boots */
-    .word 0
-    .word 0
-    .word boot
-    .word 0
-    .word 0
-product:
-    .asciz "Linux kernel of -kernel"
-failed_text:
-    .asciz "\r\n-kernel: fw_cfg does not give it\r\n"
+#define ROM_PRODUCT "Linux kernel of -kernel"
+#include "rom-begin.inc"
 
 boot:
     cli
@@ -166,60 +127,9 @@ ram_end:
     popl %ecx
     ret
 
-/* EAX: the number in item AX. */
-read_long:
-    pushl %ecx
-    pushl %edi
-    pushl $0
-    movl %esp, %edi
-    movl $4, %ecx
-    call read
-    popl %eax
-    popl %edi
-    popl %ecx
-    ret
+#include "rom-fw-cfg.inc"
 
-/* ECX bytes of item AX to the physical address EDI.  SS is 0: the stack pointer is a physical address. */
-read:
-    pushal
-    movl %edi, %edx
-    bswapl %edx
-    pushl %edx              /* address, big-endian */
-    pushl $0
-    bswapl %ecx
-    pushl %ecx
-    shll $16, %eax
-    orl $DMA_SELECT_READ, %eax
-    bswapl %eax
-    pushl %eax
-    movl %esp, %eax
-    movw %sp, %bp
-    bswapl %eax
-    movw $FW_CFG_DMA_LOW, %dx
-    outl %eax, %dx
-1:  movl (%bp), %eax
-    bswapl %eax
-    testb $DMA_ERROR, %al
-    jnz failed
-    testl %eax, %eax
-    jnz 1b
-    addw $16, %sp
-    popal
-    ret
-
-/* Says so and leaves it to firmware to try something else. */
-failed:
-    movw $failed_text, %si
-1:  movb %cs:(%si), %al
-    incw %si
-    testb %al, %al
-    jz 2f
-    movb $0x0e, %ah
-    movw $7, %bx
-    int $0x10
-    jmp 1b
-2:  int $0x18
-
-    .balign 512
+    .byte 0                 /* room for the checksum */
+    .balign 512, 0
 rom_end:
     .section .note.GNU-stack, "", %progbits

@@ -9,5 +9,8 @@
 /* Boots the Linux kernel in fw_cfg. */
 extern const uint8_t linuxboot_rom[];
 extern const size_t linuxboot_rom_size; /* bytes */
+/* The same for kernels that are entered in protected mode. */
+extern const uint8_t elfboot_rom[];
+extern const size_t elfboot_rom_size;
 
 #endif

@@ -84,7 +84,7 @@ char *pc_boot_order(Machine *m)
     machine_each_device(m, boot_collect, devices);
     g_ptr_array_sort(devices, boot_compare);
     if (m->boot.kernel) {
-        g_string_append(text, "/rom@" PC_KERNEL_ROM "\n");
+        g_string_append_printf(text, "/rom@%s\n", elf_boot_is(m->boot.kernel) ? PC_ELF_KERNEL_ROM : PC_KERNEL_ROM);
     }
     for (guint i = 0; i < devices->len; i++) {
         boot_append(text, devices->pdata[i]);

@@ -43,6 +43,7 @@
 #define MODULE_ALIGN 0x1000u
 #define MODULES_MAX 128
 #define SEGMENTS_MAX 64
+#define FIRMWARE_MAP_MAX 64 /* entries that firmware may have to tell */
 #define BOOT_CS     0x08
 #define BOOT_DS     0x10
 
@@ -52,6 +53,14 @@ typedef struct Segment {
     uint64_t size, zeroes; /* bytes of the file, and behind them */
 } Segment;
 
+/* What firmware knows and the option ROM puts into the information (guest addresses; 0: nowhere). */
+typedef struct FirmwarePlan {
+    uint32_t map, prefix; /* bytes of each entry before its address */
+    uint32_t count, unit; /* the number of entries, times this */
+    uint32_t upper;       /* KiB of RAM at 1 MiB */
+    uint32_t rsdp;
+} FirmwarePlan;
+
 struct ElfBoot {
     const char *path;   /* of the kernel; while it is read */
     GMappedFile *kernel;
@@ -60,6 +69,7 @@ struct ElfBoot {
     GByteArray *info;
     uint64_t kernel_end, ram_low, uncached;
     uint32_t entry, eax;
+    FirmwarePlan plan;
 };
 
 static const uint8_t *image_of(GMappedFile *file, size_t *len)
@@ -318,9 +328,15 @@ static uint32_t add_modules(ElfBoot *b, const GPtrArray *texts, bool pvh, GError
     return table;
 }
 
+static uint32_t info_add_map(ElfBoot *b, const LinuxBootInfo *info)
+{
+    return info_add(b, NULL, (info->firmware ? FIRMWARE_MAP_MAX : info->e820_count) * MAP_ENTRY_SIZE);
+}
+
 static void mb_describe_memory(ElfBoot *b, const LinuxBootInfo *info)
 {
-    uint32_t map = info_add(b, NULL, info->e820_count * MAP_ENTRY_SIZE);
+    uint32_t map = info_add_map(b, info);
+    b->plan = (FirmwarePlan){.map = map, .prefix = 4, .count = INFO_ADDR + 44, .unit = MAP_ENTRY_SIZE, .upper = INFO_ADDR + 8};
     for (unsigned i = 0; i < info->e820_count; i++) {
         uint32_t at = map + i * MAP_ENTRY_SIZE;
         info_put(b, at, MAP_ENTRY_SIZE - 4, 4);
@@ -395,7 +411,8 @@ static bool pvh_new(ElfBoot *b, const BootConfig *config, const LinuxBootInfo *i
         return false;
     }
     info_add(b, NULL, PVH_INFO_SIZE);
-    uint32_t map = info_add(b, NULL, info->e820_count * MAP_ENTRY_SIZE);
+    uint32_t map = info_add_map(b, info);
+    b->plan = (FirmwarePlan){.map = map, .count = INFO_ADDR + 48, .unit = 1, .rsdp = INFO_ADDR + 32};
     for (unsigned i = 0; i < info->e820_count; i++) {
         info_put(b, map + i * MAP_ENTRY_SIZE, info->e820[i].addr, 8);
         info_put(b, map + i * MAP_ENTRY_SIZE + 8, info->e820[i].size, 8);
@@ -404,7 +421,7 @@ static bool pvh_new(ElfBoot *b, const BootConfig *config, const LinuxBootInfo *i
     info_put(b, INFO_ADDR, PVH_MAGIC, 4);
     info_put(b, INFO_ADDR + 4, PVH_VERSION, 4);
     info_put(b, INFO_ADDR + 24, info_text(b, config->append ? config->append : ""), 8);
-    info_put(b, INFO_ADDR + 32, info->rsdp, 8);
+    info_put(b, INFO_ADDR + 32, info->firmware ? 0 : info->rsdp, 8);
     info_put(b, INFO_ADDR + 40, map, 8);
     info_put(b, INFO_ADDR + 48, info->e820_count, 4);
     if (config->initrd) {
@@ -477,14 +494,67 @@ static bool load_write(AddressSpace *memory, uint64_t addr, const void *data, ui
     return true;
 }
 
+#define GDT_SIZE 24
+
+static void make_gdt(uint8_t bytes[GDT_SIZE])
+{
+    static const uint64_t gdt[GDT_SIZE / 8] = {0, 0x00cf9b000000ffffull, 0x00cf93000000ffffull};
+    for (unsigned i = 0; i < G_N_ELEMENTS(gdt); i++) {
+        boot_put(bytes + 8 * i, gdt[i], 8);
+    }
+}
+
+static void pack_number(GByteArray *plan, uint32_t val)
+{
+    uint8_t bytes[4];
+    boot_put(bytes, val, 4);
+    g_byte_array_append(plan, bytes, sizeof(bytes));
+}
+
+static void pack_part(GByteArray *parts, GByteArray *data, uint64_t addr, const uint8_t *bytes, uint64_t len)
+{
+    if (len) {
+        pack_number(parts, (uint32_t)addr);
+        pack_number(parts, (uint32_t)len);
+    }
+    if (len && bytes) {
+        g_byte_array_append(data, bytes, (guint)len);
+    }
+}
+
+void elf_boot_pack(const ElfBoot *b, GBytes **plan, GBytes **data)
+{
+    const uint32_t fields[] = {b->entry, b->eax, (uint32_t)b->kernel_end, b->plan.map, b->plan.prefix, FIRMWARE_MAP_MAX,
+                               b->plan.count, b->plan.unit, b->plan.upper, b->plan.rsdp};
+    GByteArray *head = g_byte_array_new(), *bytes = g_byte_array_new();
+    g_autoptr(GByteArray) parts = g_byte_array_new();
+    uint8_t gdt[GDT_SIZE];
+    make_gdt(gdt);
+    pack_part(parts, bytes, GDT_ADDR, gdt, sizeof(gdt));
+    pack_part(parts, bytes, INFO_ADDR, b->info->data, b->info->len);
+    for (guint i = 0; i < b->segments->len; i++) {
+        const Segment *s = &g_array_index(b->segments, Segment, i);
+        pack_part(parts, bytes, s->addr, s->data, s->size);
+    }
+    /* Read from behind the end of the data. */
+    for (guint i = 0; i < b->segments->len; i++) {
+        const Segment *s = &g_array_index(b->segments, Segment, i);
+        pack_part(parts, bytes, s->addr + s->size, NULL, s->zeroes);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(fields); i++) {
+        pack_number(head, fields[i]);
+    }
+    pack_number(head, parts->len / 8);
+    g_byte_array_append(head, parts->data, parts->len);
+    *plan = g_byte_array_free_to_bytes(head);
+    *data = g_byte_array_free_to_bytes(bytes);
+}
+
 bool elf_boot_load(ElfBoot *b, AddressSpace *memory, GError **error)
 {
-    static const uint64_t gdt[3] = {0, 0x00cf9b000000ffffull, 0x00cf93000000ffffull};
     static const uint8_t zeroes[4096];
-    uint8_t gdt_bytes[sizeof(gdt)];
-    for (unsigned i = 0; i < G_N_ELEMENTS(gdt); i++) {
-        boot_put(gdt_bytes + 8 * i, gdt[i], 8);
-    }
+    uint8_t gdt_bytes[GDT_SIZE];
+    make_gdt(gdt_bytes);
     bool ok = load_write(memory, GDT_ADDR, gdt_bytes, sizeof(gdt_bytes), error) &&
               load_write(memory, INFO_ADDR, b->info->data, b->info->len, error);
     for (guint i = 0; ok && i < b->segments->len; i++) {

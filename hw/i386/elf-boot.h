@@ -17,6 +17,11 @@ ElfBoot *elf_boot_new(const BootConfig *config, const LinuxBootInfo *info, GErro
 void elf_boot_free(ElfBoot *boot);
 /* Writes everything to guest memory. */
 bool elf_boot_load(ElfBoot *boot, AddressSpace *memory, GError **error);
+/*
+ * For a boot by firmware (info->firmware): the two items that the option ROM elfboot (pc-bios/) works by, a plan and the bytes
+ * of all parts.  The caller's.
+ */
+void elf_boot_pack(const ElfBoot *boot, GBytes **plan, GBytes **data);
 /* Puts a freshly reset CPU at the kernel's entry point. */
 bool elf_boot_set_cpu(const ElfBoot *boot, Vcpu *vcpu, GError **error);
 

@@ -86,12 +86,8 @@ bool pc_prepare_boot(PcMachine *pc, GError **error)
     pc_describe_memory(pc);
     pc->boot_info.firmware = pc->firmware;
     if (m->boot.kernel && elf_boot_is(m->boot.kernel)) {
-        if (pc->firmware) {
-            error_set(error, "-kernel: %s is a Multiboot or PVH kernel, which boots without firmware; leave out -bios", m->boot.kernel);
-            return false;
-        }
         pc->elf_boot = elf_boot_new(&m->boot, &pc->boot_info, error);
-        return pc->elf_boot;
+        return pc->elf_boot && (!pc->firmware || pc_firmware_add_elf_kernel(pc->fw_cfg, pc->elf_boot, error));
     }
     if (m->boot.kernel) {
         pc->boot = linux_boot_new(&m->boot, &pc->boot_info, error);

@@ -126,6 +126,15 @@ bool pc_firmware_add_kernel(FwCfg *s, const LinuxBoot *kernel, GError **error)
     return fw_cfg_set_file(s, PC_KERNEL_ROM, g_bytes_new_static(linuxboot_rom, linuxboot_rom_size), error);
 }
 
+bool pc_firmware_add_elf_kernel(FwCfg *s, const ElfBoot *kernel, GError **error)
+{
+    GBytes *plan, *data;
+    elf_boot_pack(kernel, &plan, &data);
+    fw_cfg_set(s, FW_CFG_SETUP_DATA, plan);
+    fw_cfg_set(s, FW_CFG_KERNEL_DATA, data);
+    return fw_cfg_set_file(s, PC_ELF_KERNEL_ROM, g_bytes_new_static(elfboot_rom, elfboot_rom_size), error);
+}
+
 bool pc_firmware_describe(FwCfg *s, const PcDescription *pc, GError **error)
 {
     const AcpiConfig *acpi = &pc->acpi;

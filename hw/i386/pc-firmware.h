@@ -4,6 +4,7 @@
 #define HW_I386_PC_FIRMWARE_H
 
 #include "acpi-build.h"
+#include "elf-boot.h"
 #include "hw/i386/smbios.h"
 #include "hw/nvram/fw-cfg.h"
 #include "linux-boot.h"
@@ -31,8 +32,12 @@ bool pc_firmware_describe(FwCfg *fw_cfg, const PcDescription *pc, GError **error
 /* The parts of a kernel as items, and the option ROM that boots it. */
 bool pc_firmware_add_kernel(FwCfg *fw_cfg, const LinuxBoot *kernel, GError **error);
 
-/* Name of that option ROM, a file of fw_cfg. */
-#define PC_KERNEL_ROM "genroms/linuxboot_dma.bin"
+/* The same for a kernel of another kind. */
+bool pc_firmware_add_elf_kernel(FwCfg *fw_cfg, const ElfBoot *kernel, GError **error);
+
+/* Names of the option ROMs, files of fw_cfg. */
+#define PC_KERNEL_ROM     "genroms/linuxboot_dma.bin"
+#define PC_ELF_KERNEL_ROM "genroms/multiboot_dma.bin"
 
 /* The file "bootorder": paths of functions and disks with a bootindex, by it, each ending with a newline.  g_free. */
 char *pc_boot_order(Machine *m);

@@ -4,6 +4,7 @@ reset between; Debian's kernel boots by PVH; what is no kernel is refused in one
 import os
 import pathlib
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -46,15 +47,20 @@ def boot(tmp_path, kernel, *args, end="END\n"):
             process.kill()
 
 
+# Nothing, or SeaBIOS, which finds them in an option ROM.
+ways = pytest.mark.parametrize("firmware", [[], ["-bios", "bios-256k.bin"]], ids=["directly", "firmware"])
+
+
+@ways
 @pytest.mark.parametrize("machine", ["q35", "pc"])
 @pytest.mark.parametrize("kernel", ["multiboot.elf", "kludge.bin"])
-def test_multiboot(tmp_path, kernel, machine):
+def test_multiboot(tmp_path, kernel, machine, firmware):
     modules = [bytes(range(200)) * 50, b"x"]
     (tmp_path / "one").write_bytes(modules[0])
     (tmp_path / "a,b").write_bytes(modules[1])
     path = KERNELS / f"kernel-{kernel}"
     told = boot(tmp_path, path, "-machine", machine, "-m", "64", "-append", "mill wheel",
-                "-initrd", f"{tmp_path}/one with args,{tmp_path}/a,,b")
+                "-initrd", f"{tmp_path}/one with args,{tmp_path}/a,,b", *firmware)
     once = ["entry: eax=2badb002 cr0=1 dirty=0", f"info: flags=20d lower=27f upper=3f cmdline={path} mill wheel",
             "map: entries=1 sorted=1 megabytes=3f",
             f"module: aligned=1 size={10000:x} sum={module_sum(modules[0]):x} text={tmp_path}/one with args",
@@ -62,15 +68,17 @@ def test_multiboot(tmp_path, kernel, machine):
     assert told == once + once + ["END"]
 
 
-def test_pvh(tmp_path):
+@ways
+def test_pvh(tmp_path, firmware):
     (tmp_path / "disk").write_bytes(bytes(range(256)) * 9)
-    told = boot(tmp_path, KERNELS / "kernel-pvh.elf", "-m", "64", "-append", "mill", "-initrd", f"{tmp_path}/disk")
+    told = boot(tmp_path, KERNELS / "kernel-pvh.elf", "-m", "64", "-append", "mill", "-initrd", f"{tmp_path}/disk", *firmware)
     once = ["entry: eax=0 cr0=1 dirty=0", "info: magic=336ec578 version=1 rsdp=1 cmdline=mill", "map: entries=1 sorted=1 megabytes=3f",
             f"module: aligned=1 size=900 sum={module_sum(bytes(range(256)) * 9):x} text="]
     assert told == once + once + ["END"]
 
 
-def test_linux_by_pvh(tmp_path):
+@ways
+def test_linux_by_pvh(tmp_path, firmware):
     """The ELF file inside Debian's bzImage."""
     image = guest.kernel().read_bytes()
     setup = (image[0x1f1] + 1) * 512
@@ -81,7 +89,7 @@ def test_linux_by_pvh(tmp_path):
     with (tmp_path / "vmlinux").open("wb") as vmlinux:
         subprocess.run(tool, input=payload, stdout=vmlinux, check=True)
     initrd = guest.initramfs(tmp_path / "initrd.gz", guest.PROLOGUE + "echo test: $(cat /proc/cmdline)\npoweroff -f\n")
-    told = boot(tmp_path, tmp_path / "vmlinux", "-m", "256", "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet by pvh", end="reboot: Power down")
+    told = boot(tmp_path, tmp_path / "vmlinux", "-m", "256", "-initrd", str(initrd), "-append", "console=ttyS0 no_timer_check quiet by pvh", *firmware, end="reboot: Power down")
     assert "test: console=ttyS0 no_timer_check quiet by pvh" in told
 
 
@@ -110,7 +118,27 @@ def test_wrong_images(tmp_path):
     assert "-initrd: no such file" in refuse(tmp_path, KERNELS / "kernel-multiboot.elf", "-initrd", f"{tmp_path}/elf,{tmp_path}/none x")
     (tmp_path / "large").write_bytes(bytes(62 << 20))
     assert "does not fit" in refuse(tmp_path, KERNELS / "kernel-pvh.elf", "-initrd", str(tmp_path / "large"))
-    assert "leave out -bios" in refuse(tmp_path, KERNELS / "kernel-pvh.elf", "-bios", "bios-256k.bin")
+
+
+def test_kernel_in_firmwares_way(tmp_path):
+    """A module that would lie where SeaBIOS has a table of 200 KiB, which the host cannot know: the option ROM gives up."""
+    (tmp_path / "big").write_bytes(bytes(200 << 10))
+    (tmp_path / "loader").write_bytes(struct.pack("<I56sIB63x", 1, b"opt/big", 4096, 1))
+    (tmp_path / "large").write_bytes(bytes(64 << 20))
+    free = re.search(r"free (\d+)", refuse(tmp_path, KERNELS / "kernel-pvh.elf", "-initrd", str(tmp_path / "large")))
+    os.truncate(tmp_path / "large", int(free[1]))
+    output = tmp_path / "log"
+    command = [BINARY, "-nodefaults", "-display", "none", "-m", "64", "-chardev", f"file,id=c0,path={output}", "-device", "isa-debugcon,iobase=0x402,chardev=c0",
+               "-kernel", str(KERNELS / "kernel-pvh.elf"), "-initrd", str(tmp_path / "large"), "-bios", "bios-256k.bin",
+               "-fw_cfg", f"opt/big,file={tmp_path}/big", "-fw_cfg", f"etc/table-loader,file={tmp_path}/loader"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+        try:
+            while "No bootable device" not in (output.read_text(encoding="latin-1") if output.exists() else ""):
+                assert process.poll() is None
+                time.sleep(0.02)
+        finally:
+            process.kill()
+    assert "Booting from ROM" in output.read_text(encoding="latin-1")
 
 
 @pytest.mark.parametrize("kernel", ["multiboot.elf", "kludge.bin", "pvh.elf"])
