@@ -2,9 +2,9 @@
 /*
  * The SMBus host controller of the PIIX4 (82371AB data sheet, 7.3) and the ICH9 (datasheet, 18.2), with eight EEPROMs at
  * 50h to 57h as memory modules have; they hold zeroes until somebody writes.  A transfer is over when its start was
- * written.  The EEPROMs take quick, byte, byte data, word data, process call and block transfers (SMBus 2.0, 5.5), the bytes
- * of a block behind their count, through the buffer of 32 bytes; what nobody acknowledges, blocks of another size and, in the
- * ICH9, blocks without the buffer end with DEV_ERR.  Not there: I2C reads, the slave side, alerts, packet error codes.
+ * written, but for blocks that go byte by byte: of those, each step is over when it was asked for.  What nobody acknowledges
+ * ends with DEV_ERR.  The EEPROMs are plain ones, to whom the count of a block (SMBus 2.0, 5.5.7) is a byte like the others.
+ * Nobody on the bus makes alerts.  Not there: the slave side, packet error codes, block process calls.
  */
 #include "hw/isa/smbus-host.h"
 
@@ -14,50 +14,61 @@ enum {
     HST_STS = 0x00, HST_CNT = 0x02, HST_CMD = 0x03, XMIT_SLVA = 0x04, HST_D0 = 0x05, HST_D1 = 0x06, HOST_BLOCK_DB = 0x07,
     AUX_CTL = 0x0d, SMLINK_PIN_CTL = 0x0e, SMBUS_PIN_CTL = 0x0f,
 };
+#define STS_BUSY    0x01
 #define STS_INTR    0x02
 #define STS_DEV_ERR 0x04
 #define STS_CAUSES  0x1e /* INTR, DEV_ERR, BUS_ERR, FAILED */
+#define STS_FAILED  0x10
 #define STS_INUSE   0x40
+#define STS_DS      0x80 /* a byte of a block is done: the next goes when this is cleared */
 #define STS_W1C     0xfe
 #define CNT_INTREN  0x01
+#define CNT_KILL    0x02
+#define CNT_LAST    0x20 /* no more bytes after the next */
 #define CNT_START   0x40
-#define AUX_E32B    0x02 /* blocks go through the buffer, as they always do in the PIIX4 */
+#define CNT_ICH9    0x20 /* bits that only it has */
+#define AUX_E32B    0x02 /* blocks go through the buffer of 32 bytes at once, as the PIIX4's do always */
 #define PIN_HIGH    0x07 /* nobody pulls the lines down */
 #define EEPROM_BASE 0x50
 
-enum { QUICK, BYTE, BYTE_DATA, WORD_DATA, PROCESS_CALL, BLOCK };
+enum { QUICK, BYTE, BYTE_DATA, WORD_DATA, PROCESS_CALL, BLOCK, I2C_READ };
+
+/* The buffer's bytes while a block goes byte by byte. */
+enum { STEP_BYTE, STEP_LAST };
 
 void smbus_host_update_irq(SmbusHost *s)
 {
     if (s->set_irq) {
-        s->set_irq(s->opaque, s->hst_cnt & CNT_INTREN && s->hst_sts & STS_CAUSES);
+        s->set_irq(s->opaque, s->hst_cnt & CNT_INTREN && s->hst_sts & (STS_CAUSES | STS_DS));
     }
 }
 
-static bool eeprom_block(SmbusHost *s, SmbusEeprom *e, bool read)
-{
-    uint8_t at = s->hst_cmd, count = read ? e->data[at] : s->hst_d0;
+/* --- what the EEPROMs take --- */
 
-    if (count == 0 || count > SMBUS_BLOCK || (s->ich9 && !(s->aux_ctl & AUX_E32B))) {
-        return false;
+static unsigned protocol_of(const SmbusHost *s)
+{
+    return s->hst_cnt >> 2 & 7;
+}
+
+/* NULL: nobody answers at that address. */
+static SmbusEeprom *eeprom_of(SmbusHost *s)
+{
+    unsigned n = (s->xmit_slva >> 1) - EEPROM_BASE;
+
+    return n < SMBUS_EEPROMS ? &s->eeproms[n] : NULL;
+}
+
+static void eeprom_move(SmbusEeprom *e, uint8_t *byte, bool read)
+{
+    if (read) {
+        *byte = e->data[e->next++];
+    } else {
+        e->data[e->next++] = *byte;
     }
-    s->hst_d0 = count;
-    e->data[at++] = count;
-    for (unsigned i = 0; i < count; i++, at++) {
-        if (read) {
-            s->block[i] = e->data[at];
-        } else {
-            e->data[at] = s->block[i];
-        }
-    }
-    e->next = at;
-    return true;
 }
 
 static bool eeprom_transfer(SmbusHost *s, SmbusEeprom *e, unsigned protocol, bool read)
 {
-    uint8_t at = protocol == BYTE ? e->next : s->hst_cmd;
-
     switch (protocol) {
     case QUICK:
         return true;
@@ -69,39 +80,128 @@ static bool eeprom_transfer(SmbusHost *s, SmbusEeprom *e, unsigned protocol, boo
         }
         return true;
     case BYTE_DATA:
+        e->next = s->hst_cmd;
+        eeprom_move(e, &s->hst_d0, read);
+        return true;
     case WORD_DATA:
-        for (unsigned i = 0; i < protocol - BYTE_DATA + 1; i++, at++) {
-            uint8_t *reg = i ? &s->hst_d1 : &s->hst_d0;
-
-            if (read) {
-                *reg = e->data[at];
-            } else {
-                e->data[at] = *reg;
-            }
+        e->next = s->hst_cmd;
+        eeprom_move(e, &s->hst_d0, read);
+        eeprom_move(e, &s->hst_d1, read);
+        return true;
+    case PROCESS_CALL:
+        e->next = s->hst_cmd;
+        for (unsigned i = 0; s->ich9 && i < 2; i++) {
+            eeprom_move(e, &s->hst_d0, i);
+            eeprom_move(e, &s->hst_d1, i);
         }
-        e->next = at;
-        return true;
-    case PROCESS_CALL: /* a word is written, and the next one read */
-        e->data[at++] = s->hst_d0;
-        e->data[at++] = s->hst_d1;
-        s->hst_d0 = e->data[at++];
-        s->hst_d1 = e->data[at++];
-        e->next = at;
-        return true;
-    case BLOCK:
-        return eeprom_block(s, e, read);
+        return s->ich9;
     default:
         return false;
     }
 }
 
+/* --- blocks --- */
+
+/* False: the count is none that a block can have. */
+static bool block_begin(SmbusHost *s, SmbusEeprom *e, bool read)
+{
+    if (!read && (s->hst_d0 == 0 || s->hst_d0 > SMBUS_BLOCK)) {
+        return false;
+    }
+    e->next = s->hst_cmd;
+    eeprom_move(e, &s->hst_d0, read);
+    s->block_at = 0;
+    return s->hst_d0 > 0 && s->hst_d0 <= SMBUS_BLOCK;
+}
+
+static bool block_whole(SmbusHost *s, SmbusEeprom *e, bool read)
+{
+    bool ok = block_begin(s, e, read);
+
+    for (unsigned i = 0; ok && i < s->hst_d0; i++) {
+        eeprom_move(e, &s->block[i], read);
+    }
+    return ok;
+}
+
+static bool block_by_bytes(const SmbusHost *s)
+{
+    return s->ich9 && !(s->aux_ctl & AUX_E32B);
+}
+
+static void finish(SmbusHost *s, bool ok)
+{
+    s->hst_sts = (uint8_t)((s->hst_sts & ~(STS_BUSY | STS_DS)) | (ok ? STS_INTR : STS_DEV_ERR));
+}
+
+/* One byte; software may have changed whatever it likes since the last. */
+static void block_step(SmbusHost *s)
+{
+    SmbusEeprom *e = eeprom_of(s);
+    bool counted = protocol_of(s) == BLOCK, read = !counted || s->xmit_slva & 1;
+
+    if (!e) {
+        finish(s, false);
+        return;
+    }
+    eeprom_move(e, &s->block[STEP_BYTE], read);
+    s->block_at++;
+    s->block[STEP_LAST] = (counted && s->block_at >= s->hst_d0) || (read && s->hst_cnt & CNT_LAST);
+    s->hst_sts |= STS_BUSY | STS_DS;
+}
+
+static void byte_done_cleared(SmbusHost *s)
+{
+    if (s->block[STEP_LAST]) {
+        finish(s, true);
+    } else {
+        block_step(s);
+    }
+}
+
 static void start(SmbusHost *s)
 {
-    unsigned n = (s->xmit_slva >> 1) - EEPROM_BASE;
-    bool ok = n < SMBUS_EEPROMS && eeprom_transfer(s, &s->eeproms[n], s->hst_cnt >> 2 & 7, s->xmit_slva & 1);
+    SmbusEeprom *e = eeprom_of(s);
+    unsigned protocol = protocol_of(s);
+    bool read = s->xmit_slva & 1;
 
-    s->hst_sts |= ok ? STS_INTR : STS_DEV_ERR;
+    if (!e) {
+        finish(s, false);
+    } else if (protocol == BLOCK && !block_by_bytes(s)) {
+        finish(s, block_whole(s, e, read));
+    } else if (protocol == BLOCK) {
+        if (block_begin(s, e, read)) {
+            block_step(s);
+        } else {
+            finish(s, false);
+        }
+    } else if (protocol == I2C_READ && s->ich9) {
+        e->next = s->hst_d1; /* instead of the command */
+        s->block_at = 0;
+        block_step(s);
+    } else {
+        finish(s, eeprom_transfer(s, e, protocol, read));
+    }
 }
+
+static void control_written(SmbusHost *s, uint8_t val)
+{
+    bool busy = s->hst_sts & STS_BUSY;
+
+    s->hst_cnt = val & (uint8_t) ~(CNT_START | (s->ich9 ? 0 : CNT_ICH9));
+    if (s->hst_cnt & CNT_KILL && busy) {
+        s->hst_sts = (uint8_t)((s->hst_sts & ~(STS_BUSY | STS_DS)) | STS_FAILED);
+    } else if (val & CNT_START && s->enabled && !busy && !(s->hst_cnt & CNT_KILL)) {
+        start(s);
+    }
+}
+
+static uint8_t *block_byte(SmbusHost *s)
+{
+    return block_by_bytes(s) || s->hst_sts & STS_BUSY ? &s->block[STEP_BYTE] : &s->block[s->block_at++ % SMBUS_BLOCK];
+}
+
+/* --- registers --- */
 
 static uint8_t reg_read(SmbusHost *s, unsigned reg)
 {
@@ -113,7 +213,7 @@ static uint8_t reg_read(SmbusHost *s, unsigned reg)
         s->hst_sts |= s->ich9 ? STS_INUSE : 0; /* who reads it as 0 has it */
         return val;
     case HST_CNT:
-        s->block_at = 0;
+        s->block_at = s->hst_sts & STS_BUSY ? s->block_at : 0;
         return s->hst_cnt;
     case HST_CMD:
         return s->hst_cmd;
@@ -124,7 +224,7 @@ static uint8_t reg_read(SmbusHost *s, unsigned reg)
     case HST_D1:
         return s->hst_d1;
     case HOST_BLOCK_DB:
-        return s->block[s->block_at++ % SMBUS_BLOCK];
+        return *block_byte(s);
     case AUX_CTL:
         return s->aux_ctl;
     case SMLINK_PIN_CTL:
@@ -137,15 +237,18 @@ static uint8_t reg_read(SmbusHost *s, unsigned reg)
 
 static void reg_write(SmbusHost *s, unsigned reg, uint8_t val)
 {
+    bool step;
+
     switch (reg) {
     case HST_STS:
+        step = s->hst_sts & val & STS_DS;
         s->hst_sts &= (uint8_t)~(val & STS_W1C);
+        if (step) {
+            byte_done_cleared(s);
+        }
         break;
     case HST_CNT:
-        s->hst_cnt = val & (uint8_t)~CNT_START;
-        if (val & CNT_START && s->enabled) {
-            start(s);
-        }
+        control_written(s, val);
         break;
     case HST_CMD:
         s->hst_cmd = val;
@@ -160,7 +263,7 @@ static void reg_write(SmbusHost *s, unsigned reg, uint8_t val)
         s->hst_d1 = val;
         break;
     case HOST_BLOCK_DB:
-        s->block[s->block_at++ % SMBUS_BLOCK] = val;
+        *block_byte(s) = val;
         break;
     case AUX_CTL:
         s->aux_ctl = s->ich9 ? val & 3 : 0;

@@ -86,8 +86,6 @@ static void config_write(QtestState *s, unsigned slot, unsigned fn, unsigned reg
     qtest_outl(s, 0xcfc, val);
 }
 
-enum { QUICK, BYTE, BYTE_DATA, WORD_DATA, PROCESS_CALL, BLOCK };
-
 /* One transfer: what the status register says of its end. */
 static uint8_t smbus(QtestState *s, uint16_t base, unsigned protocol, uint8_t address, uint8_t command)
 {
@@ -104,6 +102,7 @@ static uint8_t smbus(QtestState *s, uint16_t base, unsigned protocol, uint8_t ad
 
 static void check_smbus(QtestState *s, uint16_t base)
 {
+    enum { QUICK, BYTE, BYTE_DATA, WORD_DATA, BLOCK = 5 };
     const uint8_t write = 0x52 << 1, read = 0x52 << 1 | 1;
 
     assert_int_equal(smbus(s, base, QUICK, write, 0), 0x02);
@@ -126,42 +125,91 @@ static void check_smbus(QtestState *s, uint16_t base)
     assert_int_equal(qtest_inb(s, base + 5), 0x12);
     assert_int_equal(smbus(s, base, BYTE_DATA, 0x53 << 1 | 1, 0x10), 0x02); /* another module */
     assert_int_equal(qtest_inb(s, base + 5), 0);
-    assert_int_equal(smbus(s, base, BLOCK, read, 0x10), 0x04); /* no count of 1 to 32 there */
-    qtest_outb(s, base + 5, 0x78);
-    qtest_outb(s, base + 6, 0x56);
-    assert_int_equal(smbus(s, base, PROCESS_CALL, write, 0x0e), 0x02);
-    assert_int_equal(qtest_inb(s, base + 5) | qtest_inb(s, base + 6) << 8, 0x1234);
-    assert_int_equal(smbus(s, base, WORD_DATA, read, 0x0e), 0x02);
-    assert_int_equal(qtest_inb(s, base + 5) | qtest_inb(s, base + 6) << 8, 0x5678);
+    assert_int_equal(smbus(s, base, BLOCK, read, 0x10), 0x04);
 }
 
-/* Blocks of 32, 1 and too many bytes. */
-static void check_smbus_blocks(QtestState *s, uint16_t base)
-{
-    const uint8_t write = 0x57 << 1, read = 0x57 << 1 | 1;
+enum { SMB_STS = 0, SMB_CNT = 2, SMB_D0 = 5, SMB_D1 = 6, SMB_BLOCK = 7, SMB_AUX_CTL = 13, E32B = 2 };
 
-    qtest_outb(s, base + 5, 32);
-    qtest_inb(s, base + 2); /* the buffer from its begin */
+/* A block through the buffer: an EEPROM keeps its count as a byte like the others. */
+static void check_smbus_block(QtestState *s, uint16_t base)
+{
+    enum { BYTE_DATA = 2, BLOCK = 5 };
+    const uint8_t write = 0x54 << 1, read = 0x54 << 1 | 1;
+
+    qtest_inb(s, base + SMB_CNT); /* begins the buffer anew */
     for (unsigned i = 0; i < 32; i++) {
-        qtest_outb(s, base + 7, (uint8_t)(i ^ 0x5a));
+        qtest_outb(s, base + SMB_BLOCK, (uint8_t)(0x80 + i));
     }
-    assert_int_equal(smbus(s, base, BLOCK, write, 0x40), 0x02);
-    qtest_outb(s, base + 5, 1);
-    qtest_outb(s, base + 7, 0xee);
-    assert_int_equal(smbus(s, base, BLOCK, write, 0x80), 0x02);
-    for (unsigned count = 0; count < 256; count += 33) {
-        qtest_outb(s, base + 5, (uint8_t)count);
-        assert_int_equal(smbus(s, base, BLOCK, write, 0x40), 0x04);
-    }
-    assert_int_equal(smbus(s, base, BLOCK, read, 0x80), 0x02);
-    assert_int_equal(qtest_inb(s, base + 5), 1);
-    assert_int_equal(qtest_inb(s, base + 7), 0xee);
-    assert_int_equal(smbus(s, base, BLOCK, read, 0x40), 0x02);
-    assert_int_equal(qtest_inb(s, base + 5), 32);
+    qtest_outb(s, base + SMB_D0, 32);
+    assert_int_equal(smbus(s, base, BLOCK, write, 0xf0), 0x02);
+    qtest_outb(s, base + SMB_D0, 0);
+    assert_int_equal(smbus(s, base, BYTE_DATA, read, 0xf0), 0x02);
+    assert_int_equal(qtest_inb(s, base + SMB_D0), 32);
+    assert_int_equal(smbus(s, base, BYTE_DATA, read, 0x10), 0x02); /* behind the end is the beginning */
+    assert_int_equal(qtest_inb(s, base + SMB_D0), 0x9f);
+    assert_int_equal(smbus(s, base, BLOCK, read, 0xf0), 0x02);
+    assert_int_equal(qtest_inb(s, base + SMB_D0), 32);
     for (unsigned i = 0; i < 32; i++) {
-        assert_int_equal(qtest_inb(s, base + 7), i ^ 0x5a);
+        assert_int_equal(qtest_inb(s, base + SMB_BLOCK), 0x80 + i);
     }
-    assert_int_equal(smbus(s, base, BLOCK, 0x4f << 1, 0x40), 0x04);
+    assert_int_equal(smbus(s, base, BLOCK, read, 0x80), 0x04); /* no count there */
+    qtest_outb(s, base + SMB_D0, 33);
+    assert_int_equal(smbus(s, base, BLOCK, write, 0), 0x04);
+    assert_int_equal(smbus(s, base, BLOCK, 0x58 << 1, 0), 0x04);
+}
+
+/* What the ICH9 does besides: blocks byte by byte, I2C reads, process calls. */
+static void test_smbus_bytes(void **state)
+{
+    enum { WORD_DATA = 3, PROCESS_CALL = 4, BLOCK = 5, I2C_READ = 6 };
+    const uint8_t write = 0x55 << 1, read = 0x55 << 1 | 1, text[] = {3, 'a', 'b', 'c'};
+    const uint16_t base = 0xb000;
+    QtestState *s = start("q35", "");
+
+    config_write(s, 0x1f, 3, 0x20, base);
+    config_write(s, 0x1f, 3, 0x04, 1);
+    config_write(s, 0x1f, 3, 0x40, 1);
+    qtest_outb(s, base + SMB_AUX_CTL, E32B);
+    check_smbus_block(s, base);
+    qtest_outb(s, base + SMB_AUX_CTL, 0);
+    qtest_outb(s, base + SMB_D0, 3);
+    qtest_outb(s, base + SMB_BLOCK, 'a');
+    assert_int_equal(smbus(s, base, BLOCK, write, 0x20), 0x01);
+    for (unsigned i = 1; i < 3; i++) {
+        assert_int_equal(qtest_inb(s, base) & 0x9f, 0x81);
+        qtest_outb(s, base + SMB_BLOCK, text[i + 1]);
+        qtest_outb(s, base, 0x80);
+    }
+    assert_int_equal(qtest_inb(s, base) & 0x9f, 0x81); /* of the last byte too */
+    qtest_outb(s, base, 0x80);
+    assert_int_equal(qtest_inb(s, base) & 0x9f, 0x02);
+    assert_int_equal(smbus(s, base, BLOCK, read, 0x20), 0x01);
+    assert_int_equal(qtest_inb(s, base + SMB_D0), 3);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(qtest_inb(s, base) & 0x9f, 0x81);
+        assert_int_equal(qtest_inb(s, base + SMB_BLOCK), text[i + 1]);
+        qtest_outb(s, base, 0x80);
+    }
+    assert_int_equal(qtest_inb(s, base) & 0x9f, 0x02);
+    qtest_outb(s, base + SMB_D1, 0x20);
+    assert_int_equal(smbus(s, base, I2C_READ, read, 0), 0x01);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(qtest_inb(s, base + SMB_BLOCK), text[i]);
+        qtest_outb(s, base + SMB_CNT, (uint8_t)(I2C_READ << 2 | (i >= 2 ? 0x20 : 0)));
+        qtest_outb(s, base, 0x80);
+    }
+    assert_int_equal(qtest_inb(s, base) & 0x9f, 0x02);
+    assert_int_equal(smbus(s, base, I2C_READ, read, 0), 0x01);
+    qtest_outb(s, base + SMB_CNT, 2); /* no more */
+    assert_int_equal(qtest_inb(s, base) & 0x9f, 0x10);
+    qtest_outb(s, base + SMB_CNT, 0);
+    qtest_outb(s, base + SMB_D0, 1);
+    qtest_outb(s, base + SMB_D1, 2);
+    assert_int_equal(smbus(s, base, PROCESS_CALL, write, 0x1f), 0x02); /* writes two bytes, reads the next two */
+    assert_int_equal(qtest_inb(s, base + SMB_D0) | qtest_inb(s, base + SMB_D1) << 8, 'a' | 'b' << 8);
+    assert_int_equal(smbus(s, base, WORD_DATA, read, 0x1f), 0x02);
+    assert_int_equal(qtest_inb(s, base + SMB_D0) | qtest_inb(s, base + SMB_D1) << 8, 0x0201);
+    qtest_end(s);
 }
 
 static void test_smbus(void **state)
@@ -173,10 +221,6 @@ static void test_smbus(void **state)
     assert_int_equal(smbus(s, 0xb000, 0, 0x50 << 1, 0), 0); /* HST_EN is off: nothing begins */
     config_write(s, 0x1f, 3, 0x40, 1);
     check_smbus(s, 0xb000);
-    qtest_outb(s, 0xb005, 1);
-    assert_int_equal(smbus(s, 0xb000, BLOCK, 0x57 << 1, 0x40), 0x04); /* without the buffer */
-    qtest_outb(s, 0xb00d, 2);
-    check_smbus_blocks(s, 0xb000);
     qtest_outb(s, 0xb000, 0x40);
     assert_int_equal(qtest_inb(s, 0xb000) & 0x40, 0); /* ours, */
     assert_int_equal(qtest_inb(s, 0xb000) & 0x40, 0x40); /* and nobody else's */
@@ -191,10 +235,10 @@ static void test_smbus(void **state)
     assert_int_equal(qtest_inb(s, 0x702), 0xff); /* not yet decoded */
     config_write(s, 1, 3, 0xd0, 0x00010000);
     check_smbus(s, 0x700);
-    check_smbus_blocks(s, 0x700);
     config_write(s, 1, 3, 0x90, 0x801);
     assert_int_equal(qtest_inb(s, 0x705), 0xff);
     check_smbus(s, 0x800);
+    check_smbus_block(s, 0x800);
     qtest_end(s);
 }
 
@@ -347,10 +391,9 @@ static void test_port_92(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dma),     cmocka_unit_test(test_debug_exit), cmocka_unit_test(test_serial_ports),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_testdev), cmocka_unit_test(test_pvpanic),    cmocka_unit_test(test_smbus),
-        cmocka_unit_test(test_port_92),
+        cmocka_unit_test(test_dma),     cmocka_unit_test(test_debug_exit),  cmocka_unit_test(test_serial_ports),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_testdev),    cmocka_unit_test(test_pvpanic),
+        cmocka_unit_test(test_smbus),   cmocka_unit_test(test_smbus_bytes), cmocka_unit_test(test_port_92),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
