@@ -446,7 +446,7 @@ static void test_errors(void **state)
     assert_non_null(strstr(format, "does not accept value 'gif' (allowed ppm, png)"));
     assert_non_null(strstr(path, "No such file or directory"));
     assert_non_null(strstr(device, "Device 'x' not found"));
-    assert_non_null(strstr(help, "FILE [DEVICE]"));
+    assert_non_null(strstr(help, "FILE [-f ppm|png] [DEVICE]"));
     end(qts, dev);
 }
 
