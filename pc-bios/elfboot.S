@@ -34,13 +34,6 @@
 #define ROM_PRODUCT "Kernel of -kernel"
 #include "rom-begin.inc"
 
-boot:
-    cli
-    cld
-    xorw %ax, %ax
-    movw %ax, %ss
-    movl $STACK, %esp
-    sti
     movl $PLAN, %edi
     movl $PLAN_SIZE, %ecx
     movw $SETUP_DATA, %ax

@@ -24,13 +24,6 @@
 #define ROM_PRODUCT "Linux kernel of -kernel"
 #include "rom-begin.inc"
 
-boot:
-    cli
-    cld
-    xorw %ax, %ax
-    movw %ax, %ss
-    movl $STACK, %esp
-    sti
     movw $SETUP_ADDR, %si
     call load
     pushl %edi

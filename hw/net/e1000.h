@@ -51,9 +51,9 @@ typedef struct E1000 {
     PciDevice pci;
     /* properties */
     NetBackend *net;
-    bool cable; /* of a saved state: whether it is plugged in */
     uint8_t mac[NET_MAC_LEN];
 
+    bool cable; /* of a saved state: whether it is plugged in */
     uint32_t reg[E1000_REGS_END / 4];
     uint32_t ioaddr;
     uint16_t phy[PHY_REGS];
