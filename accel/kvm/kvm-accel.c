@@ -98,6 +98,11 @@ static bool kvm_start_ring(KvmAccel *kvm, GError **error)
                   max / sizeof(struct kvm_dirty_gfn));
         return false;
     }
+    if (!kvm_probe_ring(kvm->fd)) {
+        g_printerr("%s: warning: -accel kvm,dirty-ring-size: this KVM writes over what its full rings hold; bitmaps are used\n",
+                   g_get_prgname());
+        return true;
+    }
     kvm->ring_bytes = (uint32_t)(entries * sizeof(struct kvm_dirty_gfn));
     cap.args[0] = kvm->ring_bytes;
     if (ioctl(kvm->vm, KVM_ENABLE_CAP, &cap)) {
@@ -193,8 +198,8 @@ static char *kvm_info(Accel *accel)
     for (guint i = 0; i < kvm->slots->len; i++) {
         slots += g_array_index(kvm->slots, KvmSlot, i).size != 0;
     }
-    return g_strdup_printf("kernel-irqchip: %s\nmemory slots: %u\nioeventfds: %u\nirqfds: %u\n", chips[accel->irqchip], slots,
-                           kvm->ioeventfds, atomic_load(&kvm->irqfds));
+    return g_strdup_printf("kernel-irqchip: %s\nmemory slots: %u\ndirty-ring-size: %u\nioeventfds: %u\nirqfds: %u\n",
+                           chips[accel->irqchip], slots, kvm_ring_entries(kvm), kvm->ioeventfds, atomic_load(&kvm->irqfds));
 }
 
 static uint64_t kvm_read_tsc(Vcpu *vcpu)

@@ -66,6 +66,7 @@ typedef struct KvmVcpu {
     struct kvm_run *run;
     struct kvm_dirty_gfn *ring;
     uint32_t ring_next;
+    uint32_t ring_next_full; /* ring_next when the ring was full last */
     bool io_pending; /* the last access is completed by the next KVM_RUN */
     bool halted;     /* HLT, the local APIC being ours */
     bool wait_sipi;
@@ -97,9 +98,17 @@ static inline bool kvm_apic_is_ours(const KvmVcpu *v)
     return v->thread.vcpu.accel->irqchip == ACCEL_IRQCHIP_OFF;
 }
 
+/* Of each vCPU's dirty ring; 0: bitmaps are used. */
+static inline uint32_t kvm_ring_entries(const KvmAccel *kvm)
+{
+    return kvm->ring_bytes / (uint32_t)sizeof(struct kvm_dirty_gfn);
+}
+
 /* --- kvm-probe.c --- */
 /* Whether this KVM executes what any 64-bit guest is made of; a few instructions in a virtual machine of its own. */
 bool kvm_probe(int kvm, GError **error);
+/* Whether the dirty rings of this KVM lose nothing when they are full. */
+bool kvm_probe_ring(int kvm);
 /* What of a debugger's wishes stops a guest of this KVM: bits. */
 typedef enum KvmDebugAbility {
     KVM_DEBUG_STEPS = 1,

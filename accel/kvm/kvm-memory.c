@@ -214,7 +214,7 @@ static void slot_mark(KvmAccel *kvm, const KvmSlot *slot, uint64_t page)
 void kvm_ring_collect(KvmVcpu *v)
 {
     KvmAccel *kvm = kvm_accel(v);
-    uint32_t entries = kvm->ring_bytes / (uint32_t)sizeof(struct kvm_dirty_gfn);
+    uint32_t entries = kvm_ring_entries(kvm);
 
     while (v->ring) {
         struct kvm_dirty_gfn *gfn = &v->ring[v->ring_next % entries];

@@ -251,11 +251,18 @@ static void exit_internal_error(KvmVcpu *v)
 static void exit_ring_full(KvmVcpu *v)
 {
     EventLoop *loop = v->thread.vcpu.accel->machine->main_loop;
+    bool stuck;
 
     loop_lock(loop);
     kvm_ring_collect(v);
+    /* Nobody has found an entry since it was full before. */
+    stuck = v->ring_next == v->ring_next_full;
+    v->ring_next_full = v->ring_next;
     ioctl(kvm_accel(v)->vm, KVM_RESET_DIRTY_RINGS, 0);
     loop_unlock(loop);
+    if (stuck) {
+        vcpu_fail(v, "its dirty ring is full and nothing is in it; start without dirty-ring-size");
+    }
 }
 
 static void exit_triple_fault(KvmVcpu *v)

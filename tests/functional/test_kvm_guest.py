@@ -45,23 +45,24 @@ cat /tmp/said
 [ -s /tmp/said ] || {{ echo "it said nothing"; cat /tmp/resets; }}
 cat /tmp/console >/dev/console
 md5sum /disk
-# move IRQCHIP: a guest that counts aloud goes into a file, and out of it again.
+# move IRQCHIP OPTIONS: a guest that counts aloud goes into a file, and out of it again.
 move() {{
-    run="/qemu -accel kvm,kernel-irqchip=$1 -cpu host -m 96 -smp 2 -nodefaults -display none -monitor stdio -kernel /vmlinuz
+    run="/qemu -accel kvm,kernel-irqchip=$1$2 -cpu host -m 96 -smp 2 -nodefaults -display none -monitor stdio -kernel /vmlinuz
         -initrd /inner.gz"
     rm -f /tmp/first /tmp/second /tmp/monitor /tmp/stream; touch /tmp/first /tmp/second /tmp/monitor
     {{ until grep -q "count 5 " /tmp/first; do sleep 0.2; done; echo "migrate file:/tmp/stream"
-      until grep -q completed /tmp/monitor; do echo "info migrate"; sleep 0.3; done; echo quit; }} |
+      until grep -q completed /tmp/monitor; do echo "info migrate"; sleep 0.3; done; echo "info kvm"; echo quit; }} |
         $run -serial file:/tmp/console -serial file:/tmp/first -append "console=ttyS0 quiet no_timer_check who=move" >/tmp/monitor
     {{ until [ "$(grep -c "count " /tmp/second)" -gt 5 ]; do sleep 0.2; done; echo quit; }} |
         $run -serial file:/tmp/console2 -serial file:/tmp/second -incoming file:/tmp/stream \\
             -append "console=ttyS0 quiet no_timer_check who=move" >/dev/null
     echo "move $1: $(grep "count " /tmp/first | tail -n 1 | tr -d '\\r') then $(grep "count " /tmp/second | head -n 1 | tr -d '\\r')"
+    echo "move $1: $(grep dirty-ring-size /tmp/monitor)"
     cat /tmp/console /tmp/console2 >/dev/console
     grep -i -e clocksource -e stall -e lockup -e "Call Trace" /tmp/console2 && echo "move $1: complains"
 }}
 move on
-move split
+move split ,dirty-ring-size=1024
 cat /proc/uptime
 poweroff -f
 """
@@ -159,12 +160,13 @@ def test_linux_guest(output):
     assert hashlib.md5(EXPECTED).hexdigest() + "  /disk" in output
 
 
-@pytest.mark.parametrize("irqchip", ["on", "split"])
-def test_linux_guest_moves(output, irqchip):
+@pytest.mark.parametrize("irqchip, ring", [("on", 0), ("split", 1024)])
+def test_linux_guest_moves(output, irqchip, ring):
     """Two processors, timers, interrupt controllers, paravirtual clock: it goes on counting where it was."""
     first, sum_before, second, sum_after = re.search(rf"move {irqchip}: count (\d+) (\w+) then count (\d+) (\w+)", output).groups()
     assert int(second) in (int(first), int(first) + 1)
     assert sum_before == sum_after
+    assert f"move {irqchip}: dirty-ring-size: {ring}" in output
     assert f"move {irqchip}: complains" not in output
 
 

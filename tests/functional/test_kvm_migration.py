@@ -2,6 +2,8 @@
 """Guests of KVM that move through a file: what they wrote while they moved is there, and their state comes back as it was."""
 import os
 import pathlib
+import re
+import struct
 import sys
 import time
 
@@ -24,6 +26,10 @@ def start(tmp, name, *args, accel):
 
 def migrate(guest, path):
     assert "return" in guest.qmp("migrate", uri=f"file:{path}")
+    arrive_in_file(guest)
+
+
+def arrive_in_file(guest):
     end = time.monotonic() + 300
     while (status := guest.qmp("query-migrate")["return"].get("status")) != "completed":
         assert status != "failed" and time.monotonic() < end, guest.qmp("query-migrate")
@@ -54,6 +60,43 @@ def test_moves_while_it_writes(tmp_path, accel):
     target.qmp("stop")
     count = target.word(COUNTER)
     assert {target.word(page) - count for page in PAGES} <= {0, 1}
+    assert target.close() == 0
+
+
+MANY, MANY_SIZE = 0x400000, 4000 * 0x1000
+# Every round writes each of 4000 pages once, then counts.
+WRITE_MANY = forever(b"\xbf" + struct.pack("<I", MANY) +  # mov edi
+                     b"\xff\x07\x81\xc7" + struct.pack("<I", 0x1000) +  # inc dword [rdi]; add edi
+                     b"\x81\xff" + struct.pack("<I", MANY + MANY_SIZE) + b"\x72\xf0" +  # cmp edi; jb to inc
+                     increment(COUNTER))
+
+
+def test_more_is_written_than_a_ring_holds(tmp_path):
+    """The guest runs on while it moves, and no page is lost: where the rings of this KVM do not hold, bitmaps are used, and it says so."""
+    ring = ("-accel", "kvm,dirty-ring-size=1024")
+    (tmp_path / "source").mkdir()
+    with open(tmp_path / "said", "w+", encoding="utf-8") as said:
+        source = Guest(tmp_path / "source", WRITE_MANY, *ring, accel="kvm", stderr=said)
+        said.seek(0)
+        size = re.search(r"^dirty-ring-size: (\d+)", source.qmp("human-monitor-command", **{"command-line": "info kvm"})["return"], re.M)
+        assert (size[1] == "1024") == ("bitmaps are used" not in said.read())
+    source.wait(lambda: source.word(COUNTER) > 2, "the guest to run")
+    source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
+    assert "return" in source.qmp("migrate", uri=f"file:{tmp_path}/stream")
+    for _ in range(8):
+        source.goes_on()
+    source.qmp("migrate-set-parameters", **{"max-bandwidth": 0})
+    arrive_in_file(source)
+    count = source.word(COUNTER)
+    assert source.close() == 0
+    (tmp_path / "target").mkdir()
+    target = Guest(tmp_path / "target", WRITE_MANY, *ring, "-incoming", f"file:{tmp_path}/stream", accel="kvm")
+    arrive(target, "running")
+    assert target.word(COUNTER) >= count
+    target.goes_on()
+    target.qmp("stop")
+    count = target.word(COUNTER)
+    assert {target.word(page) - count for page in range(MANY, MANY + MANY_SIZE, 0x1000)} <= {0, 1}
     assert target.close() == 0
 
 
