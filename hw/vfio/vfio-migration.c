@@ -108,29 +108,30 @@ static bool read_all(VfioPciDevice *dev, GByteArray *out, GError **error)
     }
 }
 
-/* 0 or -errno. */
-static int migration_flags(VfioPciDevice *dev, uint64_t *flags)
+/* None where it knows nothing of migration. */
+static bool migration_flags(VfioPciDevice *dev, uint64_t *flags, GError **error)
 {
     struct vfio_device_feature_migration mig = {0};
     int err = feature(dev, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION, &mig, sizeof(mig));
 
     *flags = err ? 0 : mig.flags;
-    return err;
+    if (err == -ETIMEDOUT || err == -ENOTCONN) {
+        error_set_errno(error, -err, "its far side does not answer");
+        return false;
+    }
+    return true;
 }
 
 static bool move_possible(Device *d, GError **error)
 {
     VfioPciDevice *dev = of_device(d);
     uint64_t flags;
-    int err;
 
     if (vfio_broken(&dev->vdev)) {
         error_set(error, "its far side is gone");
         return false;
     }
-    err = migration_flags(dev, &flags);
-    if (err == -ETIMEDOUT) {
-        error_set_errno(error, -err, "its far side does not answer");
+    if (!migration_flags(dev, &flags, error)) {
         return false;
     }
     if (!dev->vdev.ops->migration_read || !(flags & VFIO_MIGRATION_STOP_COPY)) {
@@ -362,8 +363,8 @@ static bool move_begin(Device *d, GByteArray *head, GError **error)
     uint64_t flags;
 
     dev->migration.stopped = false;
-    if (!migration_flags(dev, &flags) && flags & MIGRATION_PRE_COPY &&
-        (!go_to(dev, STATE_PRE_COPY, error) || !read_all(dev, head, error))) {
+    if (!migration_flags(dev, &flags, error) ||
+        (flags & MIGRATION_PRE_COPY && (!go_to(dev, STATE_PRE_COPY, error) || !read_all(dev, head, error)))) {
         return false;
     }
     return start_logging(dev, error);
