@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "core/error.h"
 #include "core/internal.h"
@@ -53,24 +54,35 @@ struct MachinePrivate {
     LoopBh *event_bh;
 };
 
+static const char *const run_state_names[] = {
+    [RUN_STATE_PRELAUNCH] = "prelaunch",
+    [RUN_STATE_RUNNING] = "running",
+    [RUN_STATE_PAUSED] = "paused",
+    [RUN_STATE_SHUTDOWN] = "shutdown",
+    [RUN_STATE_INTERNAL_ERROR] = "internal-error",
+    [RUN_STATE_IO_ERROR] = "io-error",
+    [RUN_STATE_INMIGRATE] = "inmigrate",
+    [RUN_STATE_FINISH_MIGRATE] = "finish-migrate",
+    [RUN_STATE_POSTMIGRATE] = "postmigrate",
+    [RUN_STATE_DEBUG] = "debug",
+    [RUN_STATE_GUEST_PANICKED] = "guest-panicked",
+    [RUN_STATE_WATCHDOG] = "watchdog",
+};
+
 const char *run_state_name(RunState state)
 {
-    static const char *const names[] = {
-        [RUN_STATE_PRELAUNCH] = "prelaunch",
-        [RUN_STATE_RUNNING] = "running",
-        [RUN_STATE_PAUSED] = "paused",
-        [RUN_STATE_SHUTDOWN] = "shutdown",
-        [RUN_STATE_INTERNAL_ERROR] = "internal-error",
-        [RUN_STATE_IO_ERROR] = "io-error",
-        [RUN_STATE_INMIGRATE] = "inmigrate",
-        [RUN_STATE_FINISH_MIGRATE] = "finish-migrate",
-        [RUN_STATE_POSTMIGRATE] = "postmigrate",
-        [RUN_STATE_DEBUG] = "debug",
-        [RUN_STATE_GUEST_PANICKED] = "guest-panicked",
-        [RUN_STATE_WATCHDOG] = "watchdog",
-    };
+    return run_state_names[state];
+}
 
-    return names[state];
+bool run_state_parse(const char *name, RunState *state)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(run_state_names); i++) {
+        if (!strcmp(name, run_state_names[i])) {
+            *state = (RunState)i;
+            return true;
+        }
+    }
+    return false;
 }
 
 const char *shutdown_cause_name(ShutdownCause cause)

@@ -20,7 +20,6 @@ typedef struct Receiver {
     MigRam ram;
     MigRamRun there;
     MigLayout *layout; /* once it was described */
-    bool source_ran;
     int64_t looked_at; /* us, at devices with a part elsewhere */
     GByteArray *payload;
     GError *error;
@@ -138,12 +137,19 @@ static bool read_record(Receiver *r, MigRecord *record, bool *done)
            mig_read_end(record, &r->error);
 }
 
+static void terminate(GByteArray *text)
+{
+    g_byte_array_append(text, (const guint8 *)"", 1);
+}
+
 static void compare(Migration *mig, void *opaque)
 {
     Receiver *r = opaque;
+    bool ran;
 
-    g_byte_array_append(r->payload, (const guint8 *)"", 1);
-    r->layout = mig_compare(mig->m, (const char *)r->payload->data, &r->source_ran, &r->error);
+    terminate(r->payload);
+    r->layout = mig_compare(mig->m, (const char *)r->payload->data, &ran, &r->error);
+    mig->guest_state = ran ? RUN_STATE_RUNNING : RUN_STATE_PAUSED;
 }
 
 /* A section that came in several records is one piece. */
@@ -212,6 +218,25 @@ static bool take(Receiver *r, uint32_t type)
     }
 }
 
+/* The guest may have been stopped, or woken, since the machine was described; earlier releases do not say. */
+static bool take_end(Receiver *r)
+{
+    RunState state;
+
+    if (!r->payload->len) {
+        return true;
+    }
+    terminate(r->payload);
+    if (!run_state_parse((const char *)r->payload->data, &state) || state == RUN_STATE_INMIGRATE ||
+        state == RUN_STATE_FINISH_MIGRATE || state == RUN_STATE_POSTMIGRATE) {
+        error_set(&r->error, "migration: '%s' at byte %" G_GUINT64_FORMAT " is no state a guest comes in", r->payload->data,
+                  r->mig->stream.received - r->payload->len + 1);
+        return false;
+    }
+    r->mig->guest_state = state;
+    return true;
+}
+
 static void look_after_remote(Migration *mig, void *opaque)
 {
     Receiver *r = opaque;
@@ -244,7 +269,7 @@ static bool receive_all(Receiver *r)
             return false;
         }
         if (record.type == MIG_END) {
-            return true;
+            return take_end(r);
         }
         if ((!done && !take(r, record.type)) || !still_possible(r)) {
             return false;
@@ -281,8 +306,8 @@ static void run(Migration *mig, void *opaque)
         return;
     }
     migration_set_status(mig, MIGRATION_COMPLETED, NULL);
-    m->run_state = RUN_STATE_PAUSED;
-    if (mig->autostart && r->source_ran) {
+    m->run_state = mig->guest_state == RUN_STATE_RUNNING ? RUN_STATE_PAUSED : mig->guest_state;
+    if (m->autostart && mig->guest_state == RUN_STATE_RUNNING) {
         machine_vm_start(m);
     }
     __atomic_store_n(&mig->finished, 1, __ATOMIC_SEQ_CST);

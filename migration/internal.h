@@ -18,8 +18,8 @@ struct Migration {
     GThread *thread;
     int finished; /* atomic: the thread is at its end */
     int cancel;   /* atomic */
-    bool incoming, autostart;
-    bool was_running;
+    bool incoming;
+    RunState guest_state; /* at the source, before it was stopped for the end */
     bool given_away;   /* disks and devices may be the destination's */
     bool handing_over; /* a device's process is being replaced.  Main loop */
     bool logging;      /* writes to RAM are logged */

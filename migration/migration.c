@@ -272,7 +272,7 @@ static void connected(void *opaque)
     receive(mig, fd);
 }
 
-bool migration_incoming(Machine *m, const char *uri, bool autostart, GError **error)
+bool migration_incoming(Machine *m, const char *uri, GError **error)
 {
     Migration *mig = migration_of(m);
 
@@ -285,7 +285,6 @@ bool migration_incoming(Machine *m, const char *uri, bool autostart, GError **er
         return false;
     }
     mig->incoming = true;
-    mig->autostart = autostart;
     if (mig->channel.listening) {
         mig->listen = loop_add_fd(m->main_loop, mig->channel.fd, connected, NULL, mig);
     } else {

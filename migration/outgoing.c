@@ -127,9 +127,9 @@ static void stop_and_save(Migration *mig, void *opaque)
     Machine *m = mig->m;
 
     mig_throttle_end(&mig->throttle);
-    mig->was_running = m->run_state == RUN_STATE_RUNNING;
+    mig->guest_state = m->run_state;
     mig->stopped_at = g_get_monotonic_time();
-    if (mig->was_running) {
+    if (mig->guest_state == RUN_STATE_RUNNING) {
         machine_vm_stop(m, RUN_STATE_FINISH_MIGRATE);
     }
     if (m->accel->ops->settle_all) {
@@ -188,7 +188,7 @@ static bool go_on(Migration *mig, GError **error)
         }
         return false;
     }
-    if (mig->was_running && m->run_state == RUN_STATE_FINISH_MIGRATE) {
+    if (m->run_state == RUN_STATE_FINISH_MIGRATE) {
         machine_vm_start(m);
     }
     return true;
@@ -209,7 +209,6 @@ static void give_up(Migration *mig, void *opaque)
         g_clear_error(&s->error);
         s->error = error;
     }
-    mig->was_running = false;
     migration_set_status(mig, wanted ? MIGRATION_CANCELLED : MIGRATION_FAILED, s->error && !wanted ? s->error->message : NULL);
     __atomic_store_n(&mig->finished, 1, __ATOMIC_SEQ_CST);
 }
@@ -415,6 +414,7 @@ static bool send_pieces(Sender *s)
 static bool send_state(Sender *s)
 {
     Migration *mig = s->mig;
+    const char *guest_state = run_state_name(mig->guest_state);
     uint64_t before = mig->stream.sent;
 
     if (!send_pieces(s)) {
@@ -423,7 +423,7 @@ static bool send_state(Sender *s)
     g_mutex_lock(&mig->lock);
     mig->figures.device_bytes = mig->stream.sent - before;
     g_mutex_unlock(&mig->lock);
-    return mig_write(&mig->stream, MIG_END, NULL, 0, NULL, 0, &s->error);
+    return mig_write(&mig->stream, MIG_END, guest_state, (uint32_t)strlen(guest_state), NULL, 0, &s->error);
 }
 
 /* A file is on the disk; a command has ended well; the destination has loaded everything and may run. */

@@ -34,7 +34,7 @@ typedef enum MigRecordType {
     MIG_CPU,         /* a state section */
     MIG_DEVICE,      /* a state section */
     MIG_CLOCK,       /* i64 guest time, ns */
-    MIG_END,         /* everything was sent */
+    MIG_END,         /* everything was sent; the guest's run state */
     MIG_LOADED,      /* destination: everything is in place */
     MIG_REFUSED,     /* destination: text */
     MIG_GO,          /* source: the disks are yours, run */

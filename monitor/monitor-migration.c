@@ -26,7 +26,7 @@ struct json_object *qmp_migrate_cancel(Machine *m, struct json_object *args, GEr
 
 struct json_object *qmp_migrate_incoming(Machine *m, struct json_object *args, GError **error)
 {
-    migration_incoming(m, json_member_str(args, "uri"), true, error);
+    migration_incoming(m, json_member_str(args, "uri"), error);
     return NULL;
 }
 

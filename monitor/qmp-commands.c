@@ -164,6 +164,7 @@ struct json_object *qmp_stop(Machine *m, struct json_object *args, GError **erro
     if (m->run_state == RUN_STATE_RUNNING) {
         machine_vm_stop(m, RUN_STATE_PAUSED);
     }
+    m->autostart = false;
     return NULL;
 }
 
@@ -171,7 +172,9 @@ struct json_object *qmp_cont(Machine *m, struct json_object *args, GError **erro
 {
     if (m->run_state == RUN_STATE_SHUTDOWN || m->run_state == RUN_STATE_INTERNAL_ERROR) {
         error_set(error, "Resetting the Virtual Machine is required");
-    } else if (m->run_state == RUN_STATE_INMIGRATE || m->run_state == RUN_STATE_FINISH_MIGRATE) {
+    } else if (m->run_state == RUN_STATE_INMIGRATE) {
+        m->autostart = true;
+    } else if (m->run_state == RUN_STATE_FINISH_MIGRATE) {
         error_set(error, "A migration is in progress: the guest runs when it is over");
     } else if (m->run_state != RUN_STATE_RUNNING && migration_take_back(m, error)) {
         machine_vm_start(m);

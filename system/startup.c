@@ -599,7 +599,8 @@ static bool system_begin(System *s, GError **error)
         return system_await_devices(s, error);
     }
     m->run_state = RUN_STATE_INMIGRATE;
-    if (strcmp(c->incoming, "defer") && !migration_incoming(m, c->incoming, !c->paused, error)) {
+    m->autostart = !c->paused;
+    if (strcmp(c->incoming, "defer") && !migration_incoming(m, c->incoming, error)) {
         g_prefix_error(error, "-incoming %s: ", c->incoming);
         return false;
     }

@@ -147,6 +147,7 @@ struct Machine {
     MachineActions actions;    /* -action, -no-reboot, -no-shutdown */
     bool nographic;            /* -nographic: firmware uses the serial port */
     bool incoming;             /* the guest comes from elsewhere: its disks still belong to the source */
+    bool autostart;            /* then it runs on here if it ran there: not with -S, `stop` and `cont` change it */
     struct Migration *migration; /* NULL: none was ever asked for */
     struct GdbStub *gdbstub;   /* NULL: none */
     RunState run_state;
@@ -228,6 +229,8 @@ void machine_add_reset_handler(Machine *m, LoopBhFn *fn, void *opaque);
 void machine_remove_reset_handler(Machine *m, LoopBhFn *fn, void *opaque);
 
 const char *run_state_name(RunState state);
+/* False: there is no state of that name. */
+bool run_state_parse(const char *name, RunState *state);
 const char *shutdown_cause_name(ShutdownCause cause);
 
 /*

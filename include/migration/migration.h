@@ -91,9 +91,9 @@ void migration_handover_end(MigrationHandover *h, HandoverFigures *figures);
 
 /*
  * The destination: waits for a stream at `uri` (file: reads it), loads it, and starts the guest when it ran at the source
- * and `autostart`.  The machine is built and not started.  Failure later is MIGRATION_FAILED and ends the process with 1.
+ * and m->autostart.  The machine is built and not started.  Failure later is MIGRATION_FAILED and ends the process with 1.
  */
-bool migration_incoming(Machine *m, const char *uri, bool autostart, GError **error);
+bool migration_incoming(Machine *m, const char *uri, GError **error);
 /* Ends what is in progress and frees; machine_free() comes after. */
 void migration_free(Machine *m);
 

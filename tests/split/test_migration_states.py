@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The state that a guest was in is the one it arrives in, and whether it runs there is for who starts the destination to say."""
+import pytest
+
+from machine import Machine
+
+CONTENT = bytes(range(256)) * 4096
+
+
+@pytest.fixture(name="start")
+def fixture_start(tmp_path):
+    machines = []
+
+    def start(name, *args):
+        (tmp_path / name).mkdir()
+        machines.append(Machine(tmp_path / name, *args))
+        return machines[-1]
+
+    yield start
+    for machine in machines:
+        assert machine.close() == 0
+
+
+def status(machine):
+    return machine.qmp("query-status")["return"]["status"]
+
+
+def done(*machines):
+    for machine in machines:
+        while (said := machine.qmp("query-migrate")["return"])["status"] != "completed":
+            assert said["status"] != "failed", said
+
+
+def begin(source, uri):
+    """A move that lasts until it is told to be quick."""
+    source.set_memory(0x300000, CONTENT)
+    source.qmp("migrate-set-parameters", **{"max-bandwidth": 100_000})
+    assert source.qmp("migrate", uri=uri) == {"return": {}}
+    while source.qmp("query-migrate")["return"]["status"] != "active":
+        pass
+
+
+def move(start, tmp_path, source, there=(), meanwhile=None):
+    """The destination, with the guest."""
+    uri = f"unix:{tmp_path}/move"
+    target = start("target", "-incoming", uri, *there)
+    begin(source, uri)
+    if meanwhile:
+        assert source.qmp(meanwhile) == {"return": {}}
+        assert source.qmp("query-migrate")["return"]["status"] == "active"
+    assert source.qmp("migrate-set-parameters", **{"max-bandwidth": 0}) == {"return": {}}
+    done(source, target)
+    assert status(source) == "postmigrate" and target.memory(0x300000, len(CONTENT)) == CONTENT
+    return target
+
+
+@pytest.mark.parametrize("here, meanwhile, there", [
+    ([], None, "running"), ([], "stop", "paused"), (["-S"], None, "prelaunch"), (["-S"], "cont", "running")])
+def test_state_at_the_end_counts(start, tmp_path, here, meanwhile, there):
+    """Not the one when the move began."""
+    target = move(start, tmp_path, start("source", *here), meanwhile=meanwhile)
+    assert status(target) == there
+    assert target.qmp("cont") == {"return": {}} and status(target) == "running"
+
+
+def test_reason_to_stand_comes_along(start, tmp_path):
+    panic = ("-device", "pvpanic", "-action", "panic=pause")
+    source = start("source", *panic)
+    source.qtest("outb 0x505 1")
+    source.event("STOP")
+    assert status(source) == "guest-panicked"
+    assert status(move(start, tmp_path, source, panic)) == "guest-panicked"
+
+
+@pytest.mark.parametrize("args, said, there", [
+    ([], [], "running"), (["-S"], [], "paused"), ([], ["stop"], "paused"), (["-S"], ["cont"], "running"),
+    ([], ["cont", "stop"], "paused")])
+@pytest.mark.parametrize("defer", [False, True])
+def test_whether_it_runs_there(start, tmp_path, args, said, there, defer):
+    """-S, also with -incoming defer; `stop` and `cont` while the guest is waited for."""
+    uri = f"unix:{tmp_path}/move"
+    target = start("target", *args, "-incoming", "defer" if defer else uri)
+    for command in said:
+        assert target.qmp(command) == {"return": {}} and status(target) == "inmigrate"
+    if defer:
+        assert target.qmp("migrate-incoming", uri=uri) == {"return": {}}
+    source = start("source")
+    assert source.qmp("migrate", uri=uri) == {"return": {}}
+    done(source, target)
+    assert status(target) == there
