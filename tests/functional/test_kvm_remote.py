@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Guests of KVM whose disk is in another process move with it, and get another process for it: what the disk's process wrote to their
-memory comes along, doorbells and interrupts go past our program as before."""
+"""Guests of KVM whose disk is in another process move with it or without it, and get another process for it: what the disk's process
+wrote to their memory comes along, doorbells and interrupts go past our program as before."""
 import os
 import pathlib
 import re
@@ -11,8 +11,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/split"))
 from bare_guest import increment, on_interrupt, store  # noqa: E402
-from machine import BAR0, DEVFN  # noqa: E402
-from mailbox_guest import BLOCK, CODE, READ, WRITE, DiskServer, MailboxGuest, Nvme, disk_args  # noqa: E402
+from machine import BAR0, DEVFN, vfio_user  # noqa: E402
+from mailbox_guest import BLOCK, CODE, READ, WRITE, DiskServer, MailboxGuest, Nvme  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm here")
 INTERRUPTS, VECTOR, EOI = 0x200020, 0x41, 0xfee000b0
@@ -69,13 +69,15 @@ class Rig:
         (self.tmp / name).mkdir()
         return self.tmp / name
 
-    def serve(self):
+    def serve(self, drive=""):
         self.servers.append(DiskServer(self.place(f"server{len(self.servers)}"), self.image,
-                                       *(("-incoming", "defer") if self.servers else ())))
+                                       *(("-incoming", "defer") if self.servers else ()), drive=drive))
         return self.servers[-1]
 
-    def start(self, *more):
-        self.guests.append(DiskGuest(self.place(f"guest{len(self.guests)}"), *disk_args(self.serve().path), *more,
+    def start(self, *more, server=None, **options):
+        """With a process of its own for the disk, unless `server` is one."""
+        server = server or self.serve()
+        self.guests.append(DiskGuest(self.place(f"guest{len(self.guests)}"), *vfio_user(server.path, **options), *more,
                                      code=COUNTING, accel=self.accel))
         return self.guests[-1]
 
@@ -129,6 +131,44 @@ def test_moves_with_its_disk(rig):
     assert source.stands() and source.close() == 0
     nvme.use()
     assert target.close() == 0
+
+
+def test_moves_and_its_disk_stays(rig):
+    """Twice, the second time from where it came to. Commands of a slow disk are under way: each is answered once, and what they read
+    into pages that were sent before is there."""
+    server = rig.serve(drive=",throttling.iops-total=20")
+    guest = rig.start(server=server)
+    nvme = DirectNvme(guest)
+    nvme.use()
+    nvme.write(100, TEXT)
+    for turn in range(2):
+        uri = f"unix:{rig.tmp}/move{turn}"
+        guest.ram[LARGE:LARGE + LARGE_SIZE] = os.urandom(LARGE_SIZE)
+        guest.qmp("migrate-set-capabilities", capabilities=[{"capability": "x-keep-servers", "state": True}])
+        target = rig.start("-incoming", uri, server=server, takeover=True)
+
+        def submit():
+            for n in range(16):
+                guest.ram[SAVED + n * BLOCK:SAVED + n * BLOCK + BLOCK] = (b"turn %d block %d " % (turn, n)).ljust(BLOCK, b"x")
+                nvme.submit(1, 1, 1, SAVED + n * BLOCK, 2000 + n, 0, 0)
+                nvme.submit(1, 2, 1, READ_TO + n * 0x1000, 100, 0, 0)
+
+        migrate(guest, target, uri, submit)
+        assert guest.stands()
+        assert target.ram[LARGE:LARGE + LARGE_SIZE] == guest.ram[LARGE:LARGE + LARGE_SIZE]
+        guest.process.terminate()
+        assert guest.close() == 0
+        guest = nvme.guest = target
+        assert [nvme.complete(1) for _ in range(32)] == [0] * 32
+        assert not nvme.done(1)
+        for n in range(16):
+            assert bytes(guest.ram[READ_TO + n * 0x1000:READ_TO + n * 0x1000 + BLOCK]).rstrip(b"\0") == TEXT
+        for n in (0, 7, 15):
+            assert nvme.read(2000 + n) == (b"turn %d block %d " % (turn, n)).ljust(BLOCK, b"x")
+        for n in range(16):
+            guest.ram[READ_TO + n * 0x1000:READ_TO + n * 0x1000 + BLOCK] = bytes(BLOCK)
+        nvme.use()
+    assert guest.close() == 0
 
 
 def test_another_process_for_its_disk(rig):

@@ -111,12 +111,12 @@ class Nvme:
 class DiskServer:
     """A process of one NVMe disk; what it says is in the file `said`."""
 
-    def __init__(self, tmp, image, *more, device="nvme,id=disk0,serial=s,drive=d0"):
+    def __init__(self, tmp, image, *more, device="nvme,id=disk0,serial=s,drive=d0", drive=""):
         self.path, self.said = tmp / "disk.sock", tmp / "server-said"
         with open(self.said, "w", encoding="utf-8") as said:
             self.process = subprocess.Popen(
                 [BINARY, "-machine", "x-remote,vfio-user=on,auto-shutdown=off", "-nodefaults", "-display", "none",
-                 "-drive", f"id=d0,file={image},format=raw,if=none", "-device", device,
+                 "-drive", f"id=d0,file={image},format=raw,if=none{drive}", "-device", device,
                  "-object", f"x-vfio-user-server,id=vfu0,type=unix,path={self.path},device=disk0", *more],
                 stdin=subprocess.DEVNULL, stderr=said)
         while not self.path.exists():
