@@ -472,6 +472,7 @@ static void common_cleanup(PciDevice *dev)
         dev->rom_host = NULL;
     }
     g_clear_pointer(&dev->config, g_free);
+    g_clear_pointer(&dev->config_started, g_free);
     g_clear_pointer(&dev->wmask, g_free);
     g_clear_pointer(&dev->w1cmask, g_free);
 }
@@ -492,8 +493,10 @@ bool pci_device_start(Device *d, GError **error)
     ok = rom_load(dev, error) && capabilities_init(dev, error) && (!model->start || model->start(dev, error));
     if (!ok) {
         common_cleanup(dev);
+        return false;
     }
-    return ok;
+    dev->config_started = g_memdup2(dev->config, dev->config_size);
+    return true;
 }
 
 void pci_device_reset(Device *d)
@@ -546,6 +549,52 @@ void pci_device_stop(Device *d)
 
 /* --- saved state --- */
 
+/* As after a reset, when what came is not this function's: others rely on its shape. */
+static void state_forget(PciDevice *dev)
+{
+    dev->config_len = dev->config_size;
+    dev->msix_table_len = dev->msix_vectors * PCI_MSIX_ENTRY_SIZE;
+    dev->msix_pba_len = (dev->msix_vectors + 63u) / 64 * 8;
+    g_free(dev->config);
+    g_free(dev->msix_table);
+    g_free(dev->msix_pba);
+    dev->config = g_memdup2(dev->config_started, dev->config_size);
+    dev->msix_table = dev->msix_vectors ? g_malloc0(dev->msix_table_len) : NULL;
+    dev->msix_pba = dev->msix_vectors ? g_malloc0(dev->msix_pba_len) : NULL;
+    dev->intx_level = dev->intx_out;
+}
+
+/* Of the header: not command and status, nor what a function changes by itself.  Where its capabilities begin is for guests only. */
+static bool says_shape(const PciDevice *dev, unsigned at)
+{
+    bool bridge = (dev->config_started[PCI_HEADER_TYPE] & ~PCI_HEADER_TYPE_MULTI) == PCI_HEADER_TYPE_BRIDGE;
+    bool changes = (at >= PCI_COMMAND && at < PCI_STATUS + 2) || at == PCI_BIST || at == PCI_CAPABILITY_LIST ||
+                   (bridge && at >= PCI_SEC_STATUS && at < PCI_SEC_STATUS + 2);
+
+    return !changes;
+}
+
+static bool state_shape_ok(PciDevice *dev, GError **error)
+{
+    if (!dev->config[PCI_INTERRUPT_PIN]) {
+        dev->config[PCI_INTERRUPT_PIN] = dev->config_started[PCI_INTERRUPT_PIN]; /* a port may have got one since */
+    }
+    for (unsigned at = 0; at < PCI_STD_HEADER_SIZEOF; at++) {
+        uint8_t fixed = (uint8_t)~(dev->wmask[at] | dev->w1cmask[at]);
+
+        if (says_shape(dev, at) && (dev->config[at] ^ dev->config_started[at]) & fixed) {
+            error_set(error, "%s: saved function has another shape (config byte 0x%02x is 0x%02x, here 0x%02x)", dev->dev.obj.id, at,
+                      dev->config[at], dev->config_started[at]);
+            return false;
+        }
+    }
+    if (dev->intx_level && !dev->config[PCI_INTERRUPT_PIN]) {
+        error_set(error, "%s: saved function has its interrupt raised, and has none", dev->dev.obj.id);
+        return false;
+    }
+    return true;
+}
+
 static bool pci_state_post_load(void *instance, uint32_t version, GError **error)
 {
     PciDevice *dev = instance;
@@ -555,6 +604,11 @@ static bool pci_state_post_load(void *instance, uint32_t version, GError **error
         error_set(error, "%s: saved function has another shape (config %u, MSI-X table %u bytes, here %u and %u)",
                   dev->dev.obj.id, dev->config_len, dev->msix_table_len, dev->config_size,
                   dev->msix_vectors * PCI_MSIX_ENTRY_SIZE);
+        state_forget(dev);
+        return false;
+    }
+    if (!state_shape_ok(dev, error)) {
+        state_forget(dev);
         return false;
     }
     pci_update_mappings(dev);

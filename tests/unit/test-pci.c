@@ -487,6 +487,68 @@ static void test_state(void **state)
     assert_memory_equal(again->data, saved->data, saved->len);
 }
 
+/* Saves as if the function had `val` there, and loads it. */
+static bool load_with(World *w, unsigned at, uint8_t val, GError **error)
+{
+    g_autoptr(GByteArray) saved = g_byte_array_new();
+    uint8_t own = w->dev->config[at];
+    size_t offset = 0;
+
+    w->dev->config[at] = val;
+    device_save(&w->dev->dev, saved);
+    w->dev->config[at] = own;
+    return device_load(&w->dev->dev, saved->data, saved->len, &offset, error);
+}
+
+/* A state that is of another function, or was made up: what others rely on stays as it was started. */
+static void test_state_of_another(void **state)
+{
+    static const struct {
+        unsigned at;
+        uint8_t val;
+    } others[] = {{PCI_VENDOR_ID, 1}, {PCI_HEADER_TYPE, PCI_HEADER_TYPE_BRIDGE}, {PCI_INTERRUPT_PIN, 0xbb}, {PCI_BASE_ADDRESS_1, 0}};
+    World *w = *state;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(others); i++) {
+        g_autofree char *where = g_strdup_printf("config byte 0x%02x is 0x%02x", others[i].at, others[i].val);
+        g_autoptr(GError) error = NULL;
+
+        pci_set_irq(w->dev, 1);
+        assert_false(load_with(w, others[i].at, others[i].val, &error));
+        assert_non_null(strstr(error->message, where));
+        pci_set_irq(w->dev, 0);
+        assert_int_equal(w->pins[1], 0);
+    }
+    assert_true(load_with(w, PCI_INTERRUPT_PIN, 0, NULL));
+    assert_int_equal(w->dev->config[PCI_INTERRUPT_PIN], 2);
+    assert_true(load_with(w, PCI_CAPABILITY_LIST, 0x40, NULL));
+    assert_true(load_with(w, PCI_STATUS + 1, PCI_STATUS_DETECTED_PARITY >> 8, NULL));
+}
+
+/* Buffers that are too short are not kept. */
+static void test_state_cut(void **state)
+{
+    World *w = *state;
+    uint32_t *const lens[] = {&w->dev->config_len, &w->dev->msix_table_len, &w->dev->msix_pba_len};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(lens); i++) {
+        g_autoptr(GByteArray) saved = g_byte_array_new();
+        g_autoptr(GError) error = NULL;
+        uint32_t whole = *lens[i];
+        size_t offset = 0;
+
+        *lens[i] /= 2;
+        device_save(&w->dev->dev, saved);
+        *lens[i] = whole;
+        assert_false(device_load(&w->dev->dev, saved->data, saved->len, &offset, &error));
+        assert_non_null(strstr(error->message, "another shape"));
+        assert_int_equal(*lens[i], whole);
+        assert_false(msix_pending(w->dev, VECTORS - 1));
+        assert_int_equal(pci_config_read(w->dev, w->dev->config_size - 4, 4), 0);
+        device_reset(&w->dev->dev);
+    }
+}
+
 /* --- bridges --- */
 
 static PciDevice *bridge_with_probe(World *w, const PciModel *model, PciDevice **behind)
@@ -575,7 +637,7 @@ int main(void)
         TEST(test_header), TEST(test_host_access), TEST(test_capabilities), TEST(test_sizing),
         TEST(test_mapping), TEST(test_option_rom), TEST(test_bus_master),   TEST(test_intx),
         TEST(test_msi),    TEST(test_msix),        TEST(test_reset),        TEST(test_state),
-        TEST(test_bridge), TEST(test_root_port),   TEST(test_places),
+        TEST(test_bridge), TEST(test_root_port),   TEST(test_places),      TEST(test_state_of_another), TEST(test_state_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

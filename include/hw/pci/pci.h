@@ -128,6 +128,7 @@ struct PciDevice {
     int32_t bootindex;
     /* config space: values, bits the guest may write, write-1-to-clear bits */
     uint8_t *config, *wmask, *w1cmask;
+    uint8_t *config_started;   /* config as the start left it: what of it never changes is the function's shape */
     uint16_t config_size;      /* 256, or 4096 for express */
     uint16_t cap_end;          /* first free byte of the capability area */
     PciBar bars[PCI_REGION_COUNT];
