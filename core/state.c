@@ -365,6 +365,7 @@ bool state_load_shifted(const StateTable *table, void *instance, const char *sec
     r.at = payload;
     r.apply = true;
     if (!load_table(table, instance, version, &r, 0)) {
+        g_prefix_error(error, "state section '%s': ", section); /* only a post_load refuses what was checked */
         return false;
     }
     *offset = r.end;

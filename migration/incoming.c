@@ -21,6 +21,7 @@ typedef struct Receiver {
     MigRamRun there;
     MigLayout *layout; /* once it was described */
     int64_t looked_at; /* us, at devices with a part elsewhere */
+    unsigned kept[MIG_RECORD_TYPES]; /* of a type, to be loaded later */
     GByteArray *payload;
     GError *error;
 } Receiver;
@@ -41,6 +42,14 @@ static uint64_t le64(const uint8_t *p)
     return GUINT64_FROM_LE(val);
 }
 
+/* What is wrong is wrong with the record that began there. */
+static void say_where(Receiver *r, MigRecordType type, uint64_t at)
+{
+    if (r->error) {
+        g_prefix_error(&r->error, "migration: %s record at byte %" G_GUINT64_FORMAT ": ", mig_record_name(type), at);
+    }
+}
+
 /* --- records --- */
 
 static bool in_ram(const Receiver *r, const uint8_t *head, uint64_t len)
@@ -56,7 +65,7 @@ static bool range_ok(Receiver *r, const uint8_t *head, uint64_t len)
     bool ok = in_ram(r, head, len);
 
     if (!ok) {
-        error_set(&r->error, "migration: RAM record of block %u at 0x%" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT
+        error_set(&r->error, "block %u at 0x%" G_GINT64_MODIFIER "x, %" G_GUINT64_FORMAT
                   " bytes, is outside the RAM (%" G_GUINT64_FORMAT " bytes)", le32(head), le64(head + 4), len,
                   r->ram.size);
     }
@@ -68,7 +77,7 @@ static bool receive_ram(Receiver *r)
     const GByteArray *p = r->payload;
 
     if (p->len < RAM_HEAD) {
-        error_set(&r->error, "migration: RAM record of %u bytes", p->len);
+        error_set(&r->error, "it has %u bytes", p->len);
         return false;
     }
     if (!range_ok(r, p->data, p->len - RAM_HEAD)) {
@@ -84,7 +93,7 @@ static bool receive_zero(Receiver *r)
     uint64_t len;
 
     if (p->len != 16) {
-        error_set(&r->error, "migration: zero record of %u bytes (expected 16)", p->len);
+        error_set(&r->error, "it has %u bytes (expected 16)", p->len);
         return false;
     }
     len = (uint64_t)le32(p->data + 12) * MIG_PAGE_SIZE;
@@ -152,25 +161,43 @@ static void compare(Migration *mig, void *opaque)
     mig->guest_state = ran ? RUN_STATE_RUNNING : RUN_STATE_PAUSED;
 }
 
+/* No more than was described is kept: who sends may have no end. */
+static bool expected(Receiver *r, MigRecordType type)
+{
+    unsigned most = type == MIG_CLOCK ? 1 : type == MIG_CPU ? mig_cpu_count(r->mig->m) : mig_layout_count(r->layout);
+    bool ok = r->kept[type] < most;
+
+    if (!ok) {
+        error_set(&r->error, "there are more than %u of these", most);
+    }
+    r->kept[type]++;
+    return ok;
+}
+
 /* A section that came in several records is one piece. */
-static bool keep(Receiver *r, MigRecordType type)
+static bool keep(Receiver *r, MigRecordType type, uint64_t at)
 {
     GPtrArray *pieces = r->mig->pieces;
     MigPiece *last = pieces->len ? g_ptr_array_index(pieces, pieces->len - 1) : NULL;
     bool goes_on = last && last->type == MIG_PART;
 
     if (goes_on && type != MIG_PART && type != MIG_DEVICE) {
-        error_set(&r->error, "migration: record of type %s in the middle of a device's", mig_record_name(type));
+        error_set(&r->error, "it is in the middle of a device's section");
         return false;
     }
-    if (goes_on && last->data->len + r->payload->len > MIG_SECTION_MAX) {
-        error_set(&r->error, "migration: device section of more than %u bytes", MIG_SECTION_MAX);
+    if (!goes_on && !expected(r, type == MIG_PART ? MIG_DEVICE : type)) {
         return false;
     }
-    if (goes_on) {
-        last->type = type;
+    if (!goes_on) {
+        last = mig_pieces_add(pieces, type);
+        last->at = at;
     }
-    g_byte_array_append(goes_on ? last->data : mig_pieces_add(pieces, type), r->payload->data, r->payload->len);
+    if (last->data->len + r->payload->len > MIG_SECTION_MAX) {
+        error_set(&r->error, "the section has more than %u bytes", MIG_SECTION_MAX);
+        return false;
+    }
+    last->type = type;
+    g_byte_array_append(last->data, r->payload->data, r->payload->len);
     return true;
 }
 
@@ -187,14 +214,14 @@ static bool pass_on(Receiver *r)
     return !r->error;
 }
 
-static bool take(Receiver *r, uint32_t type)
+static bool take(Receiver *r, uint32_t type, uint64_t at)
 {
     if (type == MIG_MACHINE && !r->layout) {
         migration_in_main(r->mig, compare, r);
         return r->layout;
     }
     if (!r->layout) {
-        error_set(&r->error, "migration: the stream begins with a record of type %s (expected machine)", mig_record_name(type));
+        error_set(&r->error, "the stream begins with it (expected machine)");
         return false;
     }
     switch (type) {
@@ -206,14 +233,14 @@ static bool take(Receiver *r, uint32_t type)
     case MIG_DEVICE:
     case MIG_CLOCK:
     case MIG_PART:
-        return keep(r, type);
+        return keep(r, type, at);
     case MIG_REMOTE:
         return pass_on(r);
     case MIG_MACHINE:
-        error_set(&r->error, "migration: the machine is described a second time at byte %" G_GUINT64_FORMAT, r->mig->stream.received);
+        error_set(&r->error, "the machine was described already");
         return false;
     default:
-        error_set(&r->error, "migration: record of unknown type %u at byte %" G_GUINT64_FORMAT, type, r->mig->stream.received);
+        error_set(&r->error, "it does not belong here (type %u)", type);
         return false;
     }
 }
@@ -271,7 +298,11 @@ static bool receive_all(Receiver *r)
         if (record.type == MIG_END) {
             return take_end(r);
         }
-        if ((!done && !take(r, record.type)) || !still_possible(r)) {
+        if (!done && !take(r, record.type, record.at)) {
+            say_where(r, record.type, record.at);
+            return false;
+        }
+        if (!still_possible(r)) {
             return false;
         }
     }
@@ -286,10 +317,14 @@ static void load(Migration *mig, void *opaque)
 
     mig_remote_take(mig->m, &r->error);
     for (guint i = 0; !r->error && i < mig->pieces->len; i++) {
-        mig_load_piece(mig->m, r->layout, g_ptr_array_index(mig->pieces, i), &cpus, &devices, &r->error);
+        const MigPiece *piece = g_ptr_array_index(mig->pieces, i);
+
+        if (!mig_load_piece(mig->m, r->layout, piece, &cpus, &devices, &r->error)) {
+            say_where(r, piece->type, piece->at);
+        }
     }
-    if (!r->error) {
-        mig_load_complete(mig->m, r->layout, cpus, devices, &r->error);
+    if (!r->error && !mig_load_complete(mig->m, r->layout, cpus, devices, &r->error)) {
+        g_prefix_error(&r->error, "migration: the stream ends at byte %" G_GUINT64_FORMAT ": ", mig->stream.received);
     }
     if (!r->error) {
         mig_remote_loaded(mig->m, &r->error);

@@ -131,7 +131,7 @@ static bool take_theirs(const MigLayout *layout, GHashTable *here, GError **erro
         const char *name = layout->names->pdata[i];
 
         if (!g_hash_table_remove(here, name)) {
-            error_set(error, "migration: device '%s' of the source is not here; start the destination with the source's command "
+            error_set(error, "device '%s' of the source is not here; start the destination with the source's command "
                       "line", name);
             return false;
         }
@@ -155,7 +155,7 @@ static bool rest_is_new(GHashTable *here, int board, GError **error)
     g_hash_table_iter_init(&iter, here);
     while (g_hash_table_iter_next(&iter, &name, &dev)) {
         if (!new_in_board(dev, board)) {
-            error_set(error, "migration: device '%s' here is not in the source; start the destination with the source's command "
+            error_set(error, "device '%s' here is not in the source; start the destination with the source's command "
                       "line", (const char *)name);
             return false;
         }
@@ -180,11 +180,11 @@ MigLayout *mig_layout_new(Machine *m, struct json_object *description, GError **
 
     json_object_object_get_ex(description, "devices", &list);
     if (!json_object_is_type(list, json_type_array)) {
-        error_set(error, "migration: the stream's description has no devices");
+        error_set(error, "the stream's description has no devices");
         return NULL;
     }
     if (board < 1 || board > MACHINE_BOARD_VERSION) {
-        error_set(error, "migration: the source's board is of version %d (this program's are of 1 to %d)", board,
+        error_set(error, "the source's board is of version %d (this program's are of 1 to %d)", board,
                   MACHINE_BOARD_VERSION);
         return NULL;
     }

@@ -126,12 +126,12 @@ bool mig_read_header(MigStream *s, GError **error)
         return false;
     }
     if (get32(header) != STREAM_MAGIC) {
-        error_set(error, "migration: not a migration stream (magic 0x%08x, expected 0x%08x)", get32(header), STREAM_MAGIC);
+        error_set(error, "migration: not a migration stream (magic 0x%08x at byte 0, expected 0x%08x)", get32(header), STREAM_MAGIC);
         return false;
     }
     s->version = get32(header + 4);
     if (!s->version || s->version > MIG_VERSION) {
-        error_set(error, "migration: stream of version %u (this program reads 1 to %u)", s->version, MIG_VERSION);
+        error_set(error, "migration: stream of version %u at byte 4 (this program reads 1 to %u)", s->version, MIG_VERSION);
         return false;
     }
     return true;

@@ -40,6 +40,7 @@ typedef enum MigRecordType {
     MIG_GO,          /* source: the disks are yours, run */
     MIG_PART,        /* the beginning of a device section that is longer than a record; the rest follows */
     MIG_REMOTE,      /* u32 device; what its far side gave */
+    MIG_RECORD_TYPES,
 } MigRecordType;
 
 const char *mig_record_name(uint32_t type);

@@ -52,7 +52,7 @@ static void add_pieces(GPtrArray *pieces, unsigned index, const GByteArray *data
     uint32_t le = GUINT32_TO_LE(index);
 
     for (guint at = 0; at < data->len; at += MIG_PIECE_MAX) {
-        GByteArray *piece = mig_pieces_add(pieces, MIG_REMOTE);
+        GByteArray *piece = mig_pieces_add(pieces, MIG_REMOTE)->data;
 
         g_byte_array_append(piece, (const guint8 *)&le, sizeof(le));
         g_byte_array_append(piece, data->data + at, MIN(data->len - at, MIG_PIECE_MAX));
@@ -189,14 +189,14 @@ bool mig_remote_load(Machine *m, const MigLayout *layout, const GByteArray *reco
     uint32_t index;
 
     if (record->len < sizeof(index)) {
-        error_set(error, "migration: remote device record of %u bytes", record->len);
+        error_set(error, "it has %u bytes", record->len);
         return false;
     }
     memcpy(&index, record->data, sizeof(index));
     index = GUINT32_FROM_LE(index);
     dev = mig_layout_device(layout, m, index, &section);
     if (!dev || !dev->obj.model->move) {
-        error_set(error, "migration: remote device record for device %u, which has no part elsewhere", index);
+        error_set(error, "device %u has no part elsewhere", index);
         return false;
     }
     return each(m, one_load, &(Arrival){dev, record->data + sizeof(index), record->len - sizeof(index)}, false, error);

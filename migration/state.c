@@ -8,6 +8,9 @@
 #include "accel/accel.h"
 #include "core/error.h"
 
+/* ns: what is added to it later does not overflow. */
+#define CLOCK_MAX (INT64_MAX / 2)
+
 /* --- CPUs --- */
 
 static const StateField seg_fields[] = {STATE_FIELD_UINT(X86SegState, base), STATE_FIELD_UINT(X86SegState, limit),
@@ -101,7 +104,7 @@ static bool cpu_post_load(void *instance, uint32_t version, GError **error)
 static const StateTable cpu_state = {
     .name = "cpu", .version = 2, .fields = cpu_fields, .post_load = cpu_post_load};
 
-static unsigned cpu_count(const Machine *m)
+unsigned mig_cpu_count(const Machine *m)
 {
     return m->accel ? m->accel->vcpus->len : 0;
 }
@@ -111,22 +114,27 @@ static Vcpu *cpu_at(const Machine *m, unsigned index)
     return g_ptr_array_index(m->accel->vcpus, index);
 }
 
+/* A record has one section. */
+static bool at_end(const char *section, const GByteArray *data, size_t offset, GError **error)
+{
+    if (offset != data->len) {
+        error_set(error, "state section '%s': ends at byte %zu of %u", section, offset, data->len);
+    }
+    return offset == data->len;
+}
+
 static bool load_cpu(Machine *m, unsigned index, const GByteArray *data, GError **error)
 {
     g_autofree char *section = g_strdup_printf("cpu%u", index);
     g_autofree X86CpuState *state = g_new0(X86CpuState, 1);
     size_t offset = 0;
 
-    if (index >= cpu_count(m)) {
-        error_set(error, "migration: the stream has more CPUs than the machine (%u)", cpu_count(m));
-        return false;
-    }
     m->accel->ops->get_state(cpu_at(m, index), state);
-    if (!state_load(&cpu_state, state, section, data->data, data->len, &offset, error)) {
+    if (!state_load(&cpu_state, state, section, data->data, data->len, &offset, error) || !at_end(section, data, offset, error)) {
         return false;
     }
     if (!m->accel->ops->set_state(cpu_at(m, index), state)) {
-        error_set(error, "migration: %s: its state is not possible on this CPU", section);
+        error_set(error, "state section '%s': it is not possible on this CPU", section);
         return false;
     }
     return true;
@@ -141,11 +149,11 @@ static bool load_device(Machine *m, const MigLayout *layout, unsigned index, con
     size_t offset = 0;
 
     if (!dev) {
-        error_set(error, "migration: device %u of the stream is not among those it describes (%u), or has left", index,
+        error_set(error, "device %u of the stream is not among those it describes (%u), or has left", index,
                   mig_layout_count(layout));
         return false;
     }
-    return device_load_section(dev, section, data->data, data->len, &offset, error);
+    return device_load_section(dev, section, data->data, data->len, &offset, error) && at_end(section, data, offset, error);
 }
 
 /* --- description --- */
@@ -155,7 +163,7 @@ static struct json_object *describe(Machine *m, bool running)
     struct json_object *all = json_object_new_object();
 
     json_object_object_add(all, "machine", json_object_new_string(m->obj.model->name));
-    json_object_object_add(all, "cpus", json_object_new_int((int)cpu_count(m)));
+    json_object_object_add(all, "cpus", json_object_new_int((int)mig_cpu_count(m)));
     json_object_object_add(all, "cpu", json_object_new_string(m->cpu_model ? m->cpu_model : ""));
     json_object_object_add(all, "ram", json_object_new_int64(m->ram ? (int64_t)mem_region_size(m->ram) : 0));
     json_object_object_add(all, "running", json_object_new_boolean(running));
@@ -188,12 +196,12 @@ MigLayout *mig_compare(Machine *m, const char *description, bool *running, GErro
     MigLayout *layout;
 
     if (!ok) {
-        error_set(error, "migration: the stream's description of the machine is not JSON");
+        error_set(error, "the description of the machine is not JSON");
     }
     for (size_t i = 0; ok && i < G_N_ELEMENTS(members); i++) {
         ok = !strcmp(member(theirs, members[i]), member(ours, members[i]));
         if (!ok) {
-            error_set(error, "migration: %s of the source is '%s', here it is '%s'; start the destination with the source's "
+            error_set(error, "%s of the source is '%s', here it is '%s'; start the destination with the source's "
                       "command line", members[i], member(theirs, members[i]), member(ours, members[i]));
         }
     }
@@ -219,14 +227,14 @@ GPtrArray *mig_pieces_new(void)
     return g_ptr_array_new_with_free_func(piece_free);
 }
 
-GByteArray *mig_pieces_add(GPtrArray *pieces, MigRecordType type)
+MigPiece *mig_pieces_add(GPtrArray *pieces, MigRecordType type)
 {
     MigPiece *piece = g_new0(MigPiece, 1);
 
     piece->type = type;
     piece->data = g_byte_array_new();
     g_ptr_array_add(pieces, piece);
-    return piece->data;
+    return piece;
 }
 
 /* Sections may be longer than a record. */
@@ -235,9 +243,9 @@ static void add_section(GPtrArray *pieces, const GByteArray *section)
     guint at = 0;
 
     for (; section->len - at > MIG_PIECE_MAX; at += MIG_PIECE_MAX) {
-        g_byte_array_append(mig_pieces_add(pieces, MIG_PART), section->data + at, MIG_PIECE_MAX);
+        g_byte_array_append(mig_pieces_add(pieces, MIG_PART)->data, section->data + at, MIG_PIECE_MAX);
     }
-    g_byte_array_append(mig_pieces_add(pieces, MIG_DEVICE), section->data + at, section->len - at);
+    g_byte_array_append(mig_pieces_add(pieces, MIG_DEVICE)->data, section->data + at, section->len - at);
 }
 
 static void cost_free(void *opaque)
@@ -270,7 +278,7 @@ void mig_save_state(Machine *m, GPtrArray *pieces, GPtrArray *costs)
     g_autofree X86CpuState *state = g_new0(X86CpuState, 1);
     int64_t now = GINT64_TO_LE(clock_now(m->clocks, CLOCK_KIND_VIRTUAL));
 
-    g_byte_array_append(mig_pieces_add(pieces, MIG_CLOCK), (const guint8 *)&now, sizeof(now));
+    g_byte_array_append(mig_pieces_add(pieces, MIG_CLOCK)->data, (const guint8 *)&now, sizeof(now));
     for (guint i = 0; i < devices->len; i++) {
         g_autoptr(GByteArray) section = g_byte_array_new();
         MigrationDevice *cost = g_ptr_array_index(costs, i);
@@ -281,41 +289,50 @@ void mig_save_state(Machine *m, GPtrArray *pieces, GPtrArray *costs)
         cost->bytes += section->len;
         cost->us += (uint64_t)(g_get_monotonic_time() - begin);
     }
-    for (unsigned i = 0; i < cpu_count(m); i++) {
+    for (unsigned i = 0; i < mig_cpu_count(m); i++) {
         g_autofree char *section = g_strdup_printf("cpu%u", i);
 
         memset(state, 0, sizeof(*state));
         m->accel->ops->get_state(cpu_at(m, i), state);
-        state_save(&cpu_state, state, section, mig_pieces_add(pieces, MIG_CPU));
+        state_save(&cpu_state, state, section, mig_pieces_add(pieces, MIG_CPU)->data);
     }
+}
+
+static bool load_clock(Machine *m, const GByteArray *data, GError **error)
+{
+    int64_t now;
+
+    if (data->len != sizeof(now)) {
+        error_set(error, "it has %u bytes (expected %zu)", data->len, sizeof(now));
+        return false;
+    }
+    memcpy(&now, data->data, sizeof(now));
+    now = GINT64_FROM_LE(now);
+    if (now < 0 || now > CLOCK_MAX) {
+        error_set(error, "guest time of %" G_GINT64_FORMAT " ns (allowed 0..%" G_GINT64_FORMAT ")", now, CLOCK_MAX);
+        return false;
+    }
+    clock_set_virtual(m->clocks, now);
+    return true;
 }
 
 bool mig_load_piece(Machine *m, const MigLayout *layout, const MigPiece *piece, unsigned *next_cpu, unsigned *next_device,
                     GError **error)
 {
-    const GByteArray *data = piece->data;
-    int64_t now;
-
     switch (piece->type) {
     case MIG_CLOCK:
-        if (data->len != sizeof(now)) {
-            error_set(error, "migration: clock record of %u bytes (expected %zu)", data->len, sizeof(now));
-            return false;
-        }
-        memcpy(&now, data->data, sizeof(now));
-        clock_set_virtual(m->clocks, GINT64_FROM_LE(now));
-        return true;
+        return load_clock(m, piece->data, error);
     case MIG_CPU:
-        return load_cpu(m, (*next_cpu)++, data, error);
+        return load_cpu(m, (*next_cpu)++, piece->data, error);
     default:
-        return load_device(m, layout, (*next_device)++, data, error);
+        return load_device(m, layout, (*next_device)++, piece->data, error);
     }
 }
 
 bool mig_load_complete(Machine *m, const MigLayout *layout, unsigned cpus, unsigned devices, GError **error)
 {
-    if (cpus != cpu_count(m) || devices != mig_layout_count(layout)) {
-        error_set(error, "migration: the stream ends after %u of %u CPUs and %u of %u devices", cpus, cpu_count(m), devices,
+    if (cpus != mig_cpu_count(m) || devices != mig_layout_count(layout)) {
+        error_set(error, "%u of %u CPUs and %u of %u devices were in it", cpus, mig_cpu_count(m), devices,
                   mig_layout_count(layout));
         return false;
     }

@@ -16,11 +16,14 @@ MigLayout *mig_compare(Machine *m, const char *description, bool *running, GErro
 typedef struct MigPiece {
     MigRecordType type;
     GByteArray *data;
+    uint64_t at; /* where its first record began in the stream that it came with */
 } MigPiece;
 
 /* An empty list of MigPiece that frees them; and a new one at its end, to append to. */
 GPtrArray *mig_pieces_new(void);
-GByteArray *mig_pieces_add(GPtrArray *pieces, MigRecordType type);
+MigPiece *mig_pieces_add(GPtrArray *pieces, MigRecordType type);
+/* How many the machine has. */
+unsigned mig_cpu_count(const Machine *m);
 /* A MigrationDevice for each device of the machine, in the order of their start; g_ptr_array_unref. */
 GPtrArray *mig_costs_new(Machine *m);
 /* All of it, in the order it is loaded.  Appends to *pieces, adds to *costs. */

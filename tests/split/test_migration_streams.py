@@ -23,7 +23,7 @@ DATA = pathlib.Path(__file__).resolve().parents[1] / "data/migration"
 # Slot, BAR and its address: those the storm goes over.
 BARS = {"nvme": (4, 0, 0xfe000000, 0x2000), "virtio-blk": (5, 4, 0xfd000000, 0x4000), "edu": (6, 0, 0xfc000000, 0x100)}
 HEADER = 16
-MACHINE, CPU, DEVICE = 1, 4, 5
+MACHINE, CPU, DEVICE, CLOCK = 1, 4, 5, 6
 
 
 def setup():
@@ -194,6 +194,39 @@ def test_boards_grow(tmp_path):
                          (other_board(new, 2, [], ["edu /machine/peripheral/edu0"]), "device 'edu /machine/peripheral/edu0' of the source"),
                          (other_board(new, 99), "board is of version 99")):
         assert text in refused(tmp_path, stream)
+
+
+def changed(pieces, kind, change):
+    """The first record of that kind is replaced by the list of payloads that `change` makes of it; and where the last of them begins."""
+    out, at, place = [], 8, 0
+    for record, payload in pieces:
+        new = change(payload) if record == kind and not place else [payload]
+        for data in new:
+            place = at if record == kind and new != [payload] else place
+            out.append((record, data))
+            at += 12 + len(data)
+    return first_version(out), place
+
+
+def test_bad_records(tmp_path):
+    """What is wrong is said with the record it is in, and where that begins."""
+    source = start(tmp_path, "source")
+    source.wait(lambda: source.word(COUNTER) > 0, "the guest to run", timeout=300)
+    save(source, tmp_path / "new")
+    assert source.close() == 0
+    pieces = list(records((tmp_path / "new").read_bytes()))
+    for kind, name, change, text in (
+            (CPU, "CPU", lambda p: [p, p], "there are more than 1 of these"),
+            (CLOCK, "clock", lambda p: [p, p], "there are more than 1 of these"),
+            (CLOCK, "clock", lambda p: [struct.pack("<q", -1)], "guest time of -1 ns (allowed 0.."),
+            (CLOCK, "clock", lambda p: [struct.pack("<q", 2**63 - 1)], "guest time of 9223372036854775807 ns"),
+            (DEVICE, "device", lambda p: [p + b"x"], "ends at byte"),
+            (DEVICE, "device", lambda p: [p[:-1]], "state section '/machine/unattached/ioapic': truncated"),
+            (MACHINE, "machine", lambda p: [b"[]"], "the description of the machine is not JSON"),
+            (MACHINE, "machine", lambda p: [p, p], "the machine was described already")):
+        stream, place = changed(pieces, kind, change)
+        said = refused(tmp_path, stream)
+        assert f"-incoming: migration: {name} record at byte {place}: " in said and text in said, said
 
 
 def keep(name, board="q35"):

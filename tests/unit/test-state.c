@@ -284,7 +284,7 @@ static void test_post_load_refuses(void **state)
     a.u8 = 0xee;
     state_save(&outer_v2, &a, "x", out);
     assert_false(state_load(&outer_v2, &b, "x", out->data, out->len, &offset, &error));
-    assert_string_equal(error->message, "outer: bad u8");
+    assert_string_equal(error->message, "state section 'x': outer: bad u8");
     g_free(a.buffer);
     g_free(b.buffer);
 }
