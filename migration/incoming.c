@@ -353,8 +353,11 @@ static void fail(Migration *mig, void *opaque)
     Receiver *r = opaque;
 
     migration_set_status(mig, MIGRATION_FAILED, r->error->message);
-    g_printerr("qemu-system-x86_64: -incoming: %s\n", r->error->message);
     __atomic_store_n(&mig->finished, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&mig->cancel, __ATOMIC_SEQ_CST)) {
+        return; /* the program ends */
+    }
+    g_printerr("qemu-system-x86_64: -incoming: %s\n", r->error->message);
     machine_request_shutdown(mig->m, SHUTDOWN_HOST_QMP_QUIT, EXIT_FAILURE);
 }
 
@@ -387,6 +390,9 @@ gpointer migration_receive_thread(gpointer opaque)
     mig->pieces = mig_pieces_new();
     if (receive_all(&r)) {
         migration_in_main(mig, load, &r);
+    }
+    if (r.error) {
+        mig_channel_explain(&mig->channel, mig->stream.fd, &r.error);
     }
     if (r.error && mig->stream.two_way) {
         mig_write(&mig->stream, MIG_REFUSED, r.error->message, (uint32_t)strlen(r.error->message), NULL, 0, NULL);

@@ -74,12 +74,8 @@ void migration_cleanup(Migration *mig)
         g_thread_join(g_steal_pointer(&mig->thread));
     }
     loop_remove_fd(g_steal_pointer(&mig->listen));
-    if (mig->channel.fd >= 0) {
-        close(mig->channel.fd);
-        mig->channel.fd = -1;
-    }
     mig_close(&mig->stream);
-    mig_channel_finish(&mig->channel, NULL);
+    mig_channel_end(&mig->channel);
     if (mig->pieces) {
         g_ptr_array_free(g_steal_pointer(&mig->pieces), TRUE);
     }
@@ -93,9 +89,7 @@ void migration_free(Machine *m)
         return;
     }
     __atomic_store_n(&mig->cancel, 1, __ATOMIC_SEQ_CST);
-    if (mig->stream.fd >= 0) {
-        mig_abort(&mig->stream);
-    }
+    mig_abort(&mig->stream);
     while (migration_in_progress(mig)) {
         loop_iterate(m->main_loop, false); /* it may wait for us */
         g_usleep(100);
@@ -197,8 +191,6 @@ bool migration_start(Machine *m, const char *uri, GError **error)
     if (!mig_channel_out(&mig->channel, uri, error)) {
         return false;
     }
-    mig->stream.fd = mig->channel.fd;
-    mig->channel.fd = -1;
     mig->stream.two_way = mig->channel.two_way;
     mig->incoming = false;
     mig->started_at = g_get_monotonic_time();

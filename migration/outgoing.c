@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "accel/accel.h"
@@ -280,6 +279,9 @@ static void explain_failure(Sender *s)
 {
     GError *reason = NULL;
 
+    if (s->error) {
+        mig_channel_explain(&s->mig->channel, s->mig->stream.fd, &s->error);
+    }
     if (s->error && refused(s, &reason) && strstr(reason->message, "refuses")) {
         g_clear_error(&s->error);
         s->error = g_steal_pointer(&reason);
@@ -432,16 +434,15 @@ static bool hand_over(Sender *s)
     Migration *mig = s->mig;
     MigStream *stream = &mig->stream;
     g_autoptr(GByteArray) payload = g_byte_array_new();
-    struct stat st;
     uint32_t type;
 
     if (!stream->two_way) {
-        if (!fstat(stream->fd, &st) && S_ISREG(st.st_mode) && fdatasync(stream->fd)) {
+        if (fdatasync(stream->fd) && errno != EINVAL) { /* what is no file or disk */
             error_set_errno(&s->error, errno, "migration: cannot bring the file to the disk");
             return false;
         }
         mig_close(stream);
-        return mig_channel_finish(&mig->channel, &s->error);
+        return mig_channel_finish(&mig->channel, &stream->aborted, &s->error);
     }
     if (!mig_read(stream, &type, payload, &s->error)) {
         return false;
@@ -453,10 +454,27 @@ static bool hand_over(Sender *s)
     return mig_write(stream, MIG_GO, NULL, 0, NULL, 0, &s->error);
 }
 
+/* Who aborts it finds the fd to shut down, or is seen here. */
+static bool connect_stream(Sender *s)
+{
+    MigStream *stream = &s->mig->stream;
+    MigChannel *c = &s->mig->channel;
+
+    if (!mig_channel_connect(c, &stream->aborted, &s->error)) {
+        return false;
+    }
+    __atomic_store_n(&stream->fd, c->fd, __ATOMIC_SEQ_CST);
+    c->fd = -1;
+    return !cancelled(s->mig);
+}
+
 static bool send_all(Sender *s)
 {
     Migration *mig = s->mig;
 
+    if (!connect_stream(s)) {
+        return false;
+    }
     migration_in_main(mig, start_logging, s);
     g_mutex_lock(&mig->lock);
     mig->figures.ram_total = mig->figures.ram_remaining = s->pages * MIG_PAGE_SIZE;
@@ -502,6 +520,7 @@ gpointer migration_send_thread(gpointer opaque)
         migration_in_main(mig, complete, &s);
     } else {
         explain_failure(&s);
+        mig_channel_end(&mig->channel);
         migration_in_main(mig, give_up, &s);
     }
     g_clear_error(&s.error);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -17,6 +18,7 @@
 #define HEADER_LEN    8
 #define RECORD_HEADER 16
 #define WINDOW_US     100000
+#define POLL_MS       100 /* until it is seen that the stream was aborted */
 
 const char *mig_record_name(uint32_t type)
 {
@@ -36,6 +38,19 @@ static bool aborted(const MigStream *s)
     return __atomic_load_n(&s->aborted, __ATOMIC_RELAXED);
 }
 
+/* Until the fd is ready; false: aborted. */
+static bool await(const MigStream *s, short events)
+{
+    struct pollfd pfd = {s->fd, events, 0};
+
+    while (!aborted(s)) {
+        if (poll(&pfd, 1, POLL_MS)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* All of the parts, which are used up. */
 static bool write_all(MigStream *s, struct iovec *part, int count, GError **error)
 {
@@ -49,7 +64,7 @@ static bool write_all(MigStream *s, struct iovec *part, int count, GError **erro
             return true;
         }
         n = writev(s->fd, part, count);
-        if (n < 0 && errno == EINTR && !aborted(s)) {
+        if (n < 0 && (errno == EINTR || errno == EAGAIN) && await(s, POLLOUT)) {
             continue;
         }
         if (n <= 0) {
@@ -74,7 +89,7 @@ static bool read_all(MigStream *s, void *data, size_t len, const char *what, GEr
     while (len) {
         ssize_t n = read(s->fd, p, len);
 
-        if (n < 0 && errno == EINTR && !aborted(s)) {
+        if (n < 0 && (errno == EINTR || errno == EAGAIN) && await(s, POLLIN)) {
             continue;
         }
         if (n < 0) {
@@ -122,6 +137,7 @@ bool mig_read_header(MigStream *s, GError **error)
 {
     uint8_t header[HEADER_LEN];
 
+    await(s, POLLIN); /* a FIFO seems to be at its end before anybody has opened it */
     if (!read_all(s, header, sizeof(header), "the header", error)) {
         return false;
     }
@@ -292,7 +308,7 @@ bool mig_read(MigStream *s, uint32_t *type, GByteArray *payload, GError **error)
 void mig_abort(MigStream *s)
 {
     __atomic_store_n(&s->aborted, 1, __ATOMIC_SEQ_CST);
-    shutdown(s->fd, SHUT_RDWR); /* a file or a pipe never blocks for long */
+    shutdown(__atomic_load_n(&s->fd, __ATOMIC_SEQ_CST), SHUT_RDWR); /* a socket; others do not block */
 }
 
 void mig_close(MigStream *s)

@@ -45,7 +45,7 @@ typedef enum MigRecordType {
 
 const char *mig_record_name(uint32_t type);
 
-/* A stream over a blocking fd.  One thread writes, one reads. */
+/* A stream over an fd that blocks, and can be shut down then, or does not.  One thread writes, one reads. */
 typedef struct MigStream {
     int fd;
     bool two_way;      /* the other side answers */
