@@ -57,6 +57,10 @@ enum {
 #define RTC_HOURS_PM  0x80
 #define RTC_ALARM_ANY 0xc0
 
+/* ns from 1970: the centuries that it can count. */
+#define RTC_YEAR_1900 (INT64_C(-2208988800) * NS_PER_S)
+#define RTC_YEAR_2200 (INT64_C(7258118400) * NS_PER_S)
+
 /* After so many lost periodic interrupts the guest's own idea of time is beyond help. */
 #define RTC_LOST_MAX 100000
 
@@ -412,7 +416,14 @@ static void rtc_pre_save(void *instance)
 static bool rtc_post_load(void *instance, uint32_t version, GError **error)
 {
     Rtc *s = instance;
-    s->offset = s->moving_offset + rtc_clock_skew(s);
+    int64_t offset, now;
+
+    if (__builtin_add_overflow(s->moving_offset, rtc_clock_skew(s), &offset) ||
+        __builtin_add_overflow(rtc_reference(s), offset, &now) || now < RTC_YEAR_1900 || now >= RTC_YEAR_2200) {
+        error_set(error, "mc146818rtc: bad time (moving_offset %" PRId64 ", allowed are the years 1900 to 2199)", s->moving_offset);
+        return false;
+    }
+    s->offset = offset;
     if (s->index >= RTC_CMOS_SIZE) {
         error_set(error, "mc146818rtc: bad index (%u, allowed 0..%d)", s->index, RTC_CMOS_SIZE - 1);
         return false;

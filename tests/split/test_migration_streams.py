@@ -229,6 +229,34 @@ def test_bad_records(tmp_path):
         assert f"-incoming: migration: {name} record at byte {place}: " in said and text in said, said
 
 
+def with_field(section, field, value):
+    """A device's section where a field of the first level has another value."""
+    at = 6 + struct.unpack_from("<H", section, 4)[0]
+    body = section[at + 12:]
+    name = bytes([len(field)]) + field.encode() + struct.pack("<I", len(value))
+    place = body.index(name) + len(name)
+    body = body[:place] + value + body[place + len(value):]
+    return section[:at] + section[at:at + 4] + struct.pack("<II", len(body), zlib.crc32(body)) + body
+
+
+def test_bad_fields(tmp_path):
+    """Values that no device could have saved."""
+    source = start(tmp_path, "source")
+    source.wait(lambda: source.word(COUNTER) > 0, "the guest to run", timeout=300)
+    save(source, tmp_path / "new")
+    assert source.close() == 0
+    pieces = list(records((tmp_path / "new").read_bytes()))
+    described = next(json.loads(payload) for kind, payload in pieces if kind == MACHINE)["devices"]
+    sections = [i for i, (kind, _) in enumerate(pieces) if kind == DEVICE]
+    for model, field, value, text in (
+            ("mc146818rtc", "moving_offset", struct.pack("<q", -2**62), "bad time (moving_offset -4611686018427387904"),
+            ("mc146818rtc", "moving_offset", struct.pack("<q", 2**63 - 1), "bad time (moving_offset 9223372036854775807")):
+        at = sections[next(i for i, name in enumerate(described) if name.startswith(model + " "))]
+        hostile = list(pieces)
+        hostile[at] = (DEVICE, with_field(pieces[at][1], field, value))
+        assert text in refused(tmp_path, first_version(hostile))
+
+
 def keep(name, board="q35"):
     with tempfile.TemporaryDirectory() as tmp:
         source = start(pathlib.Path(tmp), "source", board=board)
