@@ -92,29 +92,6 @@ static bool vcpu_take(KvmVcpu *v, unsigned edge, unsigned unless)
     return true;
 }
 
-/* One by one, as others come meanwhile: a SIPI that came after an INIT is taken after it. */
-static void vcpu_take_edges(KvmVcpu *v)
-{
-    if (vcpu_take(v, KVM_PENDING_INIT, 0)) {
-        vcpu_take(v, KVM_PENDING_NMI, 0);
-        kvm_state_reset(v, true);
-    }
-    if (vcpu_take(v, KVM_PENDING_SIPI, KVM_PENDING_INIT) && v->wait_sipi) {
-        kvm_state_sipi(v, (uint8_t)atomic_load(&v->sipi_vector));
-    }
-    if (v->wait_sipi) {
-        return;
-    }
-    if (vcpu_take(v, KVM_PENDING_NMI, KVM_PENDING_INIT)) {
-        ioctl(v->fd, KVM_NMI, 0);
-        v->halted = false;
-    }
-    if (vcpu_take(v, KVM_PENDING_SMI, KVM_PENDING_INIT) && kvm_accel(v)->has_smm) {
-        ioctl(v->fd, KVM_SMI, 0);
-        v->halted = false;
-    }
-}
-
 /* Hands INTR to the kernel as soon as it can take it. */
 static void vcpu_inject(KvmVcpu *v)
 {
@@ -341,6 +318,42 @@ static void vcpu_enter(KvmVcpu *v)
     }
 }
 
+/* The kernel completes an access when it is entered again; the state is whole only then. */
+static void vcpu_finish(VcpuThread *t)
+{
+    KvmVcpu *v = (KvmVcpu *)t;
+
+    while (v->io_pending && !v->dead) {
+        __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+        v->run->request_interrupt_window = 0;
+        vcpu_enter(v);
+    }
+}
+
+/* One by one, as others come meanwhile: a SIPI that came after an INIT is taken after it. */
+static void vcpu_take_edges(KvmVcpu *v)
+{
+    if (vcpu_take(v, KVM_PENDING_INIT, 0)) {
+        vcpu_take(v, KVM_PENDING_NMI, 0);
+        vcpu_finish(&v->thread); /* or the kernel would complete the access in the CPU that INIT makes */
+        kvm_state_reset(v, true);
+    }
+    if (vcpu_take(v, KVM_PENDING_SIPI, KVM_PENDING_INIT) && v->wait_sipi) {
+        kvm_state_sipi(v, (uint8_t)atomic_load(&v->sipi_vector));
+    }
+    if (v->wait_sipi) {
+        return;
+    }
+    if (vcpu_take(v, KVM_PENDING_NMI, KVM_PENDING_INIT)) {
+        ioctl(v->fd, KVM_NMI, 0);
+        v->halted = false;
+    }
+    if (vcpu_take(v, KVM_PENDING_SMI, KVM_PENDING_INIT) && kvm_accel(v)->has_smm) {
+        ioctl(v->fd, KVM_SMI, 0);
+        v->halted = false;
+    }
+}
+
 static void vcpu_run(VcpuThread *t)
 {
     KvmVcpu *v = (KvmVcpu *)t;
@@ -355,18 +368,6 @@ static void vcpu_run(VcpuThread *t)
         vcpu_inject(v);
     }
     if (!v->halted) {
-        vcpu_enter(v);
-    }
-}
-
-/* The kernel completes an access when it is entered again; the state is whole only then. */
-static void vcpu_finish(VcpuThread *t)
-{
-    KvmVcpu *v = (KvmVcpu *)t;
-
-    while (v->io_pending && !v->dead) {
-        __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-        v->run->request_interrupt_window = 0;
         vcpu_enter(v);
     }
 }
