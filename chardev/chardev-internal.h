@@ -26,6 +26,12 @@ typedef struct ChardevBackend {
     void (*write)(Chardev *chr, const uint8_t *buf, size_t len);
 } ChardevBackend;
 
+/* One who uses it. */
+typedef struct ChardevSeat {
+    ChardevFrontend fe;
+    GByteArray *held; /* mux: what was typed for it while it took nothing */
+} ChardevSeat;
+
 /* Where in a telnet command the input is. */
 typedef enum ChardevTelnetState {
     TELNET_DATA,
@@ -41,7 +47,7 @@ struct Chardev {
     EventLoop *loop;
     char *filename;
     bool mux, escaped; /* Ctrl-A was typed */
-    GArray *frontends; /* of ChardevFrontend */
+    GArray *frontends; /* of ChardevSeat */
     unsigned focus;    /* index of the one that gets input */
     bool connected;
     bool keep_fds;     /* the descriptors are the process's own */
@@ -79,6 +85,10 @@ void chardev_tell(Chardev *chr, ChardevEvent event);
 void chardev_mux_focus(Chardev *chr, unsigned index);
 void chardev_mux_input(Chardev *chr, const uint8_t *buf, size_t len);
 ChardevFrontend *chardev_focus_frontend(Chardev *chr);
+/* Bytes of input to read now: the keys of a mux work although the guest takes none. */
+size_t chardev_mux_room(Chardev *chr);
+/* Gives front ends what was held for them, as much as they take. */
+void chardev_mux_deliver(Chardev *chr);
 
 /* --- chardev-telnet.c --- */
 /* A connection begins: says how we would like it. */

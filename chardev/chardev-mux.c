@@ -7,7 +7,8 @@
 
 #include "chardev-internal.h"
 
-#define MUX_ESCAPE 0x01 /* Ctrl-A */
+#define MUX_ESCAPE   0x01 /* Ctrl-A */
+#define MUX_HELD_MAX 4096
 
 typedef struct MuxKey {
     char key;
@@ -17,12 +18,33 @@ typedef struct MuxKey {
 
 static const MuxKey mux_keys[];
 
+size_t chardev_mux_room(Chardev *chr)
+{
+    const ChardevSeat *seat = chr->frontends->len ? &g_array_index(chr->frontends, ChardevSeat, chr->focus) : NULL;
+
+    /* The next byte may move the focus to a front end that takes less. */
+    return seat && seat->held->len < MUX_HELD_MAX;
+}
+
+void chardev_mux_deliver(Chardev *chr)
+{
+    for (guint i = 0; i < chr->frontends->len; i++) {
+        const ChardevSeat seat = g_array_index(chr->frontends, ChardevSeat, i);
+        size_t len = seat.held->len ? MIN(seat.held->len, seat.fe.can_read(seat.fe.opaque)) : 0;
+        g_autofree uint8_t *bytes = g_memdup2(seat.held->data, len);
+
+        if (len) {
+            g_byte_array_remove_range(seat.held, 0, (guint)len);
+            seat.fe.read(seat.fe.opaque, bytes, len); /* may detach itself */
+        }
+    }
+}
+
 static void mux_give(Chardev *chr, const uint8_t *buf, size_t len)
 {
-    ChardevFrontend *fe = chardev_focus_frontend(chr);
-
-    if (fe && len) {
-        fe->read(fe->opaque, buf, len);
+    if (chr->frontends->len) {
+        g_byte_array_append(g_array_index(chr->frontends, ChardevSeat, chr->focus).held, buf, (guint)len);
+        chardev_mux_deliver(chr);
     }
 }
 

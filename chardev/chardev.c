@@ -178,16 +178,24 @@ static void chardev_received(Chardev *chr, uint8_t *buf, size_t len)
     }
 }
 
+/* Bytes of input that have a place. */
+static size_t chardev_room(Chardev *chr)
+{
+    ChardevFrontend *fe = chardev_focus_frontend(chr);
+
+    if (chr->mux) {
+        return chardev_mux_room(chr);
+    }
+    return fe ? fe->can_read(fe->opaque) : 0;
+}
+
 static void chardev_readable(void *opaque)
 {
     Chardev *chr = opaque;
-    ChardevFrontend *fe = chardev_focus_frontend(chr);
     uint8_t buf[CHARDEV_READ_SIZE];
-    size_t room = fe ? fe->can_read(fe->opaque) : 0;
+    size_t room = chardev_room(chr);
     ssize_t n;
 
-    /* The next byte may move the focus to a front end that takes less. */
-    room = chr->mux ? MIN(room, 1) : room;
     if (room) {
         n = read(chr->in_fd, buf, MIN(room, sizeof(buf)));
         if (n > 0) {
@@ -217,10 +225,13 @@ static void chardev_writable(void *opaque)
 static void chardev_update_watch(void *opaque)
 {
     Chardev *chr = opaque;
-    ChardevFrontend *fe = chardev_focus_frontend(chr);
-    bool want_in = chr->in_fd >= 0 && !chr->at_end && fe && fe->can_read(fe->opaque) > 0;
-    bool want_out = chr->out_fd >= 0 && chardev_pending(chr) > 0;
+    bool want_in, want_out;
 
+    if (chr->mux) {
+        chardev_mux_deliver(chr);
+    }
+    want_in = chr->in_fd >= 0 && !chr->at_end && chardev_room(chr) > 0;
+    want_out = chr->out_fd >= 0 && chardev_pending(chr) > 0;
     if (want_in && !chr->in_watch) {
         chr->in_watch = loop_add_fd(chr->loop, chr->in_fd, chardev_readable, NULL, chr);
     } else if (!want_in && chr->in_watch) {
@@ -358,6 +369,11 @@ static bool chardev_open_log(Chardev *chr, struct json_object *opts, GError **er
     return true;
 }
 
+static void chardev_seat_clear(void *seat)
+{
+    g_byte_array_unref(((ChardevSeat *)seat)->held);
+}
+
 Chardev *chardev_new(Machine *machine, struct json_object *opts, GError **error)
 {
     const char *id = chardev_opt_str(opts, "id");
@@ -381,7 +397,8 @@ Chardev *chardev_new(Machine *machine, struct json_object *opts, GError **error)
     chr->in_fd = chr->out_fd = chr->listen_fd = chr->slave_fd = chr->log_fd = -1;
     chr->queue_limit = CHARDEV_QUEUE_LIMIT;
     chr->out = g_byte_array_new();
-    chr->frontends = g_array_new(FALSE, FALSE, sizeof(ChardevFrontend));
+    chr->frontends = g_array_new(FALSE, FALSE, sizeof(ChardevSeat));
+    g_array_set_clear_func(chr->frontends, chardev_seat_clear);
     chr->watch_bh = loop_bh_new(chr->loop, chardev_update_watch, chr);
     g_mutex_init(&chr->lock);
     if (!chardev_opt_bool(chr, opts, "mux", false, &chr->mux, error) ||
@@ -420,15 +437,14 @@ void chardev_free_all(Machine *machine)
 
 ChardevFrontend *chardev_focus_frontend(Chardev *chr)
 {
-    return chr->focus < chr->frontends->len ? &g_array_index(chr->frontends, ChardevFrontend, chr->focus)
-                                            : NULL;
+    return chr->focus < chr->frontends->len ? &g_array_index(chr->frontends, ChardevSeat, chr->focus).fe : NULL;
 }
 
 void chardev_tell(Chardev *chr, ChardevEvent event)
 {
     /* By index and length anew: a front end may detach itself. */
     for (guint i = 0; i < chr->frontends->len; i++) {
-        ChardevFrontend fe = g_array_index(chr->frontends, ChardevFrontend, i);
+        ChardevFrontend fe = g_array_index(chr->frontends, ChardevSeat, i).fe;
 
         if (fe.event) {
             fe.event(fe.opaque, event);
@@ -472,6 +488,8 @@ bool chardev_attach(Chardev *chr, const ChardevFrontend *frontend, GError **erro
 
 bool chardev_attach_in(Chardev *chr, EventLoop *loop, const ChardevFrontend *frontend, GError **error)
 {
+    ChardevSeat seat = {.fe = *frontend};
+
     if (chr->mux && loop != chr->obj.machine->main_loop) {
         error_set(error, "chardev %s: with mux=on it works in the main loop only; give this device one of its own", chr->obj.id);
         return false;
@@ -481,7 +499,8 @@ bool chardev_attach_in(Chardev *chr, EventLoop *loop, const ChardevFrontend *fro
         return false;
     }
     chardev_move(chr, chr->frontends->len ? chr->loop : loop);
-    g_array_append_val(chr->frontends, *frontend);
+    seat.held = g_byte_array_new();
+    g_array_append_val(chr->frontends, seat);
     if (chr->connected && frontend->event) {
         frontend->event(frontend->opaque, CHARDEV_OPENED);
     }
@@ -492,7 +511,7 @@ bool chardev_attach_in(Chardev *chr, EventLoop *loop, const ChardevFrontend *fro
 void chardev_detach(Chardev *chr, void *opaque)
 {
     for (guint i = 0; i < chr->frontends->len; i++) {
-        if (g_array_index(chr->frontends, ChardevFrontend, i).opaque == opaque) {
+        if (g_array_index(chr->frontends, ChardevSeat, i).fe.opaque == opaque) {
             g_array_remove_index(chr->frontends, i);
             if (chr->focus > i || chr->focus == chr->frontends->len) {
                 chr->focus = chr->focus ? chr->focus - 1 : 0;

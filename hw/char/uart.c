@@ -310,11 +310,20 @@ const MemOps uart_ops = {.read = uart_read, .write = uart_write, .min_size = 1, 
 
 /* --- the character device's side --- */
 
+/* What comes when the guest stands waits where it is: the state of the port may have been saved. */
 static size_t uart_can_receive(void *opaque)
 {
     Uart *s = opaque;
-    return (s->mcr & MCR_LOOP) || s->rx_count >= uart_rx_capacity(s) ? 0
-                                                                       : uart_rx_capacity(s) - s->rx_count;
+    bool full = (s->mcr & MCR_LOOP) || s->rx_count >= uart_rx_capacity(s);
+
+    return full || device_rests(s->dev) ? 0 : uart_rx_capacity(s) - s->rx_count;
+}
+
+static void uart_woken(void *opaque)
+{
+    Uart *s = opaque;
+
+    chardev_accept_input(s->chr);
 }
 
 static void uart_receive(void *opaque, const uint8_t *buf, size_t len)
@@ -371,12 +380,17 @@ bool uart_start(Uart *s, Device *dev, Chardev *chr, IrqLine *line, bool out2_gat
         return false;
     }
     s->chr = chr;
+    s->wake = (DeviceWake){.fn = uart_woken, .opaque = s};
+    if (chr) {
+        device_add_wake(dev, &s->wake);
+    }
     return true;
 }
 
 void uart_stop(Uart *s)
 {
     if (s->chr) {
+        device_remove_wake(s->dev, &s->wake);
         chardev_detach(s->chr, s);
     }
     irq_lower(s->line);

@@ -16,7 +16,7 @@ import machine  # noqa: E402
 from test_cli import QTEST, fails, run  # noqa: E402
 from test_options import start_fixture  # noqa: E402,F401  pylint: disable=unused-import
 
-LSR, DATA = 0x3fd, 0x3f8
+LSR, FCR, DATA = 0x3fd, 0x3fa, 0x3f8
 IAC, BREAK = 255, 243
 LIMIT = 300
 
@@ -222,6 +222,21 @@ def test_mux_of_a_port_and_two_monitors(start, tmp_path):
         assert get(vm, 4) == b"more"
         far.sendall(b"\x01\x01")
         assert get(vm, 1) == b"\x01"
+
+
+def test_keys_of_a_mux_while_the_guest_stands(start, tmp_path):
+    """The port takes nothing then; the way to the monitor is open, and what was typed before it comes in later."""
+    vm = start("-chardev", f"socket,id=c,path={tmp_path}/m,server=on,wait=off,mux=on", "-serial", "chardev:c", "-mon", "c")
+    with connect(tmp_path / "m") as far:
+        vm.qmp("stop")
+        far.sendall(b"first, ten and more\x01cinfo status\r")
+        text = b""
+        while b"VM status: paused" not in text:
+            text += far.recv(4096)
+        assert int(vm.qtest(f"inb {LSR:#x}"), 16) & 1 == 0
+        far.sendall(b"cont\r\x01c, then")
+        vm.qtest(f"outb {FCR:#x} 1")
+        assert get(vm, 25) == b"first, ten and more, then"
 
 
 def test_plugging_character_devices(start, tmp_path):

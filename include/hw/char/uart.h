@@ -17,6 +17,7 @@ typedef struct Uart {
     IrqLine *line;
     bool out2_gates; /* MCR OUT2 enables the interrupt line */
     Timer *timeout;  /* character timeout of the receive FIFO */
+    DeviceWake wake; /* input that came while the guest stood */
     int64_t char_ns; /* time of one character at the programmed rate */
     uint8_t ier, iir, fcr, lcr, mcr, lsr, msr, scr;
     uint16_t divisor;
