@@ -134,6 +134,15 @@ static bool device_place_and_start(Device *dev, const DeviceKindOps *ops, struct
     return true;
 }
 
+/* A stream says first which devices it is of. */
+static bool devices_may_change(const Machine *m, const char *command, GError **error)
+{
+    if (m->moving) {
+        error_set(error, "%s: the guest is being moved; try again when that is over", command);
+    }
+    return !m->moving;
+}
+
 Device *machine_device_add(Machine *m, struct json_object *opts, GError **error)
 {
     const char *id;
@@ -141,7 +150,7 @@ Device *machine_device_add(Machine *m, struct json_object *opts, GError **error)
     const DeviceKindOps *ops = model ? machine_kind_ops(m, model->kind) : NULL;
     Device *dev;
 
-    if (!model) {
+    if (!model || !devices_may_change(m, "device_add", error)) {
         return NULL;
     }
     if (!ops) {
@@ -201,6 +210,9 @@ bool machine_device_del(Machine *m, const char *id_or_path, GError **error)
 
     if (!dev) {
         g_set_error(error, MPQEMU_ERROR, ERR_DEVICE_NOT_FOUND, "Device '%s' not found", id_or_path);
+        return false;
+    }
+    if (!devices_may_change(m, "device_del", error)) {
         return false;
     }
     if (dev->moving) {

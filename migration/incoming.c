@@ -336,7 +336,7 @@ static void run(Migration *mig, void *opaque)
     Receiver *r = opaque;
     Machine *m = mig->m;
 
-    m->incoming = false;
+    m->incoming = m->moving = false;
     if (!block_activate_all(m, &r->error) || !mig_remote_run(m, &r->error)) {
         return;
     }

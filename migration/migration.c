@@ -193,6 +193,7 @@ bool migration_start(Machine *m, const char *uri, GError **error)
     }
     mig->stream.two_way = mig->channel.two_way;
     mig->incoming = false;
+    m->moving = true;
     mig->started_at = g_get_monotonic_time();
     migration_set_status(mig, MIGRATION_SETUP, NULL);
     mig->thread = g_thread_new("migration", migration_send_thread, mig);
@@ -245,6 +246,7 @@ MigrationParams *migration_params(Machine *m)
 static void receive(Migration *mig, int fd)
 {
     mig->stream = (MigStream){.fd = fd, .two_way = mig->channel.two_way};
+    mig->m->moving = true;
     mig->started_at = g_get_monotonic_time();
     migration_set_status(mig, MIGRATION_ACTIVE, NULL);
     mig->thread = g_thread_new("migration", migration_receive_thread, mig);

@@ -151,6 +151,7 @@ static void complete(Migration *mig, void *opaque)
     stop_logging(mig);
     mig_close(&mig->stream); /* the destination waits for nothing more, whatever it made of the last record */
     mig->m->run_state = RUN_STATE_POSTMIGRATE;
+    mig->m->moving = false;
     g_mutex_lock(&mig->lock);
     mig->figures.downtime_us = (uint64_t)(g_get_monotonic_time() - mig->stopped_at);
     mig->figures.ram_remaining = 0;
@@ -202,6 +203,7 @@ static void give_up(Migration *mig, void *opaque)
     mig_close(&mig->stream); /* which tells the destination */
     mig_throttle_end(&mig->throttle);
     stop_logging(mig);
+    mig->m->moving = false;
     wanted = go_on(mig, &error) && cancelled(mig);
     if (error) {
         g_printerr("migration: %s\n", error->message);

@@ -144,7 +144,7 @@ struct json_object *qmp_query_migrate_parameters(Machine *m, struct json_object 
     return result;
 }
 
-static bool set_param(Machine *m, const char *name, struct json_object *value, GError **error)
+static bool set_param(MigrationParams *to, const char *name, struct json_object *value, GError **error)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(params); i++) {
         int64_t val = json_object_get_int64(value);
@@ -157,7 +157,7 @@ static bool set_param(Machine *m, const char *name, struct json_object *value, G
                       params[i].max);
             return false;
         }
-        *(uint64_t *)((char *)migration_params(m) + params[i].offset) = (uint64_t)val;
+        *(uint64_t *)((char *)to + params[i].offset) = (uint64_t)val;
         return true;
     }
     if (comes_later(name)) {
@@ -170,12 +170,15 @@ static bool set_param(Machine *m, const char *name, struct json_object *value, G
 
 struct json_object *qmp_migrate_set_parameters(Machine *m, struct json_object *args, GError **error)
 {
+    MigrationParams all = *migration_params(m);
+
     json_object_object_foreach(args, name, value)
     {
-        if (!set_param(m, name, value, error)) {
-            break;
+        if (!set_param(&all, name, value, error)) {
+            return NULL;
         }
     }
+    *migration_params(m) = all;
     return NULL;
 }
 
@@ -191,9 +194,9 @@ static const Capability capabilities[] = {
     {"x-keep-servers", false, offsetof(MigrationParams, keep_servers)},
 };
 
-static bool *capability_state(Machine *m, const Capability *c)
+static bool *capability_state(MigrationParams *in, const Capability *c)
 {
-    return (bool *)((char *)migration_params(m) + c->offset);
+    return (bool *)((char *)in + c->offset);
 }
 
 struct json_object *qmp_query_migrate_capabilities(Machine *m, struct json_object *args, GError **error)
@@ -202,7 +205,7 @@ struct json_object *qmp_query_migrate_capabilities(Machine *m, struct json_objec
 
     for (size_t i = 0; i < G_N_ELEMENTS(capabilities); i++) {
         struct json_object *entry = json_object_new_object();
-        bool on = capabilities[i].always || *capability_state(m, &capabilities[i]);
+        bool on = capabilities[i].always || *capability_state(migration_params(m), &capabilities[i]);
 
         json_object_object_add(entry, "capability", json_object_new_string(capabilities[i].name));
         json_object_object_add(entry, "state", json_object_new_boolean(on));
@@ -211,7 +214,7 @@ struct json_object *qmp_query_migrate_capabilities(Machine *m, struct json_objec
     return list;
 }
 
-static bool set_capability(Machine *m, const char *name, bool on, GError **error)
+static bool set_capability(MigrationParams *to, const char *name, bool on, GError **error)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(capabilities); i++) {
         const Capability *c = &capabilities[i];
@@ -220,21 +223,25 @@ static bool set_capability(Machine *m, const char *name, bool on, GError **error
             continue;
         }
         if (!c->always) {
-            *capability_state(m, c) = on;
+            *capability_state(to, c) = on;
         }
         return true;
     }
-    /* What is not there is off. */
-    if (on || !strcmp(name, "events")) {
-        error_set(error, "Capability '%s' cannot be switched %s%s%s", name, on ? "on" : "off", comes_later(name) ? ": " : "",
-                  comes_later(name) ? LATER : "");
-        return false;
+    if (!strcmp(name, "events")) {
+        error_set(error, "Capability 'events' cannot be switched off");
+    } else if (!comes_later(name)) {
+        error_set(error, "Capability '%s' is not supported; query-migrate-capabilities lists those that are", name);
+    } else if (on) {
+        error_set(error, "Capability '%s' cannot be switched on: %s", name, LATER);
+    } else {
+        return true;
     }
-    return true;
+    return false;
 }
 
 struct json_object *qmp_migrate_set_capabilities(Machine *m, struct json_object *args, GError **error)
 {
+    MigrationParams all = *migration_params(m);
     struct json_object *list = NULL;
 
     json_object_object_get_ex(args, "capabilities", &list);
@@ -242,10 +249,11 @@ struct json_object *qmp_migrate_set_capabilities(Machine *m, struct json_object 
         struct json_object *entry = json_object_array_get_idx(list, i);
         bool on = json_object_get_boolean(json_object_object_get(entry, "state"));
 
-        if (!set_capability(m, json_member_str(entry, "capability"), on, error)) {
-            break;
+        if (!set_capability(&all, json_member_str(entry, "capability"), on, error)) {
+            return NULL;
         }
     }
+    *migration_params(m) = all;
     return NULL;
 }
 

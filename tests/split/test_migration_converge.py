@@ -164,6 +164,13 @@ def test_refused(start):
         assert "come in a later one" in guest.qmp("migrate-set-parameters", **{name: 1})["error"]["desc"]
     assert "cannot be switched off" in guest.qmp("migrate-set-capabilities", capabilities=[
         {"capability": "events", "state": False}])["error"]["desc"]
+    for on in (True, False):
+        assert "'nonsense' is not supported" in guest.qmp("migrate-set-capabilities", capabilities=[
+            {"capability": "auto-converge", "state": True}, {"capability": "nonsense", "state": on}])["error"]["desc"]
+    assert "cpu-throttle-increment" in guest.qmp("migrate-set-parameters", **{
+        "cpu-throttle-initial": 50, "cpu-throttle-increment": 0})["error"]["desc"]
+    # All of a command, or nothing of it.
+    assert {"capability": "auto-converge", "state": False} in guest.qmp("query-migrate-capabilities")["return"]
     for name, value in (("cpu-throttle-initial", 0), ("max-cpu-throttle", 100), ("throttle-trigger-threshold", 101), ("nothing", 1)):
         assert name in guest.qmp("migrate-set-parameters", **{name: value})["error"]["desc"]
     assert guest.qmp("query-migrate-parameters")["return"]["cpu-throttle-initial"] == 20

@@ -88,3 +88,18 @@ def test_whether_it_runs_there(start, tmp_path, args, said, there, defer):
     assert source.qmp("migrate", uri=uri) == {"return": {}}
     done(source, target)
     assert status(target) == there
+
+
+def test_devices_stay_while_the_guest_is_moved(start, tmp_path):
+    """A stream says first which there are."""
+    uri, ports = f"unix:{tmp_path}/move", ("-device", "pcie-root-port,id=rp0,chassis=1", "-device", "pcie-root-port,id=rp1,chassis=2",
+                                           "-device", "virtio-rng-pci,id=rng0,bus=rp0")
+    source, target = start("source", *ports), start("target", *ports, "-incoming", uri)
+    begin(source, uri)
+    for machine in source, target:
+        for name, args in (("device_add", {"driver": "virtio-rng-pci", "id": "rng1", "bus": "rp1"}), ("device_del", {"id": "rng0"})):
+            assert f"{name}: the guest is being moved" in machine.qmp(name, **args)["error"]["desc"]
+    source.qmp("migrate-set-parameters", **{"max-bandwidth": 0})
+    done(source, target)
+    for machine in source, target:
+        assert machine.qmp("device_add", driver="virtio-rng-pci", id="rng1", bus="rp1") == {"return": {}}
