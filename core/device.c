@@ -65,9 +65,15 @@ const DeviceKindOps device_kind_ops = {
 
 /* --- life --- */
 
+static bool gate_closed(const void *opaque)
+{
+    return device_rests(opaque);
+}
+
 void device_init(Device *dev)
 {
     dev->home = dev->obj.machine ? dev->obj.machine->main_loop : NULL;
+    dev->gate = (LoopGate){.closed = gate_closed, .opaque = dev};
 }
 
 void device_finalize(Device *dev)
@@ -358,8 +364,25 @@ void device_remove_wake(Device *dev, DeviceWake *wake)
     *at = wake->next;
 }
 
+LoopBh *device_bh_new(Device *dev, LoopBhFn *fn, void *opaque)
+{
+    LoopBh *bh = loop_bh_new(dev->home, fn, opaque);
+
+    loop_bh_set_gate(bh, &dev->gate);
+    return bh;
+}
+
+Timer *device_timer_new(Device *dev, TimerFn *fn, void *opaque)
+{
+    Timer *timer = timer_new(dev->home, CLOCK_KIND_VIRTUAL, fn, opaque);
+
+    timer_set_gate(timer, &dev->gate);
+    return timer;
+}
+
 void device_wake(Device *dev)
 {
+    loop_gate_open(&dev->gate, dev->home);
     for (const DeviceWake *w = dev->wakes; w; w = w->next) {
         w->fn(w->opaque);
     }

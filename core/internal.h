@@ -53,6 +53,8 @@ int64_t timer_list_first(TimerList *list, ClockKind kind);
 /* Runs the first timer of the kind when it expires at or before `now`; with the loop's lock. */
 bool timer_list_run_one(TimerList *list, ClockKind kind, int64_t now);
 EventLoop *timer_list_loop(TimerList *list);
+/* See loop_gate_open(). */
+void timer_list_gate_open(TimerList *list, LoopGate *gate);
 
 /* A guest-time timer became the first of its list.  Any thread. */
 void clock_deadline_changed(ClockSource *clocks);

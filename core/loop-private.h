@@ -28,7 +28,8 @@ struct LoopBh {
     EventLoop *loop;
     LoopBhFn *fn;
     void *opaque;
-    bool scheduled; /* in the queue; under bh_lock */
+    LoopGate *gate; /* or NULL */
+    bool scheduled; /* in the queue, or before the gate; under bh_lock */
     bool once;
 };
 

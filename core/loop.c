@@ -273,6 +273,24 @@ LoopBh *loop_bh_new(EventLoop *loop, LoopBhFn *fn, void *opaque)
     return bh;
 }
 
+void loop_bh_set_gate(LoopBh *bh, LoopGate *gate)
+{
+    bh->gate = gate;
+}
+
+/* Its owner's order comes before the lock: whoever found it closed is on the list, or finds it open. */
+void loop_gate_open(LoopGate *gate, EventLoop *loop)
+{
+    pthread_mutex_lock(&loop->bh_lock);
+    for (const GSList *at = gate->bhs; at; at = at->next) {
+        g_queue_push_tail(&loop->pending, at->data);
+    }
+    g_clear_pointer(&gate->bhs, g_slist_free);
+    pthread_mutex_unlock(&loop->bh_lock);
+    timer_list_gate_open(loop->timers, gate);
+    loop_wake_others(loop);
+}
+
 void loop_bh_schedule(LoopBh *bh)
 {
     EventLoop *loop = bh->loop;
@@ -298,6 +316,9 @@ void loop_bh_free(LoopBh *bh)
     pthread_mutex_lock(&loop->bh_lock);
     if (bh->scheduled) {
         g_queue_remove(&loop->pending, bh);
+    }
+    if (bh->gate) {
+        bh->gate->bhs = g_slist_remove(bh->gate->bhs, bh);
     }
     pthread_mutex_unlock(&loop->bh_lock);
     loop_unlock(loop);
@@ -335,6 +356,10 @@ static void loop_run_bhs(EventLoop *loop)
 
         if (!bh) {
             break;
+        }
+        if (bh->gate && bh->gate->closed(bh->gate->opaque)) {
+            bh->gate->bhs = g_slist_append(bh->gate->bhs, bh);
+            continue;
         }
         fn = bh->fn;
         opaque = bh->opaque;

@@ -14,6 +14,8 @@ struct Timer {
     int64_t expires;
     uint64_t order; /* among equal expiries: first set, first run */
     guint position; /* in the heap, or TIMER_IDLE */
+    LoopGate *gate; /* or NULL */
+    bool held;      /* due, before the gate */
 };
 
 struct TimerList {
@@ -102,6 +104,42 @@ static void heap_remove(GPtrArray *heap, Timer *timer)
     }
 }
 
+static void heap_add(GPtrArray *heap, Timer *timer)
+{
+    g_ptr_array_add(heap, timer);
+    timer->position = heap->len - 1;
+    heap_settle(heap, timer->position);
+}
+
+/* --- gates --- */
+
+static void gate_hold(Timer *timer)
+{
+    timer->held = true;
+    timer->gate->timers = g_slist_append(timer->gate->timers, timer);
+}
+
+static void gate_leave(Timer *timer)
+{
+    if (timer->held) {
+        timer->held = false;
+        timer->gate->timers = g_slist_remove(timer->gate->timers, timer);
+    }
+}
+
+void timer_list_gate_open(TimerList *list, LoopGate *gate)
+{
+    pthread_mutex_lock(&list->lock);
+    while (gate->timers) {
+        Timer *timer = gate->timers->data;
+
+        gate_leave(timer);
+        heap_add(list->heaps[timer->kind], timer);
+    }
+    pthread_mutex_unlock(&list->lock);
+    clock_deadline_changed(list->clocks);
+}
+
 /* --- running --- */
 
 int64_t timer_list_first(TimerList *list, ClockKind kind)
@@ -140,12 +178,16 @@ bool timer_list_run_one(TimerList *list, ClockKind kind, int64_t now)
     pthread_mutex_lock(&list->lock);
     if (heap->len && ((Timer *)heap->pdata[0])->expires <= now) {
         timer = heap->pdata[0];
-        fn = timer->fn;
-        opaque = timer->opaque;
         heap_remove(heap, timer);
+        if (timer->gate && timer->gate->closed(timer->gate->opaque)) {
+            gate_hold(timer);
+        } else {
+            fn = timer->fn;
+            opaque = timer->opaque;
+        }
     }
     pthread_mutex_unlock(&list->lock);
-    if (timer) {
+    if (fn) {
         fn(opaque); /* may free the timer */
     }
     return timer != NULL;
@@ -196,6 +238,11 @@ void timer_free(Timer *timer)
     }
 }
 
+void timer_set_gate(Timer *timer, LoopGate *gate)
+{
+    timer->gate = gate;
+}
+
 void timer_set(Timer *timer, int64_t expires_ns)
 {
     TimerList *list = timer->list;
@@ -203,13 +250,14 @@ void timer_set(Timer *timer, int64_t expires_ns)
     bool first;
 
     pthread_mutex_lock(&list->lock);
+    gate_leave(timer);
     timer->expires = expires_ns;
     timer->order = list->next_order++;
     if (timer->position == TIMER_IDLE) {
-        g_ptr_array_add(heap, timer);
-        timer->position = heap->len - 1;
+        heap_add(heap, timer);
+    } else {
+        heap_settle(heap, timer->position);
     }
-    heap_settle(heap, timer->position);
     first = timer->position == 0;
     pthread_mutex_unlock(&list->lock);
     if (first && timer->kind == CLOCK_KIND_VIRTUAL) {
@@ -225,6 +273,7 @@ void timer_cancel(Timer *timer)
     TimerList *list = timer->list;
 
     pthread_mutex_lock(&list->lock);
+    gate_leave(timer);
     if (timer->position != TIMER_IDLE) {
         heap_remove(list->heaps[timer->kind], timer);
     }
@@ -236,7 +285,7 @@ int64_t timer_expires(const Timer *timer)
     int64_t expires;
 
     pthread_mutex_lock(&timer->list->lock);
-    expires = timer->position == TIMER_IDLE ? -1 : timer->expires;
+    expires = timer->position == TIMER_IDLE && !timer->held ? -1 : timer->expires;
     pthread_mutex_unlock(&timer->list->lock);
     return expires;
 }
@@ -246,7 +295,7 @@ bool timer_pending(const Timer *timer)
     bool pending;
 
     pthread_mutex_lock(&timer->list->lock);
-    pending = timer->position != TIMER_IDLE;
+    pending = timer->position != TIMER_IDLE || timer->held;
     pthread_mutex_unlock(&timer->list->lock);
     return pending;
 }

@@ -374,7 +374,7 @@ bool uart_start(Uart *s, Device *dev, Chardev *chr, IrqLine *line, bool out2_gat
     s->dev = dev;
     s->line = line;
     s->out2_gates = out2_gates;
-    s->timeout = timer_new(dev->home, CLOCK_KIND_VIRTUAL, uart_timeout_expired, s);
+    s->timeout = device_timer_new(dev, uart_timeout_expired, s);
     if (chr && !chardev_attach_in(chr, dev->home, &frontend, error)) {
         timer_free(s->timeout);
         return false;

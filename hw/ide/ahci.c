@@ -697,7 +697,7 @@ static bool ahci_start(PciDevice *dev, GError **error)
         a->ports[n].port.bus = device_bus_new(&dev->dev, "IDE", n, &a->ports[n].port);
         a->ports[n].port.next = n + 1 < AHCI_PORTS ? &a->ports[n + 1].port : NULL;
     }
-    a->bh = loop_bh_new(dev->dev.home, ahci_bh, a);
+    a->bh = device_bh_new(&dev->dev, ahci_bh, a);
     return true;
 }
 

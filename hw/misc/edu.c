@@ -267,8 +267,8 @@ static bool edu_start(PciDevice *dev, GError **error)
 {
     Edu *e = (Edu *)dev;
 
-    e->timer = timer_new(dev->dev.home, CLOCK_KIND_VIRTUAL, edu_dma_expired, e);
-    e->compute = loop_bh_new(dev->dev.home, edu_compute, e);
+    e->timer = device_timer_new(&dev->dev, edu_dma_expired, e);
+    e->compute = device_bh_new(&dev->dev, edu_compute, e);
     return true;
 }
 

@@ -184,7 +184,7 @@ static bool esb_start(PciDevice *dev, GError **error)
 {
     I6300Esb *s = (I6300Esb *)dev;
 
-    s->expiry = timer_new(dev->dev.home, CLOCK_KIND_VIRTUAL, esb_expired, s);
+    s->expiry = device_timer_new(&dev->dev, esb_expired, s);
     dev->wmask[ESB_CONFIG] = CONFIG_INT_TYPE | CONFIG_PRE_1MHZ | CONFIG_OUT_OFF;
     return true;
 }

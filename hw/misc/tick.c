@@ -132,7 +132,7 @@ static bool tick_start(PciDevice *dev, GError **error)
 {
     Tick *t = (Tick *)dev;
 
-    t->timer = timer_new(dev->dev.home, CLOCK_KIND_VIRTUAL, tick_expired, t);
+    t->timer = device_timer_new(&dev->dev, tick_expired, t);
     return true;
 }
 

@@ -117,11 +117,11 @@ void e1000_rdtr_written(E1000 *e, uint32_t val)
 
 void e1000_irq_start(E1000 *e)
 {
-    EventLoop *home = e->pci.dev.home;
+    Device *dev = &e->pci.dev;
 
-    e->itr.timer = timer_new(home, CLOCK_KIND_VIRTUAL, e1000_itr_expired, e);
-    e->rx_delay.timer = timer_new(home, CLOCK_KIND_VIRTUAL, e1000_rx_delay_expired, e);
-    e->tx_delay.timer = timer_new(home, CLOCK_KIND_VIRTUAL, e1000_tx_delay_expired, e);
+    e->itr.timer = device_timer_new(dev, e1000_itr_expired, e);
+    e->rx_delay.timer = device_timer_new(dev, e1000_rx_delay_expired, e);
+    e->tx_delay.timer = device_timer_new(dev, e1000_tx_delay_expired, e);
 }
 
 void e1000_irq_reset(E1000 *e)

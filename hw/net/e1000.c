@@ -389,8 +389,8 @@ static bool e1000_start(PciDevice *dev, GError **error)
         return false;
     }
     e1000_irq_start(e);
-    e->autoneg.timer = timer_new(dev->dev.home, CLOCK_KIND_VIRTUAL, e1000_autoneg_done, e);
-    e->tx_bh = loop_bh_new(dev->dev.home, e1000_transmit, e);
+    e->autoneg.timer = device_timer_new(&dev->dev, e1000_autoneg_done, e);
+    e->tx_bh = device_bh_new(&dev->dev, e1000_transmit, e);
     e1000_eeprom_init(e);
     dev->doorbells = (PciDoorbells){.bar = 0,
                                     .offset = E1000_RDT,

@@ -154,14 +154,21 @@ static void nvme_bh(void *opaque)
     nvme_process_all(n);
 }
 
+/* At rest what is in the doorbell buffer stays there, and when that ends the loop looks again. */
 static bool nvme_look(void *opaque)
 {
-    return nvme_doorbells_poll(opaque);
+    Nvme *n = opaque;
+
+    return !device_rests(&n->pci.dev) && nvme_doorbells_poll(n);
 }
 
 static void nvme_arm(void *opaque)
 {
-    nvme_dbbuf_arm(opaque);
+    Nvme *n = opaque;
+
+    if (!device_rests(&n->pci.dev)) {
+        nvme_dbbuf_arm(n);
+    }
 }
 
 static const LoopPollerOps nvme_poller = {.poll = nvme_look, .arm = nvme_arm};
@@ -319,8 +326,8 @@ static bool nvme_start(PciDevice *dev, GError **error)
         nvme_ns_detach(&n->own);
         return false;
     }
-    n->bh = loop_bh_new(dev->dev.home, nvme_bh, n);
-    n->irq_bh = loop_bh_new(dev->dev.home, nvme_irq_bh, n);
+    n->bh = device_bh_new(&dev->dev, nvme_bh, n);
+    n->irq_bh = device_bh_new(&dev->dev, nvme_irq_bh, n);
     n->poller = loop_add_poller(dev->dev.home, &nvme_poller, n);
     n->doorbells = mem_region_new_io(dev->dev.obj.machine->topo, "nvme doorbells", doorbell_len,
                                      &doorbell_ops, n, dev->dev.home);

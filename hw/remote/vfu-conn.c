@@ -129,7 +129,9 @@ static void server_requests(VfuServer *s)
             break;
         }
     }
-    remote_iohub_retry(s->slot, s->dev);
+    if (!s->migration.stopped) {
+        remote_iohub_retry(s->slot, s->dev);
+    }
 }
 
 static void server_run(void *opaque)

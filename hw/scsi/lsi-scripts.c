@@ -558,7 +558,11 @@ void lsi_run(Lsi *s)
 {
     unsigned spent = 0;
 
-    if (s->in_run || __atomic_load_n(&s->held, __ATOMIC_ACQUIRE)) {
+    if (s->in_run) {
+        return;
+    }
+    if (s->saving || device_rests(&s->pci.dev)) {
+        loop_bh_schedule(s->bh);
         return;
     }
     s->in_run = true;

@@ -81,7 +81,7 @@ struct Lsi {
     bool unanswered; /* a selection: found out while the next instruction is executed */
     LsiMove move;
     bool in_run; /* inside the loop that executes: what changes is seen by it */
-    bool held;   /* the machine is stopped, or being saved; atomic */
+    bool saving; /* SCRIPTS do not see what disks say now */
     uint8_t pending; /* LSI_PENDING_*: asked for by a transfer of our own */
     LoopBh *bh;
     Timer *general; /* SIST1 GEN */

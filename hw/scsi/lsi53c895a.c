@@ -519,17 +519,6 @@ static void run_bh(void *opaque)
     lsi_run(opaque);
 }
 
-/* Main loop. */
-static void run_state_changed(void *opaque, bool running, RunState state)
-{
-    Lsi *s = opaque;
-
-    __atomic_store_n(&s->held, !running, __ATOMIC_RELEASE);
-    if (running) {
-        loop_bh_schedule(s->bh);
-    }
-}
-
 /* Memory with an fd, so that the client of a served function maps it. */
 static bool ram_init(Lsi *s, GError **error)
 {
@@ -578,9 +567,8 @@ static bool lsi_start_device(PciDevice *dev, GError **error)
     s->reqs = g_ptr_array_new();
     s->phase = LSI_PHASE_NONE;
     s->bus = scsi_bus_new(&dev->dev, &lsi_host_ops, SCSI_ID_COUNT, LSI_OWN_ID);
-    s->bh = loop_bh_new(dev->dev.home, run_bh, s);
-    s->general = timer_new(dev->dev.home, CLOCK_KIND_VIRTUAL, general_expired, s);
-    machine_add_run_state_handler(dev->dev.obj.machine, run_state_changed, s);
+    s->bh = device_bh_new(&dev->dev, run_bh, s);
+    s->general = device_timer_new(&dev->dev, general_expired, s);
     return true;
 }
 
@@ -597,7 +585,6 @@ static void lsi_stop_device(PciDevice *dev)
 {
     Lsi *s = lsi_of(dev);
 
-    machine_remove_run_state_handler(dev->dev.obj.machine, run_state_changed, s);
     scripts_stop(s);
     scsi_bus_free(s->bus);
     g_ptr_array_free(s->reqs, TRUE);
@@ -614,10 +601,11 @@ static void lsi_stop_device(PciDevice *dev)
 static void lsi_pre_save(void *instance)
 {
     Lsi *s = instance;
-    bool held = __atomic_exchange_n(&s->held, true, __ATOMIC_ACQ_REL);
     GByteArray *reqs = g_byte_array_new();
 
+    s->saving = true;
     scsi_bus_drain(s->bus);
+    s->saving = false;
     lsi_reqs_save(s, reqs);
     g_free(s->saved_reqs);
     s->saved_reqs_len = reqs->len;
@@ -625,8 +613,6 @@ static void lsi_pre_save(void *instance)
     g_free(s->saved_ram);
     s->saved_ram = g_memdup2(s->ram, LSI_RAM_SIZE);
     s->saved_ram_len = LSI_RAM_SIZE;
-    __atomic_store_n(&s->held, held, __ATOMIC_RELEASE);
-    loop_bh_schedule(s->bh);
 }
 
 /* A phase that the connection can be in. */

@@ -236,7 +236,7 @@ static bool net_start(PciDevice *dev, GError **error)
         }
         return false;
     }
-    n->announce_timer = timer_new(dev->dev.home, CLOCK_KIND_VIRTUAL, net_announce, n);
+    n->announce_timer = device_timer_new(&dev->dev, net_announce, n);
     return true;
 }
 

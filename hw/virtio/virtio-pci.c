@@ -657,44 +657,25 @@ static uint64_t offered_features(VirtioPci *vp)
     return features;
 }
 
-/* At rest buffers stay where they are: the process that the guest goes on in finds them in the ring. */
-static bool queue_rests(VirtQueue *vq)
-{
-    const Device *dev = &vq->vp->pci.dev;
-
-    if (!device_rests(dev)) {
-        return false;
-    }
-    /* Either it is seen here that the rest is over, or queues_wake() sees that something waits. */
-    __atomic_store_n(&vq->held, true, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return device_rests(dev);
-}
-
-static void queues_wake(void *opaque)
-{
-    VirtioPci *vp = opaque;
-
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    for (unsigned i = 0; i < vp->num_queues; i++) {
-        if (__atomic_exchange_n(&vp->queues[i].held, false, __ATOMIC_RELAXED)) {
-            loop_bh_schedule(vp->queues[i].bh);
-        }
-    }
-}
-
 static void queue_run(void *opaque)
 {
     VirtQueue *vq = opaque;
 
-    if (vq->enabled && virtio_running(vq->vp) && !queue_rests(vq)) {
+    if (vq->enabled && virtio_running(vq->vp)) {
         vq->vp->type->handle(vq->vp, vq);
     }
 }
 
 static void queue_signalled(PciDevice *dev, unsigned n)
 {
-    queue_run(&((VirtioPci *)dev)->queues[n]);
+    VirtQueue *vq = &((VirtioPci *)dev)->queues[n];
+
+    /* At rest buffers stay where they are: the process that the guest goes on in finds them in the ring. */
+    if (device_rests(&dev->dev)) {
+        loop_bh_schedule(vq->bh);
+    } else {
+        queue_run(vq);
+    }
 }
 
 /* The queue's number is in the address of its notification already (4.1.4.4), or is what is written (4.1.4.8). */
@@ -739,7 +720,7 @@ bool virtio_pci_start(VirtioPci *vp, const VirtioType *type, unsigned num_queues
     }
     for (unsigned i = 0; i < num_queues; i++) {
         vp->queues[i] = (VirtQueue){.vp = vp, .index = (uint16_t)i, .max_size = queue_sizes[i]};
-        vp->queues[i].bh = loop_bh_new(vp->pci.dev.home, queue_run, &vp->queues[i]);
+        vp->queues[i].bh = device_bh_new(&vp->pci.dev, queue_run, &vp->queues[i]);
     }
     set_ids(vp);
     if (vp->modern) {
@@ -749,8 +730,6 @@ bool virtio_pci_start(VirtioPci *vp, const VirtioType *type, unsigned num_queues
         add_legacy(vp);
     }
     offer_doorbells(vp);
-    vp->wake = (DeviceWake){.fn = queues_wake, .opaque = vp};
-    device_add_wake(&vp->pci.dev, &vp->wake);
     return true;
 }
 
@@ -767,7 +746,6 @@ void virtio_pci_reset(PciDevice *dev)
 
 void virtio_pci_stop(VirtioPci *vp)
 {
-    device_remove_wake(&vp->pci.dev, &vp->wake);
     virtio_reset(vp);
     drop_regions(vp);
     for (unsigned i = 0; i < vp->num_queues; i++) {

@@ -75,7 +75,7 @@ static bool rng_start(PciDevice *dev, GError **error)
     if (!virtio_pci_start(&r->vp, &rng_type, 1, sizes, error)) {
         return false;
     }
-    r->timer = timer_new(dev->dev.home, CLOCK_KIND_VIRTUAL, rng_period_over, r);
+    r->timer = device_timer_new(&dev->dev, rng_period_over, r);
     return true;
 }
 

@@ -44,7 +44,6 @@ struct VirtQueue {
     bool signalled_valid;
     uint32_t unsignalled; /* elements pushed since then */
     LoopBh *bh;
-    bool held; /* it was kicked while the device rested */
 };
 
 typedef struct VirtioType {
@@ -82,7 +81,6 @@ struct VirtioPci {
     uint8_t status, isr, generation;
     uint16_t config_vector, queue_select;
     uint8_t config[VIRTIO_CONFIG_MAX]; /* device configuration, little endian */
-    DeviceWake wake;
     uint32_t num_queues;
     VirtQueue queues[VIRTIO_QUEUES_MAX];
     uint16_t pci_cap; /* the capability that gives access through configuration space */

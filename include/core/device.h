@@ -46,6 +46,7 @@ struct Device {
     bool unplug_pending;
     bool moving;                 /* to another process, on its own: device_del refuses */
     bool resting;                /* see device_rests(); set by who serves it to another process */
+    LoopGate gate;               /* see device_bh_new() */
     struct DeviceWake *wakes;    /* see device_add_wake() */
     struct DeviceIrqs *irqs;     /* private to core/irq.c */
 };
@@ -86,6 +87,12 @@ bool device_load_shifted(Device *dev, const uint8_t *data, size_t len, size_t *o
 bool device_rests(const Device *dev);
 /* The process that uses a served device stops it, or lets it go on. */
 void device_set_rest(Device *dev, bool rest);
+/*
+ * What a device puts off, in its home loop, and on guest time: what is due while it rests is done when it does not any more.  Its state
+ * has to tell of it (post_load schedules and sets again).
+ */
+LoopBh *device_bh_new(Device *dev, LoopBhFn *fn, void *opaque);
+Timer *device_timer_new(Device *dev, TimerFn *fn, void *opaque);
 /* Main loop.  The callbacks: main loop, or the thread of its server; they schedule what waits. */
 void device_add_wake(Device *dev, DeviceWake *wake);
 void device_remove_wake(Device *dev, DeviceWake *wake);

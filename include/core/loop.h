@@ -95,8 +95,21 @@ void loop_waiter_sleep(LoopWaiter *waiter);
 
 typedef void LoopBhFn(void *opaque);
 
+/*
+ * Bottom halves and timers behind a gate that is closed when they are due wait, and run when it is opened.  All those behind one gate
+ * are of one loop.
+ */
+typedef struct LoopGate {
+    bool (*closed)(const void *opaque); /* any thread; takes no lock */
+    const void *opaque;
+    GSList *bhs, *timers; /* private: what waits */
+} LoopGate;
+/* closed() is false from now on.  Any thread. */
+void loop_gate_open(LoopGate *gate, EventLoop *loop);
+
 /* A callback to run soon in the loop.  schedule: any thread, coalesces. */
 LoopBh *loop_bh_new(EventLoop *loop, LoopBhFn *fn, void *opaque);
+void loop_bh_set_gate(LoopBh *bh, LoopGate *gate); /* not scheduled yet */
 void loop_bh_schedule(LoopBh *bh);
 void loop_bh_free(LoopBh *bh);
 /* Runs fn once in the loop.  Any thread. */
@@ -136,7 +149,8 @@ Timer *timer_new(EventLoop *loop, ClockKind kind, TimerFn *fn, void *opaque);
 void timer_free(Timer *timer);
 void timer_set(Timer *timer, int64_t expires_ns); /* absolute, on the timer's clock */
 void timer_cancel(Timer *timer);
-bool timer_pending(const Timer *timer);
+void timer_set_gate(Timer *timer, LoopGate *gate); /* not set yet */
+bool timer_pending(const Timer *timer); /* or due, and waiting before its gate */
 int64_t timer_expires(const Timer *timer); /* -1 when not pending */
 
 #endif

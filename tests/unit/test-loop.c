@@ -436,6 +436,82 @@ static void test_timer_frees_itself(void **state)
     assert_int_equal(w->count, 1);
 }
 
+/* --- gates --- */
+
+static bool shut(const void *opaque)
+{
+    return ((const World *)opaque)->locked;
+}
+
+static void turn(World *w, int64_t *now)
+{
+    clock_warp(w->clocks, *now += 10);
+    loop_iterate(w->loop, false);
+}
+
+static void test_gate(void **state)
+{
+    World *w = *state;
+    LoopGate gate = {.closed = shut, .opaque = w};
+    int64_t now = 0;
+
+    clock_set_manual(w->clocks);
+    w->bh = loop_bh_new(w->loop, count_up, w);
+    w->timer = timer_new(w->loop, CLOCK_KIND_VIRTUAL, count_up, w);
+    loop_bh_set_gate(w->bh, &gate);
+    timer_set_gate(w->timer, &gate);
+
+    loop_bh_schedule(w->bh);
+    timer_set(w->timer, 5);
+    turn(w, &now);
+    assert_int_equal(w->count, 2);
+
+    w->locked = true;
+    loop_bh_schedule(w->bh);
+    timer_set(w->timer, 15);
+    turn(w, &now);
+    loop_bh_schedule(w->bh);
+    turn(w, &now);
+    assert_int_equal(w->count, 2);
+    assert_true(timer_pending(w->timer));
+    assert_int_equal(timer_expires(w->timer), 15);
+
+    w->locked = false;
+    loop_gate_open(&gate, w->loop);
+    turn(w, &now);
+    turn(w, &now);
+    assert_int_equal(w->count, 4);
+    assert_false(timer_pending(w->timer));
+
+    /* What was taken back while it waited does not come; what was put off waits for its new time. */
+    w->locked = true;
+    timer_set(w->timer, now);
+    turn(w, &now);
+    timer_cancel(w->timer);
+    assert_false(timer_pending(w->timer));
+    timer_set(w->timer, now);
+    turn(w, &now);
+    timer_set(w->timer, now + 100);
+    w->locked = false;
+    loop_gate_open(&gate, w->loop);
+    turn(w, &now);
+    assert_int_equal(w->count, 4);
+    now += 100;
+    turn(w, &now);
+    assert_int_equal(w->count, 5);
+
+    w->locked = true;
+    loop_bh_schedule(w->bh);
+    timer_set(w->timer, now);
+    turn(w, &now);
+    loop_bh_free(w->bh);
+    timer_free(w->timer);
+    w->locked = false;
+    loop_gate_open(&gate, w->loop);
+    turn(w, &now);
+    assert_int_equal(w->count, 5);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_setup, world_teardown)
@@ -443,7 +519,7 @@ int main(void)
         TEST(test_lock),     TEST(test_busy_loop_is_fair),  TEST(test_fd_removes_itself_and_another),
         TEST(test_fd_write), TEST(test_glib_joins_in),      TEST(test_bh),
         TEST(test_thread),   TEST(test_manual_clock),       TEST(test_virtual_stops),
-        TEST(test_heap),     TEST(test_timer_frees_itself),
+        TEST(test_heap),     TEST(test_timer_frees_itself),  TEST(test_gate),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
