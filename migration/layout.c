@@ -51,6 +51,14 @@ static char *device_text(const Device *dev)
     return g_strdup_printf("%s %s", dev->obj.model->name, path);
 }
 
+/* NULL: none of its own. */
+static char *device_place(const Device *dev)
+{
+    const DeviceKindOps *ops = machine_kind_ops(dev->obj.machine, dev->obj.model->kind);
+
+    return ops && ops->where ? ops->where(dev) : NULL;
+}
+
 static void collect_device(Device *dev, void *list)
 {
     g_ptr_array_add(list, dev);
@@ -82,16 +90,23 @@ static GHashTable *names_here(Machine *m)
 
 void mig_layout_describe(Machine *m, struct json_object *description)
 {
-    struct json_object *list = json_object_new_array();
+    struct json_object *list = json_object_new_array(), *places = json_object_new_object();
     g_autoptr(GPtrArray) devices = mig_devices(m);
+    Namer namer = namer_new();
 
     for (guint i = 0; i < devices->len; i++) {
         g_autofree char *text = device_text(devices->pdata[i]);
+        g_autofree char *name = namer_name(&namer, text), *place = device_place(devices->pdata[i]);
 
         json_object_array_add(list, json_object_new_string(text));
+        if (place) {
+            json_object_object_add(places, name, json_object_new_string(place));
+        }
     }
+    g_hash_table_destroy(namer.seen);
     json_object_object_add(description, "board", json_object_new_int(MACHINE_BOARD_VERSION));
     json_object_object_add(description, "devices", list);
+    json_object_object_add(description, "places", places);
 }
 
 /* --- comparing --- */
@@ -124,17 +139,35 @@ static MigLayout *layout_parse(struct json_object *list)
     return layout;
 }
 
-/* Takes those of the stream out of `here`. */
-static bool take_theirs(const MigLayout *layout, GHashTable *here, GError **error)
+static bool same_place(const Device *dev, const char *name, struct json_object *places, GError **error)
+{
+    g_autofree char *ours = device_place(dev);
+    const char *theirs = json_object_get_string(json_object_object_get(places, name));
+
+    if (ours && theirs && strcmp(ours, theirs)) {
+        error_set(error, "device '%s' of the source is at '%s', here at '%s'; start the destination with the source's command line",
+                  name, theirs, ours);
+        return false;
+    }
+    return true;
+}
+
+/* Takes those of the stream out of `here`.  places: NULL, earlier releases did not say. */
+static bool take_theirs(const MigLayout *layout, struct json_object *places, GHashTable *here, GError **error)
 {
     for (guint i = 0; i < layout->names->len; i++) {
         const char *name = layout->names->pdata[i];
+        const Device *dev = g_hash_table_lookup(here, name);
 
-        if (!g_hash_table_remove(here, name)) {
+        if (!dev) {
             error_set(error, "device '%s' of the source is not here; start the destination with the source's command "
                       "line", name);
             return false;
         }
+        if (!same_place(dev, name, places, error)) {
+            return false;
+        }
+        g_hash_table_remove(here, name);
     }
     return true;
 }
@@ -173,7 +206,7 @@ static int board_version(struct json_object *description)
 
 MigLayout *mig_layout_new(Machine *m, struct json_object *description, GError **error)
 {
-    struct json_object *list = NULL;
+    struct json_object *list = NULL, *places = NULL;
     int board = board_version(description);
     GHashTable *here;
     MigLayout *layout;
@@ -188,9 +221,10 @@ MigLayout *mig_layout_new(Machine *m, struct json_object *description, GError **
                   MACHINE_BOARD_VERSION);
         return NULL;
     }
+    json_object_object_get_ex(description, "places", &places);
     layout = layout_parse(list);
     here = names_here(m);
-    if (!take_theirs(layout, here, error) || !rest_is_new(here, board, error)) {
+    if (!take_theirs(layout, places, here, error) || !rest_is_new(here, board, error)) {
         g_clear_pointer(&layout, mig_layout_free);
     }
     g_hash_table_destroy(here);

@@ -267,6 +267,13 @@ static const Prop pci_common_props[] = {
     PROP_END,
 };
 
+static char *pci_where(const Device *dev)
+{
+    const PciDevice *pci = (const PciDevice *)dev;
+
+    return g_strdup_printf("%s %02x.%x", pci->bus->name, PCI_SLOT(pci->devfn), PCI_FUNC(pci->devfn));
+}
+
 const DeviceKindOps pci_kind_ops = {
     .props = pci_common_props,
     .place = pci_place,
@@ -276,4 +283,5 @@ const DeviceKindOps pci_kind_ops = {
     .stop = pci_device_stop,
     .can_unplug = pci_can_unplug,
     .unplug_request = pci_unplug_request,
+    .where = pci_where,
 };

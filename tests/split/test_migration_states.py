@@ -9,16 +9,17 @@ CONTENT = bytes(range(256)) * 4096
 
 @pytest.fixture(name="start")
 def fixture_start(tmp_path):
-    machines = []
+    machines, refused = [], []
 
-    def start(name, *args):
+    def start(name, *args, ends=False):
         (tmp_path / name).mkdir()
         machines.append(Machine(tmp_path / name, *args))
+        refused.extend(machines[-1:] if ends else [])
         return machines[-1]
 
     yield start
     for machine in machines:
-        assert machine.close() == 0
+        assert machine.close() == (1 if machine in refused else 0)
 
 
 def status(machine):
@@ -96,6 +97,8 @@ def test_devices_stay_while_the_guest_is_moved(start, tmp_path):
                                            "-device", "virtio-rng-pci,id=rng0,bus=rp0")
     source, target = start("source", *ports), start("target", *ports, "-incoming", uri)
     begin(source, uri)
+    while target.qmp("query-migrate")["return"].get("status") != "active":
+        pass
     for machine in source, target:
         for name, args in (("device_add", {"driver": "virtio-rng-pci", "id": "rng1", "bus": "rp1"}), ("device_del", {"id": "rng0"})):
             assert f"{name}: the guest is being moved" in machine.qmp(name, **args)["error"]["desc"]
@@ -103,3 +106,26 @@ def test_devices_stay_while_the_guest_is_moved(start, tmp_path):
     done(source, target)
     for machine in source, target:
         assert machine.qmp("device_add", driver="virtio-rng-pci", id="rng1", bus="rp1") == {"return": {}}
+
+
+def devices(names):
+    return [word for name in names for word in ("-device", name)]
+
+
+@pytest.mark.parametrize("there, places", [(["edu,id=edu0,addr=9"], ("pcie.0 07.0", "pcie.0 09.0")),
+                                           (["edu,id=edu0,bus=rp0"], ("pcie.0 07.0", "rp0 00.0")),
+                                           (["virtio-rng-pci,id=rng0", "edu,id=edu0,addr=7"], None)])
+def test_where_the_guest_finds_its_devices(start, tmp_path, there, places):
+    """The order on the command line is no matter, where it leads to is."""
+    uri, port = f"unix:{tmp_path}/move", ["-device", "pcie-root-port,id=rp0,chassis=1,addr=5"]
+    here = ["edu,id=edu0,addr=7"] if places else ["edu,id=edu0,addr=7", "virtio-rng-pci,id=rng0"]
+    source = start("source", *port, *devices(here))
+    target = start("target", *port, *devices(there), "-incoming", uri, ends=places)
+    assert source.qmp("migrate", uri=uri) == {"return": {}}
+    if not places:
+        done(source, target)
+        return
+    while (said := source.qmp("query-migrate")["return"])["status"] != "failed":
+        assert said["status"] != "completed"
+    assert "device 'edu /machine/peripheral/edu0' of the source is at '%s', here at '%s'" % places in said["error-desc"]
+    assert target.process.wait() == 1 and status(source) == "running"
