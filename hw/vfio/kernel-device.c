@@ -265,6 +265,9 @@ static void take_migration_fd(VfioKernelDevice *k, struct vfio_device_feature *f
         (feature->flags & VFIO_DEVICE_FEATURE_MASK) != VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE) {
         return;
     }
+    if (state->data_fd < 0 && state->device_state == VFIO_DEVICE_STATE_STOP_COPY) {
+        return; /* what was begun in PRE_COPY goes on */
+    }
     if (k->migration_fd >= 0) {
         k->sys->close(k->sys, k->migration_fd);
     }
@@ -296,20 +299,20 @@ static int kernel_reset(VfioDevice *vdev)
                            : vfio_kernel_hot_reset(pci_of_device(vdev));
 }
 
+/* ENOMSG: no more of it in PRE_COPY, for the time being. */
 static ssize_t kernel_migration_read(VfioDevice *vdev, void *data, size_t size)
 {
     VfioKernelDevice *k = of_device(vdev);
-    ssize_t done = k->migration_fd < 0 ? -1 : read(k->migration_fd, data, size);
+    ssize_t done = k->migration_fd < 0 ? -EBADF : k->sys->read(k->sys, k->migration_fd, data, size);
 
-    return done >= 0 ? done : k->migration_fd < 0 ? -EBADF : -errno;
+    return done == -ENOMSG ? 0 : done;
 }
 
 static ssize_t kernel_migration_write(VfioDevice *vdev, const void *data, size_t size)
 {
     VfioKernelDevice *k = of_device(vdev);
-    ssize_t done = k->migration_fd < 0 ? -1 : write(k->migration_fd, data, size);
 
-    return done >= 0 ? done : k->migration_fd < 0 ? -EBADF : -errno;
+    return k->migration_fd < 0 ? -EBADF : k->sys->write(k->sys, k->migration_fd, data, size);
 }
 
 static int kernel_log_start(VfioDevice *vdev, uint64_t page_size, const VfioDmaRange *ranges, unsigned count)

@@ -43,6 +43,26 @@ static ssize_t host_pwrite(const VfioSys *sys, int fd, const void *buf, size_t s
     return done < 0 ? -errno : done;
 }
 
+static ssize_t host_read(const VfioSys *sys, int fd, void *buf, size_t size)
+{
+    ssize_t done;
+
+    do {
+        done = read(fd, buf, size);
+    } while (done < 0 && errno == EINTR);
+    return done < 0 ? -errno : done;
+}
+
+static ssize_t host_write(const VfioSys *sys, int fd, const void *buf, size_t size)
+{
+    ssize_t done;
+
+    do {
+        done = write(fd, buf, size);
+    } while (done < 0 && errno == EINTR);
+    return done < 0 ? -errno : done;
+}
+
 const VfioSys vfio_sys_host = {
     .root = "",
     .open = host_open,
@@ -50,4 +70,6 @@ const VfioSys vfio_sys_host = {
     .ioctl = host_ioctl,
     .pread = host_pread,
     .pwrite = host_pwrite,
+    .read = host_read,
+    .write = host_write,
 };

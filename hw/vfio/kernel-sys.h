@@ -19,6 +19,8 @@ struct VfioSys {
     int (*ioctl)(const VfioSys *sys, int fd, unsigned long request, uintptr_t arg);
     ssize_t (*pread)(const VfioSys *sys, int fd, void *buf, size_t size, uint64_t offset);
     ssize_t (*pwrite)(const VfioSys *sys, int fd, const void *buf, size_t size, uint64_t offset);
+    ssize_t (*read)(const VfioSys *sys, int fd, void *buf, size_t size);
+    ssize_t (*write)(const VfioSys *sys, int fd, const void *buf, size_t size);
 };
 
 /* The host's kernel. */

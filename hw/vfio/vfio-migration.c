@@ -70,6 +70,23 @@ static const char *state_name(uint32_t state)
     return names[state];
 }
 
+/* A refusal may leave a device in ERROR, out of which only a reset leads. */
+static void leave_error(VfioPciDevice *dev, GError **error)
+{
+    struct vfio_device_feature_mig_state now = {.device_state = VFIO_DEVICE_STATE_STOP};
+
+    if (feature(dev, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &now, sizeof(now)) ||
+        now.device_state != VFIO_DEVICE_STATE_ERROR) {
+        return;
+    }
+    if (dev->vdev.ops->reset(&dev->vdev)) {
+        g_prefix_error(error, "it came to state ERROR and cannot be reset: ");
+        return;
+    }
+    dev->migration.state = VFIO_DEVICE_STATE_RUNNING;
+    g_prefix_error(error, "it came to state ERROR and was reset, its driver has to begin anew: ");
+}
+
 static bool go_to(VfioPciDevice *dev, uint32_t state, GError **error)
 {
     struct vfio_device_feature_mig_state wish = {.device_state = state, .data_fd = -1};
@@ -78,6 +95,7 @@ static bool go_to(VfioPciDevice *dev, uint32_t state, GError **error)
     if (err) {
         error_set_errno(error, -err, "its far side does not go from state %s to %s", state_name(present_state(dev)),
                         state_name(state));
+        leave_error(dev, error);
         return false;
     }
     dev->migration.state = state;

@@ -24,6 +24,11 @@ bool fake_group_is_driven(const FakeKernel *k, int group);
 int fake_map(FakeKernel *k, uint64_t iova, uint64_t size, uint64_t vaddr, int access); /* PROT_* */
 /* Sets the bit of the page that was written, if it is inside. */
 void fake_report(const FakeKernel *k, uint64_t iova, uint64_t size, uint64_t page_size, uint64_t *bitmap);
+struct vfio_device_feature;
+/* fake-migration.c */
+int fake_migration_feature(FakeKernel *k, struct vfio_device_feature *feature);
+ssize_t fake_migration_read(const VfioSys *sys, int fd, void *buf, size_t size);
+ssize_t fake_migration_write(const VfioSys *sys, int fd, const void *buf, size_t size);
 /* fake-iommufd.c: requests of a device's character device, and of /dev/iommu. */
 int fake_cdev_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, void *arg);
 int fake_iommufd_ioctl(FakeKernel *k, unsigned long request, void *arg);

@@ -467,20 +467,17 @@ static int device_log(ContractDevice *d, struct vfio_device_feature *feature)
     }
 }
 
-/* Migration: a SET of the state hands out a pipe's end. */
 static int device_feature(FakeKernel *k, ContractDevice *d, struct vfio_device_feature *feature)
 {
-    struct vfio_device_feature_mig_state *state = (void *)feature->data;
+    return (feature->flags & VFIO_DEVICE_FEATURE_MASK) >= VFIO_DEVICE_FEATURE_DMA_LOGGING_START
+               ? device_log(d, feature)
+               : fake_migration_feature(k, feature);
+}
 
-    if ((feature->flags & VFIO_DEVICE_FEATURE_MASK) >= VFIO_DEVICE_FEATURE_DMA_LOGGING_START) {
-        return device_log(d, feature);
-    }
-    if ((feature->flags & VFIO_DEVICE_FEATURE_MASK) != VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE ||
-        feature->argsz < sizeof(*feature) + sizeof(*state)) {
-        return -ENOTTY;
-    }
-    state->data_fd = fake_file_new(k, (FakeFile){.kind = FAKE_DATA});
-    return 0;
+static int reset_device(FakeKernel *k, ContractDevice *d)
+{
+    k->migration.state = VFIO_DEVICE_STATE_RUNNING;
+    return contract_reset(d);
 }
 
 static int hot_reset_info(const FakeKernel *k, const FakeFile *f, struct vfio_pci_hot_reset_info *info)
@@ -542,7 +539,7 @@ static int device_ioctl(FakeKernel *k, FakeFile *f, unsigned long request, void 
     case VFIO_DEVICE_PCI_HOT_RESET:
         return hot_reset(k, f, arg);
     case VFIO_DEVICE_RESET:
-        return contract_reset(f->device->device);
+        return reset_device(k, f->device->device);
     case VFIO_DEVICE_FEATURE:
         return device_feature(k, f->device->device, arg);
     default:
@@ -606,7 +603,10 @@ void fake_kernel_init(FakeKernel *k)
                        .close = fake_close,
                        .ioctl = fake_ioctl,
                        .pread = fake_pread,
-                       .pwrite = fake_pwrite};
+                       .pwrite = fake_pwrite,
+                       .read = fake_migration_read,
+                       .write = fake_migration_write};
+    k->migration = (FakeMigration){.state = VFIO_DEVICE_STATE_RUNNING, .refused = UINT32_MAX, .data = g_string_new(NULL)};
     k->files = g_hash_table_new_full(NULL, NULL, NULL, g_free);
 }
 
@@ -619,6 +619,7 @@ void fake_kernel_cleanup(FakeKernel *k)
 {
     remove_tree(k->root);
     g_hash_table_destroy(k->files);
+    g_string_free(k->migration.data, TRUE);
     for (unsigned i = 0; i < k->device_count; i++) {
         g_free(k->devices[i].address);
     }

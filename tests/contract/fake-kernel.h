@@ -27,6 +27,19 @@ typedef struct FakeHwpt {
     bool can_track, tracking;
 } FakeHwpt;
 
+/* Of every device.  What it saves is FAKE_EARLY and FAKE_LATE, and that is what it loads. */
+#define FAKE_EARLY "early "
+#define FAKE_LATE  "late"
+
+typedef struct FakeMigration {
+    uint64_t flags; /* what it can do; 0: nothing */
+    uint32_t state; /* VFIO_DEVICE_STATE_* */
+    uint32_t refused; /* state that cannot be entered */
+    bool breaks;      /* it is in ERROR then */
+    GString *data;    /* of the session that is open */
+    gsize at;
+} FakeMigration;
+
 typedef struct FakeKernel {
     VfioSys sys;
     char *root;
@@ -48,6 +61,7 @@ typedef struct FakeKernel {
     unsigned maps, unmaps, unmap_alls, containers, hot_resets;
     uint32_t next_id;
     FakeHwpt hwpt[FAKE_MAX_HWPTS];
+    FakeMigration migration;
     bool type1_tracking;
     uint64_t dirty_iova; /* the page that was written */
 } FakeKernel;

@@ -26,6 +26,7 @@
 #define BAR4     0xe0100000u
 #define HOST     "0000:00:04.0"
 #define SECOND   "0000:00:05.0"
+#define PRE_COPY (UINT64_C(1) << 2) /* VFIO_MIGRATION_PRE_COPY: newer than Debian 12's header */
 
 extern const PciModel vfio_pci_model;
 extern const ObjectModel iommufd_model;
@@ -715,6 +716,113 @@ static void test_hot_reset(void **state)
 
 /* --- migration --- */
 
+static const MoveOps *mover(Fixture *f, uint64_t flags)
+{
+    f->kernel.migration.flags = flags;
+    f->pci = plug(f, 3, HOST, NULL, NULL);
+    assert_non_null(f->pci);
+    return f->pci->dev.obj.model->move;
+}
+
+static void check_bytes(const GByteArray *data, const char *text)
+{
+    assert_int_equal(data->len, strlen(text));
+    assert_memory_equal(data->data, text, data->len);
+}
+
+static void says(GError *error, const char *text)
+{
+    assert_non_null(error);
+    assert_string_equal(error->message, text);
+    g_error_free(error);
+}
+
+/* The whole way of a device: its state in one part, or, with PRE_COPY, in two of one session; then it takes it. */
+static void check_move(Fixture *f, uint64_t flags, const char *early, const char *late)
+{
+    const MoveOps *ops = mover(f, flags);
+    Device *dev = &f->pci->dev;
+    const FakeMigration *mig = &f->kernel.migration;
+    unsigned files = fake_kernel_open_files(&f->kernel);
+    g_autoptr(GByteArray) head = g_byte_array_new(), rest = g_byte_array_new();
+
+    assert_true(ops->possible(dev, NULL));
+    assert_true(ops->begin(dev, head, NULL) && ops->sync(dev, NULL) && ops->stop(dev, NULL) && ops->sync(dev, NULL));
+    assert_true(ops->save(dev, rest, NULL));
+    assert_int_equal(mig->state, VFIO_DEVICE_STATE_STOP_COPY);
+    check_bytes(head, early);
+    check_bytes(rest, late);
+    assert_int_equal(fake_kernel_open_files(&f->kernel), files + 1);
+    assert_true(ops->run(dev, NULL));
+    assert_int_equal(mig->state, VFIO_DEVICE_STATE_RUNNING);
+    assert_int_equal(fake_kernel_open_files(&f->kernel), files);
+
+    assert_true(ops->load(dev, head->data, head->len, NULL) && ops->load(dev, rest->data, rest->len, NULL));
+    assert_int_equal(mig->state, VFIO_DEVICE_STATE_RESUMING);
+    assert_true(ops->loaded(dev, NULL) && ops->run(dev, NULL));
+    assert_int_equal(mig->state, VFIO_DEVICE_STATE_RUNNING);
+    assert_int_equal(fake_kernel_open_files(&f->kernel), files);
+    assert_int_equal(f->device.resets, 1);
+    unplug(&f->pci);
+    f->device.resets = 0;
+}
+
+static void test_migration(void **state)
+{
+    Fixture *f = *state;
+
+    add_ready(f);
+    check_move(f, VFIO_MIGRATION_STOP_COPY, "", FAKE_EARLY FAKE_LATE);
+    check_move(f, VFIO_MIGRATION_STOP_COPY | PRE_COPY, FAKE_EARLY, FAKE_LATE);
+}
+
+static void test_no_migration(void **state)
+{
+    Fixture *f = *state;
+    GError *error = NULL;
+
+    add_ready(f);
+    assert_false(mover(f, 0)->possible(&f->pci->dev, &error));
+    says(error, "its far side does not offer migration");
+}
+
+/* Of a device that stays where it was the guest has it on; out of ERROR only a reset leads. */
+static void test_migration_refused(void **state)
+{
+    Fixture *f = *state;
+    FakeMigration *mig = &f->kernel.migration;
+    g_autoptr(GByteArray) head = g_byte_array_new();
+    const MoveOps *ops;
+    Device *dev;
+    GError *error = NULL;
+
+    add_ready(f);
+    ops = mover(f, VFIO_MIGRATION_STOP_COPY | PRE_COPY);
+    dev = &f->pci->dev;
+    mig->refused = VFIO_DEVICE_STATE_STOP_COPY;
+    assert_true(ops->begin(dev, head, NULL));
+    assert_false(ops->stop(dev, &error));
+    says(g_steal_pointer(&error), "its far side does not go from state PRE_COPY to STOP_COPY: Input/output error");
+    assert_true(ops->run(dev, NULL));
+    assert_int_equal(mig->state, VFIO_DEVICE_STATE_RUNNING);
+    assert_int_equal(f->device.resets, 1);
+
+    mig->breaks = true;
+    assert_true(ops->begin(dev, head, NULL));
+    assert_false(ops->stop(dev, &error));
+    says(g_steal_pointer(&error), "it came to state ERROR and was reset, its driver has to begin anew: "
+                                  "its far side does not go from state PRE_COPY to STOP_COPY: Input/output error");
+    assert_int_equal(f->device.resets, 2);
+    assert_true(ops->run(dev, NULL));
+    assert_int_equal(mig->state, VFIO_DEVICE_STATE_RUNNING);
+
+    mig->refused = UINT32_MAX;
+    assert_true(ops->load(dev, (const uint8_t *)"damaged", 7, NULL));
+    assert_false(ops->loaded(dev, &error));
+    assert_non_null(strstr(error->message, "its far side refuses the state"));
+    g_error_free(error);
+}
+
 /* The kernel's data file is the back end's: nothing above sees an fd. */
 static void test_migration_data(void **state)
 {
@@ -726,17 +834,18 @@ static void test_migration_data(void **state)
     VfioDevice *vdev;
 
     add_ready(f);
-    f->pci = plug(f, 3, HOST, NULL, NULL);
+    mover(f, VFIO_MIGRATION_STOP_COPY);
     vdev = &((VfioPciDevice *)f->pci)->vdev;
     assert_int_equal(vdev->ops->migration_read(vdev, &byte, 1), -EBADF);
+    assert_int_equal(vdev->ops->migration_write(vdev, "x", 1), -EBADF);
     feature->flags = VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE;
-    mig->device_state = VFIO_DEVICE_STATE_STOP_COPY;
-    assert_int_equal(vdev->ops->device_feature(vdev, feature, size), 0);
-    assert_int_equal(mig->data_fd, -1);
-    assert_int_equal(vdev->ops->migration_write(vdev, "x", 1), 1);
-    assert_int_equal(vdev->ops->device_feature(vdev, feature, size), 0);
+    mig->device_state = VFIO_DEVICE_STATE_RESUMING;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(vdev->ops->device_feature(vdev, feature, size), 0);
+        assert_int_equal(mig->data_fd, -1);
+        assert_int_equal(vdev->ops->migration_write(vdev, FAKE_EARLY FAKE_LATE, 10), 10);
+    }
     assert_int_equal(fake_kernel_open_files(&f->kernel), 4);
-    assert_int_equal(vdev->ops->migration_read(vdev, &byte, 1), 1);
     assert_int_equal(vdev->ops->device_feature(vdev, feature, 4), -EINVAL);
 }
 
@@ -771,6 +880,9 @@ int main(void)
         CASE(test_passed_fds),
         CASE(test_no_iommufd),
         CASE(test_hot_reset),
+        CASE(test_migration),
+        CASE(test_no_migration),
+        CASE(test_migration_refused),
         CASE(test_migration_data),
     };
 
