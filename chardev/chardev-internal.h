@@ -62,6 +62,8 @@ struct Chardev {
     int listen_fd;
     LoopFd *listen_watch;
     char *unlink_path;
+    bool passes_fds; /* it is of the kind that can */
+    int passed_fd;   /* that came and nobody took; -1: none */
     struct SocketDial *dial; /* of a client that connects again; NULL: none */
     bool telnet, telnet_break;
     ChardevTelnetState telnet_state;
@@ -89,6 +91,10 @@ ChardevFrontend *chardev_focus_frontend(Chardev *chr);
 size_t chardev_mux_room(Chardev *chr);
 /* Gives front ends what was held for them, as much as they take. */
 void chardev_mux_deliver(Chardev *chr);
+
+/* --- chardev-socket.c --- */
+/* read() that keeps a descriptor which came along. */
+ssize_t chardev_socket_read(Chardev *chr, void *buf, size_t len);
 
 /* --- chardev-telnet.c --- */
 /* A connection begins: says how we would like it. */

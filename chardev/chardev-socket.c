@@ -21,6 +21,46 @@
 #define SOCKET_CONNECT_TIMEOUT 30
 #define SOCKET_RECONNECT_MAX   86400
 
+/* More than one come with a message only by mistake: they are closed. */
+#define SOCKET_FDS_MAX 16
+
+static void keep_first_fd(Chardev *chr, const struct cmsghdr *cmsg)
+{
+    size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+    for (size_t i = 0; i < count; i++) {
+        int old = i ? -1 : chardev_take_fd(chr), fd;
+
+        memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(fd), sizeof(fd));
+        if (old >= 0) {
+            close(old);
+        }
+        if (i) {
+            close(fd);
+        } else {
+            chr->passed_fd = fd;
+        }
+    }
+}
+
+ssize_t chardev_socket_read(Chardev *chr, void *buf, size_t len)
+{
+    union {
+        char buf[CMSG_SPACE(SOCKET_FDS_MAX * sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct iovec iov = {buf, len};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof(control.buf)};
+    ssize_t n = recvmsg(chr->in_fd, &msg, MSG_CMSG_CLOEXEC);
+
+    for (struct cmsghdr *cmsg = n < 0 ? NULL : CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
+        if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS) {
+            keep_first_fd(chr, cmsg);
+        }
+    }
+    return n;
+}
+
 static void socket_accept(void *opaque)
 {
     Chardev *chr = opaque;
@@ -236,6 +276,7 @@ static bool socket_open_unix(Chardev *chr, const char *path, bool server, GError
     }
     strcpy(sun.sun_path, path);
     chr->filename = g_strdup_printf("unix:%s%s", path, server ? ",server=on" : "");
+    chr->passes_fds = true;
     if (server) {
         socket_remove_stale(&sun);
     }

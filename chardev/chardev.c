@@ -103,6 +103,9 @@ static void chardev_close_fds(Chardev *chr)
     chr->in_fd = chr->out_fd = -1;
     g_byte_array_set_size(chr->out, 0);
     g_mutex_unlock(&chr->lock);
+    if (chr->passed_fd >= 0) {
+        close(chardev_take_fd(chr));
+    }
 }
 
 /* Writes what is queued without waiting.  With the lock. */
@@ -197,7 +200,7 @@ static void chardev_readable(void *opaque)
     ssize_t n;
 
     if (room) {
-        n = read(chr->in_fd, buf, MIN(room, sizeof(buf)));
+        n = chr->passes_fds ? chardev_socket_read(chr, buf, MIN(room, sizeof(buf))) : read(chr->in_fd, buf, MIN(room, sizeof(buf)));
         if (n > 0) {
             chardev_received(chr, buf, (size_t)n);
         } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -394,7 +397,7 @@ Chardev *chardev_new(Machine *machine, struct json_object *opts, GError **error)
     }
     chr->backend = backend;
     chr->loop = machine->main_loop;
-    chr->in_fd = chr->out_fd = chr->listen_fd = chr->slave_fd = chr->log_fd = -1;
+    chr->in_fd = chr->out_fd = chr->listen_fd = chr->slave_fd = chr->log_fd = chr->passed_fd = -1;
     chr->queue_limit = CHARDEV_QUEUE_LIMIT;
     chr->out = g_byte_array_new();
     chr->frontends = g_array_new(FALSE, FALSE, sizeof(ChardevSeat));
@@ -617,6 +620,14 @@ size_t chardev_pending(Chardev *chr)
 void chardev_set_queue_limit(Chardev *chr, size_t bytes)
 {
     chr->queue_limit = bytes;
+}
+
+int chardev_take_fd(Chardev *chr)
+{
+    int fd = chr->passed_fd;
+
+    chr->passed_fd = -1;
+    return fd;
 }
 
 bool chardev_connected(const Chardev *chr)

@@ -77,6 +77,11 @@ void machine_global_free(void *global);
 bool object_apply_globals(Object *obj, GError **error);
 /* Of DeviceBus *, oldest first. */
 GPtrArray *machine_device_buses(Machine *m);
+/* --- machine-fd.c --- */
+/* Of descriptors by name, which it closes; and the machine's. */
+GHashTable *machine_fds_new(void);
+GHashTable *machine_fds(Machine *m);
+
 /* --- boot-index.c --- */
 /* False: another device of the machine has the same place in the boot order; *error names both. */
 bool device_check_bootindex(const Device *dev, GError **error);

@@ -36,6 +36,7 @@ struct MachinePrivate {
     const DeviceKindOps *kind_ops[MODEL_KIND_COUNT];
     GPtrArray *started; /* of Object *: objects and devices in order of their start */
     GPtrArray *globals; /* of Global * (core/machine-global.c) */
+    GHashTable *fds; /* of descriptors by name (core/machine-fd.c) */
     GPtrArray *device_buses; /* of DeviceBus * */
     GQueue laters; /* of LaterWork * (core/machine-later.c) */
     GArray *run_state_handlers, *event_handlers, *reset_handlers;
@@ -243,6 +244,7 @@ static void machine_init(Machine *m, const MachineModel *model, Object *root)
     m->priv->started = g_ptr_array_new();
     m->priv->device_buses = g_ptr_array_new();
     m->priv->globals = g_ptr_array_new_with_free_func(machine_global_free);
+    m->priv->fds = machine_fds_new();
     m->priv->run_state_handlers = g_array_new(FALSE, FALSE, sizeof(RunStateHandler));
     m->priv->event_handlers = g_array_new(FALSE, FALSE, sizeof(EventHandler));
     m->priv->reset_handlers = g_array_new(FALSE, FALSE, sizeof(ResetHandler));
@@ -355,6 +357,7 @@ static void machine_free_private(Machine *m)
     g_ptr_array_free(priv->started, TRUE);
     g_ptr_array_free(priv->device_buses, TRUE);
     g_ptr_array_free(priv->globals, TRUE);
+    g_hash_table_unref(priv->fds);
     pthread_mutex_destroy(&priv->event_lock);
     g_clear_pointer(&m->priv, g_free);
 }
@@ -396,6 +399,11 @@ BootConfig boot_config_copy(const BootConfig *config)
     copy.files = config->files ? g_ptr_array_ref(config->files) : NULL;
     copy.smbios = config->smbios ? g_ptr_array_ref(config->smbios) : NULL;
     return copy;
+}
+
+GHashTable *machine_fds(Machine *m)
+{
+    return m->priv->fds;
 }
 
 GQueue *machine_laters(Machine *m)

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
@@ -151,20 +150,20 @@ static bool open_tcp(MigChannel *c, const char *address, bool in, GError **error
 }
 
 /* The channel takes it.  What is closed on exec is not from who started this program. */
-static bool open_fd(MigChannel *c, const char *number, bool in, GError **error)
+static bool open_fd(MigChannel *c, const char *text, bool in, GError **error)
 {
-    char *end;
-    long fd = strtol(number, &end, 10);
-    int flags = end == number || *end || fd < 0 || fd > INT_MAX ? -1 : fcntl((int)fd, F_GETFD), type;
+    int type;
     socklen_t len = sizeof(type);
 
-    if (flags < 0 || flags & FD_CLOEXEC) {
-        error_set(error, "migration fd:%s: not an open file descriptor that this program was started with", number);
+    c->fd = machine_fd_open(c->machine, text, error);
+    if (c->fd < 0) {
+        g_prefix_error(error, "migration fd:%s: ", text);
         return false;
     }
-    c->fd = (int)fd;
-    fcntl(c->fd, F_SETFD, FD_CLOEXEC);
     c->two_way = !getsockopt(c->fd, SOL_SOCKET, SO_TYPE, &type, &len);
+    if (c->two_way) {
+        fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) & ~O_NONBLOCK);
+    }
     return true;
 }
 
@@ -242,20 +241,20 @@ static bool open_exec(MigChannel *c, const char *command, bool in, GError **erro
     return c->child > 0;
 }
 
-static bool channel_open(MigChannel *c, const char *uri, bool in, GError **error)
+static bool channel_open(MigChannel *c, Machine *m, const char *uri, bool in, GError **error)
 {
     static const struct {
         const char *scheme;
         ChannelOpen *open;
     } schemes[] = {{"tcp:", open_tcp}, {"unix:", open_unix}, {"fd:", open_fd}, {"exec:", open_exec}, {"file:", open_file}};
 
-    *c = (MigChannel){.fd = -1};
+    *c = (MigChannel){.fd = -1, .machine = m};
     for (size_t i = 0; i < G_N_ELEMENTS(schemes); i++) {
         if (g_str_has_prefix(uri, schemes[i].scheme)) {
             return schemes[i].open(c, uri + strlen(schemes[i].scheme), in, error);
         }
     }
-    error_set(error, "migration %s: unknown kind of address (allowed tcp:HOST:PORT, unix:PATH, fd:N, exec:COMMAND, file:PATH)",
+    error_set(error, "migration %s: unknown kind of address (allowed tcp:HOST:PORT, unix:PATH, fd:N, fd:NAME, exec:COMMAND, file:PATH)",
               uri);
     return false;
 }
@@ -277,9 +276,9 @@ static void never_block(int fd)
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-static bool channel_begin(MigChannel *c, const char *uri, bool in, GError **error)
+static bool channel_begin(MigChannel *c, Machine *m, const char *uri, bool in, GError **error)
 {
-    bool ok = channel_open(c, uri, in, error);
+    bool ok = channel_open(c, m, uri, in, error);
 
     if (!ok) {
         mig_channel_end(c);
@@ -291,14 +290,14 @@ static bool channel_begin(MigChannel *c, const char *uri, bool in, GError **erro
     return ok;
 }
 
-bool mig_channel_out(MigChannel *c, const char *uri, GError **error)
+bool mig_channel_out(MigChannel *c, Machine *m, const char *uri, GError **error)
 {
-    return channel_begin(c, uri, false, error);
+    return channel_begin(c, m, uri, false, error);
 }
 
-bool mig_channel_in(MigChannel *c, const char *uri, GError **error)
+bool mig_channel_in(MigChannel *c, Machine *m, const char *uri, GError **error)
 {
-    return channel_begin(c, uri, true, error);
+    return channel_begin(c, m, uri, true, error);
 }
 
 bool mig_channel_connect(MigChannel *c, const int *aborted, GError **error)

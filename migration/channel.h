@@ -7,7 +7,10 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "core/machine.h"
+
 typedef struct MigChannel {
+    Machine *machine; /* which has the descriptors that fd: may name */
     int fd;       /* the stream; or (listening) where it will come from */
     bool two_way; /* a socket */
     bool listening;
@@ -17,9 +20,9 @@ typedef struct MigChannel {
 } MigChannel;
 
 /* For writing; of tcp: only what is written is looked at.  False: *error names the URI. */
-bool mig_channel_out(MigChannel *c, const char *uri, GError **error);
+bool mig_channel_out(MigChannel *c, Machine *m, const char *uri, GError **error);
 /* For reading; sockets listen. */
-bool mig_channel_in(MigChannel *c, const char *uri, GError **error);
+bool mig_channel_in(MigChannel *c, Machine *m, const char *uri, GError **error);
 /* Of one for writing: connects tcp:, which may take long.  Any thread; false: *error, or *aborted was set. */
 bool mig_channel_connect(MigChannel *c, const int *aborted, GError **error);
 /* Waits for the command's end, after what it reads was closed.  Any thread; false: it failed, or *aborted was set. */

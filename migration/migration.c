@@ -188,7 +188,7 @@ bool migration_start(Machine *m, const char *uri, GError **error)
         return false;
     }
     reset_for_new(mig);
-    if (!mig_channel_out(&mig->channel, uri, error)) {
+    if (!mig_channel_out(&mig->channel, m, uri, error)) {
         return false;
     }
     mig->stream.two_way = mig->channel.two_way;
@@ -275,7 +275,7 @@ bool migration_incoming(Machine *m, const char *uri, GError **error)
         return false;
     }
     reset_for_new(mig);
-    if (!migration_possible(m, error) || !mig_channel_in(&mig->channel, uri, error)) {
+    if (!migration_possible(m, error) || !mig_channel_in(&mig->channel, m, uri, error)) {
         return false;
     }
     mig->incoming = true;

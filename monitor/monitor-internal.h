@@ -39,8 +39,8 @@ GPtrArray *hmp_complete(Machine *machine, const char *line, size_t *have);
 
 /* The table entry of a QMP command, or NULL. */
 const QmpCommand *qmp_find(const char *name);
-/* Checks args against the command's list and runs it. */
-struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args,
+/* Checks args against the command's list and runs it.  Takes fd, which came with it (-1: none). */
+struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args, int fd,
                                     GError **error);
 /*
  * Whether a value is of that type (monitor/qmp-type.c).  False with *error, which names the member that is not, beginning with

@@ -182,6 +182,29 @@ struct json_object *qmp_cont(Machine *m, struct json_object *args, GError **erro
     return NULL;
 }
 
+struct json_object *qmp_getfd(Machine *m, struct json_object *args, int fd, GError **error)
+{
+    if (fd < 0) {
+        error_set(error, "No file descriptor supplied via SCM_RIGHTS");
+    } else {
+        machine_fd_keep(m, json_member_str(args, "fdname"), fd, error);
+    }
+    return NULL;
+}
+
+struct json_object *qmp_closefd(Machine *m, struct json_object *args, GError **error)
+{
+    const char *name = json_member_str(args, "fdname");
+    int fd = machine_fd_take(m, name);
+
+    if (fd < 0) {
+        error_set(error, "File descriptor named '%s' not found", name);
+    } else {
+        close(fd);
+    }
+    return NULL;
+}
+
 struct json_object *qmp_quit(Machine *m, struct json_object *args, GError **error)
 {
     machine_request_shutdown(m, SHUTDOWN_HOST_QMP_QUIT, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Finding a QMP command in the build's tables, running it, the last look at what goes out. */
 #include <string.h>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "monitor-internal.h"
@@ -65,7 +66,7 @@ bool qmp_event_check(const char *name, struct json_object *data, GError **error)
     return ok;
 }
 
-struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args,
+struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, struct json_object *args, int fd,
                                     GError **error)
 {
     struct json_object *given = args ? json_object_get(args) : json_object_new_object();
@@ -73,10 +74,12 @@ struct json_object *qmp_run_command(Machine *machine, const QmpCommand *cmd, str
     GError *failure = NULL;
 
     if (qmp_type_check(cmd->args, given, NULL, &failure)) {
-        result = cmd->run(machine, given, &failure);
+        result = cmd->run_fd ? cmd->run_fd(machine, given, fd, &failure) : cmd->run(machine, given, &failure);
         if (!result && !failure) {
             result = json_object_new_object();
         }
+    } else if (fd >= 0) {
+        close(fd);
     }
     json_object_put(given);
     if (failure) {
@@ -93,5 +96,5 @@ struct json_object *qmp_run(Machine *machine, const char *name, struct json_obje
         g_set_error(error, MPQEMU_ERROR, ERR_COMMAND_NOT_FOUND, "The command %s has not been found", name);
         return NULL;
     }
-    return qmp_run_command(machine, cmd, args, error);
+    return qmp_run_command(machine, cmd, args, -1, error);
 }

@@ -238,7 +238,7 @@ static void qmp_handle(QmpSession *s, struct json_object *req)
     if (qmp_handle_later(s, cmd, args, id)) {
         return;
     }
-    result = qmp_run_command(s->mon->machine, cmd, args, &error);
+    result = qmp_run_command(s->mon->machine, cmd, args, cmd->run_fd ? chardev_take_fd(s->mon->chr) : -1, &error);
     if (!result) {
         qmp_send_error(s, id, error);
         return;

@@ -14,7 +14,7 @@ import sys
 BUILTINS = {"str": "text", "int": "integer", "number": "number", "bool": "boolean", "object": "object", "any": "any value"}
 HEAD = re.compile(r"(enum|struct|command|event) ([A-Za-z][\w-]*)((?: (?!->)[\w-]+)*)(?: -> (\[?\w+\]?))?$")
 MEMBER = re.compile(r"- (?:(case) )?([\w-]+)(\?)?(?:: (\[?\w+\]?))? \| (.+)$")
-WORDS = {"struct": {"by"}, "enum": set(), "command": {"open", "later", "early"}, "event": set()}
+WORDS = {"struct": {"by"}, "enum": set(), "command": {"open", "later", "early", "fd"}, "event": set()}
 
 
 class SchemaError(Exception):
@@ -181,7 +181,7 @@ def code(entities, out_c, out_h):
     lines += ["const QmpCommand qmp_commands[] = {"]
     for e in commands:
         symbol = "qmp_" + re.sub("^qmp_", "", c_name(e.name))
-        fields = [f'.name = "{e.name}"', f".args = &arg_{c_name(e.name)}", f".run = {symbol}"]
+        fields = [f'.name = "{e.name}"', f".args = &arg_{c_name(e.name)}", f".run{'_fd' if 'fd' in e.words else ''} = {symbol}"]
         fields += [f".ret = {type_ref(e.ret)}"] if e.ret else []
         fields += [f".later = {symbol}_later"] if "later" in e.words else []
         fields += [".early = true"] if "early" in e.words else []
@@ -193,7 +193,7 @@ def code(entities, out_c, out_h):
              "#define MONITOR_QMP_COMMANDS_H", '#include "monitor-internal.h"']
     for e in commands:
         symbol = "qmp_" + re.sub("^qmp_", "", c_name(e.name))
-        lines += [f"QmpRunFn {symbol};"] + ([f"QmpLaterFn {symbol}_later;"] if "later" in e.words else [])
+        lines += [f"QmpRun{'Fd' if 'fd' in e.words else ''}Fn {symbol};"] + ([f"QmpLaterFn {symbol}_later;"] if "later" in e.words else [])
     out_h.write("\n".join(lines + ["#endif"]) + "\n")
 
 

@@ -65,6 +65,8 @@ void chardev_each_backend(void (*fn)(const char *name, const char *doc, void *op
  * False and NULL: another kind of back end. */
 bool chardev_ring_write(Chardev *chr, const void *buf, size_t len, GError **error);
 GByteArray *chardev_ring_read(Chardev *chr, size_t max, GError **error);
+/* The first descriptor that came with the last message of a unix socket which brought any (SCM_RIGHTS), the caller's now; -1: none. */
+int chardev_take_fd(Chardev *chr);
 /* True when input goes to the front end with that opaque now. */
 bool chardev_focused(const Chardev *chr, const void *opaque);
 bool chardev_connected(const Chardev *chr);

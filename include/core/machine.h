@@ -189,6 +189,17 @@ void machine_request_powerdown(Machine *m);
 /* The guest stops, in that state. */
 void machine_request_stop(Machine *m, RunState state);
 
+/* --- core/machine-fd.c: descriptors that somebody gave the machine while it runs.  Main loop --- */
+/* Takes fd, whatever comes of it; what had the name is closed.  False: that is no name. */
+bool machine_fd_keep(Machine *m, const char *name, int fd, GError **error);
+/* It is the caller's now; -1: there is none of that name. */
+int machine_fd_take(Machine *m, const char *name);
+/*
+ * What an option means by fd=TEXT: the number of one that the program was started with, or a name.  It is the caller's now, and
+ * closed on exec.  -1: *error.
+ */
+int machine_fd_open(Machine *m, const char *text, GError **error);
+
 /* --- core/machine-action.c --- */
 /* "reboot", "shutdown", "panic" or "watchdog" and one of its answers.  False: no such event or answer. */
 bool machine_action_parse(MachineActions *actions, const char *event, const char *word, GError **error);

@@ -61,11 +61,15 @@ typedef bool QmpLaterFn(Machine *machine, struct json_object *args, MonitorReply
 /* args were checked.  The result as a new reference, or NULL: {} on success, else *error is set. */
 typedef struct json_object *QmpRunFn(Machine *machine, struct json_object *args, GError **error);
 
+/* The same, of a command that a descriptor comes with: takes it, whatever comes of it (-1: none came). */
+typedef struct json_object *QmpRunFdFn(Machine *machine, struct json_object *args, int fd, GError **error);
+
 typedef struct QmpCommand {
     const char *name;
     const QmpType *args;
     const QmpType *ret; /* NULL: {} */
-    QmpRunFn *run;
+    QmpRunFn *run; /* one of the two */
+    QmpRunFdFn *run_fd;
     /* Where there is one, sessions use it: the command may wait for another process, and run() would do so here.  A
      * session whose request has no id reads no further one before the answer. */
     QmpLaterFn *later;

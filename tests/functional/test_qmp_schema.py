@@ -34,10 +34,10 @@ GOOD = [
     ("blockdev-del", {"node-name": "n"}), ("netdev_add", {"type": "user", "id": "u"}), ("set_link", {"name": "u", "up": False}),
     ("netdev_del", {"id": "u"}), ("migrate-set-parameters", {"downtime-limit": 200}),
     ("migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]}),
-    ("migrate", {"uri": "file:/dev/null"}), ("migrate_cancel", {}), ("migrate-incoming", {"uri": "defer"}),
+    ("getfd", {"fdname": "f"}), ("closefd", {"fdname": "f"}), ("migrate", {"uri": "file:/dev/null"}), ("migrate_cancel", {}), ("migrate-incoming", {"uri": "defer"}),
 ]
 # What cannot be well here: the answer is an error of its own.
-REFUSED = {"migrate-incoming", "migrate_cancel", "inject-nmi", "block_resize", "qom-set", "migrate"}
+REFUSED = {"getfd", "closefd", "migrate-incoming", "migrate_cancel", "inject-nmi", "block_resize", "qom-set", "migrate"}
 # They are answered, and then it is over.
 LAST = {"quit", "qmp_capabilities"}
 

@@ -74,6 +74,10 @@ class Machine:
 
     def qmp(self, name, **arguments):
         self.qmp_socket.sendall(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
+        return self.qmp_answer(name)
+
+    def qmp_answer(self, name):
+        """To a command that was sent."""
         while True:
             answer = json.loads(self.qmp_file.readline())
             if "event" not in answer:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Each kind of address that a machine can leave and arrive by."""
+import json
 import os
 import signal
 import socket
@@ -146,6 +147,53 @@ def test_command_that_fails(source, tmp_path):
     assert int(signals["SigBlk"], 16) == 0 and int(signals["SigIgn"], 16) & 1 << signal.SIGPIPE - 1 == 0
 
 
+def getfd(machine, file, name):
+    """The descriptor goes with the command."""
+    text = json.dumps({"execute": "getfd", "arguments": {"fdname": name}}).encode() + b"\n"
+    socket.send_fds(machine.qmp_socket, [text], [file.fileno()])
+    return machine.qmp_answer("getfd")
+
+
+def open_files(machine):
+    return len(os.listdir(f"/proc/{machine.process.pid}/fd"))
+
+
+def test_descriptor_of_the_monitor(source, tmp_path):
+    """Of a pair of sockets, which both were given while they ran; one that does not block is made to."""
+    machine, target = source(), start(tmp_path, "target", "-incoming", "defer")
+    ends_of = socket.socketpair()
+    for vm, end in zip((machine, target), ends_of):
+        end.setblocking(False)
+        assert getfd(vm, end, "move") == {"return": {}}
+        end.close()
+    assert "return" in target.qmp("migrate-incoming", uri="fd:move")
+    leave(machine, "fd:move")
+    ends(machine)
+    arrives(target)
+    assert "no file descriptor named 'move'" in target.qmp("migrate", uri="fd:move")["error"]["desc"]
+    assert target.close() == 0
+
+
+def test_descriptors_are_named_replaced_and_closed(source):
+    machine = source()
+    before = open_files(machine)
+    assert "SCM_RIGHTS" in machine.qmp("getfd", fdname="file")["error"]["desc"]
+    assert "'file' not found" in machine.qmp("closefd", fdname="file")["error"]["desc"]
+    with open(os.devnull, "rb") as file:
+        for name in ("0", "", "3rd"):
+            assert f"'{name}' is no name" in getfd(machine, file, name)["error"]["desc"]
+        assert open_files(machine) == before
+        for _ in range(2):
+            assert getfd(machine, file, "file") == {"return": {}}
+            assert open_files(machine) == before + 1
+        socket.send_fds(machine.qmp_socket, [b" "], [file.fileno()] * 3)
+        assert "return" in machine.qmp("getfd", fdname="first")
+        assert open_files(machine) == before + 2
+        for name in ("file", "first"):
+            assert machine.qmp("closefd", fdname=name) == {"return": {}}
+    assert open_files(machine) == before
+
+
 def test_descriptor_is_let_go(source):
     """Who reads the other end sees the end of the stream."""
     reader, writer = os.pipe()
@@ -206,5 +254,5 @@ def test_hosts(source, tmp_path, there, here):
 def test_addresses_that_are_wrong(source):
     machine = source()
     for uri, text in (("tcp:[::1]", "no port"), ("tcp:localhost:", "no port"), ("tcp:localhost:1,to=9", "',to=9' after the port"),
-                      ("tcp:localhost:65536", "allowed 0..65535"), ("file:x,offset=", "bad offset"), ("fd:", "not an open")):
+                      ("tcp:localhost:65536", "allowed 0..65535"), ("file:x,offset=", "bad offset"), ("fd:", "no file descriptor named ''")):
         assert text in machine.qmp("migrate", uri=uri)["error"]["desc"], uri
