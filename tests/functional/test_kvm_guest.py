@@ -33,6 +33,9 @@ INIT = guest.PROLOGUE + guest.SAY_APART + """
 for m in {modules}; do insmod /modules/$m.ko || echo "no module $m"; done
 cat /proc/uptime
 mkdir -p /tmp
+# One guest is there all the time. The kernel writes other instructions into its scheduler when the first one comes and when the last one
+# is gone; the peer, several of whose threads translate code, was seen to go on for ever with one from before (INT3 in __schedule).
+/qemu -accel kvm -m 96 -nodefaults -display none -kernel /vmlinuz -S </dev/null &
 /qemu -machine x-remote,vfio-user=on -nodefaults -display none -drive id=d0,file=/disk,format=raw,if=none \\
     -device nvme,id=nvme0,serial=remote,drive=d0 -object x-vfio-user-server,id=vfu0,type=unix,path=/tmp/nvme,device=nvme0 &
 while [ ! -S /tmp/nvme ]; do sleep 0.1; done
@@ -56,7 +59,7 @@ move() {{
     {{ until [ "$(grep -c "count " /tmp/second)" -gt 5 ]; do sleep 0.2; done; echo quit; }} |
         $run -serial file:/tmp/console2 -serial file:/tmp/second -incoming file:/tmp/stream \\
             -append "console=ttyS0 quiet no_timer_check who=move" >/dev/null
-    echo "move $1: $(grep "count " /tmp/first | tail -n 1 | tr -d '\\r') then $(grep "count " /tmp/second | head -n 1 | tr -d '\\r')"
+    echo "move $1: after $(grep -c "count " /tmp/first): $(cat /tmp/first /tmp/second | tr -d '\\r' | tr '\\n' ';')"
     echo "move $1: $(grep dirty-ring-size /tmp/monitor)"
     cat /tmp/console /tmp/console2 >/dev/console
     grep -i -e clocksource -e stall -e lockup -e "Call Trace" /tmp/console2 && echo "move $1: complains"
@@ -113,7 +116,8 @@ def peer_state(monitor):
 
 def run_peer(command, tmp):
     """What it printed; None when it hung or the first guest of our accelerator ended before it said a word, seen once in some twenty
-    runs each: in the peer or in our accelerator, which is not known.  What there is to know is printed then."""
+    runs each.  The hang was in the peer (INIT says how it is made rare); where the other is, is not known.  What there is to know is
+    printed then."""
     monitor, log, console = tmp / "monitor", tmp / "log", tmp / "console"
     monitor.unlink(missing_ok=True)
     with open(log, "wb") as out:
@@ -163,9 +167,10 @@ def test_linux_guest(output):
 @pytest.mark.parametrize("irqchip, ring", [("on", 0), ("split", 1024)])
 def test_linux_guest_moves(output, irqchip, ring):
     """Two processors, timers, interrupt controllers, paravirtual clock: it goes on counting where it was."""
-    first, sum_before, second, sum_after = re.search(rf"move {irqchip}: count (\d+) (\w+) then count (\d+) (\w+)", output).groups()
-    assert int(second) in (int(first), int(first) + 1)
-    assert sum_before == sum_after
+    before, counts = re.search(rf"move {irqchip}: after (\d+): (.*;)", output).groups()
+    lines = [line for line in counts.split(";") if line]
+    assert len({line.split()[2] for line in lines}) == 1
+    assert [line.rsplit(" ", 1)[0] for line in lines] == [f"count {n}" for n in range(1, len(lines) + 1)] and len(lines) > int(before) + 2
     assert f"move {irqchip}: dirty-ring-size: {ring}" in output
     assert f"move {irqchip}: complains" not in output
 
