@@ -214,6 +214,13 @@ static bool pass_on(Receiver *r)
     return !r->error;
 }
 
+static bool answer(Receiver *r)
+{
+    MigStream *stream = &r->mig->stream;
+
+    return !stream->two_way || mig_write(stream, MIG_AGREED, NULL, 0, NULL, 0, &r->error);
+}
+
 static bool take(Receiver *r, uint32_t type, uint64_t at)
 {
     if (type == MIG_MACHINE && !r->layout) {
@@ -236,6 +243,8 @@ static bool take(Receiver *r, uint32_t type, uint64_t at)
         return keep(r, type, at);
     case MIG_REMOTE:
         return pass_on(r);
+    case MIG_ASK:
+        return answer(r);
     case MIG_MACHINE:
         error_set(&r->error, "the machine was described already");
         return false;

@@ -430,13 +430,34 @@ static bool send_state(Sender *s)
     return mig_write(&mig->stream, MIG_END, guest_state, (uint32_t)strlen(guest_state), NULL, 0, &s->error);
 }
 
+/* The destination says so, or refuses. */
+static bool hears(Sender *s, MigRecordType expected)
+{
+    g_autoptr(GByteArray) payload = g_byte_array_new();
+    uint32_t type;
+
+    if (!mig_read(&s->mig->stream, &type, payload, &s->error)) {
+        return false;
+    }
+    if (type != expected) {
+        error_set(&s->error, "the destination refuses: %.*s", (int)payload->len, (const char *)payload->data);
+    }
+    return type == expected;
+}
+
+/* What the destination would refuse it refuses while the guest runs, however little RAM there is to send. */
+static bool ask(Sender *s)
+{
+    MigStream *stream = &s->mig->stream;
+
+    return !stream->two_way || (mig_write(stream, MIG_ASK, NULL, 0, NULL, 0, &s->error) && hears(s, MIG_AGREED));
+}
+
 /* A file is on the disk; a command has ended well; the destination has loaded everything and may run. */
 static bool hand_over(Sender *s)
 {
     Migration *mig = s->mig;
     MigStream *stream = &mig->stream;
-    g_autoptr(GByteArray) payload = g_byte_array_new();
-    uint32_t type;
 
     if (!stream->two_way) {
         if (fdatasync(stream->fd) && errno != EINVAL) { /* what is no file or disk */
@@ -446,14 +467,7 @@ static bool hand_over(Sender *s)
         mig_close(stream);
         return mig_channel_finish(&mig->channel, &stream->aborted, &s->error);
     }
-    if (!mig_read(stream, &type, payload, &s->error)) {
-        return false;
-    }
-    if (type != MIG_LOADED) {
-        error_set(&s->error, "the destination refuses: %.*s", (int)payload->len, (const char *)payload->data);
-        return false;
-    }
-    return mig_write(stream, MIG_GO, NULL, 0, NULL, 0, &s->error);
+    return hears(s, MIG_LOADED) && mig_write(stream, MIG_GO, NULL, 0, NULL, 0, &s->error);
 }
 
 /* Who aborts it finds the fd to shut down, or is seen here. */
@@ -482,7 +496,7 @@ static bool send_all(Sender *s)
     mig->figures.ram_total = mig->figures.ram_remaining = s->pages * MIG_PAGE_SIZE;
     mig->figures.setup_ms = migration_ms_since(mig->started_at);
     g_mutex_unlock(&mig->lock);
-    if (s->error || !send_description(s) || !send_pieces(s)) {
+    if (s->error || !send_description(s) || !send_pieces(s) || !ask(s)) {
         return false;
     }
     migration_set_status(mig, MIGRATION_ACTIVE, NULL);

@@ -26,6 +26,7 @@ const char *mig_record_name(uint32_t type)
         [MIG_MACHINE] = "machine", [MIG_RAM] = "RAM",       [MIG_ZERO] = "zero pages", [MIG_CPU] = "CPU",
         [MIG_DEVICE] = "device",   [MIG_CLOCK] = "clock",   [MIG_END] = "end",         [MIG_LOADED] = "loaded",
         [MIG_REFUSED] = "refused", [MIG_GO] = "go",         [MIG_PART] = "part",       [MIG_REMOTE] = "remote device",
+        [MIG_ASK] = "question",      [MIG_AGREED] = "agreed",
     };
 
     return type < G_N_ELEMENTS(names) && names[type] ? names[type] : "unknown";

@@ -40,6 +40,8 @@ typedef enum MigRecordType {
     MIG_GO,          /* source: the disks are yours, run */
     MIG_PART,        /* the beginning of a device section that is longer than a record; the rest follows */
     MIG_REMOTE,      /* u32 device; what its far side gave */
+    MIG_ASK,         /* source: is what was described here too? */
+    MIG_AGREED,      /* destination: it is */
     MIG_RECORD_TYPES,
 } MigRecordType;
 

@@ -129,3 +129,4 @@ def test_where_the_guest_finds_its_devices(start, tmp_path, there, places):
         assert said["status"] != "completed"
     assert "device 'edu /machine/peripheral/edu0' of the source is at '%s', here at '%s'" % places in said["error-desc"]
     assert target.process.wait() == 1 and status(source) == "running"
+    assert "STOP" not in [event["event"] for event in source.events]
