@@ -5,6 +5,7 @@
  * stops, saves and decides.
  */
 #include <errno.h>
+#include <json-c/json.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -336,8 +337,18 @@ static uint64_t bytes_wanted(const Sender *s)
     return count * MIG_PAGE_SIZE;
 }
 
-/* `bandwidth` is bytes a second, of the round; true: what is left fits into the downtime. */
-static bool note_round(Sender *s, uint64_t remaining, double bandwidth)
+static void begin_round(Migration *mig)
+{
+    struct json_object *data = json_object_new_object();
+
+    g_mutex_lock(&mig->lock);
+    json_object_object_add(data, "pass", json_object_new_uint64(++mig->figures.sync_count));
+    g_mutex_unlock(&mig->lock);
+    machine_emit_event(mig->m, "MIGRATION_PASS", data);
+}
+
+/* `bandwidth` is bytes a second, of the round, which took `seconds`; true: what is left fits into the downtime. */
+static bool note_round(Sender *s, uint64_t remaining, double bandwidth, double seconds)
 {
     Migration *mig = s->mig;
     double expected;
@@ -345,7 +356,7 @@ static bool note_round(Sender *s, uint64_t remaining, double bandwidth)
 
     g_mutex_lock(&mig->lock);
     mig->figures.ram_remaining = remaining;
-    mig->figures.sync_count++;
+    mig->figures.dirty_rate = (uint64_t)((double)(remaining / MIG_PAGE_SIZE) / seconds);
     mig->figures.mbps = bandwidth * 8 / 1e6;
     /* A short round may have gone out before it met the limit. */
     bandwidth = mig->params.max_bandwidth ? MIN(bandwidth, (double)mig->params.max_bandwidth) : bandwidth;
@@ -369,12 +380,14 @@ static bool send_ram_live(Sender *s)
     for (;;) {
         int64_t begin = g_get_monotonic_time();
         uint64_t sent = mig->stream.sent, remaining;
-        double bandwidth;
+        double bandwidth, seconds;
 
+        begin_round(mig);
         if (!send_round(s)) {
             return false;
         }
-        bandwidth = (double)(mig->stream.sent - sent) / ((double)(g_get_monotonic_time() - begin + 1) / 1e6);
+        seconds = (double)(g_get_monotonic_time() - begin + 1) / 1e6;
+        bandwidth = (double)(mig->stream.sent - sent) / seconds;
         if (!guest_runs(mig)) {
             memset(s->bitmap, 0, (s->pages + 63) / 64 * sizeof(uint64_t));
             return true;
@@ -384,7 +397,7 @@ static bool send_ram_live(Sender *s)
             return false;
         }
         remaining = bytes_wanted(s);
-        if (note_round(s, remaining, bandwidth)) {
+        if (note_round(s, remaining, bandwidth, seconds)) {
             return true;
         }
         migration_in_main(mig, look_at_round, &(Round){remaining, mig->stream.sent - sent});

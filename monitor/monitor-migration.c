@@ -43,6 +43,7 @@ static struct json_object *ram_figures(const MigrationFigures *f)
     add_uint(ram, "normal-bytes", f->pages_normal * 4096);
     add_uint(ram, "page-size", 4096);
     add_uint(ram, "dirty-sync-count", f->sync_count);
+    add_uint(ram, "dirty-pages-rate", f->dirty_rate);
     json_object_object_add(ram, "mbps", json_object_new_double(f->mbps));
     return ram;
 }

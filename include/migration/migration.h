@@ -48,7 +48,9 @@ typedef struct MigrationFigures {
     char *error;              /* g_free; NULL */
     uint64_t total_ms, setup_ms, downtime_us, expected_downtime_ms;
     uint64_t ram_total, ram_transferred, ram_remaining; /* bytes */
-    uint64_t pages_normal, pages_zero, sync_count;
+    uint64_t pages_normal, pages_zero;
+    uint64_t sync_count;      /* rounds, with the present one */
+    uint64_t dirty_rate;      /* pages a second that the guest wrote to in the last round */
     uint64_t device_bytes;
     GPtrArray *devices;       /* of MigrationDevice, once they are saved; NULL */
     uint64_t throttle;        /* per cent, at present */

@@ -215,7 +215,7 @@ NOT_HERE = {
                          "failed_unmap_operations", "invalid_rd_operations", "invalid_wr_operations", "invalid_flush_operations",
                          "invalid_unmap_operations", "account_invalid", "account_failed", "timed_stats"},
     "BlockDeviceInfo": {"cache"},
-    "MigrationStats": {"dirty-pages-rate", "postcopy-requests", "multifd-bytes", "pages-per-second", "precopy-bytes", "downtime-bytes",
+    "MigrationStats": {"postcopy-requests", "multifd-bytes", "pages-per-second", "precopy-bytes", "downtime-bytes",
                        "postcopy-bytes", "dirty-sync-missed-zero-copy"},
 }
 

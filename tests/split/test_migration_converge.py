@@ -129,6 +129,8 @@ def test_slowed_until_it_fits(start, tmp_path):
     # It runs all of the time there: more than the last share would let it.
     target.wait(lambda: target.qmp("query-status")["return"]["status"] == "running", "the guest there")
     target.goes_on()
+    passes = [event["data"]["pass"] for event in source.events if event["event"] == "MIGRATION_PASS"]
+    assert passes == list(range(1, said["ram"]["dirty-sync-count"] + 1))
     assert source.qmp("query-status")["return"]["status"] == "postmigrate" and source.stands()
 
 
@@ -142,7 +144,7 @@ def test_not_asked_for_not_slowed(start, tmp_path):
     while info(source)["ram"]["dirty-sync-count"] < 6:
         assert info(source)["status"] in ("setup", "active")
         time.sleep(0.01)
-    assert "cpu-throttle-percentage" not in info(source)
+    assert "cpu-throttle-percentage" not in info(source) and info(source)["ram"]["dirty-pages-rate"] > 0
     source.qmp("migrate-set-capabilities", capabilities=[{"capability": "auto-converge", "state": True}])
     source.qmp("migrate-set-parameters", **{"max-bandwidth": 16 << 20, "cpu-throttle-initial": 99})
     source.wait(lambda: "cpu-throttle-percentage" in info(source), "the guest to be slowed", timeout=300)

@@ -35,7 +35,8 @@ static const struct {
 };
 
 /* What the move itself makes both sides say. */
-static const char *const events_of_moves[] = {"MIGRATION", "STOP", "RESUME", "VFU_CLIENT_CONNECT", "VFU_CLIENT_HANGUP"};
+static const char *const events_of_moves[] = {"MIGRATION", "MIGRATION_PASS", "STOP", "RESUME", "VFU_CLIENT_CONNECT",
+                                              "VFU_CLIENT_HANGUP"};
 
 typedef struct Mover {
     unsigned every;
