@@ -344,14 +344,16 @@ static void run(Migration *mig, void *opaque)
 {
     Receiver *r = opaque;
     Machine *m = mig->m;
+    bool goes_on = m->autostart && mig->guest_state == RUN_STATE_RUNNING;
 
     m->incoming = m->moving = false;
-    if (!block_activate_all(m, &r->error) || !mig_remote_run(m, &r->error)) {
+    if (!block_activate_all(m, &r->error) || (goes_on && !mig_remote_run(m, &r->error))) {
         return;
     }
+    mig->given_away = !goes_on; /* what is elsewhere stands with the guest; `cont` takes it */
     migration_set_status(mig, MIGRATION_COMPLETED, NULL);
     m->run_state = mig->guest_state == RUN_STATE_RUNNING ? RUN_STATE_PAUSED : mig->guest_state;
-    if (m->autostart && mig->guest_state == RUN_STATE_RUNNING) {
+    if (goes_on) {
         machine_vm_start(m);
     }
     __atomic_store_n(&mig->finished, 1, __ATOMIC_SEQ_CST);

@@ -20,7 +20,7 @@ struct Migration {
     int cancel;   /* atomic */
     bool incoming;
     RunState guest_state; /* at the source, before it was stopped for the end */
-    bool given_away;   /* disks and devices may be the destination's */
+    bool given_away;   /* disks and devices may be the destination's, or have not begun to work here */
     bool handing_over; /* a device's process is being replaced.  Main loop */
     bool logging;      /* writes to RAM are logged */
     GPtrArray *pieces; /* MigPiece: saved, or received and not loaded yet */

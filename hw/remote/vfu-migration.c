@@ -326,13 +326,16 @@ static void rest(VfuServer *s, bool on)
     }
 }
 
+/* What is saved has come to its end.  A device that has just been loaded, and has not run, is saved when it is asked for. */
 static bool come_to_rest(VfuServer *s)
 {
-    if (s->migration.stopped) {
+    if (s->migration.stopped && s->migration.out) {
         return true;
     }
-    vfu_server_doorbells_take(s);
-    rest(s, true);
+    if (!s->migration.stopped) {
+        vfu_server_doorbells_take(s);
+        rest(s, true);
+    }
     if (!s->migration.out) {
         begin_out(s);
     }
@@ -460,13 +463,14 @@ bool vfu_server_migration_init(VfuServer *s, GError **error)
         error_set_errno(error, errno, "x-vfio-user-server %s: cannot set up migration of %s", s->obj.id, s->device);
         return false;
     }
+    rest(s, s->obj.machine->incoming);
     return true;
 }
 
 void vfu_server_migration_reset(VfuServer *s)
 {
     forget(s);
-    rest(s, false);
+    rest(s, s->obj.machine->incoming); /* what comes from outside is for the device that is to come */
     /* A process that waits for devices holds no disk without one: the client may be looking for it elsewhere. */
     if (s->obj.machine->incoming) {
         release(s, NULL);
@@ -483,6 +487,7 @@ void vfu_server_migration_attach(VfuServer *s)
     }
     if (each_part(s, device_claim_resources, &error)) {
         s->migration.released = false;
+        rest(s, false);
     } else if (!s->obj.machine->incoming) {
         g_printerr("x-vfio-user-server %s: the new client has no disk: %s\n", s->obj.id, error->message);
     }

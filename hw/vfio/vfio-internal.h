@@ -99,6 +99,9 @@ void vfio_irqfd_routes_changed(PciDevice *pci);
 
 /* What the far side has signalled by now is delivered. */
 void vfio_irq_drain(VfioPciDevice *dev);
+
+/* A device that arrived while its guest stood, and stands too, begins to work. */
+void vfio_migration_go_on(VfioPciDevice *dev);
 /* Before the device is saved: vectors that the guest has masked meanwhile may become pending there as here. */
 void vfio_irq_note_used(VfioPciDevice *dev);
 /* The state of another process's device was loaded: the far side is told of the vectors in use. */

@@ -4,7 +4,7 @@
  * stream of bytes and takes it as one, and logs its DMA.
  *
  *   source       RUNNING -> PRE_COPY (the first bytes, when it has them so early) -> STOP_COPY -> RUNNING when the move fails
- *   destination  RUNNING -> RESUMING -> STOP (it says whether the state is good) -> RUNNING
+ *   destination  RUNNING -> RESUMING -> STOP (it says whether the state is good) -> RUNNING, when the guest runs
  *
  * A far side that does not log its DMA is taken to have written everywhere.
  */
@@ -379,10 +379,14 @@ static bool move_begin(Device *d, GByteArray *head, GError **error)
 {
     VfioPciDevice *dev = of_device(d);
     uint64_t flags;
+    bool early;
 
     dev->migration.stopped = false;
-    if (!migration_flags(dev, &flags, error) ||
-        (flags & MIGRATION_PRE_COPY && (!go_to(dev, STATE_PRE_COPY, error) || !read_all(dev, head, error)))) {
+    if (!migration_flags(dev, &flags, error)) {
+        return false;
+    }
+    early = flags & MIGRATION_PRE_COPY && present_state(dev) != VFIO_DEVICE_STATE_STOP; /* of one that has not run yet all comes at the end */
+    if (early && (!go_to(dev, STATE_PRE_COPY, error) || !read_all(dev, head, error))) {
         return false;
     }
     return start_logging(dev, error);
@@ -442,6 +446,7 @@ static bool move_loaded(Device *d, GError **error)
         g_prefix_error(error, "its far side refuses the state; what it says itself names the cause: ");
         return false;
     }
+    dev->fresh = false;
     return true;
 }
 
@@ -452,6 +457,15 @@ static bool move_run(Device *d, GError **error)
     stop_logging(dev);
     dev->fresh = false;
     return present_state(dev) == VFIO_DEVICE_STATE_RUNNING || go_to(dev, VFIO_DEVICE_STATE_RUNNING, error);
+}
+
+void vfio_migration_go_on(VfioPciDevice *dev)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (present_state(dev) == VFIO_DEVICE_STATE_STOP && !vfio_broken(&dev->vdev) && !move_run(&dev->pci.dev, &error)) {
+        g_printerr("%s: %s\n", dev->vdev.name, error->message);
+    }
 }
 
 const MoveOps vfio_pci_move = {

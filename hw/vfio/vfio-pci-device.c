@@ -119,8 +119,16 @@ static bool first_reset(VfioPciDevice *dev, GError **error)
     return true;
 }
 
+/* Before `cont` does it, if anybody else lets the guest run. */
+static void woken(void *opaque)
+{
+    vfio_migration_go_on(opaque);
+}
+
 bool vfio_pci_start(VfioPciDevice *dev, GError **error)
 {
+    dev->wake = (DeviceWake){.fn = woken, .opaque = dev};
+    device_add_wake(&dev->pci.dev, &dev->wake);
     dev->interrupt_mode = -1;
     dev->stopping = false;
     dev->msix_bar = -1;
@@ -139,6 +147,7 @@ bool vfio_pci_start(VfioPciDevice *dev, GError **error)
 void vfio_pci_stop(VfioPciDevice *dev)
 {
     dev->stopping = true;
+    device_remove_wake(&dev->pci.dev, &dev->wake);
     vfio_quirks_stop(dev);
     vfio_irq_stop(dev);
     vfio_bars_stop(dev);
@@ -156,6 +165,7 @@ void vfio_pci_reset(VfioPciDevice *dev)
     if (dev->fresh) {
         return;
     }
+    vfio_migration_go_on(dev); /* in STOP it takes no requests; after its reset it does nothing by itself */
     dev->fresh = true;
     vfio_irq_reset_begin(dev);
     if ((vdev->flags & VFIO_DEVICE_FLAGS_RESET) && !vfio_broken(vdev)) {

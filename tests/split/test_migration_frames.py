@@ -200,12 +200,16 @@ def test_frames_wait_while_the_guest_stands(start, tmp_path, model, remote):
     target.turns()
     assert "return" in target.machine.qmp("migrate-incoming", uri=f"file:{tmp_path}/stream")
     target.until("paused")
-    if not remote:  # whose card is at work there, as it was before the guest was stopped
-        target.send(91, 1)
+    target.send(91, 1)
     target.turns()
     assert target.machine.ram[:] == memory
     card.machine = target.machine
     assert card.registers() == registers
+
+    assert "return" in target.machine.qmp("cont")
+    while len(card.frames(target.machine.ram)) < 5:
+        time.sleep(0.005)
+    assert card.frames(target.machine.ram) == [frame(n) for n in (0, 1, 2, 90, 91)]
 
     assert "return" in source.machine.qmp("cont")
     card.machine = source.machine

@@ -90,7 +90,7 @@ class Typist(threading.Thread):
         os.close(self.fd)
 
 
-@pytest.mark.parametrize("remote", [False])
+@pytest.mark.parametrize("remote", [False, True])
 def test_typed_while_it_moves(start, tmp_path, pipe, remote):
     source = start(tmp_path / "source", pipe, remote)
     source.begin()

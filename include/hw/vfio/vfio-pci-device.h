@@ -75,6 +75,7 @@ struct VfioPciDevice {
     bool no_kvm_intx, no_kvm_msi, no_kvm_msix; /* interrupts are delivered by this process */
     bool req;                                  /* the far side may ask for its device */
     int msix_relocation;                       /* VfioMsixRelocation */
+    DeviceWake wake;        /* the guest runs: a device that stood with it does too */
     uint8_t *emulated_bits; /* config_size; 1 = answered from our config space, 0 = from the device */
     uint8_t *local_bytes;   /* config_size; 1 = writes do not go to the device */
     uint32_t config_region; /* bytes of config space the far side has */
