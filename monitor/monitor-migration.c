@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Migration: QMP's migrate family, `migrate`, `migrate_cancel`, `info migrate`. */
+/* Migration: QMP's migrate family, and the monitor's. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -109,15 +109,17 @@ typedef struct Param {
     const char *name;
     size_t offset;
     uint64_t min, max;
+    const char *unit; /* for people */
+    char scale;       /* their numbers' suffix when there is none; 0: none is allowed */
 } Param;
 
 static const Param params[] = {
-    {"max-bandwidth", offsetof(MigrationParams, max_bandwidth), 0, INT64_MAX},
-    {"downtime-limit", offsetof(MigrationParams, downtime_limit), 0, 2000000},
-    {"cpu-throttle-initial", offsetof(MigrationParams, throttle_initial), 1, 99},
-    {"cpu-throttle-increment", offsetof(MigrationParams, throttle_increment), 1, 99},
-    {"max-cpu-throttle", offsetof(MigrationParams, throttle_max), 1, 99},
-    {"throttle-trigger-threshold", offsetof(MigrationParams, throttle_threshold), 1, 100},
+    {"max-bandwidth", offsetof(MigrationParams, max_bandwidth), 0, INT64_MAX, " bytes/second", 'M'},
+    {"downtime-limit", offsetof(MigrationParams, downtime_limit), 0, 2000000, " ms", 0},
+    {"cpu-throttle-initial", offsetof(MigrationParams, throttle_initial), 1, 99, "", 0},
+    {"cpu-throttle-increment", offsetof(MigrationParams, throttle_increment), 1, 99, "", 0},
+    {"max-cpu-throttle", offsetof(MigrationParams, throttle_max), 1, 99, "", 0},
+    {"throttle-trigger-threshold", offsetof(MigrationParams, throttle_threshold), 1, 100, "", 0},
 };
 
 #define LATER "xbzrle, multifd and post-copy are not in this version, they come in a later one"
@@ -364,6 +366,88 @@ static void hmp_migrate_cancel(Machine *m, const char *args, GString *out)
     hmp_report(out, error);
 }
 
+static void hmp_migrate_incoming(Machine *m, const char *args, GString *out)
+{
+    GError *error = NULL;
+
+    migration_incoming(m, args ? args : "", &error);
+    hmp_report(out, error);
+}
+
+/* Two words; NULL, and a line that says how it goes. */
+static char **two_words(const char *args, const char *usage, GString *out)
+{
+    char **words = g_strsplit_set(args ? args : "", " ", 2);
+
+    if (g_strv_length(words) < 2 || !*words[0] || !*g_strstrip(words[1])) {
+        g_string_append_printf(out, "usage: %s\n", usage);
+        g_clear_pointer(&words, g_strfreev);
+    }
+    return words;
+}
+
+/* As typed by people: sizes are in MiB unless they say something else. */
+static struct json_object *param_value(const char *name, const char *text)
+{
+    uint64_t number;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(params); i++) {
+        if (!strcmp(params[i].name, name) && params[i].scale &&
+            opts_parse_size(name, text, params[i].scale, &number, NULL) && number <= INT64_MAX) {
+            return json_object_new_int64((int64_t)number);
+        }
+    }
+    return g_ascii_string_to_unsigned(text, 10, 0, INT64_MAX, &number, NULL) ? json_object_new_int64((int64_t)number)
+                                                                              : json_object_new_string(text);
+}
+
+static void hmp_migrate_set_parameter(Machine *m, const char *args, GString *out)
+{
+    g_auto(GStrv) words = two_words(args, "migrate_set_parameter NAME VALUE", out);
+    struct json_object *value;
+    GError *error = NULL;
+
+    if (words) {
+        value = param_value(words[0], words[1]);
+        set_param(migration_params(m), words[0], value, &error);
+        json_object_put(value);
+        hmp_report(out, error);
+    }
+}
+
+static void hmp_migrate_set_capability(Machine *m, const char *args, GString *out)
+{
+    g_auto(GStrv) words = two_words(args, "migrate_set_capability NAME on|off", out);
+    GError *error = NULL;
+
+    if (!words) {
+        return;
+    }
+    if (strcmp(words[1], "on") && strcmp(words[1], "off")) {
+        g_string_append(out, "Expected 'on' or 'off'\n");
+        return;
+    }
+    set_capability(migration_params(m), words[0], !strcmp(words[1], "on"), &error);
+    hmp_report(out, error);
+}
+
+static void hmp_info_migrate_parameters(Machine *m, const char *args, GString *out)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(params); i++) {
+        g_string_append_printf(out, "%s: %" PRIu64 "%s\n", params[i].name,
+                               *(uint64_t *)((char *)migration_params(m) + params[i].offset), params[i].unit);
+    }
+}
+
+static void hmp_info_migrate_capabilities(Machine *m, const char *args, GString *out)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(capabilities); i++) {
+        bool on = capabilities[i].always || *capability_state(migration_params(m), &capabilities[i]);
+
+        g_string_append_printf(out, "%s: %s\n", capabilities[i].name, on ? "on" : "off");
+    }
+}
+
 static void hmp_info_migrate(Machine *m, const char *args, GString *out)
 {
     MigrationFigures f = migration_query(m);
@@ -396,6 +480,11 @@ static void hmp_info_migrate(Machine *m, const char *args, GString *out)
 const HmpCommand hmp_migration_table[] = {
     {.name = "migrate", .args = "[-d] URI", .doc = "move the guest to tcp:, unix:, fd:, exec: or file:", .run = hmp_migrate},
     {.name = "migrate_cancel", .args = "", .doc = "end a migration in progress", .run = hmp_migrate_cancel},
+    {.name = "migrate_incoming", .args = "URI", .doc = "take the guest that -incoming defer waits for from there", .run = hmp_migrate_incoming},
+    {.name = "migrate_set_parameter", .args = "NAME VALUE", .doc = "set one of info migrate_parameters", .run = hmp_migrate_set_parameter},
+    {.name = "migrate_set_capability", .args = "NAME on|off", .doc = "switch one of info migrate_capabilities", .run = hmp_migrate_set_capability},
+    {.name = "info migrate_parameters", .args = "", .doc = "what a migration may take", .run = hmp_info_migrate_parameters},
+    {.name = "info migrate_capabilities", .args = "", .doc = "how a migration may go", .run = hmp_info_migrate_capabilities},
     {.name = "info migrate", .args = "", .doc = "how a migration goes, or went", .run = hmp_info_migrate},
     {.name = NULL},
 };

@@ -4,6 +4,7 @@ import pathlib
 import re
 import socket
 import sys
+import time
 
 import pytest
 
@@ -21,6 +22,8 @@ INFO = {
     "pci": r".*Bus +0, device +31, function 0.*", "qtree": r'.*dev: edu, id "e".*', "qom-tree": r".*/machine.*peripheral.*",
     "registers": r"CPU#0.*RIP=.*", "irq": r"IRQ statistics for.*", "pic": r".*pin 23 .*pic0: irr=.*", "cpus": r"\* CPU #0:.*",
     "block": r"d0: .*null-co.*", "network": r"n0.*link.*", "chardev": r".*serial0: filename=null.*", "migrate": r".*",
+    "migrate_parameters": r".*max-bandwidth: 134217728 bytes/second\ndowntime-limit: 300 ms\ncpu-throttle-initial: 20\n.*",
+    "migrate_capabilities": r"events: on\nauto-converge: off\n.*",
     "jit": r"CPU#0: \d+ blocks.*code memory.*", "kvm": r"kvm support: disabled",
 }
 
@@ -150,3 +153,52 @@ def test_history(terminal):
     terminal.type("info version\r", "QMP")
     terminal.type("\x1b[A\x1b[A", "info name")
     terminal.type("\x1b[B\r", "QMP")
+
+
+def test_parameters_of_a_move(vm):
+    for line, said in (("max-bandwidth 3", ""), ("max-bandwidth 64k", ""), ("downtime-limit 5", ""), ("cpu-throttle-initial 40", ""),
+                       ("cpu-throttle-initial 100", "Error: Parameter 'cpu-throttle-initial' expects an integer in the range of 1 to 99"),
+                       ("max-bandwidth much", "Error: Parameter 'max-bandwidth' expects an integer in the range of 0 to 9223372036854775807"),
+                       ("downtime-limit 1k", "Error: Parameter 'downtime-limit' expects an integer in the range of 0 to 2000000"),
+                       ("nonsense 1", "Error: Parameter 'nonsense' is not supported; query-migrate-parameters lists those that are"),
+                       ("downtime-limit", "usage: migrate_set_parameter NAME VALUE"), ("", "usage: migrate_set_parameter NAME VALUE")):
+        assert hmp(vm, f"migrate_set_parameter {line}".strip()) == said
+        if line == "max-bandwidth 3":
+            assert "max-bandwidth: 3145728 bytes/second" in hmp(vm, "info migrate_parameters")
+    text = hmp(vm, "info migrate_parameters")
+    assert "max-bandwidth: 65536 bytes/second\ndowntime-limit: 5 ms\ncpu-throttle-initial: 40\n" in text
+    for line, said in (("auto-converge on", ""), ("events off", "Error: Capability 'events' cannot be switched off"),
+                       ("auto-converge maybe", "Expected 'on' or 'off'"), ("auto-converge", "usage: migrate_set_capability NAME on|off")):
+        assert hmp(vm, f"migrate_set_capability {line}") == said
+    assert "Capability 'nonsense' is not supported" in hmp(vm, "migrate_set_capability nonsense on")
+    assert "auto-converge: on" in hmp(vm, "info migrate_capabilities")
+    assert {"capability": "auto-converge", "state": True} in vm.qmp("query-migrate-capabilities")["return"]
+    assert vm.qmp("query-migrate-parameters")["return"]["max-bandwidth"] == 65536
+
+
+def until(vm, status):
+    deadline = time.monotonic() + 300
+    while f"Migration status: {status}" not in (text := hmp(vm, "info migrate")):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.01)
+    return text
+
+
+def test_a_move_by_the_monitor(vm, tmp_path):
+    """-d and without: the monitor does not wait; progress, an end that was asked for, and the other side's part."""
+    assert hmp(vm, "info migrate") == "Migration status: none"
+    assert "Error: " in hmp(vm, "migrate -d") and "Error: " in hmp(vm, "migrate -d nowhere:at-all")
+    hmp(vm, "migrate_set_parameter max-bandwidth 1k")
+    hmp(vm, "migrate_set_parameter downtime-limit 1")
+    assert hmp(vm, f"migrate -d file:{tmp_path}/slow") == ""
+    text = until(vm, "active")
+    assert re.search(r"transferred ram: \d+ kbytes \(\d+ % done\)\nremaining ram: \d+ kbytes\ntotal ram: 65536 kbytes", text), text
+    assert "in progress" in hmp(vm, "migrate -d file:/dev/null")
+    assert hmp(vm, "migrate_cancel") == ""
+    until(vm, "cancelled")
+    assert hmp(vm, "migrate_cancel") == ""
+    hmp(vm, "migrate_set_parameter max-bandwidth 0")
+    assert "was not specified" in hmp(vm, "migrate_incoming tcp:127.0.0.1:1")
+    assert hmp(vm, f"migrate file:{tmp_path}/stream") == ""
+    text = until(vm, "completed")
+    assert "(100 % done)" in text and "device /machine/peripheral/e (edu): " in text
