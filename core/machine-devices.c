@@ -143,6 +143,18 @@ static bool devices_may_change(const Machine *m, const char *command, GError **e
     return !m->moving;
 }
 
+/* Only what has started knows. */
+static bool device_may_stay(Device *dev, GError **error)
+{
+    const MoveOps *move = dev->obj.machine->only_migratable ? dev->obj.model->move : NULL;
+    bool ok = !move || move->possible(dev, error);
+
+    if (!ok) {
+        g_prefix_error(error, "-only-migratable: device '%s' (%s): ", dev->obj.id, dev->obj.model->name);
+    }
+    return ok;
+}
+
 Device *machine_device_add(Machine *m, struct json_object *opts, GError **error)
 {
     const char *id;
@@ -162,6 +174,9 @@ Device *machine_device_add(Machine *m, struct json_object *opts, GError **error)
                                error);
     if (dev && !device_place_and_start(dev, ops, opts, error)) {
         object_free(&dev->obj);
+        dev = NULL;
+    } else if (dev && !device_may_stay(dev, error)) {
+        device_destroy(dev);
         dev = NULL;
     }
     loop_unlock(m->main_loop);

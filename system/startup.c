@@ -589,6 +589,7 @@ static bool system_begin(System *s, GError **error)
         g_prefix_error(error, "-only-migratable: ");
         return false;
     }
+    m->only_migratable = c->only_migratable;
     if (!c->incoming) {
         if (!c->paused) {
             machine_vm_start(m);

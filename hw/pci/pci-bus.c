@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Buses: creation, lookup through bridges, placing functions, INTx swizzle (PCI-to-PCI Bridge 1.2, 9.1). */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -270,8 +271,15 @@ static const Prop pci_common_props[] = {
 static char *pci_where(const Device *dev)
 {
     const PciDevice *pci = (const PciDevice *)dev;
+    GString *text = g_string_new(NULL);
 
-    return g_strdup_printf("%s %02x.%x", pci->bus->name, PCI_SLOT(pci->devfn), PCI_FUNC(pci->devfn));
+    g_string_printf(text, "%s %02x.%x", pci->bus->name, PCI_SLOT(pci->devfn), PCI_FUNC(pci->devfn));
+    for (unsigned n = 0; n < PCI_BAR_COUNT; n++) {
+        if (pci->bars[n].region && !dev->obj.model->move) { /* a part elsewhere says better what differs */
+            g_string_append_printf(text, ", BAR %u of %" PRIu64 " bytes", n, mem_region_size(pci->bars[n].region));
+        }
+    }
+    return g_string_free(text, FALSE);
 }
 
 const DeviceKindOps pci_kind_ops = {

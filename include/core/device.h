@@ -175,7 +175,7 @@ typedef struct DeviceKindOps {
     bool (*can_unplug)(Device *dev, GError **error);
     /* device_del: true when the guest has to let go of it first; machine_device_unplug() follows then.  NULL: never. */
     bool (*unplug_request)(Device *dev);
-    /* Where the guest finds it, which a migration must not change: g_free.  NULL: nowhere of its own. */
+    /* Where the guest finds it, and how large, which a migration must not change: g_free.  NULL: nowhere of its own. */
     char *(*where)(const Device *dev);
 } DeviceKindOps;
 

@@ -147,6 +147,7 @@ struct Machine {
     MachineActions actions;    /* -action, -no-reboot, -no-shutdown */
     bool nographic;            /* -nographic: firmware uses the serial port */
     bool incoming;             /* the guest comes from elsewhere: its disks still belong to the source */
+    bool only_migratable;      /* -only-migratable, from the start of the guest on: device_add refuses others */
     bool moving;               /* the stream of a migration has said which devices there are; they stay.  Main loop */
     bool autostart;            /* then it runs on here if it ran there: not with -S, `stop` and `cont` change it */
     struct Migration *migration; /* NULL: none was ever asked for */

@@ -127,6 +127,18 @@ def test_where_the_guest_finds_its_devices(start, tmp_path, there, places):
         return
     while (said := source.qmp("query-migrate")["return"])["status"] != "failed":
         assert said["status"] != "completed"
-    assert "device 'edu /machine/peripheral/edu0' of the source is at '%s', here at '%s'" % places in said["error-desc"]
+    at = tuple(f"{place}, BAR 0 of {1 << 20} bytes" for place in places)
+    assert "device 'edu /machine/peripheral/edu0' of the source is at '%s', here at '%s'" % at in said["error-desc"]
     assert target.process.wait() == 1 and status(source) == "running"
     assert "STOP" not in [event["event"] for event in source.events]
+
+
+def test_how_large_its_devices_are(start, tmp_path):
+    uri = f"unix:{tmp_path}/move"
+    source = start("source", "-device", "VGA,id=vga0,addr=8,vgamem_mb=16")
+    target = start("target", "-device", "VGA,id=vga0,addr=8,vgamem_mb=8", "-incoming", uri, ends=True)
+    assert source.qmp("migrate", uri=uri) == {"return": {}}
+    while (said := source.qmp("query-migrate")["return"])["status"] != "failed":
+        assert said["status"] != "completed"
+    assert f"pcie.0 08.0, BAR 0 of {16 << 20} bytes" in said["error-desc"] and f"pcie.0 08.0, BAR 0 of {8 << 20} bytes" in said["error-desc"]
+    assert target.process.wait() == 1 and status(source) == "running"

@@ -162,5 +162,12 @@ def test_check_46_server_without_migration(drive, tmp_path):
     another = start_sample("gpio", tmp_path / "another.sock")
     said = start_fails(*SHARED_RAM, *vfio_user(tmp_path / "another.sock", id="pins"), "-only-migratable")
     assert f"-only-migratable: {error}" in said
+    strict = Machine(tmp_path, *SHARED_RAM, "-only-migratable", "-device", "pcie-root-port,id=port,chassis=1")
+    for _ in range(2):
+        plugged = strict.qmp("device_add", driver="vfio-user-pci", id="pins", bus="port", socket=str(tmp_path / "another.sock"))
+        assert plugged["error"]["desc"] == f"-only-migratable: {error}"
+        assert [entry["name"] for entry in strict.qmp("qom-list", path="/machine/peripheral")["return"] if entry["name"] == "pins"] == []
+    assert "return" in strict.qmp("device_add", driver="edu", id="other", bus="port")
+    assert strict.close() == 0
     another.terminate()
     another.wait(START_TIMEOUT)
