@@ -18,7 +18,7 @@
 #include "core/error.h"
 #include "core/prop.h"
 
-#define SEND_BUFFER (1 << 20)
+#define SEND_BUFFER (1 << 18)
 #define OFFSET      ",offset="
 #define POLL_MS     100 /* until it is seen that somebody thought better of it */
 #define CHILD_US    10000
@@ -259,7 +259,10 @@ static bool channel_open(MigChannel *c, Machine *m, const char *uri, bool in, GE
     return false;
 }
 
-/* A buffer of less than a few records makes both sides wait for each other at each; TCP finds its size itself. */
+/*
+ * A buffer of less than a record makes both sides wait for each other at each; one of many takes what is in it out of the cache.
+ * TCP finds its size itself.
+ */
 static void widen_local(int fd)
 {
     int domain = AF_UNSPEC, bytes = SEND_BUFFER;

@@ -31,8 +31,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "scripts"))
 import guest  # noqa: E402
 
-RAM, DATA, BUSY = 384, 192, 4  # MiB: of the guest; random in it; that it writes all the time
-COPIED, CHUNK = 256 << 20, 1 << 20
+RAM, DATA, BUSY = 1536, 1280, 4  # MiB: of the guest; random in it, so much that the ends of a move count little; that it writes all the time
+COPIED, CHUNK = DATA << 20, 1 << 20
 DOWNTIME = 30  # ms that a guest may stand: with much more QEMU stops it in its first round, and has nothing to send twice
 INIT = guest.PROLOGUE + f"""
 until [ -b /dev/nvme0n1 ] || grep -q nodisk /proc/cmdline; do sleep 0.1; done
