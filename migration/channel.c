@@ -149,7 +149,7 @@ static bool open_tcp(MigChannel *c, const char *address, bool in, GError **error
     return parse_tcp(c, address, error) && (!in || tcp_open(c, true, NULL, error));
 }
 
-/* The channel takes it.  What is closed on exec is not from who started this program. */
+/* The channel takes it. */
 static bool open_fd(MigChannel *c, const char *text, bool in, GError **error)
 {
     int type;

@@ -290,19 +290,20 @@ static void test_express(void **state)
     qtest_end(pc.s);
 }
 
+static bool migration_completed(Pc *pc)
+{
+    struct json_object *reply = qtest_qmp(pc->s, "{'execute': 'query-migrate'}");
+    struct json_object *status = json_object_object_get(json_object_object_get(reply, "return"), "status");
+    bool completed = !g_strcmp0(json_object_get_string(status), "completed");
+
+    json_object_put(reply);
+    return completed;
+}
+
 static void migrate(Pc *pc, const char *path)
 {
-    bool done = false;
-
     qtest_qmp_ok(pc->s, "{'execute': 'migrate', 'arguments': {'uri': 'file:%s'}}", path);
-    QTEST_WAIT(({
-        struct json_object *reply = qtest_qmp(pc->s, "{'execute': 'query-migrate'}");
-        struct json_object *status = json_object_object_get(json_object_object_get(reply, "return"), "status");
-
-        done = !g_strcmp0(json_object_get_string(status), "completed");
-        json_object_put(reply);
-        done;
-    }));
+    QTEST_WAIT(migration_completed(pc));
 }
 
 /* What the guest was told and has not done, it does after the move. */
@@ -323,7 +324,8 @@ static void test_migration(void **state)
     migrate(&pc, path);
     qtest_end(pc.s);
     pc = start("pc", args);
-    QTEST_WAIT(qtest_inl(pc.s, PC_PORTS + SELECT) == 1);
+    QTEST_WAIT(migration_completed(&pc));
+    assert_int_equal(qtest_inl(pc.s, PC_PORTS + SELECT), 1);
     assert_int_equal(qtest_inl(pc.s, PC_GPE), EVENT << 16 | EVENT);
     assert_int_equal(qtest_inl(pc.s, PC_PORTS + DOWN), 1u << 3);
     assert_int_equal(get(&pc, 0, UP), 1u << 6);
