@@ -17,6 +17,8 @@
 #include "migration/ram.h"
 #include "migration/remote.h"
 
+#define LOOK_PAGES 64u /* taken to be there, where the first of them is: where memory ends takes long to find */
+
 typedef struct Sender {
     Migration *mig;
     MigRam ram;
@@ -221,7 +223,10 @@ static void give_up(Migration *mig, void *opaque)
 static bool page_is_zero(Sender *s, uint64_t page)
 {
     if (page >= s->run_end) {
-        s->run_end = mig_ram_run(&s->ram, page * MIG_PAGE_SIZE, &s->in_hole) / MIG_PAGE_SIZE;
+        uint64_t hole_end = mig_ram_hole_end(&s->ram, page * MIG_PAGE_SIZE) / MIG_PAGE_SIZE;
+
+        s->in_hole = hole_end > page;
+        s->run_end = s->in_hole ? hole_end : page + LOOK_PAGES;
     }
     return s->in_hole || mig_page_is_zero(s->ram.host + page * MIG_PAGE_SIZE);
 }

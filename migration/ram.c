@@ -4,9 +4,12 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "migration/record.h"
+
+#define RESIDENT_PAGES 64u
 
 MigRam mig_ram_of(MemRegion *region)
 {
@@ -22,15 +25,27 @@ static uint64_t page_of(const MigRam *ram, off_t in_file)
     return ((uint64_t)in_file - ram->fd_offset) & ~(uint64_t)(MIG_PAGE_SIZE - 1);
 }
 
+uint64_t mig_ram_hole_end(const MigRam *ram, uint64_t at)
+{
+    off_t to = ram->fd < 0 ? (off_t)-1 : lseek(ram->fd, (off_t)(ram->fd_offset + at), SEEK_DATA);
+
+    if (to < 0) {
+        return ram->fd >= 0 && errno == ENXIO ? ram->size : at;
+    }
+    return MIN(MAX(page_of(ram, to), at), ram->size);
+}
+
 uint64_t mig_ram_run(const MigRam *ram, uint64_t at, bool *hole)
 {
-    off_t from = (off_t)(ram->fd_offset + at), to = ram->fd < 0 ? -1 : lseek(ram->fd, from, SEEK_DATA);
+    uint64_t hole_end = mig_ram_hole_end(ram, at);
+    off_t to;
 
-    *hole = ram->fd >= 0 && ((to < 0 && errno == ENXIO) || (to >= 0 && page_of(ram, to) > at));
-    if (!*hole && to >= 0) {
-        to = lseek(ram->fd, from, SEEK_HOLE);
+    *hole = hole_end > at;
+    if (*hole) {
+        return hole_end;
     }
-    /* Without an end it is the rest: a hole to the file's end, or a file that does not tell of holes. */
+    to = ram->fd < 0 ? (off_t)-1 : lseek(ram->fd, (off_t)(ram->fd_offset + at), SEEK_HOLE);
+    /* Without an end it is the rest: a file that does not tell of holes. */
     return to < 0 ? ram->size : MIN(MAX(page_of(ram, to), at + MIG_PAGE_SIZE), ram->size);
 }
 
@@ -50,12 +65,30 @@ static uint64_t run_of(const MigRam *ram, MigRamRun *there, uint64_t at, bool *h
     return end;
 }
 
-uint8_t *mig_ram_place(const MigRam *ram, MigRamRun *there, uint64_t at, uint64_t len)
+/* Each page of it; what is not in memory now may be on a disk. */
+static bool resident(const MigRam *ram, uint64_t at, uint64_t len)
 {
-    bool hole;
-    uint64_t end = run_of(ram, there, at, &hole);
+    unsigned char pages[RESIDENT_PAGES];
 
-    return !hole && len <= end - at ? ram->host + at : NULL;
+    for (uint64_t end = at + len, step; at < end; at += step) {
+        step = MIN(end - at, RESIDENT_PAGES * MIG_PAGE_SIZE);
+        if (mincore(ram->host + at, step, pages)) {
+            return false;
+        }
+        for (uint64_t i = 0; i < step / MIG_PAGE_SIZE; i++) {
+            if (!(pages[i] & 1)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+uint8_t *mig_ram_place(const MigRam *ram, const MigRamRun *there, uint64_t at, uint64_t len)
+{
+    bool known = ram->fd < 0 || (at >= there->begin && at + len <= there->end);
+
+    return known || resident(ram, at, len) ? ram->host + at : NULL;
 }
 
 void mig_ram_write(const MigRam *ram, uint64_t at, const void *data, size_t len)
