@@ -14,6 +14,7 @@
 #include "accel/accel.h"
 #include "hw/pci/pci.h"
 #include "migration/migration.h"
+#include "directory-entries.h"
 #include "stream-mutator.h"
 #include "system/system.h"
 
@@ -259,19 +260,6 @@ static void add_kept(Fuzz *f, const char *dir)
     free(kept);
 }
 
-static unsigned entries(const char *path)
-{
-    DIR *dir = opendir(path);
-    unsigned n = 0;
-
-    g_assert(dir);
-    while (readdir(dir)) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
-
 int main(int argc, char **argv)
 {
     uint64_t rounds = argc > 2 ? strtoull(argv[2], NULL, 0) : 300, seed = argc > 3 ? strtoull(argv[3], NULL, 0) : 1;
@@ -285,13 +273,13 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < G_N_ELEMENTS(boards); i++) {
         save_board(&f, i);
     }
-    fds = entries("/proc/self/fd");
-    threads = entries("/proc/self/task");
+    fds = directory_entries("/proc/self/fd");
+    threads = directory_entries("/proc/self/task");
     for (uint64_t i = 0; i < rounds; i++) {
         fuzz_round(&f, seed + i);
     }
-    fds_after = entries("/proc/self/fd");
-    threads_after = entries("/proc/self/task");
+    fds_after = directory_entries("/proc/self/fd");
+    threads_after = directory_entries("/proc/self/task");
     printf("%" G_GUINT64_FORMAT " rounds from seed %" G_GUINT64_FORMAT ": %u streams taken, %u refused; %u file descriptors and %u threads, %u and "
            "%u before\n", rounds, seed, f.taken, f.refused, fds_after, threads_after, fds, threads);
     for (guint i = 0; i < f.seeds->len; i++) {

@@ -4,7 +4,6 @@
  * Each round plugs a device, uses it as a driver does, and unplugs it.  Nothing may crash, hang, leak (run it
  * with sanitizers), and descriptors, threads and what is allocated must be back where they were.
  */
-#include <dirent.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/trace.h"
+#include "directory-entries.h"
 #include "hostile-server.h"
 #include "hw/vfio/vfio-pci-device.h"
 
@@ -182,19 +182,6 @@ static void fuzz_round(Fuzz *f, const char *path, uint64_t seed)
     loop_iterate(f->m->main_loop, false);
 }
 
-static unsigned entries(const char *path)
-{
-    DIR *dir = opendir(path);
-    unsigned n = 0;
-
-    g_assert(dir);
-    while (readdir(dir)) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
-
 /* Bytes that are allocated; sanitizers count none here, and tell leaks themselves. */
 static int64_t allocated(void)
 {
@@ -217,13 +204,13 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < rounds; i++) {
         fuzz_round(&f, path, seed + i);
         if (i < 20) {
-            fds = entries("/proc/self/fd");
-            threads = entries("/proc/self/task");
+            fds = directory_entries("/proc/self/fd");
+            threads = directory_entries("/proc/self/task");
         }
         heap = i < rounds / 4 ? allocated() : heap;
     }
-    fds_after = entries("/proc/self/fd");
-    threads_after = entries("/proc/self/task");
+    fds_after = directory_entries("/proc/self/fd");
+    threads_after = directory_entries("/proc/self/task");
     growth = allocated() - heap;
     board_stop(&f);
     rmdir(dir);

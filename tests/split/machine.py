@@ -35,6 +35,19 @@ def vfio_user(path, **options):
                                    "socket": {"type": "unix", "path": str(path)}, **options})]
 
 
+def closed_at_the_end(make):
+    """For a fixture: what makes things and remembers them."""
+    made = []
+
+    def start(*args):
+        made.append(make(*args))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+
+
 class Machine:
     def __init__(self, tmp, *args, accel="qtest", inherit=False, stderr=None):
         listeners = []

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from machine import BAR0, Machine, vfio_user
+from machine import BAR0, Machine, closed_at_the_end, vfio_user
 from remote_server import RemoteServer
 
 RAM_SIZE, RING, BUFFERS, SLOTS = 64 << 20, 0x100000, 0x200000, 64
@@ -166,15 +166,7 @@ def save(side, path):
 
 @pytest.fixture(name="start")
 def fixture_start():
-    sides = []
-
-    def start(*args):
-        sides.append(Side(*args))
-        return sides[-1]
-
-    yield start
-    for side in sides:
-        side.close()
+    yield from closed_at_the_end(Side)
 
 
 @pytest.mark.parametrize("model", [E1000, VirtioNet])

@@ -127,14 +127,20 @@ def earlier_cpu(section):
     return section[:at] + struct.pack("<III", 1, len(body), zlib.crc32(body)) + body
 
 
-def test_first_versions(tmp_path):
-    """Version 1 of the stream and of its CPUs."""
+def saved_now(tmp_path):
+    """The stream of a guest that runs."""
     source = start(tmp_path, "source")
     source.wait(lambda: source.word(COUNTER) > 0, "the guest to run", timeout=300)
     save(source, tmp_path / "new")
     assert source.close() == 0
+    return (tmp_path / "new").read_bytes()
+
+
+def test_first_versions(tmp_path):
+    """Version 1 of the stream and of its CPUs."""
+    new = saved_now(tmp_path)
     loads_and_runs(tmp_path, first_version((kind, earlier_cpu(payload) if kind == CPU else payload)
-                                           for kind, payload in records((tmp_path / "new").read_bytes())))
+                                           for kind, payload in records(new)))
 
 
 def first_version(pieces):
@@ -177,11 +183,7 @@ def refused(tmp_path, stream):
 
 def test_boards_grow(tmp_path):
     """What a board has got since is as reset after a stream without it; everything else that differs is named."""
-    source = start(tmp_path, "source")
-    source.wait(lambda: source.word(COUNTER) > 0, "the guest to run", timeout=300)
-    save(source, tmp_path / "new")
-    assert source.close() == 0
-    new = (tmp_path / "new").read_bytes()
+    new = saved_now(tmp_path)
     for version in (1, None):
         loads_and_runs(tmp_path, other_board(new, version, [SMBUS]))
         shutil.rmtree(tmp_path / "guest")
@@ -210,11 +212,7 @@ def changed(pieces, kind, change):
 
 def test_bad_records(tmp_path):
     """What is wrong is said with the record it is in, and where that begins."""
-    source = start(tmp_path, "source")
-    source.wait(lambda: source.word(COUNTER) > 0, "the guest to run", timeout=300)
-    save(source, tmp_path / "new")
-    assert source.close() == 0
-    pieces = list(records((tmp_path / "new").read_bytes()))
+    pieces = list(records(saved_now(tmp_path)))
     for kind, name, change, text in (
             (CPU, "CPU", lambda p: [p, p], "there are more than 1 of these"),
             (CLOCK, "clock", lambda p: [p, p], "there are more than 1 of these"),
@@ -241,11 +239,7 @@ def with_field(section, field, value):
 
 def test_bad_fields(tmp_path):
     """Values that no device could have saved."""
-    source = start(tmp_path, "source")
-    source.wait(lambda: source.word(COUNTER) > 0, "the guest to run", timeout=300)
-    save(source, tmp_path / "new")
-    assert source.close() == 0
-    pieces = list(records((tmp_path / "new").read_bytes()))
+    pieces = list(records(saved_now(tmp_path)))
     described = next(json.loads(payload) for kind, payload in pieces if kind == MACHINE)["devices"]
     sections = [i for i, (kind, _) in enumerate(pieces) if kind == DEVICE]
     for model, field, value, text in (

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from machine import SHARED_RAM, START_TIMEOUT, Machine, vfio_user
+from machine import SHARED_RAM, START_TIMEOUT, Machine, closed_at_the_end, vfio_user
 from remote_server import RemoteServer
 
 PORT, BYTES = 0xc000, 2000
@@ -69,15 +69,7 @@ class Side:
 
 @pytest.fixture(name="start")
 def fixture_start():
-    sides = []
-
-    def start(*args):
-        sides.append(Side(*args))
-        return sides[-1]
-
-    yield start
-    for side in sides:
-        side.close()
+    yield from closed_at_the_end(Side)
 
 
 @pytest.fixture(name="pipe")

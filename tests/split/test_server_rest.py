@@ -4,6 +4,7 @@ was saved, and would not tell of it.  The order to rest comes in the same breath
 import mmap
 import os
 import pathlib
+import re
 import socket
 import struct
 import sys
@@ -13,6 +14,7 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from machine import ROOT  # noqa: E402
 from remote_server import RemoteServer, attach, enable, eventfd, memory_file, nvme_args, signalled, until  # noqa: E402
 from test_server_migration import RUNNING, STOP, STOP_COPY, load  # noqa: E402
 from vfio_user import EVENTFD, FEATURE, INTX, MIG_STATE, NO_REPLY, NONE, REGION_WRITE, SET, TRIGGER, UNMASK, header  # noqa: E402
@@ -335,3 +337,11 @@ def test_goes_on_elsewhere(rest, model):
     load(rig.client, data)
     rig.rests()
     rig.goes_on()
+
+
+@pytest.mark.parametrize("models", ["char", "display", "ide", "misc", "net", "nvme", "scsi", "virtio"])
+def test_whatever_is_put_off_has_a_gate(models):
+    """A bottom half or timer of its own loop would go on at rest."""
+    sources = sorted((ROOT / "hw" / models).glob("*.c"))
+    assert sources
+    assert [str(path) for path in sources if re.search(r"\b(loop_bh_new|timer_new)\(", path.read_text("utf-8"))] == []
